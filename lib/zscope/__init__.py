@@ -1,0 +1,1 @@
+"""zscope: causal interpretability of transformers, as a library that a Snakemake workflow calls."""

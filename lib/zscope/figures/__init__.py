@@ -1,0 +1,1 @@
+"""Tables to figures, one module a figure, one style; nothing here imports torch."""

@@ -1,0 +1,348 @@
+"""The one look of zscope's figures: sizes, colours, axes, lines over seeds, onsets, saving.
+
+A figure module decorates its `draw` with `styled`, gets its panels from `figure`, and draws with
+the helpers here, so that the same thing looks the same everywhere: a thin line is one seed, a
+faint band its interval, a thick line the median over seeds, a dashed grey line a baseline, a dot
+an onset, an open arrow an onset that had not come by the last step (right-censored).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import textwrap
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import wraps
+from pathlib import Path
+from typing import Any, ParamSpec
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
+
+from zscope.files import atomic_path
+
+P = ParamSpec("P")
+
+COLUMN, DOUBLE = 3.4, 7.0
+"""Widths of a figure in one and in two columns of a page, in inches."""
+SMALL = 7.0
+"""The smallest font size, in points at those widths."""
+
+# Okabe and Ito (2008): told apart with every common colour vision.
+BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
+YELLOW, BLUE, VERMILLION, PURPLE = "#F0E442", "#0072B2", "#D55E00", "#CC79A7"
+GREY = "#6B6B6B"
+QUALITATIVE = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK, YELLOW)
+METRIC_COLOURS = {
+    "loss": ORANGE,
+    "first_loss": BLACK,
+    "set_mass": BLUE,
+    "z_gap": VERMILLION,
+    "candidate_loss": GREEN,
+    "candidate_accuracy": PURPLE,
+    "candidate_top3": SKY,
+    "lag": PURPLE,
+}
+PHASE_COLOURS = {"nothing learned": "#EEEEEE", "knows B, ignores z": "#FFF3D6", "uses z": "#E3F1FA"}
+
+RC: dict[str, Any] = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],  # ships with matplotlib: the same outlines everywhere
+    "font.size": SMALL,
+    "axes.titlesize": 8,
+    "axes.labelsize": SMALL,
+    "xtick.labelsize": SMALL,
+    "ytick.labelsize": SMALL,
+    "legend.fontsize": SMALL,
+    "legend.frameon": False,
+    "legend.handlelength": 1.6,
+    "legend.columnspacing": 1.2,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "lines.linewidth": 0.8,
+    "lines.markersize": 3.5,
+    "figure.dpi": 100,
+    "savefig.dpi": 200,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "zscope",
+    "image.cmap": "viridis",
+}
+
+
+def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+    """Run a drawing function under zscope's matplotlib settings, whatever the user's are."""
+
+    @wraps(draw)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> Figure:
+        with _settings():
+            return draw(*args, **kwargs)
+
+    return wrapped
+
+
+def _settings() -> Any:
+    return matplotlib.rc_context({**matplotlib.rcParamsDefault, **RC})
+
+
+def figure(width: float, height: float) -> Figure:
+    """An empty figure, in inches; it belongs to no window and needs no closing."""
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def save_figure(
+    fig: Figure, paths: Sequence[str | os.PathLike[str]], provenance: Mapping[str, Any]
+) -> None:
+    """Write the figure to every path (.svg or .png), whole or not at all, and empty it.
+
+    The provenance goes, as JSON, into the file's Description. The bytes depend on the figure, the
+    provenance and the version of matplotlib alone. Raises ValueError for another suffix.
+    """
+    description = json.dumps(dict(provenance), sort_keys=True)
+    # No date and no program version: a redraw gives the same bytes.
+    metadata: dict[str, dict[str, str | None]] = {
+        "svg": {"Description": description, "Date": None, "Creator": "zscope"},
+        "png": {"Description": description, "Software": None},
+    }
+    for path in map(Path, paths):
+        kind = path.suffix.removeprefix(".")
+        if kind not in metadata:
+            raise ValueError(f"{path}: a figure is saved as .svg or .png")
+        with _settings(), atomic_path(path) as temporary:
+            fig.savefig(temporary, format=kind, metadata=metadata[kind])
+    fig.clear()
+
+
+# --- axes ----------------------------------------------------------------------------------
+
+
+def step_axis(ax: Axes, steps: Iterable[float], label: str = "optimizer steps") -> None:
+    """Time on x, symmetric-log, so that step 0 shows: linear up to the first step after it."""
+    _time_axis(ax.xaxis, ax.set_xscale, ax.set_xlim, steps)
+    ax.set_xlabel(label)
+
+
+def time_axis_y(ax: Axes, times: Iterable[float], label: str) -> None:
+    """Time on y, as `step_axis` (also for other units, and for lags, which can be below 0)."""
+    _time_axis(ax.yaxis, ax.set_yscale, ax.set_ylim, times)
+    ax.set_ylabel(label)
+
+
+def _time_axis(axis: Any, set_scale: Any, set_limits: Any, times: Iterable[float]) -> None:
+    known = np.array([t for t in times if np.isfinite(t)], dtype=float)
+    sizes = np.abs(known[known != 0])
+    small, large = (sizes.min(), sizes.max()) if sizes.size else (1.0, 10.0)
+    threshold = max(small, large / 200)  # else the first few steps would take most of the axis
+    low = min(0.0, known.min(initial=0.0))
+    set_scale("symlog", linthresh=threshold, linscale=0.5)
+    set_limits(low * 1.3, max(known.max(initial=0.0), threshold) * 1.12)
+    ticks = _ticks(threshold, large * 1.12)
+    minus = [-t for t in ticks if t <= -low]
+    axis.set_major_locator(FixedLocator([*reversed(minus), 0.0, *ticks]))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: short_number(value)))
+    axis.set_minor_locator(NullLocator())
+    axis.set_minor_formatter(NullFormatter())
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Powers of ten from low to high, with their threefold where there are fewer than three."""
+    powers = range(-6, 12)
+    for factors in ((1,), (1, 3), (1, 2, 3, 5)):
+        ticks = [f * 10.0**p for p in powers for f in factors if low <= f * 10.0**p <= high]
+        if len(ticks) >= 3:
+            break
+    return ticks
+
+
+def short_number(value: float) -> str:
+    """1500 as 1.5k, 2000000 as 2M."""
+    for size, unit in ((1e6, "M"), (1e3, "k")):
+        if abs(value) >= size:
+            return f"{value / size:.3g}{unit}"
+    return f"{value:.3g}"
+
+
+def baseline(ax: Axes, y: float, text: str, *, above: bool = True) -> None:
+    """A dashed grey line at y, named beside the right end of the axes; nothing if y is NaN.
+
+    above: the name stands a little above the line's height, or a little below it.
+    """
+    if not np.isfinite(y):
+        return
+    ax.axhline(y, color=GREY, linestyle=(0, (4, 2)), linewidth=0.8, zorder=1.5, label="_baseline")
+    ax.annotate(
+        text, (1.0, y), (2, 0), ("axes fraction", "data"), "offset points",
+        color=GREY, ha="left", va="bottom" if above else "top", annotation_clip=False,
+    )
+
+
+def share_axis(ax: Axes, label: str) -> None:
+    """A share on y, from 0 to 1."""
+    ax.set_ylim(-0.03, 1.05)
+    ax.set_yticks([0, 0.5, 1])
+    ax.set_ylabel(label)
+
+
+def not_applicable(ax: Axes, why: str) -> None:
+    """Say on an empty panel why there is nothing to draw."""
+    ax.set_axis_off()
+    width = max(14, int(ax.get_position().width * ax.get_figure(root=True).get_figwidth() * 13))
+    text = textwrap.fill(f"not applicable: {why}", width)
+    ax.text(0.5, 0.5, text, ha="center", va="center", color=GREY, transform=ax.transAxes)
+
+
+def panel_title(ax: Axes, text: str) -> None:
+    ax.set_title(text, loc="left")
+
+
+def halo(text: Any) -> None:
+    """Make a text readable on whatever it stands on."""
+    text.set_path_effects([withStroke(linewidth=2, foreground="white")])
+
+
+# --- seeds ---------------------------------------------------------------------------------
+
+
+def seed_lines(
+    ax: Axes, frame: pd.DataFrame, colour: Any, *, x: str = "step", y: str = "value"
+) -> None:
+    """A thin line a run with its interval as a faint band, and the median over runs, thick.
+
+    frame: one row a (run, x), with columns run, x, y, ci_low, ci_high. The median is drawn at the
+    steps that all runs have, and only over 3 runs or more.
+    """
+    for run, of_run in frame.sort_values(x).groupby("run", sort=True):
+        low, high = (of_run[c].to_numpy(float, na_value=np.nan) for c in ("ci_low", "ci_high"))
+        steps = of_run[x].to_numpy(float)
+        ax.plot(
+            steps, of_run[y].to_numpy(float, na_value=np.nan), color=colour, linewidth=0.7,
+            alpha=0.55, label=f"_seed {run}",
+        )
+        if np.isfinite(low).any():
+            ax.fill_between(steps, low, high, color=colour, alpha=0.12, linewidth=0)
+    middle = median_over_runs(frame, x, y)
+    if len(middle):
+        ax.plot(middle.index, middle.to_numpy(float), color=colour, linewidth=1.8, label="_median")
+
+
+def median_over_runs(frame: pd.DataFrame, x: str = "step", y: str = "value") -> pd.Series:
+    """The median over runs at every x that all runs have; empty below 3 runs."""
+    runs = frame["run"].nunique()
+    grouped = frame.dropna(subset=[y]).groupby(x)[y]
+    middle = grouped.median()
+    return middle[grouped.size() == runs] if runs >= 3 else middle.iloc[:0]
+
+
+def onset_marks(ax: Axes, onsets: Iterable[float], colour: Any, name: str) -> None:
+    """A thin dotted vertical line at every seed's onset; NaN (censored) is not drawn."""
+    for step in onsets:
+        if np.isfinite(step):
+            ax.axvline(
+                step, color=colour, linestyle=":", linewidth=0.8, alpha=0.8, zorder=1,
+                label=f"_onset {name}",
+            )
+
+
+def onset_dots(
+    ax: Axes, x: Iterable[float], times: Iterable[float], limits: Iterable[float], colour: Any,
+    *, name: str, horizontal: bool = False,
+) -> None:
+    """A dot an onset; an open arrow at `limits`, the last time seen, where the time is NaN.
+
+    horizontal: time runs along x, so the arrow points to the right.
+    """
+    place, time, limit = (np.asarray(list(v), dtype=float) for v in (x, times, limits))
+    came = np.isfinite(time)
+    for kept, values, marker, face, label in (
+        (came, time, "o", colour, "_onset"),
+        (~came & np.isfinite(limit), limit, ">" if horizontal else "^", "none", "_censored"),
+    ):
+        if kept.any():
+            pair = (values[kept], place[kept]) if horizontal else (place[kept], values[kept])
+            ax.scatter(
+                *pair, s=13, marker=marker, facecolors=face, edgecolors=colour, linewidths=0.8,
+                alpha=0.85, zorder=3, label=f"{label} {name}", clip_on=False,
+            )
+
+
+def median_mark(
+    ax: Axes, x: float, median: float, low: float, high: float, limit: float, colour: Any,
+    *, half_width: float | tuple[float, float] = 0.09, horizontal: bool = False,
+) -> None:
+    """A median as a bar across, its interval as a line; NaN ends lie beyond `limit`, the last time
+    seen, where the line ends in an arrow. Nothing is drawn for a median beyond it: the open arrows
+    of the runs say so.
+    """
+    left, right = (x - half_width, x + half_width) if isinstance(half_width, float) else half_width
+    across = ax.vlines if horizontal else ax.hlines
+    along = ax.hlines if horizontal else ax.vlines
+    if np.isfinite(median):
+        across(median, left, right, color=colour, linewidth=2.0, zorder=4, label="_median")
+    if not np.isfinite(low):
+        return
+    end = high if np.isfinite(high) else limit
+    along(x, low, end, color=colour, linewidth=1.0, zorder=2, label="_interval")
+    if not np.isfinite(high):
+        point = (end, x) if horizontal else (x, end)
+        ax.plot(
+            *point, marker=">" if horizontal else "^", color=colour, markersize=3.5, label="_beyond"
+        )
+
+
+def spread(n: int, width: float) -> np.ndarray:
+    """Offsets that set n seeds side by side, evenly over `width` around 0."""
+    return np.linspace(-width / 2, width / 2, n) if n > 1 else np.zeros(n)
+
+
+# --- words ---------------------------------------------------------------------------------
+
+
+def legend(fig: Figure, entries: Mapping[str, Any], *, extra: Sequence[Any] = (), columns: int = 0
+           ) -> None:
+    """A legend above the panels: name -> colour (a line), then ready handles."""
+    handles = [Line2D([], [], color=c, linewidth=1.8, label=n) for n, c in entries.items()]
+    handles += extra
+    if handles:
+        fig.legend(
+            handles=handles, loc="outside upper center", ncols=columns or min(len(handles), 6)
+        )
+
+
+def dot(name: str, colour: Any = GREY) -> Line2D:
+    return Line2D([], [], linestyle="", marker="o", color=colour, label=name)
+
+
+def arrow(name: str = "censored: not by the last step", marker: str = "^") -> Line2D:
+    return Line2D([], [], linestyle="", marker=marker, markerfacecolor="none", color=GREY,
+                  label=name)
+
+
+def line(name: str, colour: Any = GREY, **style: Any) -> Line2D:
+    return Line2D([], [], color=colour, label=name, **style)
+
+
+def patch(name: str, colour: Any) -> Patch:
+    return Patch(facecolor=colour, edgecolor=GREY, linewidth=0.3, label=name)
+
+
+def note(fig: Figure, *sentences: str) -> None:
+    """How many seeds, what an interval is, and what is censored: small, below the panels."""
+    width = int(fig.get_figwidth() * 16.5)
+    fig.supxlabel(textwrap.fill(" ".join(s for s in sentences if s), width), fontsize=SMALL,
+                  color=GREY)
+
+
+def gradient(n: int) -> list[Any]:
+    """n colours in order, dark to light (viridis without its pale end)."""
+    return [matplotlib.colormaps["viridis"](v) for v in np.linspace(0, 0.88, n)]

@@ -1,0 +1,82 @@
+"""Files that are either whole or absent: the one way zscope writes its outputs."""
+
+from __future__ import annotations
+
+import errno
+import glob
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+
+@contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success flush it to disk and rename it to `path`.
+
+    At every moment, also after a kill or a power cut, `path` is absent, or is the old file, or is
+    the whole new one. The temporary name is `.{name}.{pid}.tmp`, so a writer that guesses the
+    format from the suffix needs to be told it (`savefig(temporary, format="svg")`). Parent
+    folders are made. On any exception, KeyboardInterrupt included, the temporary file is removed
+    and `path` is left as it was.
+
+    Raises:
+        FileNotFoundError: the block ended without writing the temporary file.
+        OSError: as the writer or the file system raised it; if it names no file (a full disk
+            noticed in the middle of a write), `filename` is set to `path`.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        _flush(temporary)
+        os.replace(temporary, path)
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
+    finally:
+        # After the rename the name is gone; it is still there only if something went wrong.
+        with suppress(OSError):
+            temporary.unlink()
+    _flush_folder(path.parent)
+
+
+def remove_leftovers(path: str | os.PathLike[str]) -> list[Path]:
+    """Remove the temporary files that killed writers of `path` left beside it; return them.
+
+    Call it only where no other process can be writing `path` (Snakemake sees to that for the
+    outputs of a running job).
+    """
+    path = Path(path)
+    removed = []
+    for leftover in sorted(path.parent.glob(f".{glob.escape(path.name)}.*.tmp")):
+        # `.a.tsv.gz.7.tmp` belongs to `a.tsv.gz`, not to `a.tsv`: what is between is a bare pid.
+        if leftover.name[len(path.name) + 2 : -len(".tmp")].isdigit():
+            with suppress(OSError):
+                leftover.unlink()
+                removed.append(leftover)
+    return removed
+
+
+def _flush(path: Path) -> None:
+    try:
+        descriptor = os.open(path, os.O_RDWR)
+    except FileNotFoundError:
+        message = "nothing was written to the temporary file"
+        raise FileNotFoundError(errno.ENOENT, message, str(path)) from None
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make the rename itself durable; some network file systems refuse, which is no error."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

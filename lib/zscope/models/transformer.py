@@ -1,0 +1,136 @@
+"""The small decoder that the workflow trains: pre-LN, GELU, learned positions, untied.
+
+Plain PyTorch, because training through hooks costs more; its parameters have the names of
+TransformerLens's native model, so that `bridge.to_bridge` wraps the same weights for analysis.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from zscope.config import ModelConfig
+
+
+@dataclass(frozen=True)
+class TransformerConfig:
+    """Shape and initialisation of a `Transformer`."""
+
+    n_layers: int
+    d_model: int
+    n_heads: int
+    d_mlp: int
+    n_ctx: int
+    d_vocab: int
+    init_std: float = 0.02
+    mlp_init_std: float = 0.02
+
+    @classmethod
+    def of(cls, config: ModelConfig, *, n_ctx: int, d_vocab: int) -> TransformerConfig:
+        return cls(
+            n_layers=config.n_layers,
+            d_model=config.d_model,
+            n_heads=config.n_heads,
+            d_mlp=config.d_mlp,
+            n_ctx=n_ctx,
+            d_vocab=d_vocab,
+            init_std=config.init_std,
+            mlp_init_std=config.mlp_init_std or config.init_std,
+        )
+
+    @property
+    def d_head(self) -> int:
+        return self.d_model // self.n_heads
+
+    def to_dict(self) -> dict[str, int | float]:
+        return asdict(self)
+
+
+class Attention(nn.Module):
+    """Causal softmax attention with biases."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        d = config.d_model
+        self.n_heads, self.d_head = config.n_heads, config.d_head
+        self.q, self.k, self.v, self.o = (nn.Linear(d, d) for _ in range(4))
+
+    def forward(self, x: Float[Tensor, "batch seq d"], start: int = 0) -> Float[Tensor, "batch q d"]:
+        """Output at positions `start` and later; keys and values of all positions are read."""
+        batch, seq, d = x.shape
+        split = (batch, -1, self.n_heads, self.d_head)
+        q = self.q(x[:, start:]).view(split).transpose(1, 2)
+        k = self.k(x).view(split).transpose(1, 2)
+        v = self.v(x).view(split).transpose(1, 2)
+        if start == 0:
+            out = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        else:
+            positions = torch.arange(seq, device=x.device)
+            mask = positions[None, :] <= positions[start:, None]
+            out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        return self.o(out.transpose(1, 2).reshape(batch, seq - start, d))
+
+
+class MLP(nn.Module):
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.fc_in = nn.Linear(config.d_model, config.d_mlp)
+        self.fc_out = nn.Linear(config.d_mlp, config.d_model)
+
+    def forward(self, x: Float[Tensor, "batch seq d"]) -> Float[Tensor, "batch seq d"]:
+        return self.fc_out(F.gelu(self.fc_in(x)))
+
+
+class Block(nn.Module):
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.ln1, self.ln2 = nn.LayerNorm(config.d_model), nn.LayerNorm(config.d_model)
+        self.attn, self.mlp = Attention(config), MLP(config)
+
+    def forward(self, x: Float[Tensor, "batch seq d"], start: int = 0) -> Float[Tensor, "batch q d"]:
+        mid = x[:, start:] + self.attn(self.ln1(x), start)
+        return mid + self.mlp(self.ln2(mid))
+
+
+class Transformer(nn.Module):
+    """Token ids to logits."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.tok_embed = nn.Embedding(config.d_vocab, config.d_model)
+        self.pos = nn.Embedding(config.n_ctx, config.d_model)
+        self.layers = nn.ModuleList(Block(config) for _ in range(config.n_layers))
+        self.ln_out = nn.LayerNorm(config.d_model)
+        self.head = nn.Linear(config.d_model, config.d_vocab, bias=False)
+
+    def init_weights(self, seed: int) -> Transformer:
+        """Normal weights of the config's standard deviations, zero biases, from `seed` alone."""
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for name, p in sorted(self.named_parameters()):
+                if name.endswith("bias"):
+                    p.zero_()
+                elif "ln" in name:
+                    p.fill_(1.0)
+                else:
+                    std = self.config.mlp_init_std if ".mlp." in name else self.config.init_std
+                    p.copy_(torch.empty(p.shape).normal_(0.0, std, generator=generator))
+        return self
+
+    def forward(
+        self, tokens: Int[Tensor, "batch seq"], start: int = 0
+    ) -> Float[Tensor, "batch q vocab"]:
+        """Logits at positions `start` and later.
+
+        The last block's queries and MLP, and the unembedding, are computed at those alone.
+        """
+        x = self.tok_embed(tokens) + self.pos.weight[: tokens.shape[1]]
+        last = len(self.layers) - 1
+        for i, block in enumerate(self.layers):
+            x = block(x, start if i == last else 0)
+        return self.head(self.ln_out(x))

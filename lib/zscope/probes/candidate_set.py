@@ -1,0 +1,66 @@
+"""Loss and accuracy among the K targets of the same source, scored as whole sequences.
+
+A candidate loss of log K means "z is ignored" only where the set mass is high; where the mass is
+at chance it means "nothing is known" (seed 000; the two are told apart by `set_mass`).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from zscope.errors import DataError
+from zscope.probes import quantities as q
+from zscope.probes.continuation import continue_from, embed
+from zscope.probes.core import Hook, ProbeBatch, Readout
+
+# Tokens of one pass over candidates: enough for full matmul speed, few enough to stay in cache.
+TOKENS_AT_ONCE = 4096
+
+
+def _keys_values(n_layers: int) -> tuple[list[Hook], list[Hook]]:
+    keys = [Hook(f"blocks.{layer}.attn.hook_k") for layer in range(n_layers)]
+    return keys, [Hook(f"blocks.{layer}.attn.hook_v") for layer in range(n_layers)]
+
+
+def hooks(n_layers: int) -> list[Hook]:
+    keys, values = _keys_values(n_layers)
+    return keys + values
+
+
+def measure(batch: ProbeBatch) -> list[Readout]:
+    """candidate_loss (nats), candidate_accuracy, candidate_top3, set_mass; baseline log_k."""
+    if batch.n_candidates < 2:
+        raise DataError("candidate_set needs at least 2 targets of one source")
+    loss, accuracy, top3 = q.candidate_metrics(log_probs(batch), batch.right)
+    return [
+        Readout("candidate_loss", loss),
+        Readout("candidate_accuracy", accuracy),
+        Readout("candidate_top3", top3),
+        Readout("set_mass", q.set_mass(batch.logits, batch.candidate_first)),
+        Readout("log_k", torch.full_like(loss, math.log(batch.n_candidates)), baseline=True),
+    ]
+
+
+def log_probs(batch: ProbeBatch) -> Float[Tensor, "n candidates"]:
+    """`quantities.candidate_log_probs`, with the prompt computed once instead of K times."""
+    k, target = batch.candidates.shape[1:]
+    keys, values = ([batch.clean[h] for h in hs] for hs in _keys_values(batch.n_layers))
+    at_once = max(1, TOKENS_AT_ONCE // (k * (target - 1)))
+    scores = []
+    for start in range(0, len(batch), at_once):
+        part = slice(start, start + at_once)
+        candidates = batch.candidates[part]
+        # EOS is predicted and never read; the first token is predicted by the prompt.
+        tokens = candidates[:, :, :-1].to(batch.tokens.device)
+        resid = embed(batch.bridge, tokens, batch.n_visible)
+        resid = continue_from(
+            batch.bridge, 0, resid, [x[part] for x in keys], [x[part] for x in values]
+        )
+        first = batch.logits[part, None, None].expand(-1, k, 1, -1)
+        logits = torch.cat([first, batch.unembed(resid)], 2)
+        scores.append(q.target_log_probs(logits, candidates))
+    return torch.cat(scores).log_softmax(-1)

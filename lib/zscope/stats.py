@@ -1,0 +1,296 @@
+"""Intervals, tests and onset times. numpy arrays in, numpy arrays or floats out; no torch.
+
+Which interval for what: Wilson or Clopper-Pearson for rates (a bootstrap of 0/20 is [0, 0]), the
+bootstrap for means and ratios of means, the cluster bootstrap when examples share a problem, a
+prompt or a seed, Kaplan-Meier for the times of transitions that some runs never make.
+"""
+
+import warnings
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, Shaped
+from numpy.typing import ArrayLike
+
+# statsmodels takes over a second to import, so the functions that need it import it themselves.
+
+
+def bootstrap_weights(
+    n: int, n_resamples: int, rng: np.random.Generator
+) -> Float[np.ndarray, "resamples n"]:
+    """Share of each of `n` examples in each bootstrap resample of size n (rows sum to 1).
+
+    `weights @ values` is then the mean of every resample at once. Raises ValueError if n or
+    n_resamples is below 1.
+    """
+    if n < 1 or n_resamples < 1:
+        raise ValueError(f"need n >= 1 and n_resamples >= 1, got {n} and {n_resamples}")
+    return rng.multinomial(n, np.full(n, 1 / n), size=n_resamples) / n
+
+
+def bootstrap_interval(
+    values: Float[np.ndarray, "n *columns"],
+    denominator: Float[np.ndarray, "n *columns"] | None = None,
+    *,
+    rng: np.random.Generator | None = None,
+    level: float = 0.95,
+    n_resamples: int = 1000,
+    weights: Float[np.ndarray, "resamples n"] | None = None,
+) -> tuple[Float[np.ndarray, "*columns"], Float[np.ndarray, "*columns"]]:
+    """Percentile bootstrap interval of a mean or a ratio of means (Efron and Tibshirani 1993).
+
+    values: [n] or [n, m], one row per example; every column is resampled with the same draws.
+    denominator: [n] or [n, m]; if given, the statistic is mean(values) / mean(denominator).
+    Resamples in which the mean denominator is 0 leave the ratio undefined and are left out.
+    rng, n_resamples: the draws; or weights: draws to share between calls, from `bootstrap_weights`.
+
+    Returns (low, high), each of shape [] or [m]. NaN where values hold a NaN, and everywhere if n
+    is 1 (one example says nothing about spread). Raises ValueError for no examples, shapes that do
+    not fit, a level outside (0, 1), or neither rng nor weights.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    if values.ndim not in (1, 2) or len(values) == 0:
+        raise ValueError(f"values must be [n] or [n, m] with n >= 1, got shape {values.shape}")
+    tails = _tails(level)
+    n = len(values)
+    if weights is None:
+        if rng is None:
+            raise ValueError("give rng or weights")
+        weights = bootstrap_weights(n, n_resamples, rng)
+    elif weights.ndim != 2 or weights.shape[1] != n:
+        raise ValueError(f"weights of shape {weights.shape} do not fit {n} examples")
+    if n == 1:
+        unknown = np.full((2, *values.shape[1:]), np.nan)
+        return unknown[0], unknown[1]
+    statistic = weights @ values
+    if denominator is None:
+        low, high = np.quantile(statistic, tails, axis=0)
+        return low, high
+    denominator = np.asarray(denominator, dtype=np.float64)
+    if denominator.shape not in (values.shape, (n,)):
+        raise ValueError(f"denominator {denominator.shape} does not fit values {values.shape}")
+    below = (weights @ denominator).reshape(len(weights), *[-1] * (values.ndim - 1))
+    undefined = below == 0
+    statistic = statistic / np.where(undefined, np.nan, below)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "All-NaN", RuntimeWarning)  # NaN is the documented result
+        quantile = np.nanquantile if undefined.any() else np.quantile
+        low, high = quantile(statistic, tails, axis=0)
+    return low, high
+
+
+def cluster_bootstrap_interval(
+    values: Float[np.ndarray, "n *columns"],
+    clusters: Shaped[np.ndarray, " n"],
+    denominator: Float[np.ndarray, "n *columns"] | None = None,
+    *,
+    rng: np.random.Generator,
+    level: float = 0.95,
+    n_resamples: int = 1000,
+) -> tuple[Float[np.ndarray, "*columns"], Float[np.ndarray, "*columns"]]:
+    """`bootstrap_interval` over whole clusters (problems, prompts, seeds) of dependent examples.
+
+    clusters: [n] labels of any sortable type. The statistic stays the mean over examples (or the
+    ratio of means): the sum over a resample's examples divided by how many they are. With one
+    cluster the interval is NaN.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    below = np.ones(len(values)) if denominator is None else np.asarray(denominator, np.float64)
+    if not len(clusters) == len(values) == len(below):
+        raise ValueError(f"{len(values)} values, {len(clusters)} clusters, {len(below)} below")
+    labels, index = np.unique(np.asarray(clusters), return_inverse=True)
+    sums = np.zeros((len(labels), *values.shape[1:]))
+    sums_below = np.zeros((len(labels), *below.shape[1:]))
+    np.add.at(sums, index, values)
+    np.add.at(sums_below, index, below)
+    return bootstrap_interval(sums, sums_below, rng=rng, level=level, n_resamples=n_resamples)
+
+
+def wilson_interval(
+    successes: ArrayLike, n: ArrayLike, level: float = 0.95
+) -> tuple[Float[np.ndarray, "*shape"], Float[np.ndarray, "*shape"]]:
+    """Wilson score interval of a rate, (low, high) of the inputs' shape; NaN where n is 0."""
+    return _rate_interval(successes, n, level, "wilson")
+
+
+def clopper_pearson_interval(
+    successes: ArrayLike, n: ArrayLike, level: float = 0.95
+) -> tuple[Float[np.ndarray, "*shape"], Float[np.ndarray, "*shape"]]:
+    """Clopper-Pearson interval of a rate (coverage never below the level); as `wilson_interval`."""
+    return _rate_interval(successes, n, level, "beta")
+
+
+def _rate_interval(
+    successes: ArrayLike, n: ArrayLike, level: float, method: Literal["wilson", "beta"]
+) -> tuple[Float[np.ndarray, "*shape"], Float[np.ndarray, "*shape"]]:
+    from statsmodels.stats.proportion import proportion_confint
+
+    successes, n = np.broadcast_arrays(np.asarray(successes, float), np.asarray(n, float))
+    if np.any((successes < 0) | (successes > n)):
+        raise ValueError("successes must lie between 0 and n")
+    _tails(level)
+    n = np.where(n == 0, np.nan, n)
+    low, high = proportion_confint(successes, n, alpha=1 - level, method=method)
+    return low, high
+
+
+def paired_permutation_test(
+    a: Float[np.ndarray, " n"],
+    b: Float[np.ndarray, " n"],
+    *,
+    rng: np.random.Generator,
+    n_permutations: int = 9999,
+) -> float:
+    """Two-sided p value of mean(a - b) when the sign of each paired difference is exchangeable.
+
+    Exact (all 2^n sign patterns) when there are at most n_permutations of them; else random signs
+    with the observed pattern counted in, (1 + hits) / (1 + n_permutations) (Phipson and Smyth
+    2010), so that p is never 0. Raises ValueError for unpaired, empty or NaN input.
+    """
+    a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    if a.shape != b.shape or a.ndim != 1 or a.size == 0:
+        raise ValueError(f"need two equally long vectors, got shapes {a.shape} and {b.shape}")
+    difference = a - b
+    if np.isnan(difference).any():
+        raise ValueError("NaN among the paired values")
+    n = difference.size
+    # Sums that are equal in exact arithmetic must count as ties.
+    observed = abs(difference.sum()) - 1e-12 * np.abs(difference).sum()
+    if n < 63 and 2**n <= n_permutations:
+        bits = np.arange(2**n)[:, None] >> np.arange(n) & 1
+        return float(np.mean(np.abs((1 - 2 * bits) @ difference) >= observed))
+    hits, block = 0, max(1, 2**20 // n)
+    for start in range(0, n_permutations, block):
+        bits = rng.integers(2, size=(min(block, n_permutations - start), n), dtype=np.int8)
+        hits += int(np.sum(np.abs((1.0 - 2.0 * bits) @ difference) >= observed))
+    return (1 + hits) / (1 + n_permutations)
+
+
+def holm(p_values: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
+    """Holm-adjusted p values (family-wise error) over all entries; NaN stays and does not count."""
+    return _adjust(p_values, "holm")
+
+
+def benjamini_hochberg(p_values: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
+    """Benjamini-Hochberg-adjusted p values (false discovery rate); entries as in `holm`."""
+    return _adjust(p_values, "fdr_bh")
+
+
+def _adjust(
+    p_values: Float[np.ndarray, "*shape"], method: Literal["holm", "fdr_bh"]
+) -> Float[np.ndarray, "*shape"]:
+    from statsmodels.stats.multitest import multipletests
+
+    adjusted = np.array(p_values, dtype=np.float64)
+    known = ~np.isnan(adjusted)
+    if np.any((adjusted[known] < 0) | (adjusted[known] > 1)):
+        raise ValueError("p values must lie in [0, 1]")
+    if known.any():
+        adjusted[known] = multipletests(adjusted[known], method=method)[1]
+    return adjusted
+
+
+def mcnemar_exact(a: Bool[np.ndarray, " n"], b: Bool[np.ndarray, " n"]) -> float:
+    """Two-sided exact McNemar p value of paired outcomes; 1 without discordant pairs."""
+    from statsmodels.stats.contingency_tables import mcnemar
+
+    a, b = np.asarray(a, dtype=bool), np.asarray(b, dtype=bool)
+    if a.shape != b.shape:
+        raise ValueError(f"outcomes are not paired: shapes {a.shape} and {b.shape}")
+    table = [[np.sum(a & b), np.sum(a & ~b)], [np.sum(~a & b), np.sum(~a & ~b)]]
+    return float(mcnemar(table, exact=True).pvalue)
+
+
+def onset(
+    steps: Int[np.ndarray, " evaluations"] | Sequence[int],
+    values: Float[np.ndarray, " evaluations"] | Sequence[float],
+    threshold: float,
+    direction: Literal["above", "below"] = "above",
+    consecutive: int = 2,
+) -> int | None:
+    """First step of `consecutive` evaluations in a row strictly past the threshold; None if never.
+
+    A NaN is not past any threshold, so it breaks a streak. Raises ValueError unless steps increase
+    strictly, there is one value a step, consecutive >= 1 and the direction is known.
+    """
+    step, value = np.asarray(steps), np.asarray(values, dtype=np.float64)
+    if step.shape != value.shape or step.ndim != 1:
+        raise ValueError(f"need one value a step, got shapes {step.shape} and {value.shape}")
+    if np.any(np.diff(step) <= 0):
+        raise ValueError("steps must increase strictly")
+    if direction not in ("above", "below") or consecutive < 1:
+        raise ValueError(f"bad direction {direction!r} or consecutive {consecutive}")
+    past = value > threshold if direction == "above" else value < threshold
+    if len(past) < consecutive:
+        return None
+    streak = np.lib.stride_tricks.sliding_window_view(past, consecutive).all(axis=1)
+    return int(step[np.argmax(streak)]) if streak.any() else None
+
+
+class MedianTime(NamedTuple):
+    """Kaplan-Meier median of onset times, in the unit of the times; inf = beyond the last one."""
+
+    median: float
+    ci_low: float
+    ci_high: float
+    n: int
+    n_censored: int
+
+
+def median_time(
+    times: Float[np.ndarray, " runs"],
+    observed: Bool[np.ndarray, " runs"],
+    *,
+    rng: np.random.Generator,
+    level: float = 0.95,
+    n_resamples: int = 1000,
+) -> MedianTime:
+    """Kaplan-Meier median of right-censored times, with a bootstrap interval over runs.
+
+    times: time of the onset where observed, else the last time at which the run was seen without it
+    (finite). The median is the first time at which at most half of the runs survive, inf{t: S(t) <=
+    1/2} (Klein and Moeschberger 2003, sec. 4.5); inf if S stays above. The interval resamples
+    (time, observed) pairs (Efron 1981) and takes order statistics, so inf is a legal end; its ends
+    are NaN for one run. Raises ValueError for no runs, shapes that differ or times that are not
+    finite.
+    """
+    times, observed = np.asarray(times, dtype=np.float64), np.asarray(observed, dtype=bool)
+    if times.shape != observed.shape or times.ndim != 1 or times.size == 0:
+        raise ValueError(f"need paired vectors, got shapes {times.shape} and {observed.shape}")
+    if not np.isfinite(times).all():
+        raise ValueError("times must be finite: a run without onset has its last time, censored")
+    tails = _tails(level)
+    n = times.size
+    median = _kaplan_meier_median(times, observed, np.ones((1, n)))[0]
+    low = high = np.nan
+    if n > 1:
+        # Whole counts: sums of k/n would make S miss 1/2 by a rounding error more often.
+        counts = np.rint(bootstrap_weights(n, n_resamples, rng) * n)
+        medians = _kaplan_meier_median(times, observed, counts)
+        low = np.quantile(medians, tails[0], method="lower")
+        high = np.quantile(medians, tails[1], method="higher")
+    return MedianTime(float(median), float(low), float(high), n, int(np.sum(~observed)))
+
+
+def _kaplan_meier_median(
+    times: Float[np.ndarray, " runs"],
+    observed: Bool[np.ndarray, " runs"],
+    counts: Float[np.ndarray, "resamples runs"],
+) -> Float[np.ndarray, " resamples"]:
+    """Median of each resample, in which run i occurs counts[:, i] times."""
+    events = np.unique(times[observed])
+    if events.size == 0:
+        return np.full(len(counts), np.inf)
+    at_risk = counts @ (times[:, None] >= events)
+    happened = counts @ ((times[:, None] == events) & observed[:, None])
+    # Nobody at risk means nobody left to have the event: the factor is 1.
+    survival = np.cumprod(1 - happened / np.maximum(at_risk, 1), axis=1)
+    half = survival <= 0.5 + 1e-12
+    return np.where(half.any(axis=1), events[np.argmax(half, axis=1)], np.inf)
+
+
+def _tails(level: float) -> tuple[float, float]:
+    if not 0 < level < 1:
+        raise ValueError(f"level must lie between 0 and 1, got {level}")
+    return (1 - level) / 2, (1 + level) / 2

@@ -1,0 +1,354 @@
+"""Every Parquet table's columns in one place; reading, atomic writing, provenance.
+
+Tables are long: one row a measurement. docs/tables.md is generated from TABLES.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from zscope.errors import TableError
+from zscope.files import atomic_path
+
+PROVENANCE = b"zscope.provenance"
+TABLE = b"zscope.table"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: its Arrow type, unit ("" if it has none) and one-line meaning."""
+
+    name: str
+    type: pa.DataType
+    unit: str
+    meaning: str
+    nullable: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table: what a row is, its columns, where it lies, and which columns identify a row."""
+
+    name: str
+    row: str
+    path: str
+    columns: tuple[Column, ...]
+    key: tuple[str, ...] = ()
+
+    @property
+    def schema(self) -> pa.Schema:
+        return pa.schema([pa.field(c.name, c.type, c.nullable) for c in self.columns])
+
+
+INT, FLOAT, TEXT, BOOL = pa.int64(), pa.float64(), pa.string(), pa.bool_()
+RUN = Column("run", TEXT, "", "the run's id: its condition and seed")
+SEED = Column("seed", INT, "", "the run's seed")
+SWEEP = Column("sweep", TEXT, "", "the sweep's name in the config")
+CONDITION = Column("condition", TEXT, "", "the run's config without its seed, as a readable id")
+STEP = Column("step", INT, "optimizer steps", "steps done; 0 is the untrained model")
+METRIC = Column("metric", TEXT, "", "what was measured (docs/lag.md defines each)")
+SOURCE = Column("source", TEXT, "", '"training", or the name of the probe')
+LABEL = Column("label", TEXT, "", "what varies in the sweep, in words")
+INTERVAL = (
+    Column("ci_low", FLOAT, "as value", "lower end of the interval; null: none", True),
+    Column("ci_high", FLOAT, "as value", "upper end of the interval; null: none", True),
+)
+VALUE = Column("value", FLOAT, "nats, or a share", "the measurement; losses are in nats")
+N = Column("n", INT, "examples", "examples that the value is a mean of")
+
+_DECLARED = (
+        Table(
+            "lag_facts",
+            "a training or held-out sequence",
+            "results/lag/runs/{run}/facts.parquet",
+            (
+                Column("base", INT, "", "index of B"),
+                Column("candidate", INT, "", "index of A among the k targets of B"),
+                Column("z_index", INT, "", "index of z; -1 without z"),
+                Column("b", TEXT, "", "B as it is written"),
+                Column("z", TEXT, "", "z as it is written; empty without z"),
+                Column("a", TEXT, "", "A as it is written"),
+                Column("split", TEXT, "", '"train" or "held_out"'),
+            ),
+            ("base", "candidate", "z_index"),
+        ),
+        Table(
+            "lag_metrics",
+            "a metric of a run at an evaluation",
+            "results/lag/runs/{run}/metrics.parquet",
+            (
+                RUN,
+                STEP,
+                Column("split", TEXT, "", '"train" or "held_out": which rows were evaluated'),
+                METRIC,
+                VALUE,
+                *INTERVAL,
+                N,
+            ),
+            ("run", "step", "split", "metric"),
+        ),
+        Table(
+            "lag_timing",
+            "an evaluation (the one table that differs between repeats)",
+            "results/lag/runs/{run}/timing.parquet",
+            (
+                RUN,
+                STEP,
+                Column("seconds", FLOAT, "s", "wall time of training so far, evaluations included"),
+            ),
+            ("run", "step"),
+        ),
+        Table(
+            "lag_probe",
+            "a probe's measurement on a checkpoint",
+            "results/lag/probes/{condition}/{probe}.parquet",
+            (
+                RUN,
+                SEED,
+                STEP,
+                Column("probe", TEXT, "", "the probe's name"),
+                Column("layer", INT, "", "block, from 0; null: not of a layer", True),
+                Column("head", INT, "", "head, from 0; null: not of a head", True),
+                METRIC,
+                Column("value", FLOAT, "nats, bits, or a share", "the measurement; null: undefined",
+                       True),
+                *INTERVAL,
+                N,
+            ),
+            ("run", "step", "probe", "layer", "head", "metric"),
+        ),
+        Table(
+            "lag_runs",
+            "a run of a sweep, with what defines it",
+            "results/lag/sweeps/{sweep}/runs.parquet",
+            (
+                SWEEP,
+                CONDITION,
+                RUN,
+                SEED,
+                LABEL,
+                Column("task", TEXT, "", "bz_to_a, az_to_b, b_to_a or a_to_b"),
+                Column("k", INT, "", "targets A of every B"),
+                Column("design", TEXT, "", "fixed_bases or fixed_facts"),
+                Column("n_unique_b", INT, "", "number of bases B"),
+                Column("n_facts", INT, "", "number of (B, A) pairs"),
+                Column("n_rows", INT, "", "number of sequences"),
+                Column("z_code", TEXT, "", "random or parity; empty without z"),
+                Column("z_order", INT, "", "order of the parity code; 0 without one"),
+                Column("has_z", BOOL, "", "whether the sequence holds z"),
+                Column("n_candidates", INT, "", "targets consistent with the source without z"),
+                Column("log_k", FLOAT, "nats", "ln(n_candidates): first-token loss without z"),
+                Column("chance_set_mass", FLOAT, "a share",
+                       "mass of the candidates under a uniform guess of the first character"),
+                Column("uniform_first_loss", FLOAT, "nats",
+                       "first-token loss of that uniform guess"),
+                Column("n_layers", INT, "", "blocks"),
+                Column("d_model", INT, "", "width of the residual stream"),
+                Column("lr", FLOAT, "", "peak learning rate"),
+                Column("batch_size", INT, "rows", "rows of a batch"),
+                Column("lr_over_batch", FLOAT, "1/rows", "learning rate over batch size"),
+                Column("steps", INT, "optimizer steps", "length of training"),
+                Column("eval_every", INT, "optimizer steps", "steps between evaluations"),
+            ),
+            ("sweep", "run", "label"),
+        ),
+        Table(
+            "lag_curves",
+            "a scalar series of a run at a step",
+            "results/lag/sweeps/{sweep}/curves.parquet",
+            (SWEEP, CONDITION, RUN, SEED, LABEL, SOURCE, METRIC, STEP,
+             Column("value", FLOAT, "nats, or a share", "the measurement; null: undefined", True),
+             *INTERVAL),
+            ("sweep", "run", "label", "source", "metric", "step"),
+        ),
+        Table(
+            "lag_onsets",
+            "when a metric of a run set in",
+            "results/lag/sweeps/{sweep}/onsets.parquet",
+            (
+                SWEEP,
+                CONDITION,
+                RUN,
+                SEED,
+                LABEL,
+                SOURCE,
+                METRIC,
+                Column("onset_step", INT, "optimizer steps", "first step past the threshold for "
+                       "the configured number of evaluations; null: never (right-censored)", True),
+                Column("censored", BOOL, "", "true: not within the run's steps"),
+                Column("last_step", INT, "optimizer steps", "the last step that was evaluated"),
+                Column("threshold", FLOAT, "as the metric", "the threshold in the metric's units"),
+                Column("rule", TEXT, "", "the definition of the onset, in words"),
+            ),
+            ("sweep", "run", "label", "source", "metric"),
+        ),
+        Table(
+            "lag_phases",
+            "an evaluation of a run",
+            "results/lag/sweeps/{sweep}/phases.parquet",
+            (
+                SWEEP,
+                CONDITION,
+                RUN,
+                SEED,
+                LABEL,
+                STEP,
+                Column("phase", TEXT, "",
+                       "nothing (set mass near chance), knows_b (mass high, z ignored), uses_z"),
+            ),
+            ("sweep", "run", "label", "step"),
+        ),
+        Table(
+            "lag_summary",
+            "a quantity of a condition, over its seeds",
+            "results/lag/sweeps/{sweep}/summary.parquet",
+            (
+                SWEEP,
+                CONDITION,
+                LABEL,
+                SOURCE,
+                METRIC,
+                Column("unit", TEXT, "", "steps, examples, or epochs per fact"),
+                Column("n", INT, "seeds", "runs"),
+                Column("n_censored", INT, "seeds", "runs in which it never came"),
+                Column("median", FLOAT, "unit", "Kaplan-Meier median; null: beyond the last step",
+                       True),
+                Column("ci_low", FLOAT, "unit", "bootstrap over seeds; null: beyond the last step",
+                       True),
+                Column("ci_high", FLOAT, "unit", "bootstrap over seeds; null: beyond the last step",
+                       True),
+            ),
+            ("sweep", "condition", "label", "source", "metric", "unit"),
+        ),
+        Table(
+            "lag_linear",
+            "a loss of a linear baseline at a step",
+            "results/lag/linear/losses.parquet",
+            (
+                Column("task", TEXT, "", "ill_conditioned_regression or planted_selector"),
+                Column("series", TEXT, "", "total, or component"),
+                SEED,
+                STEP,
+                Column("component", INT, "", "index of the singular direction; -1: all"),
+                Column("value", FLOAT, "loss", "squared error, or nats"),
+            ),
+            ("task", "series", "seed", "step", "component"),
+        ),
+)
+
+
+def _of_condition(table: Table) -> Table:
+    """The same table for one condition on its own, before a sweep gathers it."""
+    leave = {"sweep", "label", "design"}
+    return Table(
+        table.name.replace("lag_", "lag_condition_"),
+        table.row.replace("of a sweep", "of a condition"),
+        table.path.replace("sweeps/{sweep}", "conditions/{condition}"),
+        tuple(c for c in table.columns if c.name not in leave),
+        tuple(k for k in table.key if k not in leave),
+    )
+
+
+_PER_CONDITION = ("lag_runs", "lag_curves", "lag_onsets", "lag_phases")
+TABLES: dict[str, Table] = {
+    t.name: t
+    for t in (*_DECLARED, *(_of_condition(t) for t in _DECLARED if t.name in _PER_CONDITION))
+}
+
+
+def write_table(
+    rows: pd.DataFrame | Iterable[Mapping[str, Any]],
+    path: str | Path,
+    name: str,
+    provenance: Mapping[str, Any],
+) -> None:
+    """Write `rows` as table `name`, whole or not at all, sorted by nothing: in the order given.
+
+    The bytes depend on the rows and the provenance alone. Raises TableError if a column is missing,
+    unknown, of another type, null where it may not be, or if two rows have the same key.
+    """
+    table = TABLES[name]
+    frame = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows))
+    names = [c.name for c in table.columns]
+    if frame.empty:
+        frame = pd.DataFrame({n: [] for n in names})
+    missing, unknown = set(names) - set(frame.columns), set(frame.columns) - set(names)
+    if missing or unknown:
+        raise TableError(
+            f"{path}: table {name} has other columns than its schema "
+            f"(missing: {sorted(missing)}, unknown: {sorted(unknown)})"
+        )
+    frame = frame[names]
+    for c in table.columns:
+        if not c.nullable and frame[c.name].isna().any():
+            raise TableError(f"{path}: column {c.name} of table {name} holds a null or NaN")
+    if table.key and frame.duplicated(list(table.key)).any():
+        twice = frame.loc[frame.duplicated(list(table.key)), list(table.key)].iloc[0].to_dict()
+        raise TableError(f"{path}: table {name} has two rows with {twice}")
+    try:
+        arrow = pa.Table.from_pandas(frame, table.schema, preserve_index=False, safe=True)
+    except (pa.ArrowException, OverflowError) as error:
+        raise TableError(f"{path}: table {name}: {error}") from None
+    metadata = {
+        TABLE: name.encode(),
+        PROVENANCE: json.dumps(dict(provenance), sort_keys=True).encode(),
+    }
+    with atomic_path(Path(path)) as temporary:
+        pq.write_table(
+            arrow.replace_schema_metadata(metadata),
+            temporary,
+            compression="zstd",
+            write_page_checksum=True,
+        )
+
+
+def read_table(path: str | Path, name: str) -> pd.DataFrame:
+    """Read table `name`; nullable integers come back as Int64.
+
+    Raises TableError, with the command that rebuilds the file, if it is missing or damaged.
+    """
+    arrow = _open(
+        path, lambda p: pq.read_table(p, partitioning=None, page_checksum_verification=True)
+    )
+    wanted = TABLES[name].schema
+    found = arrow.schema.remove_metadata()
+    if not found.equals(wanted):
+        raise TableError(
+            f"{path}: not a {name} table of this version: its columns are {found.names}\n{_way(path)}"
+        )
+    frame = arrow.to_pandas(integer_object_nulls=True)
+    for c in TABLES[name].columns:
+        if c.nullable and c.type == INT:
+            frame[c.name] = frame[c.name].astype("Int64")
+    return frame
+
+
+def read_provenance(path: str | Path) -> dict[str, Any]:
+    """The provenance that `write_table` put into the file. Raises TableError as read_table."""
+
+    def read(file: Path) -> dict[str, Any]:
+        return json.loads((pq.read_schema(file).metadata or {}).get(PROVENANCE, b"{}"))
+
+    return _open(path, read)
+
+
+def _open(path: str | Path, reader: Any) -> Any:
+    if not Path(path).exists():
+        raise TableError(f"{path}: no such file\n{_way(path)}")
+    try:
+        return reader(Path(path))
+    except (pa.ArrowException, OSError, ValueError) as error:
+        first = str(error).splitlines()[0][:160]
+        raise TableError(f"{path}: damaged, cannot be read ({first})\n{_way(path)}") from None
+
+
+def _way(path: str | Path) -> str:
+    return f"rebuild it: snakemake --cores all --force {path}"

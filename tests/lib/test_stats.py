@@ -1,0 +1,437 @@
+"""Intervals cover, tests agree with their references, onsets and medians survive censoring."""
+
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import scipy.stats
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from statsmodels.duration.survfunc import SurvfuncRight
+from zscope.stats import (
+    benjamini_hochberg,
+    bootstrap_interval,
+    bootstrap_weights,
+    clopper_pearson_interval,
+    cluster_bootstrap_interval,
+    holm,
+    mcnemar_exact,
+    median_time,
+    onset,
+    paired_permutation_test,
+    wilson_interval,
+)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+# Bootstrap
+
+
+def test_weights_are_those_of_drawing_with_replacement(rng):
+    n = 7
+    weights = bootstrap_weights(n, 20_000, rng)
+    np.testing.assert_allclose(weights.sum(axis=1), 1)
+    counts = weights[:, 2] * n
+    binomial = scipy.stats.binom.pmf(np.arange(n + 1), n, 1 / n)
+    found = np.bincount(np.rint(counts).astype(int), minlength=n + 1) / len(counts)
+    np.testing.assert_allclose(found, binomial, atol=0.015)
+    # Draws compete: cov(counts_i, counts_j) = -1/n.
+    assert np.cov(weights[:, 0] * n, counts)[0, 1] == pytest.approx(-1 / n, abs=0.03)
+
+
+def test_interval_of_the_mean_is_that_of_scipy(rng):
+    values = rng.exponential(size=60)
+    low, high = bootstrap_interval(values, rng=rng, level=0.9, n_resamples=20_000)
+    reference = scipy.stats.bootstrap(
+        (values,), np.mean, confidence_level=0.9, n_resamples=20_000, method="percentile", rng=1
+    ).confidence_interval
+    np.testing.assert_allclose([low, high], reference, atol=0.01)
+
+
+def test_interval_of_a_ratio_is_that_of_scipy(rng):
+    weight = rng.uniform(0.5, 2, size=50)
+    values = weight * rng.normal(3, 1, size=50)
+    low, high = bootstrap_interval(values, weight, rng=rng, n_resamples=20_000)
+    reference = scipy.stats.bootstrap(
+        (values, weight),
+        lambda a, b, axis=-1: a.mean(axis) / b.mean(axis),
+        paired=True,
+        n_resamples=20_000,
+        method="percentile",
+        rng=1,
+    ).confidence_interval
+    np.testing.assert_allclose([low, high], reference, atol=0.01)
+
+
+def test_interval_covers_the_true_mean_as_often_as_it_says():
+    rng, experiments = np.random.default_rng(1), 2000
+    samples = rng.normal(size=(50, experiments))
+    low, high = bootstrap_interval(samples, rng=rng, level=0.9)
+    covered = np.mean((low <= 0) & (high >= 0))
+    assert 0.85 < covered < 0.92  # the percentile interval is a little short at n = 50
+
+
+def test_columns_are_independent_of_each_other(rng):
+    values, weight = rng.normal(size=(30, 4)), rng.uniform(1, 2, size=(30, 4))
+    values[3, 1] = np.nan
+    draws = bootstrap_weights(30, 200, rng)
+    for denominator in (None, weight, weight[:, 0]):
+        low, high = bootstrap_interval(values, denominator, weights=draws)
+        assert np.isnan([low[1], high[1]]).all()
+        for j in (0, 2, 3):
+            one = denominator if denominator is None or denominator.ndim == 1 else denominator[:, j]
+            alone = bootstrap_interval(values[:, j], one, weights=draws)
+            np.testing.assert_allclose([low[j], high[j]], alone)
+
+
+def test_resamples_without_a_denominator_are_left_out(rng):
+    applies = np.array([1.0, 1.0, 0.0, 0.0, 0.0])
+    values = np.array([[4.0, 2.0], [4.0, 6.0], [0.0, 0.0], [0.0, 0.0], [0.0, 0.0]])
+    low, high = bootstrap_interval(values, applies, rng=rng)
+    np.testing.assert_allclose(low, [4, 2])
+    np.testing.assert_allclose(high, [4, 6])
+    assert np.isnan(bootstrap_interval(values, 0 * applies, rng=rng)).all()
+
+
+def test_one_example_has_no_interval(rng):
+    assert np.isnan(bootstrap_interval(np.array([3.0]), rng=rng)).all()
+    assert np.shape(bootstrap_interval(np.ones((1, 4)), rng=rng)) == (2, 4)
+
+
+def test_clusters_widen_the_interval_to_what_their_means_vary():
+    """A bootstrap over examples misses the truth when examples share a cluster's offset."""
+    rng, experiments, n_clusters, size = np.random.default_rng(2), 400, 30, 10
+    clusters = np.repeat(np.arange(n_clusters), size)
+    offset = rng.normal(size=(n_clusters, experiments))
+    values = offset[clusters] + 0.3 * rng.normal(size=(n_clusters * size, experiments))
+    low, high = cluster_bootstrap_interval(values, clusters, rng=rng)
+    assert 0.89 < np.mean((low <= 0) & (high >= 0)) < 0.97
+    low, high = bootstrap_interval(values, rng=rng)
+    assert np.mean((low <= 0) & (high >= 0)) < 0.6
+
+
+def test_clusters_of_unequal_size_weigh_by_their_examples(rng):
+    labels = np.array(["b", "a", "b", "b", "c"])
+    values, weight = np.array([1.0, 5, 2, 4, 9]), np.array([1.0, 2, 1, 3, 4])
+    for denominator in (None, weight):
+        got = cluster_bootstrap_interval(
+            values, labels, denominator, rng=np.random.default_rng(3), n_resamples=300
+        )
+        slow = []
+        for draw in np.rint(3 * bootstrap_weights(3, 300, np.random.default_rng(3))).astype(int):
+            rows = [
+                i
+                for label, k in zip("abc", draw, strict=True)
+                for i in list(np.flatnonzero(labels == label)) * k
+            ]
+            below = np.ones(5) if denominator is None else denominator
+            slow.append(values[rows].sum() / below[rows].sum())
+        np.testing.assert_allclose(got, np.quantile(slow, [0.025, 0.975]))
+    assert np.isnan(cluster_bootstrap_interval(values, np.zeros(5), rng=rng)).all()
+
+
+def test_singleton_clusters_are_the_plain_bootstrap(rng):
+    values = rng.normal(size=(25, 3))
+    plain = bootstrap_interval(values, rng=np.random.default_rng(4))
+    single = cluster_bootstrap_interval(values, np.arange(25), rng=np.random.default_rng(4))
+    np.testing.assert_allclose(single, plain)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda r: bootstrap_interval(np.array([]), rng=r), "n >= 1"),
+        (lambda r: bootstrap_interval(np.ones(3), rng=r, level=95), "level"),
+        (lambda r: bootstrap_interval(np.ones(3)), "rng or weights"),
+        (lambda r: bootstrap_interval(np.ones(3), np.ones(4), rng=r), "does not fit"),
+        (lambda r: bootstrap_interval(np.ones(3), weights=np.ones((2, 4))), "do not fit"),
+        (lambda r: bootstrap_weights(0, 10, r), "n >= 1"),
+        (lambda r: cluster_bootstrap_interval(np.ones(3), np.ones(2), rng=r), "clusters"),
+    ],
+)
+def test_bootstraps_refuse_what_does_not_fit(call, message, rng):
+    with pytest.raises(ValueError, match=message):
+        call(rng)
+
+
+# Rates
+
+
+def test_no_success_in_twenty_still_leaves_room():
+    low, high = clopper_pearson_interval(0, 20)
+    assert low == 0
+    assert high == pytest.approx(1 - 0.025 ** (1 / 20))
+    z2 = scipy.stats.norm.ppf(0.975) ** 2
+    assert wilson_interval(0, 20)[1] == pytest.approx(z2 / (20 + z2))
+
+
+@given(n=st.integers(1, 200), share=st.floats(0, 1), level=st.floats(0.5, 0.99))
+@settings(deadline=None)  # the first call imports statsmodels
+def test_rate_intervals_are_those_of_scipy(n, share, level):
+    k = round(share * n)
+    exact = scipy.stats.binomtest(k, n)
+    for ours, method in [(wilson_interval, "wilson"), (clopper_pearson_interval, "exact")]:
+        reference = exact.proportion_ci(level, method)
+        np.testing.assert_allclose(ours(k, n, level), reference, atol=1e-9)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("interval", [wilson_interval, clopper_pearson_interval])
+def test_rate_intervals_take_arrays_and_no_trials(interval):
+    low, high = interval(np.array([[0, 3], [4, 0]]), np.array([4, 9])[:, None] * [1, 1])
+    assert low.shape == high.shape == (2, 2)
+    np.testing.assert_allclose([low[1, 0], high[1, 0]], interval(4, 9))
+    assert np.isnan(interval(0, 0)).all()
+    with pytest.raises(ValueError, match="between 0 and n"):
+        interval(5, 4)
+
+
+# Tests
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(2, 9))
+@settings(max_examples=25, deadline=None)
+def test_exact_permutation_is_that_of_scipy(seed, n):
+    a, b = np.random.default_rng(seed).integers(0, 5, size=(2, n)).astype(float)  # ties on purpose
+    reference = scipy.stats.permutation_test(
+        (a, b), lambda x, y: abs(np.mean(x - y)), permutation_type="samples", alternative="greater"
+    ).pvalue
+    p = paired_permutation_test(a, b, rng=np.random.default_rng(0))
+    assert p == pytest.approx(reference)
+
+
+def test_equal_sums_count_as_ties(rng):
+    """0.1 + 0.2 - 0.3 is not 0 in floating point, but the pattern ties with its mirror."""
+    difference = np.array([0.1, 0.2, -0.3, 0.0])
+    exact = paired_permutation_test(np.rint(10 * difference), np.zeros(4), rng=rng)
+    assert paired_permutation_test(difference, np.zeros(4), rng=rng) == exact
+
+
+def test_sampled_permutation_approaches_the_exact_one_and_is_never_zero(rng):
+    a, b = rng.normal(0.6, 1, size=12), rng.normal(size=12)
+    exact = paired_permutation_test(a, b, rng=rng, n_permutations=2**12)
+    sampled = paired_permutation_test(a, b, rng=rng, n_permutations=2**12 - 1)
+    assert exact != sampled
+    assert sampled == pytest.approx(exact, abs=5 * math.sqrt(exact / 2**12))
+    assert paired_permutation_test(a + 9, b, rng=rng) == 2 / 2**12
+    assert paired_permutation_test(np.ones(500), np.zeros(500), rng=rng) == 1 / 10_000
+    assert paired_permutation_test(np.ones(4), np.ones(4), rng=rng) == 1
+
+
+def test_permutation_p_values_are_uniform_under_the_null(rng):
+    p = [paired_permutation_test(*rng.normal(size=(2, 8)), rng=rng) for _ in range(600)]
+    assert np.mean(np.array(p) <= 0.1) == pytest.approx(0.1, abs=0.04)
+
+
+@pytest.mark.parametrize(
+    ("a", "b"), [([1.0], [1.0, 2.0]), ([], []), ([np.nan], [1.0]), ([[1.0]], [[1.0]])]
+)
+def test_permutation_refuses_unpaired_or_missing_values(a, b, rng):
+    with pytest.raises(ValueError, match=r"NaN|equally long"):
+        paired_permutation_test(np.array(a), np.array(b), rng=rng)
+
+
+P_VALUES = st.lists(st.floats(0, 1), min_size=1, max_size=30)
+
+
+@given(P_VALUES)
+@settings(max_examples=30, deadline=None)  # each call of statsmodels' Holm collects garbage: 0.1 s
+def test_holm_steps_down(p_values):
+    """Textbook loop: the i-th smallest of m times m - i + 1, made monotone, at most 1."""
+    adjusted, running = np.empty(len(p_values)), 0.0
+    for rank, i in enumerate(np.argsort(p_values, kind="stable")):
+        running = max(running, min(1.0, (len(p_values) - rank) * p_values[i]))
+        adjusted[i] = running
+    np.testing.assert_allclose(holm(np.array(p_values)), adjusted)
+
+
+@given(P_VALUES)
+@settings(deadline=None)
+def test_benjamini_hochberg_is_that_of_scipy(p_values):
+    reference = scipy.stats.false_discovery_control(p_values)
+    np.testing.assert_allclose(benjamini_hochberg(np.array(p_values)), reference)
+
+
+@pytest.mark.parametrize("adjust", [holm, benjamini_hochberg])
+def test_adjustment_keeps_the_grid_and_skips_missing_cells(adjust):
+    grid = np.array([[0.01, np.nan, 0.04], [0.03, 0.005, np.nan]])
+    adjusted = adjust(grid)
+    assert np.array_equal(np.isnan(adjusted), np.isnan(grid))
+    known = ~np.isnan(grid)
+    np.testing.assert_allclose(adjusted[known], adjust(grid[known]))
+    assert np.isnan(adjust(np.full(3, np.nan))).all()
+    assert grid[0, 0] == 0.01
+    with pytest.raises(ValueError, match=r"\[0, 1\]"):
+        adjust(np.array([1.2]))
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=60))
+@settings(deadline=None)
+def test_mcnemar_is_the_binomial_of_discordant_pairs(pairs):
+    a, b = np.array(pairs).T
+    only_a, only_b = int(np.sum(a & ~b)), int(np.sum(~a & b))
+    discordant = only_a + only_b
+    expected = scipy.stats.binomtest(only_a, discordant).pvalue if discordant else 1.0
+    assert mcnemar_exact(a, b) == pytest.approx(expected)
+    with pytest.raises(ValueError, match="paired"):
+        mcnemar_exact(a, np.append(b, True))
+
+
+# Onsets
+
+CURVES = st.lists(st.floats(-3, 3) | st.just(math.nan), min_size=1, max_size=25)
+
+
+def slow_onset(steps, values, threshold, consecutive):
+    streak = 0
+    for i, value in enumerate(values):
+        streak = streak + 1 if value > threshold else 0
+        if streak == consecutive:
+            return steps[i - consecutive + 1]
+    return None
+
+
+@given(CURVES, st.floats(-3, 3), st.integers(1, 4), st.integers(1, 50))
+def test_onset_is_the_first_long_enough_streak(values, threshold, consecutive, spacing):
+    steps = [spacing * i * (i + 1) for i in range(len(values))]
+    found = onset(steps, values, threshold, consecutive=consecutive)
+    assert found == slow_onset(steps, values, threshold, consecutive)
+    below = onset(steps, [-v for v in values], -threshold, "below", consecutive)
+    assert below == found
+    later = onset([s + 7 for s in steps], values, threshold, consecutive=consecutive)
+    assert later == (None if found is None else found + 7)
+
+
+@given(CURVES, st.floats(-3, 3), st.floats(0, 3), st.integers(1, 4))
+def test_onset_comes_no_earlier_for_a_harder_rule(values, threshold, harder, consecutive):
+    steps = range(len(values))
+
+    def when(level, streak):
+        found = onset(steps, values, level, consecutive=streak)
+        return math.inf if found is None else found
+
+    easy = when(threshold, consecutive)
+    assert when(threshold + harder, consecutive) >= easy
+    assert when(threshold, consecutive + 1) >= easy
+
+
+def test_onset_needs_a_streak_that_nan_and_equality_break():
+    steps = [0, 50, 100, 150, 200]
+    assert onset(steps, [0, 1, 0, 1, 1], 0.5) == 150
+    assert onset(steps, [0, 1, math.nan, 1, 0], 0.5) is None
+    assert onset(steps, [0, 0.5, 0.5, 0.5, 1], 0.5) is None
+    assert onset(steps, [0, 0, 0, 0, 1], 0.5) is None
+    assert onset(steps, [0, 0, 0, 0, 1], 0.5, consecutive=1) == 200
+    assert onset([], [], 0.5) is None
+    assert type(onset(np.array(steps), np.ones(5), 0.5)) is int
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (([0, 2, 1], [1, 1, 1], 0.5), "increase"),
+        (([0, 1, 1], [1, 1, 1], 0.5), "increase"),
+        (([0, 1], [1, 1, 1], 0.5), "one value a step"),
+        (([0, 1], [1, 1], 0.5, "up"), "direction"),
+        (([0, 1], [1, 1], 0.5, "above", 0), "consecutive"),
+    ],
+)
+def test_onset_refuses_disorder(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        onset(*arguments)
+
+
+# Censored times
+
+RUNS = st.lists(st.tuples(st.integers(1, 12), st.booleans()), min_size=1, max_size=12)
+
+
+def reference_median(times, observed):
+    """From the survival curve of statsmodels: the first event at which S is at most 1/2."""
+    if not np.any(observed):
+        return math.inf
+    curve = SurvfuncRight(np.array(times, float), np.array(observed, int))
+    reached = curve.surv_times[curve.surv_prob <= 0.5 + 1e-9]
+    return reached[0] if len(reached) else math.inf
+
+
+@given(RUNS)
+@settings(deadline=None)
+def test_median_time_is_that_of_the_survival_curve(runs):
+    times, observed = np.array(runs).T
+    found = median_time(times, observed, rng=np.random.default_rng(0), n_resamples=50)
+    assert found.median == reference_median(times, observed)
+    assert (found.n, found.n_censored) == (len(runs), np.sum(observed == 0))
+    if len(runs) == 1:
+        assert np.isnan([found.ci_low, found.ci_high]).all()
+    else:
+        assert found.ci_low <= found.ci_high
+
+
+@given(st.lists(st.integers(0, 1000), min_size=3, max_size=15).filter(lambda x: len(x) % 2))
+def test_without_censoring_it_is_the_ordinary_median(times):
+    observed = np.ones(len(times), dtype=bool)
+    found = median_time(np.array(times), observed, rng=np.random.default_rng(0), n_resamples=20)
+    assert found.median == np.median(times)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_interval_takes_the_outer_order_statistics_of_a_slow_bootstrap(seed):
+    times = np.array([500.0, 1400, 2000, 2000, 900, 1500])
+    observed = np.array([True, True, False, False, True, True])
+    resamples = 12
+    medians = []
+    for draw in bootstrap_weights(6, resamples, np.random.default_rng(seed)):
+        rows = np.repeat(np.arange(6), np.rint(6 * draw).astype(int))
+        medians.append(reference_median(times[rows], observed[rows]))
+    medians.sort()
+    found = median_time(
+        times, observed, rng=np.random.default_rng(seed), n_resamples=resamples, level=0.7
+    )
+    # 11 * (.15, .85) = (1.65, 9.35), rounded outwards.
+    assert (found.ci_low, found.ci_high) == (medians[1], medians[10])
+
+
+def test_runs_that_never_make_it_push_the_median_out_instead_of_vanishing(rng):
+    """The four seeds of a third-order parity: two onsets, two runs stopped at 2000."""
+    times, observed = np.array([500, 1400, 2000, 2000]), np.array([True, True, False, False])
+    found = median_time(times, observed, rng=rng)
+    assert found.median == 1400
+    assert (found.ci_low, found.ci_high) == (500, math.inf)
+    dropped = median_time(times[observed], observed[observed], rng=rng)
+    assert dropped.ci_high < found.ci_high
+    never = median_time(times, np.zeros(4, dtype=bool), rng=rng)
+    assert never[:3] == (math.inf, math.inf, math.inf)
+
+
+def test_interval_of_five_seeds_covers_the_true_median():
+    rng, truth, hits = np.random.default_rng(6), math.log(2), 0
+    for _ in range(400):
+        onsets = rng.exponential(size=5)
+        seen = onsets < 1.5
+        found = median_time(np.minimum(onsets, 1.5), seen, rng=rng, n_resamples=300)
+        hits += found.ci_low <= truth <= found.ci_high
+    assert hits / 400 > 0.88  # order statistics 1 and 5 of 5 would give .94
+
+
+def test_median_time_refuses_what_is_not_a_time(rng):
+    for times, observed, message in [
+        ([math.inf, 3], [False, True], "finite"),
+        ([], [], "paired"),
+        ([1, 2], [True], "paired"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            median_time(np.array(times), np.array(observed, dtype=bool), rng=rng)
+
+
+def test_importing_stats_is_cheap():
+    """Jobs that only need a bootstrap must not wait for statsmodels or torch."""
+    code = "import sys, zscope.stats; print({'torch', 'statsmodels', 'pandas'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

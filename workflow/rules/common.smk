@@ -1,0 +1,48 @@
+import os
+import sys
+
+from snakemake.common.configfile import load_configfile
+
+# This clone's library is the one that the digests are of, so it is the one that runs, in the jobs
+# too, whatever else is installed.
+sys.path.insert(0, str(ROOT / "lib"))
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    dict.fromkeys([str(ROOT / "lib"), *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
+).rstrip(os.pathsep)
+
+from zscope.config import load
+from zscope.errors import ConfigError
+from zscope.plan import FIGURE_PROBES, LagPlan, find
+from zscope.probes.registry import PROBES
+from zscope.provenance import Tracker
+
+tracked = Tracker(scripts=ROOT / "workflow" / "scripts", lib=ROOT / "lib")
+
+
+def config_sources():
+    """The configuration files, later ones winning, with what each says."""
+    files = [ROOT / "config" / "config.yaml", *workflow.overwrite_configfiles]
+    given = [("--config", workflow.config_settings.config)]
+    return [(os.path.relpath(f), load_configfile(f)) for f in files] + given
+
+
+def checked(function, *arguments):
+    """Call `function`; a mistake of the user's ends Snakemake with its message alone."""
+    try:
+        return function(*arguments)
+    except ConfigError as error:
+        # Not a WorkflowError: Snakemake would add the lines of this file that raised it.
+        print(f"Error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+CONFIG = checked(load, config, config_sources())
+BOOTSTRAP = CONFIG.bootstrap.model_dump()
+DEVICE = {"device": CONFIG.device, "bootstrap": BOOTSTRAP}
+# A GPU is asked for only when the config says cuda: `auto` takes one if it happens to be there.
+GPUS = 1 if CONFIG.device == "cuda" else 0
+
+
+def growing(base):
+    """A resource that grows with every attempt of a job."""
+    return lambda wildcards, attempt: base * attempt

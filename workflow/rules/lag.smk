@@ -1,0 +1,321 @@
+# The late disambiguation lag: facts -> runs -> probes -> sweeps -> figures.
+
+LAG = checked(LagPlan.of, CONFIG.lag)
+LAG_RUN = "results/lag/runs/{run}/"
+LAG_CONDITION = "results/lag/conditions/{condition}/"
+LAG_SWEEP = "results/lag/sweeps/{sweep}/"
+
+
+wildcard_constraints:
+    run="[^/]+",
+    condition="[^/]+",
+    sweep="[^/]+",
+    probe="[^/]+",
+    figure="[^/]+",
+
+
+def lag_run(wildcards):
+    return checked(find, LAG.runs, wildcards.run, "run").resolved
+
+
+def lag_condition_runs(wildcards):
+    return checked(find, LAG.conditions, wildcards.condition, "condition")
+
+
+def lag_sweep(wildcards):
+    return checked(find, LAG.sweeps, wildcards.sweep, "sweep")
+
+
+def lag_figure_probes(wildcards):
+    """The probe tables that a figure of one condition shows."""
+    wanted = checked(find, FIGURE_PROBES, wildcards.figure, "figure of a condition")
+    return [
+        f"results/lag/probes/{wildcards.condition}/{probe}.parquet"
+        for probe in LAG.probes[wildcards.condition]
+        if probe in wanted
+    ]
+
+
+def lag_figure_sweep(name):
+    """The path of table `name` of the sweep that a figure shows."""
+
+    def path(wildcards):
+        sweep = checked(find, LAG.figures, wildcards.figure, "figure")
+        return f"results/lag/sweeps/{sweep}/{name}.parquet"
+
+    return path
+
+
+rule make_facts:
+    """Draw the facts of one run."""
+    output:
+        facts=LAG_RUN + "facts.parquet",
+    log:
+        "logs/make_facts/{run}.log",
+    benchmark:
+        "results/benchmarks/make_facts/{run}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=growing(1000),
+        runtime=growing(10),
+    params:
+        tracked=lambda wildcards: tracked("lag/make_facts.py", run=lag_run(wildcards)),
+    script:
+        "../scripts/lag/make_facts.py"
+
+
+rule train_run:
+    """Train one run; a killed one goes on from its last checkpoint."""
+    input:
+        facts=rules.make_facts.output.facts,
+    output:
+        metrics=LAG_RUN + "metrics.parquet",
+        timing=LAG_RUN + "timing.parquet",
+        checkpoints=LAG_RUN + "checkpoints.safetensors",
+    log:
+        "logs/train_run/{run}.log",
+    benchmark:
+        "results/benchmarks/train_run/{run}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(CONFIG.lag.runtime_minutes),
+        gpu=GPUS,
+    params:
+        tracked=lambda wildcards: tracked(
+            "lag/train_run.py", run=lag_run(wildcards), **DEVICE
+        ),
+    script:
+        "../scripts/lag/train_run.py"
+
+
+rule measure_probe:
+    """Measure one probe on every checkpoint of every seed of one condition."""
+    input:
+        checkpoints=lambda wildcards: expand(
+            rules.train_run.output.checkpoints, run=lag_condition_runs(wildcards)
+        ),
+        facts=lambda wildcards: expand(
+            rules.make_facts.output.facts, run=lag_condition_runs(wildcards)
+        ),
+    output:
+        probe="results/lag/probes/{condition}/{probe}.parquet",
+    log:
+        "logs/measure_probe/{condition}/{probe}.log",
+    benchmark:
+        "results/benchmarks/measure_probe/{condition}/{probe}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(CONFIG.lag.runtime_minutes),
+        gpu=GPUS,
+    params:
+        tracked=lambda wildcards: tracked(
+            "lag/measure_probe.py",
+            uses=[checked(find, PROBES, wildcards.probe, "probe").module],
+            probe=wildcards.probe,
+            module=PROBES[wildcards.probe].module,
+            runs={run: LAG.runs[run].resolved for run in lag_condition_runs(wildcards)},
+            settings=CONFIG.lag.probes.model_dump(exclude={"names"}),
+            **DEVICE,
+        ),
+    script:
+        "../scripts/lag/measure_probe.py"
+
+
+rule summarise_condition:
+    """Curves, onsets and phases of every seed of one condition."""
+    input:
+        metrics=lambda wildcards: expand(
+            LAG_RUN + "metrics.parquet", run=lag_condition_runs(wildcards)
+        ),
+        probes=lambda wildcards: expand(
+            rules.measure_probe.output.probe,
+            probe=LAG.probes[wildcards.condition],
+            allow_missing=True,
+        ),
+    output:
+        runs=LAG_CONDITION + "runs.parquet",
+        curves=LAG_CONDITION + "curves.parquet",
+        onsets=LAG_CONDITION + "onsets.parquet",
+        phases=LAG_CONDITION + "phases.parquet",
+    log:
+        "logs/summarise_condition/{condition}.log",
+    benchmark:
+        "results/benchmarks/summarise_condition/{condition}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(20),
+    params:
+        tracked=lambda wildcards: tracked(
+            "lag/summarise_condition.py",
+            condition=wildcards.condition,
+            runs={run: LAG.runs[run].resolved for run in lag_condition_runs(wildcards)},
+            onset=CONFIG.lag.onset.model_dump(),
+        ),
+    script:
+        "../scripts/lag/summarise_condition.py"
+
+
+rule summarise_sweep:
+    """The tables of a sweep's conditions in one, and medians over seeds."""
+    input:
+        **{
+            table: lambda wildcards, table=table: expand(
+                LAG_CONDITION + table + ".parquet",
+                condition=dict.fromkeys(r.condition for r in lag_sweep(wildcards)),
+            )
+            for table in ("runs", "curves", "onsets", "phases")
+        },
+    output:
+        runs=LAG_SWEEP + "runs.parquet",
+        curves=LAG_SWEEP + "curves.parquet",
+        onsets=LAG_SWEEP + "onsets.parquet",
+        phases=LAG_SWEEP + "phases.parquet",
+        summary=LAG_SWEEP + "summary.parquet",
+    log:
+        "logs/summarise_sweep/{sweep}.log",
+    benchmark:
+        "results/benchmarks/summarise_sweep/{sweep}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(20),
+    params:
+        tracked=lambda wildcards: tracked(
+            "lag/summarise_sweep.py",
+            sweep=wildcards.sweep,
+            members=[r.to_dict() for r in lag_sweep(wildcards)],
+            bootstrap=BOOTSTRAP,
+        ),
+    script:
+        "../scripts/lag/summarise_sweep.py"
+
+
+rule train_linear_baselines:
+    """Train the linear baselines of the contrast figure."""
+    output:
+        losses="results/lag/linear/losses.parquet",
+    log:
+        "logs/train_linear_baselines/all.log",
+    benchmark:
+        "results/benchmarks/train_linear_baselines/all.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=growing(1000),
+        runtime=growing(10),
+    params:
+        tracked=lambda wildcards: tracked(
+            "lag/train_linear_baselines.py", linear=CONFIG.lag.linear.model_dump()
+        ),
+    script:
+        "../scripts/lag/train_linear_baselines.py"
+
+
+rule draw_study_figure:
+    """Draw one figure of the study from the tables of the sweep that it shows."""
+    input:
+        runs=lag_figure_sweep("runs"),
+        curves=lag_figure_sweep("curves"),
+        onsets=lag_figure_sweep("onsets"),
+        phases=lag_figure_sweep("phases"),
+        summary=lag_figure_sweep("summary"),
+        linear=branch(
+            lambda wildcards: wildcards.figure == "linear_contrast",
+            then=rules.train_linear_baselines.output.losses,
+        ),
+    output:
+        svg=report(
+            "results/figures/lag/{figure}.svg",
+            caption="../report/lag/{figure}.rst",
+            category="Lag",
+            subcategory="Study",
+            labels={"figure": "{figure}", "format": "svg"},
+        ),
+        png="results/figures/lag/{figure}.png",
+    log:
+        "logs/draw_study_figure/{figure}.log",
+    benchmark:
+        "results/benchmarks/draw_study_figure/{figure}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=growing(1500),
+        runtime=growing(10),
+    params:
+        tracked=lambda wildcards: tracked(
+            "lag/draw_study_figure.py",
+            uses=[f"zscope.figures.lag.{wildcards.figure}"],
+            figure=wildcards.figure,
+            sweep=LAG.figures[wildcards.figure],
+        ),
+    script:
+        "../scripts/lag/draw_study_figure.py"
+
+
+rule draw_condition_figure:
+    """Draw one figure of a condition: all its seeds."""
+    input:
+        metrics=lambda wildcards: expand(
+            LAG_RUN + "metrics.parquet", run=lag_condition_runs(wildcards)
+        ),
+        probes=lag_figure_probes,
+        runs=rules.summarise_condition.output.runs,
+        onsets=rules.summarise_condition.output.onsets,
+    output:
+        svg=report(
+            "results/figures/lag/{condition}/{figure}.svg",
+            caption="../report/lag/{figure}.rst",
+            category="Lag",
+            subcategory="{condition}",
+            labels={"figure": "{figure}", "format": "svg"},
+        ),
+        png="results/figures/lag/{condition}/{figure}.png",
+    log:
+        "logs/draw_condition_figure/{condition}/{figure}.log",
+    benchmark:
+        "results/benchmarks/draw_condition_figure/{condition}/{figure}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=growing(1500),
+        runtime=growing(10),
+    params:
+        tracked=lambda wildcards: tracked(
+            "lag/draw_condition_figure.py",
+            uses=[f"zscope.figures.lag.{wildcards.figure}"],
+            figure=wildcards.figure,
+            condition=wildcards.condition,
+        ),
+    script:
+        "../scripts/lag/draw_condition_figure.py"
+
+
+LAG_TARGETS = [
+    *expand(rules.draw_study_figure.output, figure=LAG.figures),
+    *[
+        path
+        for condition in LAG.conditions
+        for path in expand(
+            rules.draw_condition_figure.output,
+            condition=condition,
+            figure=LAG.condition_figures(condition),
+        )
+    ],
+    *expand(rules.summarise_sweep.output, sweep=LAG.sweeps),
+]

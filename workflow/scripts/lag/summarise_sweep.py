@@ -1,0 +1,31 @@
+"""The tables of a sweep's conditions in one, and medians over seeds."""
+
+from typing import Any
+
+import pandas as pd
+
+from zscope.jobs import run_job
+from zscope.summaries import summarise_onsets
+from zscope.tables import read_table, write_table
+
+
+def main(job: Any) -> None:
+    tracked = job.params.tracked
+    sweep = tracked["slice"]["sweep"]
+    members = pd.DataFrame(tracked["slice"]["members"])
+
+    def gather(name: str) -> pd.DataFrame:
+        parts = [read_table(path, f"lag_condition_{name}") for path in job.input[name]]
+        columns = ["run", "label", *(["design"] if name == "runs" else [])]
+        both = pd.concat(parts).merge(members[columns], on="run")
+        return both.assign(sweep=sweep)
+
+    tables = {name: gather(name) for name in ("runs", "curves", "onsets", "phases")}
+    summary = summarise_onsets(tables["onsets"], tables["runs"], tracked["slice"]["bootstrap"])
+    tables["summary"] = pd.DataFrame(summary).assign(sweep=sweep)
+    for name, rows in tables.items():
+        write_table(rows, job.output[name], f"lag_{name}", tracked)
+
+
+if __name__ == "__main__":
+    run_job(snakemake, main)
