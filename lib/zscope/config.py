@@ -10,16 +10,42 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cached_property
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    Strict,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from zscope.errors import ConfigError
 from zscope.provenance import digest_of
 
+
+@dataclass(frozen=True)
+class Unit:
+    """The unit of a key, for the reference page."""
+
+    name: str
+
+
+Flag = Annotated[bool, Strict()]
 Probability = Annotated[float, Field(ge=0, le=1)]
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+Seeds = Annotated[list[Seed], Field(min_length=1)]
+Steps = Annotated[int, Unit("optimizer steps")]
+Characters = Annotated[int, Unit("characters")]
+Rows = Annotated[int, Unit("rows")]
 Task = Literal["bz_to_a", "az_to_b", "b_to_a", "a_to_b"]
 ProbeName = Literal["attention_to_z", "logit_lens", "causal_patching", "random_z", "candidate_set"]
 FigureName = Literal[
@@ -31,7 +57,8 @@ FigureName = Literal[
     "transition_alignment",
     "z_order_sweep",
 ]
-NAME = re.compile(r"[a-z][a-z0-9_]*")
+NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+EXPONENT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
 TASKS_WITH_Z = ("bz_to_a", "az_to_b")
 AMBIGUOUS_TASKS = ("bz_to_a", "b_to_a")
 
@@ -42,6 +69,33 @@ class Section(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_flag_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """Python counts true as 1; a config that says so is a mistake."""
+        wanted = set(_leaves(cls.model_fields[str(info.field_name)].annotation))
+        values = value if isinstance(value, list) else [value]
+        if wanted & {int, float} and any(isinstance(v, bool) for v in values):
+            raise PydanticCustomError("a_flag", "must be a number")
+        return value
+
+
+class WrongKeyError(ValueError):
+    """What is wrong with a key of a block; `also` are the other keys that it is a matter of."""
+
+    def __init__(self, key: str, message: str, *also: str) -> None:
+        super().__init__(message)
+        self.keys = (key, *also)
+
+
+def _leaves(hint: Any) -> Iterator[Any]:
+    """The plain types in a type hint."""
+    arguments = get_args(hint)
+    if not arguments or get_origin(hint) in (dict, Literal):
+        yield hint
+    for argument in arguments if get_origin(hint) not in (dict, Literal) else ():
+        yield from _leaves(argument)
 
 
 class DataConfig(Section):
@@ -61,11 +115,11 @@ class DataConfig(Section):
     """Number of (B, A) pairs under fixed_facts; a multiple of k. Not used under fixed_bases."""
     b_unit: Literal["characters", "token"] = "characters"
     """How a B is written: a string over the alphabet, or one token of its own."""
-    b_length: int = Field(6, ge=1, le=64)
+    b_length: Characters = Field(6, ge=1, le=64)
     """Characters of a B (1 if b_unit is token)."""
-    a_length: int = Field(4, ge=1, le=64)
+    a_length: Characters = Field(4, ge=1, le=64)
     """Characters of an A."""
-    z_length: int = Field(2, ge=1, le=64)
+    z_length: Characters = Field(2, ge=1, le=64)
     """Characters of a z."""
     alphabet: str = Field("abcdefghijklmnopqrstuvwxyz0123456789", min_length=2)
     """Characters that B and A are made of; each once."""
@@ -77,12 +131,12 @@ class DataConfig(Section):
     z_order: int = Field(1, ge=1)
     """Order of the parity: how many characters of z each bit of the target's index depends on.
     Not used by the random code."""
-    unique_first_char: bool = True
+    unique_first_char: Flag = True
     """The k targets of one B start with k different characters, so that the first target token
     decides between them (the seed's enforce_unique_a_first_char_per_b)."""
     probe_fraction: float = Field(0.0, ge=0, lt=1)
     """Share of the rows that are held out of training."""
-    split_by_base: bool = True
+    split_by_base: Flag = True
     """Hold out whole bases (true) or single rows (false)."""
 
     @property
@@ -133,58 +187,80 @@ class DataConfig(Section):
         for key in ("alphabet", "z_alphabet"):
             text = getattr(self, key)
             if text is not None and len(set(text)) != len(text):
-                raise ValueError(f"{key} repeats a character: {text!r}")
+                raise WrongKeyError(key, f"repeats a character: {text!r}")
             if text is not None and any(c.isspace() for c in text):
-                raise ValueError(f"{key} holds white space: {text!r}")
+                raise WrongKeyError(key, f"holds white space: {text!r}")
         if self.b_unit == "token" and self.b_length != 1:
-            raise ValueError("b_unit token needs b_length 1")
+            raise WrongKeyError("b_length", f"must be 1 with b_unit: token, not {self.b_length}")
         if self.design == "fixed_facts":
             if self.n_facts is None:
-                raise ValueError("design fixed_facts needs n_facts")
+                raise WrongKeyError("n_facts", "is needed by design: fixed_facts", "design")
             if self.n_facts % self.k:
-                raise ValueError(f"n_facts {self.n_facts} is not a multiple of k {self.k}")
+                raise WrongKeyError(
+                    "n_facts", f"{self.n_facts} is not a multiple of k {self.k}", "k"
+                )
         size = len(self.alphabet)
         if self.unique_first_char and self.k > size:
-            raise ValueError(
-                f"k {self.k} targets with different first characters need an alphabet of at least "
-                f"{self.k} characters; it has {size} (lower k, or unique_first_char: false)"
+            raise WrongKeyError(
+                "k",
+                f"{self.k} targets with different first characters need an alphabet of at least "
+                f"{self.k} characters; it has {size} (lower k, or unique_first_char: false)",
+                "alphabet",
+                "unique_first_char",
             )
-        _enough("B", self.n_bases, size, self.b_length, self.b_unit == "token")
+        bases = "n_facts" if self.design == "fixed_facts" else "n_unique_b"
+        if self.b_unit == "characters":
+            _enough("b_length", self.n_bases, "B", size, self.b_length, bases, "alphabet")
         # Targets are drawn without repetition; a first character may serve one target a base, so a
         # nearly exhausted set could leave a base without a choice: half of all strings suffices.
-        _enough("A", self.n_bases * self.k * (2 if self.unique_first_char else 1), size,
-                self.a_length, False, "twice the targets: " if self.unique_first_char else "")
+        targets, what = self.n_bases * self.k, "A"
+        if self.unique_first_char:
+            targets, what = 2 * targets, "A (twice as many as are used, to choose from)"
+        _enough("a_length", targets, what, size, self.a_length, bases, "k", "alphabet")
         if self.has_z and self.z_code == "random":
-            _enough("z", self.k, len(self.z_characters), self.z_length, False)
+            letters = len(self.z_characters)
+            _enough("z_length", self.k, "z", letters, self.z_length, "k", "z_alphabet", "alphabet")
         if self.has_z and self.z_code == "parity":
             bits = self.k.bit_length() - 1
             if self.k < 2 or 2**bits != self.k:
-                raise ValueError(f"z_code parity needs k to be a power of 2 from 2 on, not {self.k}")
+                raise WrongKeyError(
+                    "k", f"z_code parity needs a power of 2, from 2 on, not {self.k}", "z_code"
+                )
             if bits * self.z_order > self.z_length:
-                raise ValueError(
+                raise WrongKeyError(
+                    "z_order",
                     f"z_code parity needs log2(k) * z_order = {bits} * {self.z_order} = "
-                    f"{bits * self.z_order} characters of z; z_length is {self.z_length}"
+                    f"{bits * self.z_order} characters of z; z_length is {self.z_length}",
+                    "z_length",
+                    "k",
+                    "z_code",
                 )
             if self.z_length > 16:
-                raise ValueError(f"z_code parity lists all 2**z_length strings: at most 16, not "
-                                 f"{self.z_length}")
+                raise WrongKeyError(
+                    "z_length",
+                    f"z_code parity lists all 2**z_length strings: at most 16, not {self.z_length}",
+                )
         if self.probe_fraction > 0:
             units = self.n_bases if self.split_by_base else self.n_rows
             held = round(self.probe_fraction * units)
             if not 0 < held < units:
-                raise ValueError(
-                    f"probe_fraction {self.probe_fraction} of {units} "
+                raise WrongKeyError(
+                    "probe_fraction",
+                    f"{self.probe_fraction} of {units} "
                     f"{'bases' if self.split_by_base else 'rows'} holds out {held}: "
-                    "nothing to hold out, or nothing to train on"
+                    f"{'nothing to train on' if held else 'nothing to hold out'}",
+                    bases,
                 )
         return self
 
 
-def _enough(what: str, wanted: int, size: int, length: int, token: bool, note: str = "") -> None:
-    if not token and wanted > size**length:
-        raise ValueError(
-            f"{wanted} distinct {what} are wanted ({note}{wanted}), but only {size}**{length} = "
-            f"{size**length} strings of {length} over {size} characters exist"
+def _enough(key: str, wanted: int, what: str, size: int, length: int, *also: str) -> None:
+    if wanted > size**length:
+        raise WrongKeyError(
+            key,
+            f"{wanted} distinct {what} are wanted, but only {size}**{length} = {size**length} "
+            f"strings of {length} over {size} characters exist",
+            *also,
         )
 
 
@@ -207,8 +283,8 @@ class ModelConfig(Section):
     @model_validator(mode="after")
     def _heads(self) -> Self:
         if self.d_model % self.n_heads:
-            raise ValueError(
-                f"d_model {self.d_model} is not divisible by n_heads {self.n_heads}"
+            raise WrongKeyError(
+                "d_model", f"{self.d_model} is not divisible by n_heads {self.n_heads}", "n_heads"
             )
         return self
 
@@ -218,11 +294,11 @@ class TrainingConfig(Section):
 
     lr: float = Field(1e-3, gt=0)
     """Peak learning rate."""
-    batch_size: int = Field(128, ge=1)
+    batch_size: Rows = Field(128, ge=1)
     """Rows of a batch; batches cover shuffled epochs."""
-    steps: int = Field(20000, ge=1)
+    steps: Steps = Field(20000, ge=1)
     """Optimizer steps."""
-    warmup_steps: int = Field(500, ge=0)
+    warmup_steps: Steps = Field(500, ge=0)
     """Steps over which the learning rate rises linearly from 0."""
     schedule: Literal["cosine", "constant"] = "cosine"
     """After warm-up: a cosine down to final_lr_fraction at the last step, or constant."""
@@ -236,19 +312,24 @@ class TrainingConfig(Section):
     """AdamW's decay of the second moment."""
     grad_clip: float = Field(1.0, gt=0)
     """Largest global norm of the gradient."""
-    eval_every: int = Field(100, ge=1)
+    eval_every: Steps = Field(100, ge=1)
     """Steps between evaluations; step 0 and the last are always evaluated."""
-    eval_examples: int = Field(1000, ge=2)
+    eval_examples: Rows = Field(1000, ge=2)
     """Rows of the fixed evaluation set (fewer if there are fewer rows)."""
-    checkpoint_every: int = Field(200, ge=1)
-    """Steps between checkpoints, from the first multiple on; step 0 and the last are always kept."""
-    early_checkpoints: bool = True
+    checkpoint_every: Steps = Field(200, ge=1)
+    """Steps between checkpoints; step 0 and the last are always kept."""
+    early_checkpoints: Flag = True
     """Also keep steps 1, 2, 4, 8, ... before the first multiple of checkpoint_every."""
 
     @model_validator(mode="after")
     def _warmup(self) -> Self:
         if self.warmup_steps >= self.steps:
-            raise ValueError(f"warmup_steps {self.warmup_steps} must be below steps {self.steps}")
+            raise WrongKeyError(
+                "warmup_steps",
+                f"{self.warmup_steps} is not below steps {self.steps}: the learning rate would "
+                "never reach its peak",
+                "steps",
+            )
         return self
 
     @property
@@ -257,9 +338,7 @@ class TrainingConfig(Section):
             lambda s: s < min(self.checkpoint_every, self.steps), (2**i for i in itertools.count())
         )
         regular = range(self.checkpoint_every, self.steps, self.checkpoint_every)
-        return tuple(
-            sorted({0, *(early if self.early_checkpoints else ()), *regular, self.steps})
-        )
+        return tuple(sorted({0, *(early if self.early_checkpoints else ()), *regular, self.steps}))
 
 
 class RunConfig(Section):
@@ -271,15 +350,14 @@ class RunConfig(Section):
     """The transformer."""
     training: TrainingConfig = TrainingConfig()
     """How it is trained."""
-    seed: int = Field(0, ge=0)
+    seed: Seed = 0
     """The run's seed; the seeds of data, initialisation and batch order are derived from it."""
-    data_seed: int | None = Field(None, ge=0)
+    data_seed: Seed | None = None
     """Seed of the facts; null: from seed. Set it to vary the rest on the same facts."""
-    init_seed: int | None = Field(None, ge=0)
+    init_seed: Seed | None = None
     """Seed of the initial weights; null: from seed."""
-    order_seed: int | None = Field(None, ge=0)
+    order_seed: Seed | None = None
     """Seed of the order of batches; null: from seed."""
-
 
     @cached_property
     def resolved(self) -> dict[str, Any]:
@@ -341,13 +419,14 @@ class Onset(Section):
     """Threshold that the metric must fall under."""
     scale: Literal["none", "log_k", "chance", "uniform"] = "none"
     """What the threshold is a share of: of 1 (none), of log K (log_k), of the way from chance to 1
-    (chance; the candidates' share of first tokens for set_mass, 1/K for candidate_accuracy), of the
+    (chance: for set_mass the candidates' share of the first characters, for the rest 1/K), of the
     loss of a uniform guess of the first character (uniform)."""
 
     @model_validator(mode="after")
     def _one(self) -> Self:
         if (self.above is None) == (self.below is None):
-            raise ValueError("give exactly one of above and below")
+            given = f"above {self.above} and below {self.below}" if self.above else "neither"
+            raise ValueError(f"give exactly one of above and below, not {given}")
         return self
 
 
@@ -359,7 +438,7 @@ class OnsetConfig(Section):
     metrics: dict[str, Onset] = Field(
         default={
             "first_loss": Onset(below=0.5, scale="uniform"),
-            "first_accuracy": Onset(above=0.5, scale="none"),
+            "first_accuracy": Onset(above=0.5, scale="chance"),
             "set_mass": Onset(above=0.5, scale="chance"),
             "candidate_loss": Onset(below=0.5, scale="log_k"),
             "candidate_accuracy": Onset(above=0.5, scale="chance"),
@@ -370,7 +449,7 @@ class OnsetConfig(Section):
     probes: dict[ProbeName, Onset] = Field(
         default={
             "attention_to_z": Onset(above=0.1, scale="none"),
-            "logit_lens": Onset(above=0.5, scale="none"),
+            "logit_lens": Onset(above=0.5, scale="chance"),
             "causal_patching": Onset(above=0.5, scale="none"),
             "random_z": Onset(above=0.5, scale="none"),
             "candidate_set": Onset(above=0.5, scale="chance"),
@@ -390,9 +469,9 @@ class ProbeSettings(Section):
         "candidate_set",
     )
     """Probes of a sweep that does not name its own; one that needs z is left out without z."""
-    n_examples: int = Field(1000, ge=2)
+    n_examples: Rows = Field(1000, ge=2)
     """Examples (pairs, for patching) a checkpoint; fewer if there are fewer rows."""
-    batch_size: int = Field(1000, ge=1)
+    batch_size: Rows = Field(1000, ge=1)
     """Examples of one forward pass."""
     split: Literal["train", "held_out"] = "train"
     """Which rows are probed. Facts are arbitrary, so held-out ones cannot be predicted."""
@@ -411,7 +490,7 @@ class Sweep(Section):
     """Values over lag.run.training."""
     grid: dict[str, Annotated[list[Any], Field(min_length=1)]] = {}
     """What varies: dotted keys of a run (data.k, training.lr, ...) and their values."""
-    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+    seeds: Seeds
     """Seeds of every combination; a claim about a lag needs five or more."""
     probes: tuple[ProbeName, ...] | None = None
     """Probes of this sweep; null: lag.probes.names; []: none."""
@@ -419,11 +498,24 @@ class Sweep(Section):
     @model_validator(mode="after")
     def _distinct(self) -> Self:
         if len(set(self.seeds)) != len(self.seeds):
-            raise ValueError(f"seeds repeats a seed: {self.seeds}")
+            raise WrongKeyError("seeds", f"repeats a seed: {self.seeds}")
         for key, values in self.grid.items():
-            if len({repr(v) for v in values}) != len(values):
-                raise ValueError(f"grid.{key} repeats a value: {values}")
+            if len({(isinstance(v, bool), _comparable(v)) for v in values}) != len(values):
+                raise WrongKeyError("grid", f"{key} repeats a value: {values}")
         return self
+
+    @field_validator("grid", mode="after")
+    @classmethod
+    def _numbers(cls, grid: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        """YAML 1.1 reads 1e-3 (without a point) as text."""
+        return {
+            key: [float(v) if isinstance(v, str) and EXPONENT.fullmatch(v) else v for v in values]
+            for key, values in grid.items()
+        }
+
+
+def _comparable(value: Any) -> Any:
+    return value if isinstance(value, int | float | str) else repr(value)
 
 
 class LinearConfig(Section):
@@ -433,15 +525,15 @@ class LinearConfig(Section):
     """Dimensions D of the ill-conditioned regression."""
     condition_number: float = Field(100.0, ge=1)
     """Ratio of the largest to the smallest singular value of M."""
-    regression_steps: int = Field(6000, ge=10)
+    regression_steps: Steps = Field(6000, ge=10)
     """Gradient steps of the ill-conditioned regression."""
     n_bases: int = Field(100, ge=2)
     """Bases of the planted linear selector."""
     n_candidates: int = Field(10, ge=2, le=36)
     """Targets of a base (K) of the planted linear selector."""
-    selector_steps: int = Field(2000, ge=10)
+    selector_steps: Steps = Field(2000, ge=10)
     """Gradient steps of the planted linear selector."""
-    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = [0, 1, 2, 3, 4]
+    seeds: Seeds = [0, 1, 2, 3, 4]
     """Seeds of both."""
 
 
@@ -458,10 +550,22 @@ class LagConfig(Section):
     """What is measured on every checkpoint."""
     linear: LinearConfig = LinearConfig()
     """The linear baselines."""
-    runtime_minutes: int = Field(30, ge=1)
+    runtime_minutes: Annotated[int, Unit("min")] = Field(30, ge=1)
     """Longest time of a training or probe job on a cluster, in minutes; doubled on a retry."""
     figures: dict[FigureName, str | None] = {}
     """Which sweep each figure of the study shows; null: not drawn."""
+
+    @field_validator("sweeps", mode="before")
+    @classmethod
+    def _names(cls, sweeps: Any) -> Any:
+        for name in sweeps if isinstance(sweeps, dict) else ():
+            if not NAME.fullmatch(str(name)):
+                raise WrongKeyError(
+                    str(name),
+                    "a sweep's name is lower-case letters, digits and _, a letter first, "
+                    "64 at most",
+                )
+        return sweeps
 
 
 class BootstrapConfig(Section):
@@ -471,7 +575,7 @@ class BootstrapConfig(Section):
     """Confidence level of every interval."""
     resamples: int = Field(1000, ge=10)
     """Resamples of every interval."""
-    seed: int = Field(0, ge=0)
+    seed: Seed = 0
     """Seed of the resampling."""
 
 
@@ -486,23 +590,36 @@ class Config(Section):
     """The late disambiguation lag."""
 
 
-def load(raw: Mapping[str, Any], sources: Iterator[tuple[str, Mapping]] | None = None) -> Config:
+Sources = Sequence[tuple[str, Mapping[str, Any]]]
+Path = tuple[str | int, ...]
+
+
+def load(raw: Mapping[str, Any], sources: Iterable[tuple[str, Mapping[str, Any]]] = ()) -> Config:
     """Validate the mapping that was read from the configuration files.
 
     `sources` are (file name, its mapping), later ones winning: the message names the file that set
     the offending key. Raises ConfigError, one line a mistake.
     """
-    files = list(sources or ())
+    files = list(sources)
+    if files:  # what no file holds was given as --config
+        files.insert(0, ("--config", _plain(raw)))
     try:
         return Config.model_validate(_plain(raw))
     except ValidationError as error:
-        raise ConfigError(_explain(error, files)) from None
+        raise ConfigError(_explain(error, Config, files)) from None
 
 
-def override(base: RunConfig, where: str, **sections: Mapping[str, Any]) -> RunConfig:
+def override(
+    base: RunConfig,
+    sections: Mapping[str, Any],
+    locate: Callable[[Path], Path] = tuple,
+    note: str = "",
+    sources: Sources = (),
+) -> RunConfig:
     """`base` with the values of `sections` (data, model, training, or top-level keys) over it.
 
-    Raises ConfigError that names `where` and the key.
+    Raises ConfigError: `locate` turns the path of a key of the run into the path of the key that
+    the user wrote, `note` follows the message.
     """
     plain = base.model_dump(exclude_unset=True)
     for section, values in sections.items():
@@ -513,7 +630,36 @@ def override(base: RunConfig, where: str, **sections: Mapping[str, Any]) -> RunC
     try:
         return RunConfig.model_validate(plain)
     except ValidationError as error:
-        raise ConfigError(_explain(error, [], prefix=where)) from None
+        raise ConfigError(_explain(error, RunConfig, sources, locate, note)) from None
+
+
+def mistake(message: str, *paths: Path, sources: Sources = (), note: str = "") -> str:
+    """The line that says what is wrong with the key at the first of `paths`, and who set it.
+
+    The file is the last one that holds the first path, else one of the others.
+    """
+    key = "config key " + dotted(paths[0]) if paths[0] else "the configuration"
+    holders = (name for path in paths for name, m in reversed(sources) if _holds(m, path))
+    source = next(holders, None)
+    return f"{key}: {message}{note}" + (f" ({source})" if source else "")
+
+
+def dotted(path: Path) -> str:
+    """`lag.sweeps.k.seeds[0]`; a part that is no plain name is quoted."""
+    text = ""
+    for part in path:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        else:
+            text += "." * bool(text) + (part if re.fullmatch(r"[\w.-]+", part) else repr(part))
+    return text
+
+
+def near(wrong: object, known: Iterable[object], what: str) -> str:
+    """`did you mean lr?`, or all that there is."""
+    names = [str(k) for k in known]
+    close = get_close_matches(str(wrong), names, n=1)
+    return f"did you mean {close[0]}?" if close else f"{what}: {', '.join(names) or 'none'}"
 
 
 def _plain(raw: Any) -> Any:
@@ -526,62 +672,127 @@ def _plain(raw: Any) -> Any:
 
 
 def _explain(
-    error: ValidationError, files: list[tuple[str, Mapping]], prefix: str = ""
+    error: ValidationError,
+    model: type[Section],
+    files: Sources,
+    locate: Callable[[Path], Path] = tuple,
+    note: str = "",
 ) -> str:
-    lines = []
+    """One line a mistake."""
+    lines: dict[Path, str] = {}
     for problem in error.errors(include_url=False):
-        path = [str(p) for p in problem["loc"] if not str(p).startswith("function-")]
-        key = ".".join([*([prefix] if prefix else []), *path]) or "the configuration"
-        kind, value = problem["type"], problem["input"]
-        message = problem["msg"].removeprefix("Value error, ")
-        if kind == "extra_forbidden":
-            message = f"unknown key{_suggest(path)}"
-        elif kind == "missing":
-            message = "is missing"
-        elif not isinstance(value, Mapping) and kind != "value_error":
-            message = f"{message[0].lower()}{message[1:]}, not {value!r}"
-        source = next((name for name, m in reversed(files) if _holds(m, path)), None)
-        lines.append(f"config key {key}: {message}" + (f" ({source})" if source else ""))
-    return "\n".join(dict.fromkeys(lines))
+        loc = tuple(problem["loc"])
+        of_key = loc[-1:] == ("[key]",)
+        path: Path = loc[:-1] if of_key else loc
+        cause = problem.get("ctx", {}).get("error")
+        also: list[Path] = []
+        if any(path[:n] in lines for n in range(1, len(path) + 1)):
+            continue  # a part of a mistake that was named already
+        if isinstance(cause, WrongKeyError):
+            also = [(*path, key) for key in cause.keys[1:]]
+            path, message = (*path, cause.keys[0]), str(cause)
+        elif problem["type"] in ("extra_forbidden", "invalid_key") or of_key:
+            path = (*path[:-1], str(path[-1]))
+            known = _known(model, path[:-1])
+            message = "unknown key; " + near(path[-1], known, "the keys here are")
+        else:
+            message = _message(problem)
+        places = [locate(p) for p in (path, *also, path[:-1])]
+        lines[path] = mistake(message, *places, sources=files, note=note)
+    return "\n".join(lines.values())
 
 
-def _holds(mapping: Any, path: list[str]) -> bool:
+_WANTED = {
+    "a_flag": "must be a number",
+    "bool": "must be true or false",
+    "date": "must be text in quotes",
+    "dict": "must be a block of keys",
+    "finite": "must be a finite number",
+    "float": "must be a number",
+    "int": "must be a whole number",
+    "list": "must be a list, such as [0, 1]",
+    "model": "must be a block of keys",
+    "string": "must be text (in quotes, if it looks like a number)",
+    "tuple": "must be a list, such as [a, b]",
+}
+_BOUNDS = {
+    "greater_than": ("above", "gt"),
+    "greater_than_equal": ("at least", "ge"),
+    "less_than": ("below", "lt"),
+    "less_than_equal": ("at most", "le"),
+}
+
+
+def _message(problem: Any) -> str:
+    """What pydantic's problem means to the writer of a YAML file."""
+    kind, context, value = problem["type"], problem.get("ctx", {}), problem["input"]
+    if kind == "missing":
+        return "is missing"
+    if kind == "value_error":
+        return str(context["error"])
+    if kind == "too_short":
+        return "must not be empty"
+    if kind == "string_too_short":
+        wanted = f"must have at least {context['min_length']} characters"
+    elif kind == "literal_error":
+        wanted = "must be one of " + context["expected"].replace(" or ", ", ").replace("'", "")
+    elif kind in _BOUNDS:
+        word, bound = _BOUNDS[kind]
+        wanted = f"must be {word} {context[bound]}".removesuffix(".0")
+    else:
+        wanted = _WANTED.get(kind) or _WANTED.get(kind.partition("_")[0]) or problem["msg"]
+    return f"{wanted}, not {_shown(value)}"
+
+
+def _shown(value: Any) -> str:
+    """A value as YAML writes it, if that is short."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _holds(mapping: Any, path: Path) -> bool:
     for key in path:
         if isinstance(mapping, Mapping):
-            match = next((k for k in mapping if str(k) == key), None)
+            match = next((k for k in mapping if str(k) == str(key)), None)
             if match is None:
                 return False
             mapping = mapping[match]
-        elif isinstance(mapping, list) and key.isdigit() and int(key) < len(mapping):
-            mapping = mapping[int(key)]
+        elif isinstance(mapping, list) and isinstance(key, int) and key < len(mapping):
+            mapping = mapping[key]
         else:
             return False
-    return True
+    return bool(path)
 
 
-def _suggest(path: list[str]) -> str:
-    """The allowed keys of the block that `path` ends in, nearest first."""
-    from difflib import get_close_matches
-
-    model: Any = Config
-    for part in path[:-1]:
-        model = _block(model, part)
-        if model is None:
-            return ""
-    known = list(model.model_fields)
-    near = get_close_matches(path[-1], known, n=1)
-    return f"; did you mean {near[0]}?" if near else f"; known keys: {', '.join(known)}"
+def _known(model: type[Section], path: Path) -> list[str]:
+    """The keys that the block at `path` below `model` may have."""
+    hint: Any = model
+    for part in path:
+        hint = _below(hint, part)
+    section = _section(hint)
+    if section:
+        return list(section.model_fields)
+    keys = next((get_args(h)[0] for h in (hint, *get_args(hint)) if get_origin(h) is dict), None)
+    return list(get_args(keys)) if get_origin(keys) is Literal else []
 
 
-def _block(model: Any, part: str) -> Any:
-    """The Section below key `part` of `model`, through dicts and optionals."""
-    if not (isinstance(model, type) and issubclass(model, Section)):
-        return model  # a name inside a dict of sections
-    field = model.model_fields.get(part)
-    stack = [field.annotation] if field else []
-    while stack:
-        hint = stack.pop()
-        if isinstance(hint, type) and issubclass(hint, Section):
-            return hint
-        stack.extend(getattr(hint, "__args__", ()))
+def _below(hint: Any, part: str | int) -> Any:
+    """The type hint of `part` of what `hint` describes."""
+    section = _section(hint)
+    if section:
+        field = section.model_fields.get(str(part))
+        return field.annotation if field else None
+    for inner in (hint, *get_args(hint)):
+        if get_origin(inner) is dict:
+            return get_args(inner)[1]
+    return None
+
+
+def _section(hint: Any) -> type[Section] | None:
+    """The block that a type hint names, through null."""
+    for inner in (hint, *get_args(hint)):
+        if isinstance(inner, type) and get_origin(inner) is None and issubclass(inner, Section):
+            return inner if get_origin(hint) is not dict else None
     return None

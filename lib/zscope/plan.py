@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from difflib import get_close_matches
 from functools import cached_property
 from typing import Any
 
-from zscope.config import NAME, LagConfig, RunConfig, override
+from zscope.config import LagConfig, Path, RunConfig, Sources, mistake, near, override
 from zscope.errors import ConfigError
 from zscope.probes.registry import PROBES
 
@@ -53,14 +54,15 @@ class SweepRun:
 
 @dataclass(frozen=True)
 class LagPlan:
-    """The lag study's runs."""
+    """The lag study's runs; `sources` as in `config.load`, for messages."""
 
     config: LagConfig
+    sources: Sources = field(default=(), compare=False, repr=False)
 
     @classmethod
-    def of(cls, config: LagConfig) -> LagPlan:
+    def of(cls, config: LagConfig, sources: Sources = ()) -> LagPlan:
         """The plan, with everything in it checked. Raises ConfigError."""
-        plan = cls(config)
+        plan = cls(config, sources)
         _ = plan.runs, plan.probes, plan.figures
         return plan
 
@@ -68,26 +70,48 @@ class LagPlan:
     def sweeps(self) -> dict[str, tuple[SweepRun, ...]]:
         found = {n: s for n, s in self.config.sweeps.items() if s is not None}
         if not found:
-            raise ConfigError("config key lag.sweeps: every sweep is null; nothing to run")
-        for name in found:
-            if not NAME.fullmatch(name):
-                raise ConfigError(
-                    f"config key lag.sweeps.{name}: a name is lower-case letters, digits and _"
-                )
+            raise self._wrong("every sweep is null: nothing to run", ("lag", "sweeps"))
         return {name: self._expand(name) for name in found}
+
+    def _wrong(self, message: str, *paths: Path) -> ConfigError:
+        return ConfigError(mistake(message, *paths, sources=self.sources))
 
     def _expand(self, name: str) -> tuple[SweepRun, ...]:
         sweep = self.config.sweeps[name]
         assert sweep is not None
-        where = f"lag.sweeps.{name}"
         sections = {"data": sweep.data, "model": sweep.model, "training": sweep.training}
+        for key in sweep.grid:
+            section, _, rest = key.partition(".")
+            if section not in sections or not rest:
+                known = [f"{s}.{k}" for s in sections for k in _keys(s)]
+                same = [k for k in known if k.endswith("." + key)]
+                close = same or get_close_matches(key, known, n=1)
+                raise self._wrong(
+                    "a grid key is data., model. or training. and a key of that block, such as "
+                    "data.k" + (f"; did you mean {close[0]}?" if close else ""),
+                    ("lag", "sweeps", name, "grid", key),
+                )
+
+        def written(path: Path) -> Path:
+            """Where the user wrote a key of the run: in the grid, the sweep, or lag.run."""
+            section, key = ".".join(map(str, path[:1])), ".".join(map(str, path[:2]))
+            if key in sweep.grid:
+                return ("lag", "sweeps", name, "grid", key)
+            if len(path) > 1 and path[1] in sections.get(section, {}):
+                return ("lag", "sweeps", name, *path)
+            return ("lag", "run", *path)
+
         runs = []
         for values in itertools.product(*sweep.grid.values()):
             point = tuple(zip(sweep.grid, values, strict=True))
-            varied = _nested(where, point)
-            merged = {key: {**sections[key], **varied.get(key, {})} for key in sections}
+            merged = {key: dict(values) for key, values in sections.items()}
+            for key, value in point:
+                section, _, rest = key.partition(".")
+                merged[section][rest] = value
+            note = f"; in sweep {name}" + (f" at {_label(point)}" if point else "")
             for seed in sweep.seeds:
-                config = override(self.config.run, _at(where, point), **merged, seed=seed)
+                given = {**merged, "seed": seed}
+                config = override(self.config.run, given, written, note, self.sources)
                 runs.append(SweepRun(config, _label(point), point))
         seen: dict[str, SweepRun] = {}
         for r in runs:  # two points of a grid may be the same run (fixed_facts at the seed's k)
@@ -117,31 +141,38 @@ class LagPlan:
             names = self.config.probes.names if sweep.probes is None else sweep.probes
             for r in runs:
                 wanted[r.condition].update(p for p in names if applies(p, r.config))
-            if sweep.probes and not any(applies(p, r.config) for p in sweep.probes for r in runs):
-                raise ConfigError(
-                    f"config key lag.sweeps.{name}.probes: none of {', '.join(sweep.probes)} "
-                    "applies to any run of the sweep: they need z, or more than one target"
-                )
+            here = ("lag", "sweeps", name)
             for p in sweep.probes or ():
                 if not any(applies(p, r.config) for r in runs):
-                    raise ConfigError(
-                        f"config key lag.sweeps.{name}.probes: {p} needs "
-                        f"{PROBES[p].needs}, which no run of the sweep has"
+                    raise self._wrong(
+                        f"{p} needs {PROBES[p].needs}, which no run of the sweep has",
+                        (*here, "probes"),
                     )
+            held_out = self.config.probes.split == "held_out"
+            if names and held_out and any(not r.config.data.probe_fraction for r in runs):
+                raise self._wrong(
+                    f"held_out, but data.probe_fraction is 0 in sweep {name}: nothing is held out",
+                    ("lag", "probes", "split"),
+                )
         return {c: tuple(p for p in PROBES if p in names) for c, names in wanted.items()}
 
     @cached_property
     def figures(self) -> dict[str, str]:
         """The sweep of every figure of the study that is drawn."""
-        out = {}
+        out: dict[str, str] = {}
         for figure, sweep in self.config.figures.items():
             if sweep is None:
                 continue
-            if sweep not in self.sweeps:
-                raise ConfigError(
-                    f"config key lag.figures.{figure}: no sweep {sweep}; there are "
-                    f"{', '.join(self.sweeps)} (or null: not drawn)"
+            here: Path = ("lag", "figures", figure)
+            if sweep in self.config.sweeps and sweep not in self.sweeps:
+                raise self._wrong(
+                    f"sweep {sweep} is null, so there is nothing to draw (null here too, or "
+                    f"another of {', '.join(self.sweeps)})",
+                    here,
                 )
+            if sweep not in self.sweeps:
+                hint = near(sweep, self.sweeps, "there are")
+                raise self._wrong(f"no sweep {sweep!r}; {hint} (null: not drawn)", here)
             out[figure] = sweep
         return out
 
@@ -161,21 +192,8 @@ def applies(probe: str, run: RunConfig) -> bool:
     )
 
 
-def _nested(where: str, point: tuple[tuple[str, Any], ...]) -> dict[str, dict[str, Any]]:
-    out: dict[str, dict[str, Any]] = {}
-    for key, value in point:
-        section, _, name = key.partition(".")
-        if section not in ("data", "model", "training") or not name:
-            raise ConfigError(
-                f"config key {where}.grid.{key}: a grid key is data., model. or training. and a "
-                "key of that block, such as data.k"
-            )
-        out.setdefault(section, {})[name] = value
-    return out
-
-
-def _at(where: str, point: tuple[tuple[str, Any], ...]) -> str:
-    return f"{where} (grid: {_label(point)})" if point else where
+def _keys(section: str) -> list[str]:
+    return list(type(getattr(RunConfig(), section)).model_fields)
 
 
 def _label(point: tuple[tuple[str, Any], ...]) -> str:

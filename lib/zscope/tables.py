@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from zscope.errors import TableError
 from zscope.files import atomic_path
 
 PROVENANCE = b"zscope.provenance"
+DIGEST = b"zscope.sha256"  # of the provenance
 TABLE = b"zscope.table"
 
 
@@ -290,16 +292,18 @@ def write_table(
     for c in table.columns:
         if not c.nullable and frame[c.name].isna().any():
             raise TableError(f"{path}: column {c.name} of table {name} holds a null or NaN")
-    if table.key and frame.duplicated(list(table.key)).any():
-        twice = frame.loc[frame.duplicated(list(table.key)), list(table.key)].iloc[0].to_dict()
-        raise TableError(f"{path}: table {name} has two rows with {twice}")
     try:
         arrow = pa.Table.from_pandas(frame, table.schema, preserve_index=False, safe=True)
     except (pa.ArrowException, OverflowError) as error:
         raise TableError(f"{path}: table {name}: {error}") from None
+    if table.key and frame.duplicated(list(table.key)).any():
+        twice = frame.loc[frame.duplicated(list(table.key)), list(table.key)].iloc[0].to_dict()
+        raise TableError(f"{path}: table {name} has two rows with {twice}")
+    text = json.dumps(dict(provenance), sort_keys=True).encode()
     metadata = {
         TABLE: name.encode(),
-        PROVENANCE: json.dumps(dict(provenance), sort_keys=True).encode(),
+        PROVENANCE: text,
+        DIGEST: sha256(text).hexdigest().encode(),
     }
     with atomic_path(Path(path)) as temporary:
         pq.write_table(
@@ -315,16 +319,18 @@ def read_table(path: str | Path, name: str) -> pd.DataFrame:
 
     Raises TableError, with the command that rebuilds the file, if it is missing or damaged.
     """
-    arrow = _open(
-        path, lambda p: pq.read_table(p, partitioning=None, page_checksum_verification=True)
-    )
-    wanted = TABLES[name].schema
-    found = arrow.schema.remove_metadata()
-    if not found.equals(wanted):
-        raise TableError(
-            f"{path}: not a {name} table of this version: its columns are {found.names}\n{_way(path)}"
-        )
-    frame = arrow.to_pandas(integer_object_nulls=True)
+
+    def read(file: Path) -> pd.DataFrame:
+        arrow = pq.read_table(file, partitioning=None, page_checksum_verification=True)
+        found = arrow.schema.remove_metadata()
+        if not found.equals(TABLES[name].schema):
+            raise TableError(
+                f"{path}: not a {name} table of this version: its columns are {found.names}\n"
+                f"{_way(path)}"
+            )
+        return arrow.to_pandas(integer_object_nulls=True)
+
+    frame = _open(path, read)
     for c in TABLES[name].columns:
         if c.nullable and c.type == INT:
             frame[c.name] = frame[c.name].astype("Int64")
@@ -335,9 +341,23 @@ def read_provenance(path: str | Path) -> dict[str, Any]:
     """The provenance that `write_table` put into the file. Raises TableError as read_table."""
 
     def read(file: Path) -> dict[str, Any]:
-        return json.loads((pq.read_schema(file).metadata or {}).get(PROVENANCE, b"{}"))
+        metadata = pq.read_schema(file).metadata or {}
+        text = metadata.get(PROVENANCE, b"")
+        # Parquet's checksums are of the data pages alone.
+        if metadata.get(DIGEST, b"") != sha256(text).hexdigest().encode():
+            raise ValueError("its provenance has changed")
+        return json.loads(text)
 
     return _open(path, read)
+
+
+def table_name(path: str | Path) -> str:
+    """The name of the table that a file holds. Raises TableError as read_table."""
+    metadata = _open(path, lambda p: pq.read_schema(p)).metadata or {}
+    name = metadata.get(TABLE, b"").decode()
+    if name not in TABLES:
+        raise TableError(f"{path}: not a table of zscope")
+    return name
 
 
 def _open(path: str | Path, reader: Any) -> Any:

@@ -10,6 +10,7 @@ import zlib
 
 import numpy as np
 import pandas as pd
+
 from zscope.figures.lag.data import ConditionTables, SweepTables
 from zscope.tables import TABLES
 
@@ -100,7 +101,7 @@ def sweep(points, seeds):
             series, onset = _run(p, SHIFT[i], who["run"])
             curves += [
                 same | who | {"source": "training", "metric": m, "step": s, "value": v,
-                              "ci_low": v - 0.03, "ci_high": v + 0.03}
+                              "ci_low": 0.95 * v, "ci_high": 1.05 * v}
                 for m, values in series.items() for s, v in zip(_steps(p), values, strict=True)
             ]
             times.append(onset)
@@ -197,7 +198,6 @@ def _summary(p, times):
 
 
 def _medians(source, metric, values, last, clocks):
-    ordered = sorted(v if v <= last else math.nan for v in values)
     ordered = sorted((v if v <= last else math.inf) for v in values)
     for unit, rate in clocks.items():
         low, middle, high = (

@@ -182,6 +182,13 @@ rule summarise_sweep:
         onsets=LAG_SWEEP + "onsets.parquet",
         phases=LAG_SWEEP + "phases.parquet",
         summary=LAG_SWEEP + "summary.parquet",
+        csv=report(
+            LAG_SWEEP + "summary.csv",
+            caption="../report/lag/summary.rst",
+            category="Lag",
+            subcategory="Tables",
+            labels={"table": "{sweep}", "format": "csv"},
+        ),
     log:
         "logs/summarise_sweep/{sweep}.log",
     benchmark:

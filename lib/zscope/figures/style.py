@@ -20,7 +20,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
@@ -93,12 +93,19 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
 
 
 def _settings() -> Any:
-    return matplotlib.rc_context({**matplotlib.rcParamsDefault, **RC})
+    settings: dict[Any, Any] = {**matplotlib.rcParamsDefault, **RC}
+    return matplotlib.rc_context(settings)
 
 
 def figure(width: float, height: float) -> Figure:
     """An empty figure, in inches; it belongs to no window and needs no closing."""
     return Figure(figsize=(width, height), layout="constrained")
+
+
+def stacked(fig: Figure, *heights: float) -> list[SubFigure]:
+    """The figure cut into bands, from the top, of these relative heights; each has its own grid."""
+    bands: Any = fig.subfigures(len(heights), 1, height_ratios=list(heights), squeeze=False)
+    return list(bands[:, 0])
 
 
 def save_figure(
@@ -162,7 +169,7 @@ def _ticks(low: float, high: float) -> list[float]:
         ticks = [f * 10.0**p for p in powers for f in factors if low <= f * 10.0**p <= high]
         if len(ticks) >= 3:
             break
-    return ticks
+    return ticks or [low]
 
 
 def short_number(value: float) -> str:
@@ -194,12 +201,27 @@ def share_axis(ax: Axes, label: str) -> None:
     ax.set_ylabel(label)
 
 
+def at_least(ax: Axes, low: float, high: float) -> None:
+    """Widen y to show low to high, so that noise around nothing does not fill the panel."""
+    bottom, top = ax.get_ylim()
+    ax.set_ylim(min(bottom, low), max(top, high))
+
+
 def not_applicable(ax: Axes, why: str) -> None:
     """Say on an empty panel why there is nothing to draw."""
     ax.set_axis_off()
-    width = max(14, int(ax.get_position().width * ax.get_figure(root=True).get_figwidth() * 13))
+    inches = ax.get_window_extent().width / RC["figure.dpi"]
+    width = max(18, int(inches * 14))
     text = textwrap.fill(f"not applicable: {why}", width)
     ax.text(0.5, 0.5, text, ha="center", va="center", color=GREY, transform=ax.transAxes)
+
+
+def nothing_to_draw(why: str, *sentences: str) -> Figure:
+    """A small figure that says why there is nothing to draw, and the notes."""
+    fig = figure(COLUMN, 1.6)
+    not_applicable(fig.subplots(), why)
+    note(fig, *sentences)
+    return fig
 
 
 def panel_title(ax: Axes, text: str) -> None:
@@ -277,14 +299,15 @@ def onset_dots(
 
 
 def median_mark(
-    ax: Axes, x: float, median: float, low: float, high: float, limit: float, colour: Any,
-    *, half_width: float | tuple[float, float] = 0.09, horizontal: bool = False,
+    ax: Axes, left: float, right: float, median: float, low: float, high: float, limit: float,
+    colour: Any, *, horizontal: bool = False,
 ) -> None:
-    """A median as a bar across, its interval as a line; NaN ends lie beyond `limit`, the last time
-    seen, where the line ends in an arrow. Nothing is drawn for a median beyond it: the open arrows
-    of the runs say so.
+    """A median as a bar from left to right, its interval as a line at the right end.
+
+    NaN ends lie beyond `limit`, the last time seen, where the line ends in an arrow. Nothing is
+    drawn for a median beyond it: the open arrows of the runs say so. horizontal: time runs along
+    x, and left and right are places on y.
     """
-    left, right = (x - half_width, x + half_width) if isinstance(half_width, float) else half_width
     across = ax.vlines if horizontal else ax.hlines
     along = ax.hlines if horizontal else ax.vlines
     if np.isfinite(median):
@@ -292,11 +315,12 @@ def median_mark(
     if not np.isfinite(low):
         return
     end = high if np.isfinite(high) else limit
-    along(x, low, end, color=colour, linewidth=1.0, zorder=2, label="_interval")
+    along(right, low, end, color=colour, linewidth=1.0, zorder=2, label="_interval")
     if not np.isfinite(high):
-        point = (end, x) if horizontal else (x, end)
+        point = (end, right) if horizontal else (right, end)
         ax.plot(
-            *point, marker=">" if horizontal else "^", color=colour, markersize=3.5, label="_beyond"
+            *point, marker=">" if horizontal else "^", color=colour, markersize=3.5,
+            label="_beyond", clip_on=False,
         )
 
 
@@ -334,6 +358,9 @@ def line(name: str, colour: Any = GREY, **style: Any) -> Line2D:
 
 def patch(name: str, colour: Any) -> Patch:
     return Patch(facecolor=colour, edgecolor=GREY, linewidth=0.3, label=name)
+
+
+LINES = "Thin: a seed and its interval; thick: median over seeds (from 3 on)."
 
 
 def note(fig: Figure, *sentences: str) -> None:

@@ -19,6 +19,8 @@ from zscope.probes.core import Hook, ProbeBatch, Readout
 
 # Tokens of one pass over candidates: enough for full matmul speed, few enough to stay in cache.
 TOKENS_AT_ONCE = 4096
+# They share the prompt's keys in one attention, whose cost grows with the square of their number.
+CANDIDATES_AT_ONCE = 16
 
 
 def _keys_values(n_layers: int) -> tuple[list[Hook], list[Hook]]:
@@ -47,20 +49,26 @@ def measure(batch: ProbeBatch) -> list[Readout]:
 
 def log_probs(batch: ProbeBatch) -> Float[Tensor, "n candidates"]:
     """`quantities.candidate_log_probs`, with the prompt computed once instead of K times."""
-    k, target = batch.candidates.shape[1:]
-    keys, values = ([batch.clean[h] for h in hs] for hs in _keys_values(batch.n_layers))
-    at_once = max(1, TOKENS_AT_ONCE // (k * (target - 1)))
-    scores = []
-    for start in range(0, len(batch), at_once):
-        part = slice(start, start + at_once)
-        candidates = batch.candidates[part]
-        # EOS is predicted and never read; the first token is predicted by the prompt.
-        tokens = candidates[:, :, :-1].to(batch.tokens.device)
-        resid = embed(batch.bridge, tokens, batch.n_visible)
-        resid = continue_from(
-            batch.bridge, 0, resid, [x[part] for x in keys], [x[part] for x in values]
-        )
-        first = batch.logits[part, None, None].expand(-1, k, 1, -1)
-        logits = torch.cat([first, batch.unembed(resid)], 2)
-        scores.append(q.target_log_probs(logits, candidates))
+    n, k, target = batch.candidates.shape
+    at_once = max(1, TOKENS_AT_ONCE // (min(k, CANDIDATES_AT_ONCE) * (target - 1)))
+    scores = [
+        torch.cat([_score(batch, rows, few) for few in _slices(k, CANDIDATES_AT_ONCE)], 1)
+        for rows in _slices(n, at_once)
+    ]
     return torch.cat(scores).log_softmax(-1)
+
+
+def _score(batch: ProbeBatch, rows: slice, few: slice) -> Float[Tensor, "rows few"]:
+    """Log-probability of some candidates of some examples, not renormalised."""
+    keys, values = ([batch.clean[h][rows] for h in hs] for hs in _keys_values(batch.n_layers))
+    candidates = batch.candidates[rows, few]
+    # EOS is predicted and never read; the first token is predicted by the prompt.
+    tokens = candidates[:, :, :-1].to(batch.tokens.device)
+    resid = embed(batch.bridge, tokens, batch.n_visible)
+    later = batch.unembed(continue_from(batch.bridge, 0, resid, keys, values))
+    first = batch.logits[rows, None, None].expand(-1, candidates.shape[1], 1, -1)
+    return q.target_log_probs(torch.cat([first, later], 2), candidates)
+
+
+def _slices(n: int, size: int) -> list[slice]:
+    return [slice(start, start + size) for start in range(0, n, size)]

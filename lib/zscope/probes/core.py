@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
-from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import torch
@@ -58,6 +58,7 @@ class Readout:
     """A known constant, such as chance: it gets no interval."""
 
 
+@runtime_checkable
 class Probe(Protocol):
     """A probe's module. It may also have `other_hooks(n_layers)`, of the run with another z."""
 

@@ -17,7 +17,7 @@ from zscope.provenance import derive_seed
 from zscope.stats import bootstrap_interval, bootstrap_weights
 
 Row = dict[str, Any]
-CHUNK = 4096  # sequences of one forward pass
+CHUNK = 256  # sequences of one forward pass: on a CPU, larger ones leave its cache
 
 
 class EvaluationSet:
@@ -89,6 +89,7 @@ class EvaluationSet:
                 lambda tokens: self._logits(model, tokens),
                 self.tokens[:, : self.data.layout.predict + 1],
                 self.candidates,
+                max_sequences=CHUNK,
             )
             scores = quantities.candidate_metrics(log_probs, self.right)
             out |= {f"candidate_{name}": value for name, value in scores._asdict().items()}

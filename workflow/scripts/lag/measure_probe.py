@@ -1,7 +1,5 @@
 """One probe on every checkpoint of every seed of a condition: table lag_probe."""
 
-from __future__ import annotations
-
 from importlib import import_module
 from typing import Any
 
@@ -20,19 +18,17 @@ from zscope.provenance import derive_seed, versions
 from zscope.tables import read_table, write_table
 
 
-def main(snakemake: Any) -> None:
+def main(job: Any) -> None:
     """Inputs `checkpoints` and `facts` are lists in the order of the slice's `runs`."""
-    tracked = snakemake.params.tracked
+    tracked = job.params.tracked
     part = tracked["slice"]
-    set_threads(snakemake.threads)
+    set_threads(job.threads)
     device = pick_device(part["device"])
     probes = {part["probe"]: import_module(part["module"])}
     settings, bootstrap = part["settings"], Bootstrap(**part["bootstrap"])
     rows: list[Row] = []
     bridge = None
-    inputs = zip(
-        part["runs"].items(), snakemake.input.checkpoints, snakemake.input.facts, strict=True
-    )
+    inputs = zip(part["runs"].items(), job.input.checkpoints, job.input.facts, strict=True)
     for (run, plain), checkpoints, facts in inputs:
         config = RunConfig.model_validate(plain)
         data = encode(read_table(facts, "lag_facts"), config.data)
@@ -58,9 +54,13 @@ def main(snakemake: Any) -> None:
                 )
             )
     frame = pd.DataFrame(rows).astype({"layer": "Int64", "head": "Int64"})
-    provenance = {**tracked, "device": device.type, "versions": versions("torch", "transformer_lens")}
-    write_table(frame, snakemake.output[0], "lag_probe", provenance)
+    provenance = {
+        **tracked,
+        "device": str(device),
+        "versions": versions("python", "numpy", "torch", "transformer-lens"),
+    }
+    write_table(frame, job.output[0], "lag_probe", provenance)
 
 
 if __name__ == "__main__":
-    run_job(snakemake, main)  # type: ignore[name-defined]  # noqa: F821
+    run_job(snakemake, main)

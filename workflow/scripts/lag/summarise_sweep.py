@@ -4,6 +4,7 @@ from typing import Any
 
 import pandas as pd
 
+from zscope.files import atomic_path
 from zscope.jobs import run_job
 from zscope.summaries import summarise_onsets
 from zscope.tables import read_table, write_table
@@ -25,6 +26,8 @@ def main(job: Any) -> None:
     tables["summary"] = pd.DataFrame(summary).assign(sweep=sweep)
     for name, rows in tables.items():
         write_table(rows, job.output[name], f"lag_{name}", tracked)
+    with atomic_path(job.output.csv) as temporary:
+        read_table(job.output.summary, "lag_summary").to_csv(temporary, index=False)
 
 
 if __name__ == "__main__":

@@ -21,14 +21,11 @@ ROWS = (
 def draw(tables: ConditionTables) -> Figure:
     heads = tables.probe("attention_to_z", "attention")
     if heads.empty:
-        fig = style.figure(style.COLUMN, 1.6)
-        style.not_applicable(fig.subplots(), tables.why_not("attention_to_z"))
-        style.note(fig, tables.seeds())
-        return fig
+        return style.nothing_to_draw(tables.why_not("attention_to_z"), tables.seeds())
     layers = blocks(heads)
     columns, bands = min(len(layers), ACROSS), math.ceil(len(layers) / ACROSS)
     fig = style.figure(style.DOUBLE, 3.1 * bands + 0.9)
-    axes = fig.subplots(2 * bands, columns, squeeze=False, sharex=True, sharey=False)
+    axes = fig.subplots(2 * bands, columns, squeeze=False, sharey="row")
     runs = sorted(heads["run"].unique())
     colours = dict(zip(runs, style.gradient(len(runs)), strict=True))
     for i in range(bands * columns):
@@ -44,14 +41,14 @@ def draw(tables: ConditionTables) -> Figure:
             if j == 0:
                 middle = style.median_over_runs(largest_head(of_layer))
                 ax.plot(middle.index, middle, color=style.BLACK, linewidth=1.8, label="_median")
-                style.share_axis(ax, label)
+                style.share_axis(ax, "")
                 style.panel_title(ax, f"layer {layers[i]}")
             else:
-                ax.set_ylabel(label)
                 ax.set_ylim(0, 1.08 * rows["ci_high"].fillna(rows["value"]).max())
             base = constant(tables.probe("attention_to_z", uniform))
             style.baseline(ax, base, name if (i + 1) % columns == 0 or i + 1 == len(layers) else "")
-            style.step_axis(ax, heads["step"])
+            ax.set_ylabel("" if i % columns else label)  # one scale a row
+            style.step_axis(ax, heads["step"], "steps")
     seeds = tables.runs.drop_duplicates("run").set_index("run")["seed"]
     style.legend(
         fig, {f"seed {seeds[r]}": c for r, c in colours.items()},

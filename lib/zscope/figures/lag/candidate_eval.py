@@ -22,7 +22,7 @@ def draw(tables: SweepTables) -> Figure:
         style.panel_title(row[0], label)
     style.legend(fig, {NAMES[m]: style.METRIC_COLOURS[m] for m in METRICS})
     style.note(
-        fig, tables.seeds(), "Thin: a seed and its interval; thick: median over seeds. Dashed: "
+        fig, tables.seeds(), style.LINES, "Dashed: "
         "log K and 1/K (3/K for top-3), a guess among the K targets of B; and the set mass of a "
         "uniform guess of the first character.",
     )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -22,7 +25,8 @@ MARKS = ("set_mass", "z_gap")
 @style.styled
 def draw(tables: ConditionTables) -> Figure:
     fig = style.figure(style.DOUBLE, 5.6)
-    (losses, shares), (attention, use) = fig.subfigures(2, 2)
+    grids: Any = fig.subfigures(2, 2)
+    (losses, shares), (attention, use) = grids
     layers = _attention(attention.subplots(), tables)
     _losses(losses.subplots(), tables)
     _shares(shares.subplots(), tables)
@@ -35,23 +39,25 @@ def draw(tables: ConditionTables) -> Figure:
         if ax.axison:
             style.step_axis(ax, tables.metrics["step"])
             _onsets(ax, tables)
+    used = tables.onset("z_gap")
     shown = ("loss", "first_loss", "set_mass", "candidate_accuracy")
     style.legend(
         fig,
         {_name(m): style.METRIC_COLOURS[m] for m in shown if len(tables.metric(m))},
         extra=[
             *(style.line(f"onset of {_name(m)}", style.METRIC_COLOURS[m], linestyle=":")
-              for m in MARKS),
-            *(style.patch(n, c) for n, c in style.PHASE_COLOURS.items()),
+              for m in MARKS if len(tables.onset(m))),
+            *(style.patch(n, c) for n, c in style.PHASE_COLOURS.items() if len(used)),
             *(style.line(f"c: layer {i}", c, linewidth=1.8) for i, c in layers.items()),
         ],
         columns=5,
     )
+    censored = ", ".join(f"{_name(m)} in {count_censored(tables.onsets, m)}"
+                         for m in MARKS if len(tables.onset(m)))
     style.note(
-        fig, tables.seeds(), "Thin: a seed and its interval; thick: median over seeds.",
-        *(f"Never within training: onset of {_name(m)} in {count_censored(tables.onsets, m)}."
-          for m in MARKS if len(tables.onset(m))),
-        "Shading: phases of the seed with the median onset of the z gap.",
+        fig, tables.seeds(), style.LINES,
+        f"Censored (never within training): {censored}." if censored else "",
+        "Shading: phases of the seed with the median onset of the z gap." if len(used) else "",
     )
     return fig
 
@@ -96,14 +102,15 @@ def _attention(ax: Axes, tables: ConditionTables) -> dict[int, object]:
 
 
 def _use(
-    ax: Axes, tables: ConditionTables, title: str, frame: object, label: str, why: str
+    ax: Axes, tables: ConditionTables, title: str, frame: pd.DataFrame, label: str, why: str
 ) -> None:
     style.panel_title(ax, title)
-    if len(frame) == 0:  # type: ignore[arg-type]
+    if frame.empty:
         style.not_applicable(ax, why)
         return
-    style.seed_lines(ax, frame, style.METRIC_COLOURS["z_gap"])  # type: ignore[arg-type]
+    style.seed_lines(ax, frame, style.METRIC_COLOURS["z_gap"])
     style.baseline(ax, 0, "z ignored")
+    style.at_least(ax, -0.03, 1.05)
     ax.set_ylabel(label)
 
 

@@ -136,7 +136,7 @@ class ConditionTables:
             return f"task {self.fact('task')} has no z"
         if int(self.fact("k")) == 1:
             return "with K = 1 there is no other z"
-        if int(self.fact("n_candidates")) == 1 and probe != "attention_to_z":
+        if int(self.fact("n_candidates")) == 1 and probe == "causal_patching":
             return f"in task {self.fact('task')} a source has one target"
         return f"probe {probe} was not asked for" if probe else "it was not measured"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
@@ -21,22 +20,27 @@ DESIGNS = {
 def draw(tables: SweepTables) -> Figure:
     fig = style.figure(style.DOUBLE, 5.4)
     axes = fig.subplots(2, 2, sharey="row")
+    seen: dict[str, list[float]] = {"steps": [], "epochs per fact": []}
     for column, (design, title) in zip(axes.T, DESIGNS.items(), strict=True):
         labels = [v for v in tables.labels if tables.fact(v, "design") == design]
         ks = [int(tables.fact(v, "k")) for v in labels]
-        for ax, unit in zip(column, ("steps", "epochs per fact"), strict=True):
+        for ax, unit in zip(column, seen, strict=True):
             if not labels:
                 style.not_applicable(ax, f"the sweep has no run with design {design}")
                 continue
             ax.set_xscale("log")
-            onsets_over(ax, tables, labels, METRICS, unit=unit, x=ks, ylabel=UNITS[unit])
+            seen[unit] += onsets_over(
+                ax, tables, labels, METRICS, unit=unit, x=ks, ylabel=f"onset or lag ({UNITS[unit]})"
+            )
             ax.set_xlim(min(ks) / 2, max(ks) * 2)
             ax.xaxis.set_major_locator(FixedLocator(sorted(set(ks))))
             ax.xaxis.set_minor_locator(NullLocator())
             ax.set_xticklabels([str(k) for k in sorted(set(ks))])
             ax.set_xlabel("K, targets of a B")
         style.panel_title(column[0], title)
-    _same_limits(axes)
+    for ax, (unit, times) in zip(axes[:, 0], seen.items(), strict=True):
+        # The axis is shared by the row: one scale for both designs.
+        style.time_axis_y(ax, times, f"onset or lag ({UNITS[unit]})")
     style.legend(
         fig, {f"onset of {NAMES[m]}" if m != "lag" else "lag": style.METRIC_COLOURS[m]
               for m in METRICS},
@@ -50,11 +54,3 @@ def draw(tables: SweepTables) -> Figure:
     )
     return fig
 
-
-def _same_limits(axes: np.ndarray) -> None:
-    """One scale a row, so that the two designs can be compared by eye."""
-    for row in axes:
-        drawn = [ax for ax in row if ax.axison]
-        if drawn:
-            ends = np.array([ax.dataLim.intervaly for ax in drawn if ax.has_data()])
-            style.time_axis_y(drawn[0], ends.ravel(), drawn[0].get_ylabel())

@@ -7,12 +7,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from zscope.figures import style
-from zscope.figures.lag.data import SweepTables, select
+from zscope.figures.lag.data import SweepTables, count_seeds, select
 
 TITLES = {
     "ill_conditioned_regression": "a  ill-conditioned regression",
     "planted_selector": "b  planted linear selector",
 }
+DECADES = 4  # shown below the largest loss, in every panel: equal slopes mean equal decay a panel
 SELECTOR = ("B alone removes it", "needs z")
 
 
@@ -28,15 +29,18 @@ def draw(tables: SweepTables) -> Figure:
     for ax in fig.axes:
         if ax.axison:
             ax.set_yscale("log")
+            top = ax.dataLim.y1
+            ax.set_ylim(top * 10.0**-DECADES, top * 1.5)
             ax.set_xlim(left=0)
             ax.set_xlabel("steps (linear axis)")
             ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=1)
     seeds = select(_linear_table(tables), series="total").groupby("task")["seed"].nunique()
     style.note(
-        fig, f"a, b: n = {int(seeds.max()) if len(seeds) else 0} seeds.",
+        fig, f"a, b: {count_seeds(seeds)}" if len(seeds) else "",
         f"c: {tables.seeds()}" if n_conditions else "",
-        "Thin: a seed; thick: median over seeds. With these axes a straight line from step 0 is "
-        "exponential decay; a level stretch before a fall is a plateau.",
+        style.LINES, "With these axes a straight line from step 0 is "
+        "exponential decay; a level stretch before a fall is a plateau. "
+        f"Every panel ends {DECADES} decades below its largest loss.",
     )
     return fig
 

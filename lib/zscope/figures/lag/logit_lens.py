@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from zscope.figures import style
-from zscope.figures.lag.data import ConditionTables, select
+from zscope.figures.lag.data import ConditionTables, blocks, select
 
-PLACES = ("resid_pre", "resid_mid", "resid_post")
+PLACES = {"resid_pre": "input", "resid_mid": "attention", "resid_post": "MLP"}
 PANELS = (
     ("accuracy", "accuracy (share)"),
     ("rank", "rank of the right token"),
@@ -24,25 +25,21 @@ PANELS = (
 def draw(tables: ConditionTables) -> Figure:
     rows = tables.probe("logit_lens")
     if rows.empty:
-        fig = style.figure(style.COLUMN, 1.6)
-        style.not_applicable(fig.subplots(), "probe logit_lens was not asked for")
-        style.note(fig, tables.seeds())
-        return fig
-    stages = list(residual_stages(rows))
+        return style.nothing_to_draw("probe logit_lens was not asked for", tables.seeds())
+    stages = residual_stages(rows)
     fig = style.figure(style.DOUBLE, 4.4 + 0.1 * len(stages))
-    upper, lower = fig.subfigures(2, 1, height_ratios=[1.4 + 0.1 * len(stages), 2])
+    upper, lower = style.stacked(fig, 1.4 + 0.1 * len(stages), 2)
     _heat_map(upper.subplots(), rows, stages)
     colours = style.gradient(len(stages))
-    for ax, (metric, label) in zip(lower.subplots(1, 3), PANELS, strict=True):
+    for ax, (metric, _) in zip(lower.subplots(1, 3), PANELS, strict=True):
         for (layer, place, _), colour in zip(stages, colours, strict=True):
             style.seed_lines(ax, _at(rows, metric, layer, place), colour)
         _baselines(ax, metric, tables)
         style.step_axis(ax, rows["step"])
     style.legend(fig, {n: c for (*_, n), c in zip(stages, colours, strict=True)})
     style.note(
-        fig, tables.seeds(), "Above: median over seeds. Below, thin: a seed and its interval; "
-        "thick: median over seeds. Uniform: a uniform guess of the first character; 1/K: a guess "
-        "among the targets of B.",
+        fig, tables.seeds(), "Above: median over seeds.", style.LINES, "Uniform: a uniform guess of "
+        "the first character; 1/K: a guess among the targets of B.",
     )
     return fig
 
@@ -50,21 +47,13 @@ def draw(tables: ConditionTables) -> Figure:
 def residual_stages(rows: pd.DataFrame) -> list[tuple[int, str, str]]:
     """(layer, place, name) in the order of the computation; what enters a later block is the
     output of the one before, and is left out if that is there."""
-    found = {(int(r.layer), r.metric.partition("_resid_")[2])  # type: ignore[attr-defined, arg-type]
-             for r in rows[rows["metric"].str.startswith("probability_")]
-             [["layer", "metric"]].drop_duplicates().itertuples()}
-    stages = []
-    for layer in sorted({layer for layer, _ in found}):
-        for place in PLACES:
-            short = place.removeprefix("resid_")
-            if (layer, short) not in found or (short == "pre" and (layer - 1, "post") in found):
-                continue
-            first = short == "pre" and layer == 0
-            stages.append((layer, place, "embedding" if first else f"{layer} {_WORDS[short]}"))
-    return stages
-
-
-_WORDS = {"pre": "input", "mid": "attention", "post": "MLP"}
+    found = {(i, p) for p in PLACES for i in blocks(select(rows, metric=f"probability_{p}"))}
+    return [
+        (i, p, "embedding" if (i, p) == (0, "resid_pre") else f"{i} {PLACES[p]}")
+        for i in sorted({i for i, _ in found})
+        for p in PLACES
+        if (i, p) in found and not (p == "resid_pre" and (i - 1, "resid_post") in found)
+    ]
 
 
 def _at(rows: pd.DataFrame, metric: str, layer: int, place: str) -> pd.DataFrame:
@@ -92,6 +81,9 @@ def _baselines(ax: Axes, metric: str, tables: ConditionTables) -> None:
     label = dict(PANELS)[metric]
     if metric == "rank":
         ax.set_yscale("log")
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.yaxis.set_major_formatter(FuncFormatter(lambda rank, _: style.short_number(rank)))
+        ax.yaxis.set_minor_locator(NullLocator())
         ax.set_ylabel(f"{label} (lower is better)")
         return
     if metric == "accuracy":

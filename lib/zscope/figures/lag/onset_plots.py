@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,43 +16,47 @@ def onsets_over(
     ax: Axes, tables: SweepTables, labels: Sequence[str], metrics: Sequence[str], *,
     unit: str = "steps", ylabel: str = "", x: Sequence[float] | None = None,
     colours: Sequence[object] | None = None,
-) -> None:
+) -> list[float]:
     """Time on y, the points of a sweep on x: seeds as dots, medians with intervals.
 
     x: place of every label (default: 0, 1, ...); on a logarithmic axis, set before the call, the
     metrics and seeds stand side by side by a factor. colours: one a label (default: by metric).
+    Returns the times that are drawn.
     """
     places = np.asarray(x if x is not None else np.arange(len(labels)), dtype=float)
     log = ax.get_xscale() == "log"
-    moved = (lambda at, by: at * 2.0**by) if log else (lambda at, by: at + by)
-    width = 0.62 / len(metrics)
+    gaps = np.diff(np.unique(np.log(places) if log else places))
+    room = float(gaps.min()) if gaps.size else 1.0
+
+    def beside(place: float, share: Any) -> Any:
+        """`place` moved by a share of the room that a point of the sweep has."""
+        return place * np.exp(share * room) if log else place + share * room
+
+    width = 0.7 / len(metrics)
     seen: list[float] = []
-    drawn = False
     for j, metric in enumerate(metrics):
         centre = (j - (len(metrics) - 1) / 2) * width
         for i, (label, place) in enumerate(zip(labels, places, strict=True)):
             onsets = tables.onset(label, metric, unit)
             if onsets.empty:
                 continue
-            drawn = True
             colour = colours[i] if colours else style.METRIC_COLOURS[metric]
-            offsets = centre + style.spread(len(onsets), 0.5 * width)
+            offsets = centre + style.spread(len(onsets), 0.6 * width)
             style.onset_dots(
-                ax, moved(place, offsets), onsets["time"], onsets["limit"], colour, name=metric
+                ax, beside(place, offsets), onsets["time"], onsets["limit"], colour, name=metric
             )
             limit = float(onsets["limit"].max())
             middle, low, high = tables.median(label, metric, unit)
-            ends = (moved(place, centre - 0.4 * width), moved(place, centre + 0.4 * width))
-            style.median_mark(
-                ax, moved(place, centre), middle, low, high, limit, colour, half_width=ends
-            )
+            left, right = (beside(place, centre + s * 0.42 * width) for s in (-1, 1))
+            style.median_mark(ax, left, right, middle, low, high, limit, colour)
             seen += [v for v in (*onsets["time"], *onsets["limit"], high) if np.isfinite(v)]
-    if not drawn:
+    if not seen:
         style.not_applicable(ax, f"no run of the sweep has {' or '.join(metrics)}")
-        return
+        return []
     style.time_axis_y(ax, seen, ylabel or UNITS[unit])
     if not log:
         ax.set_xlim(places.min() - 0.6, places.max() + 0.6)
+    return seen
 
 
 def count_censored_sweep(tables: SweepTables, labels: Sequence[str], metric: str) -> str:

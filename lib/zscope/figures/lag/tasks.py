@@ -25,28 +25,28 @@ def draw(tables: SweepTables) -> Figure:
     for (loss, gap), label, task in zip(axes.T, labels, names, strict=True):
         title = TITLES[task] if names.count(task) == 1 else f"{TITLES[task]}\n{label}"
         style.panel_title(loss, title)
-        _loss(loss, tables, label)
+        _loss(loss, tables, label, uniform="uniform" if label == labels[-1] else "")
         _gap(gap, tables, label)
+    for ax in axes[:, 1:].flat:
+        ax.set_ylabel("")
     style.legend(fig, {"first-token loss": style.METRIC_COLOURS["first_loss"],
                        "z gap": style.METRIC_COLOURS["z_gap"]})
     style.note(
-        fig, tables.seeds(), "Thin: a seed and its interval; thick: median over seeds. log K: the "
+        fig, tables.seeds(), style.LINES, "log K: the "
         "floor of the first-token loss when z is not read (0 where a source has one target).",
     )
     return fig
 
 
-def _loss(ax: Axes, tables: SweepTables, label: str) -> None:
+def _loss(ax: Axes, tables: SweepTables, label: str, *, uniform: str) -> None:
     frame = tables.curve(label, "first_loss")
     style.seed_lines(ax, frame, style.METRIC_COLOURS["first_loss"])
     floor = float(tables.fact(label, "log_k"))
     style.baseline(ax, floor, "log K" if floor else "0")
-    style.baseline(ax, tables.fact(label, "uniform_first_loss"), "uni-\nform", above=False)
+    style.baseline(ax, tables.fact(label, "uniform_first_loss"), uniform)
     style.step_axis(ax, frame["step"], "steps")
     ax.set_ylim(bottom=-0.1)
     ax.set_ylabel("first-token loss (nats)")
-    ax.label_outer(remove_inner_ticks=False)
-    ax.set_xlabel("steps")
 
 
 def _gap(ax: Axes, tables: SweepTables, label: str) -> None:
@@ -56,7 +56,7 @@ def _gap(ax: Axes, tables: SweepTables, label: str) -> None:
         style.not_applicable(ax, why)
         return
     style.seed_lines(ax, frame, style.METRIC_COLOURS["z_gap"])
-    style.baseline(ax, 0.0, "z\nignored")
+    style.baseline(ax, 0.0, "z not\nused")
+    style.at_least(ax, -0.05, 1.05)
     style.step_axis(ax, frame["step"], "steps")
     ax.set_ylabel("z gap (nats)")
-    ax.label_outer(remove_inner_ticks=False)

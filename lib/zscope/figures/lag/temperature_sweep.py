@@ -10,7 +10,7 @@ from matplotlib.ticker import FixedLocator, NullLocator
 
 from zscope.figures import style
 from zscope.figures.lag.data import UNITS, SweepTables
-from zscope.figures.lag.onset_plots import count_censored_sweep, onsets_over
+from zscope.figures.lag.onset_plots import onsets_over
 
 ACROSS = {"lr": "peak learning rate", "batch_size": "batch size (rows)",
           "lr_over_batch": "learning rate / batch size (1/rows)"}
@@ -20,7 +20,7 @@ METRIC = "z_gap"
 @style.styled
 def draw(tables: SweepTables) -> Figure:
     fig = style.figure(style.DOUBLE, 6.4)
-    upper, lower = fig.subfigures(2, 1, height_ratios=[3.6, 1.5])
+    upper, lower = style.stacked(fig, 3.6, 1.7)
     labels = tables.labels
     sizes = sorted({int(tables.fact(v, "batch_size")) for v in labels})
     by_size = dict(zip(sizes, style.gradient(len(sizes)), strict=True))
@@ -42,20 +42,21 @@ def draw(tables: SweepTables) -> Figure:
     style.note(
         fig, tables.seeds(), "Bars: Kaplan-Meier median and bootstrap interval over seeds; an end "
         "with an arrow lies beyond the last step. Conditions at the same x stand side by side. "
-        "All runs have the same schedule.", count_censored_sweep(tables, labels, METRIC),
+        "Censored: the z gap had not set in by the last step.",
     )
     return fig
 
 
 def _apart(places: list[float]) -> list[float]:
     """Side by side, by a factor, where several conditions have the same x."""
-    rank = pd.Series(places).groupby(pd.Series(places)).cumcount().to_numpy()
-    size = pd.Series(places).map(pd.Series(places).value_counts()).to_numpy()
+    same = pd.Series([f"{p:.6g}" for p in places])  # equal ratios can differ in the last bit
+    rank = same.groupby(same).cumcount().to_numpy()
+    size = same.map(same.value_counts()).to_numpy()
     return (np.array(places) * 2.0 ** (0.28 * (rank - (size - 1) / 2))).tolist()
 
 
 def _log_ticks(ax: Axes, places: list[float]) -> None:
-    ticks = sorted(set(places))
+    ticks = sorted({float(f"{p:.6g}") for p in places})
     ticks = ticks if len(ticks) <= 4 else ticks[:: -(-len(ticks) // 4)]
     ax.set_xlim(min(places) / 1.7, max(places) * 1.7)
     ax.xaxis.set_major_locator(FixedLocator(ticks))
@@ -77,6 +78,9 @@ def _table(ax: Axes, tables: SweepTables, unit: str) -> None:
                 else f"> {style.short_number(onsets['limit'].max())}")
         place = (rates.index(float(tables.fact(label, "lr"))),
                  sizes.index(int(tables.fact(label, "batch_size"))))
+        never = int(onsets["time"].isna().sum())
+        if never:
+            text += f"\n({never} of {len(onsets)} censored)"
         ax.text(*place, text, ha="center", va="center")
     ax.set_xlim(-0.5, len(rates) - 0.5)
     ax.set_ylim(-0.5, len(sizes) - 0.5)

@@ -16,11 +16,9 @@ from zscope.figures.lag.data import NAMES, SweepTables, numbers, select
 def draw(tables: SweepTables) -> Figure:
     found, left_out = relative_onsets(tables)
     if found.empty:
-        fig = style.figure(style.COLUMN, 1.6)
-        style.not_applicable(fig.subplots(), "no run has an onset of the z gap to compare with")
-        style.note(fig, tables.seeds())
-        return fig
-    rows = {name: of_row for name, of_row in found.groupby("row")}
+        why = "no run has an onset of the z gap to compare with"
+        return style.nothing_to_draw(why, tables.seeds())
+    rows = {str(name): of_row for name, of_row in found.groupby("row")}
     order = sorted(rows, key=lambda name: (median_interval(rows[name]["time"])[0], name))
     fig = style.figure(style.DOUBLE, 0.33 * len(order) + 1.5)
     ax = fig.subplots()
@@ -34,8 +32,8 @@ def draw(tables: SweepTables) -> Figure:
                              name=name, horizontal=True)
         middle, low, high = (v if np.isfinite(v) else np.nan
                              for v in median_interval(of_row["time"]))
-        style.median_mark(ax, y, middle, low, high, float(of_row["limit"].max()), style.BLACK,
-                          half_width=0.36, horizontal=True)
+        style.median_mark(ax, y - 0.36, y + 0.36, middle, low, high,
+                          float(of_row["limit"].max()), style.BLACK, horizontal=True)
     ax.axvline(0, color=style.GREY, linestyle=(0, (4, 2)), linewidth=0.8, label="_baseline")
     seen = np.concatenate([numbers(found["time"]), numbers(found["limit"][found["time"].isna()])])
     style.step_axis(ax, seen, "onset - onset of the z gap (optimizer steps; dashed: together)")
@@ -59,10 +57,10 @@ def relative_onsets(tables: SweepTables) -> tuple[pd.DataFrame, int]:
     Also the number of runs without that onset, which are left out.
     """
     reference = select(tables.onsets, source="training", metric="z_gap")
-    reference = reference.set_index(["run", "label"])["onset_step"].astype("Float64")
+    steps = reference.set_index(["run", "label"])["onset_step"].astype("Float64")
     others = tables.onsets[~tables.onsets["metric"].isin(["lag"])]
     others = others[~((others["metric"] == "z_gap") & (others["source"] == "training"))]
-    start = reference.reindex(pd.MultiIndex.from_frame(others[["run", "label"]]))
+    start = steps.reindex(pd.MultiIndex.from_frame(others[["run", "label"]]))
     frame = pd.DataFrame(
         {
             "row": [_row_name(s, m) for s, m in zip(others["source"], others["metric"],
@@ -72,7 +70,7 @@ def relative_onsets(tables: SweepTables) -> tuple[pd.DataFrame, int]:
             "limit": numbers(others["last_step"]) - numbers(start),
         }
     )
-    return frame[frame["limit"].notna()].reset_index(drop=True), int(reference.isna().sum())
+    return frame[frame["limit"].notna()].reset_index(drop=True), int(steps.isna().sum())
 
 
 def _row_name(source: str, metric: str) -> str:

@@ -10,11 +10,15 @@ from matplotlib.figure import Figure, SubFigure
 from zscope.figures import style
 from zscope.figures.lag.data import ConditionTables, blocks, select
 
+FAINT = 0.1  # the colours of the heads' maps span at least this, or noise would look strong
+
 
 @style.styled
 def draw(tables: ConditionTables) -> Figure:
+    if not any(len(tables.probe(p)) for p in ("causal_patching", "random_z")):
+        return style.nothing_to_draw(tables.why_not("causal_patching"), tables.seeds())
     fig = style.figure(style.DOUBLE, 5.0)
-    upper, lower = fig.subfigures(2, 1, height_ratios=[1.25, 1])
+    upper, lower = style.stacked(fig, 1.25, 1)
     dependence, per_layer, gap = upper.subplots(1, 3)
     why = tables.why_not("causal_patching")
     _over_steps(
@@ -37,9 +41,9 @@ def draw(tables: ConditionTables) -> Figure:
     names = [f"entering layer {i}" for i in layers[:-1]] + ["after the last layer"] * bool(layers)
     style.legend(fig, dict(zip(names, colours, strict=True)))
     style.note(
-        fig, tables.seeds(), "Thin: a seed and its interval; thick: median over seeds. A patch "
-        "after the last layer has no effect by construction. Heads of different seeds do not "
-        "correspond, so every seed has its own map.",
+        fig, tables.seeds(), style.LINES, "Dashed: no effect. "
+        "A patch after the last layer has none by construction. Heads of different seeds "
+        "do not correspond, so every seed has its own map.",
     )
     return fig
 
@@ -55,6 +59,7 @@ def _over_steps(
     for frame, colour in zip(frames, colours, strict=True):
         style.seed_lines(ax, frame, colour)
     style.baseline(ax, 0, "")
+    style.at_least(ax, -0.03, 1.05)
     style.step_axis(ax, frames[0]["step"])
     ax.set_ylabel(label)
 
@@ -66,7 +71,7 @@ def _heads(fig: SubFigure, tables: ConditionTables, why: str) -> None:
         return
     last = rows[rows["step"] == rows.groupby("run")["step"].transform("max")]
     seeds = sorted(last["seed"].unique())
-    limit = max(float(np.nanmax(np.abs(last["value"].to_numpy(float)))), 1e-6)
+    limit = max(float(np.nanmax(np.abs(last["value"].to_numpy(float)))), FAINT)
     axes = fig.subplots(1, len(seeds), squeeze=False, sharey=True)[0]
     for ax, seed in zip(axes, seeds, strict=True):
         table = select(last, seed=seed).pivot(index="layer", columns="head", values="value")

@@ -19,7 +19,7 @@ UNITS = {"set_mass": "set mass\n(share)", "candidate_loss": "candidate loss\n(na
 def draw(tables: SweepTables) -> Figure:
     labels = sorted(tables.labels, key=lambda label: tables.fact(label, "z_order"))
     fig = style.figure(style.DOUBLE, 6.6)
-    upper, lower = fig.subfigures(2, 1, height_ratios=[3.3, 2.2])
+    upper, lower = style.stacked(fig, 3.3, 2.2)
     axes = upper.subplots(3, len(labels), squeeze=False, sharey="row", sharex=True)
     for column, label in zip(axes.T, labels, strict=True):
         for ax, metric in zip(column, CURVES, strict=True):
@@ -40,7 +40,9 @@ def draw(tables: SweepTables) -> Figure:
         extra=[style.dot("a seed's onset"), style.arrow()], columns=6,
     )
     style.note(
-        fig, tables.seeds(), "Thin: a seed and its interval; thick: median over seeds. Bars: "
+        fig, tables.seeds(), "Order of z: how many of its characters decide a bit of the "
+        "target's index.",
+        style.LINES, "Bars: "
         "Kaplan-Meier median and bootstrap interval over seeds; an end with an arrow lies beyond "
         "the last step, and so does a median without a bar.",
         count_censored_sweep(tables, labels, "z_gap"),
@@ -61,11 +63,11 @@ def _curves(ax: Axes, tables: SweepTables, label: str, metric: str, *, named: bo
     }[metric]
     style.baseline(ax, level, name if named else "")
     style.step_axis(ax, frame["step"], "")
-    ax.set_ylim(bottom=min(-0.03, float(ax.get_ylim()[0])))
+    style.at_least(ax, -0.03, {"candidate_loss": 1.1 * level}.get(metric, 1.05))
 
 
 def _orders(ax: Axes, tables: SweepTables, labels: list[str]) -> None:
     orders = [tables.fact(label, "z_order") for label in labels]
     ticks = orders if len(set(orders)) == len(orders) else labels
     ax.set_xticks(np.arange(len(labels)), [str(t) for t in ticks])
-    ax.set_xlabel("order of z: characters that a bit of the target's index depends on")
+    ax.set_xlabel("order of z (characters)")

@@ -1,0 +1,75 @@
+"""Print a table of the results: `python -m zscope.show FILE [column=value ...]`.
+
+Parquet is not for reading by eye; this prints the rows (those with the given values), or with
+--provenance what the file was made from.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+import pandas as pd
+
+from zscope.errors import TableError, ZscopeError
+from zscope.tables import read_provenance, read_table, table_name
+
+
+def rows(path: str, where: list[str]) -> pd.DataFrame:
+    """The rows of the table at `path` whose columns have the values of `where` ("column=value").
+
+    Raises TableError for a file that is no table of ours, or a column that it does not have.
+    """
+    frame = read_table(path, table_name(path))
+    for condition in where:
+        column, _, value = condition.partition("=")
+        if column not in frame.columns:
+            raise TableError(f"{path}: no column {column}; there are {', '.join(frame.columns)}")
+        frame = frame[frame[column].astype(str) == value]
+    return frame
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m zscope.show", description=__doc__)
+    parser.add_argument("path", help="a Parquet table below results/")
+    parser.add_argument("where", nargs="*", help="column=value: only such rows")
+    parser.add_argument("--columns", help="these columns alone, with commas between")
+    parser.add_argument("--markdown", action="store_true", help="as a Markdown table")
+    parser.add_argument("--provenance", action="store_true", help="what the file was made from")
+    given = parser.parse_args(arguments)
+    try:
+        if given.provenance:
+            print(json.dumps(read_provenance(given.path), indent=2))
+            return 0
+        frame = rows(given.path, given.where)
+        if given.columns:
+            frame = frame[given.columns.split(",")]
+    except ZscopeError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 1
+    except KeyError as error:
+        print(f"Error: {given.path}: {error.args[0]}", file=sys.stderr)
+        return 1
+    if given.markdown:
+        print(as_markdown(frame))
+    else:
+        print(frame.to_string(index=False))
+    return 0
+
+
+def as_markdown(frame: pd.DataFrame) -> str:
+    """A Markdown table; numbers with four digits, nulls empty."""
+
+    def cell(value: object) -> str:
+        if value is None or value is pd.NA or (isinstance(value, float) and value != value):
+            return ""
+        return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+    lines = ["| " + " | ".join(frame.columns) + " |", "|" + " --- |" * len(frame.columns)]
+    lines += ["| " + " | ".join(map(cell, row)) + " |" for row in frame.itertuples(index=False)]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

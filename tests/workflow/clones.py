@@ -1,0 +1,97 @@
+"""Copies of the code, and running the workflow from them in folders of their own."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PARTS = ("workflow", "lib", "config", "environment.yml", "pyproject.toml")
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A call of Snakemake that has ended."""
+
+    status: int
+    output: str
+
+    @property
+    def jobs(self) -> set[tuple[str, str]]:
+        """(rule, first wildcard's value or "") of every job that ran, or that a dry run would."""
+        found = set()
+        for block in re.split(r"\n(?=(?:local)?rule \w+:\n)", self.output):
+            if match := re.match(r"(?:local)?rule (\w+):\n", block):
+                wildcards = re.search(r"^ +wildcards: (.*)$", block, re.M)
+                found.add((match[1], wildcards[1] if wildcards else ""))
+        return found
+
+    @property
+    def rules(self) -> set[str]:
+        return {rule for rule, _ in self.jobs} - {"all"}
+
+
+@dataclass(frozen=True)
+class Clone:
+    """A copy of the code, and a folder to run it in."""
+
+    code: Path
+    folder: Path
+
+    def command(self, *arguments: str, config: str | None = "smoke") -> list[str]:
+        files = ["--configfile", str(self.code / f"config/{config}.yaml")] if config else []
+        return [
+            *(sys.executable, "-m", "snakemake", *arguments),
+            *("--snakefile", str(self.code / "workflow/Snakefile")),
+            *("--directory", str(self.folder), "--nocolor", "--cores", "2", *files),
+        ]
+
+    def snakemake(self, *arguments: str, config: str | None = "smoke") -> Finished:
+        done = subprocess.run(
+            self.command(*arguments, config=config),
+            capture_output=True,
+            text=True,
+            timeout=600,
+            env=environment(),
+            cwd=self.code,
+            check=False,
+        )
+        return Finished(done.returncode, done.stdout + done.stderr)
+
+    def plan(self, *arguments: str, config: str | None = "smoke") -> Finished:
+        """A dry run. It must succeed."""
+        dry = self.snakemake(*arguments, "--dry-run", config=config)
+        assert dry.status == 0, dry.output
+        return dry
+
+    def edit(self, file: str, old: str, new: str) -> None:
+        path = self.code / file
+        text = path.read_text()
+        assert old in text, f"{file} has no {old!r}"
+        path.write_text(text.replace(old, new))
+
+    def append(self, file: str, text: str) -> None:
+        with (self.code / file).open("a") as stream:
+            stream.write(text)
+
+
+def environment() -> dict[str, str]:
+    """This one, less what a Snakemake or pytest above set."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("SNAKEMAKE", "PYTEST"))}
+    return {**kept, "PYTHONPATH": "", "OMP_NUM_THREADS": "1"}
+
+
+def copy_code(target: Path) -> Path:
+    target.mkdir(parents=True)
+    for part in PARTS:
+        source = ROOT / part
+        if source.is_dir():
+            shutil.copytree(source, target / part, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy2(source, target / part)
+    return target

@@ -1,0 +1,123 @@
+"""The whole workflow on config/smoke.yaml, and what must hold of its results."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from clones import Clone, Finished, environment
+from zscope.tables import TABLES, read_provenance, read_table
+
+pytestmark = pytest.mark.slow
+
+
+def table_paths(folder: Path) -> dict[Path, str]:
+    """Every Parquet table of a run and its name in TABLES."""
+    found = {}
+    for path in sorted((folder / "results").rglob("*.parquet")):
+        relative = str(path.relative_to(folder))
+        for table in TABLES.values():
+            pattern = re.sub(r"\\\{\w+\\\}", "[^/]+", re.escape(table.path))
+            if re.fullmatch(pattern, relative):
+                found[path] = table.name
+    return found
+
+
+def test_every_table_is_of_its_schema_and_says_where_it_comes_from(
+    smoke: tuple[Clone, Finished],
+) -> None:
+    clone, done = smoke
+    assert done.status == 0, done.output[-5000:]
+    tables = table_paths(clone.folder)
+    assert len(tables) == len(list((clone.folder / "results").rglob("*.parquet")))
+    assert set(tables.values()) == set(TABLES)
+    for path, name in tables.items():
+        assert len(read_table(path, name)) > 0, path
+        provenance = read_provenance(path)
+        assert re.fullmatch("[0-9a-f]{16}", provenance["code"])
+        assert provenance["slice"]
+
+
+def test_figures_are_drawn_in_both_formats(smoke: tuple[Clone, Finished]) -> None:
+    clone, done = smoke
+    assert done.status == 0, done.output[-5000:]
+    figures = clone.folder / "results/figures"
+    svg = {p.with_suffix("") for p in figures.rglob("*.svg")}
+    assert svg == {p.with_suffix("") for p in figures.rglob("*.png")}
+    names = {p.stem for p in svg}
+    assert names == {
+        *("dashboard", "attention_to_z", "logit_lens", "z_dependence", "candidate_eval"),
+        *("z_order_sweep", "k_sweep", "temperature_sweep", "tasks", "transition_alignment"),
+        "linear_contrast",
+    }
+
+
+def test_every_rule_left_a_log_and_no_leftovers(smoke: tuple[Clone, Finished]) -> None:
+    clone, done = smoke
+    assert done.status == 0, done.output[-5000:]
+    for rule in done.rules:
+        logs = list((clone.folder / "logs" / rule).rglob("*.log"))
+        assert logs, rule
+        assert all("done after" in log.read_text() for log in logs)
+    assert not list(clone.folder.rglob("*.tmp"))
+    assert not list(clone.folder.rglob(".resume-*"))
+
+
+def test_report_is_one_page_with_every_figure(copied: Clone) -> None:
+    report = copied.folder / "report.html"
+    done = copied.snakemake("--report", str(report))
+    assert done.status == 0, done.output[-5000:]
+    text = report.read_text()
+    for name in ("z_order_sweep", "k_sweep", "dashboard", "linear_contrast"):
+        assert f"{name}.svg" in text
+    assert "Lag" in text
+    assert "log K" in text  # of the captions
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """SHA-256 of every output that must not differ between repeats."""
+    kept = [p for p in (folder / "results").rglob("*") if p.suffix in (".parquet", ".safetensors")]
+    return {
+        str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest()
+        for p in kept
+        if p.name != "timing.parquet"
+    }
+
+
+def test_killed_again_and_again_the_run_ends_with_the_same_bytes(
+    smoke: tuple[Clone, Finished], fresh: Clone
+) -> None:
+    """SIGKILL of Snakemake and all its jobs at random moments of the training of every run."""
+    clone, done = smoke
+    assert done.status == 0, done.output[-5000:]
+    targets = sorted(
+        str(p.relative_to(clone.folder)) for p in clone.folder.glob("results/lag/runs/*/metrics.parquet")
+    )[:3]
+    rng = random.Random(0)
+    for _ in range(4):
+        process = subprocess.Popen(
+            fresh.command(*targets),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=environment(),
+            start_new_session=True,
+        )
+        time.sleep(rng.uniform(3, 8))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        unlocked = fresh.snakemake("--unlock")
+        assert unlocked.status == 0, unlocked.output
+    again = fresh.snakemake(*targets)
+    assert again.status == 0, again.output[-5000:]
+    ours, theirs = digests(fresh.folder), digests(clone.folder)
+    assert len(ours) == 3 * len(targets)
+    assert ours == {name: theirs[name] for name in ours}
+

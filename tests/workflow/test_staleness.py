@@ -1,0 +1,121 @@
+"""Exactly what is stale reruns: dry runs of edited copies of the code over finished results."""
+
+from __future__ import annotations
+
+import pytest
+
+from clones import Clone
+
+pytestmark = pytest.mark.slow
+
+DRAW = {"draw_study_figure", "draw_condition_figure"}
+AFTER_PROBES = {"summarise_condition", "summarise_sweep", *DRAW}
+AFTER_TRAINING = {"measure_probe", *AFTER_PROBES}
+
+
+def test_finished_run_has_nothing_to_do(finished: Clone) -> None:
+    assert finished.plan().jobs == set()
+
+
+def test_editing_a_probe_reruns_that_probe_and_its_dependants_only(finished: Clone) -> None:
+    finished.append("lib/zscope/probes/logit_lens.py", "\nEDITED = 1\n")
+    plan = finished.plan()
+    assert plan.rules == AFTER_PROBES | {"measure_probe"}
+    probed = {wildcards for rule, wildcards in plan.jobs if rule == "measure_probe"}
+    assert probed
+    assert all(w.endswith("probe=logit_lens") for w in probed)
+    drawn = {w.split("figure=")[1] for rule, w in plan.jobs if rule == "draw_condition_figure"}
+    assert "logit_lens" in drawn
+
+
+def test_editing_a_figure_redraws_that_figure_only(finished: Clone) -> None:
+    finished.append("lib/zscope/figures/lag/k_sweep.py", "\nEDITED = 1\n")
+    jobs = finished.plan().jobs - {("all", "")}
+    assert jobs == {("draw_study_figure", "figure=k_sweep")}
+
+
+def test_editing_the_style_redraws_every_figure_and_nothing_else(finished: Clone) -> None:
+    finished.append("lib/zscope/figures/style.py", "\nEDITED = 1\n")
+    assert finished.plan().rules == DRAW
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "lib/zscope/training.py",
+        "lib/zscope/probes/core.py",
+        "workflow/scripts/lag/train_run.py",
+        "lib/zscope/figures/style.py",
+        "lib/zscope/config.py",
+    ],
+)
+def test_a_comment_reruns_nothing(finished: Clone, file: str) -> None:
+    finished.append(file, "\n\n# A comment.\n")
+    assert finished.plan().jobs == set()
+
+
+def test_touching_a_script_reruns_nothing(finished: Clone) -> None:
+    for script in (finished.code / "workflow/scripts").rglob("*.py"):
+        script.touch()
+    assert finished.plan().jobs == set()
+
+
+def test_editing_the_training_loop_retrains_everything(finished: Clone) -> None:
+    finished.edit("lib/zscope/training.py", "LONGEST_STRETCH = 100", "LONGEST_STRETCH = 50")
+    plan = finished.plan()
+    assert plan.rules == {"train_run", *AFTER_TRAINING}
+    assert "make_facts" not in plan.rules
+
+
+def test_changing_the_learning_rate_of_a_sweep_retrains_that_sweep_only(finished: Clone) -> None:
+    finished.edit("config/smoke.yaml", "data: {n_facts: 80}",
+                  "data: {n_facts: 80}\n      training: {lr: 5.0e-3}")
+    plan = finished.plan()
+    trained = {w for rule, w in plan.jobs if rule == "train_run"}
+    assert len(trained) == 3
+    assert all("lr0.005" in w for w in trained)
+    assert ("draw_study_figure", "figure=k_sweep") in plan.jobs
+    assert {w for rule, w in plan.jobs if rule == "draw_study_figure"} == {"figure=k_sweep"}
+
+
+def test_adding_a_k_trains_only_the_new_runs(finished: Clone) -> None:
+    finished.edit("config/smoke.yaml", "data.k: [1, 4]", "data.k: [1, 2, 4]")
+    plan = finished.plan()
+    trained = {w for rule, w in plan.jobs if rule == "train_run"}
+    assert len(trained) == 2  # one under each design
+    assert all("-k2-" in w for w in trained)
+
+
+def test_adding_a_seed_trains_only_the_new_run(finished: Clone) -> None:
+    finished.edit("config/smoke.yaml", "seeds: [0, 1]", "seeds: [0, 1, 2]")
+    trained = {w for rule, w in finished.plan().jobs if rule == "train_run"}
+    assert len(trained) == 1
+    assert all(w.endswith("-s2") for w in trained)
+
+
+def test_changing_an_onset_trains_and_probes_nothing(finished: Clone) -> None:
+    finished.append("config/smoke.yaml", "  onset:\n    consecutive: 3\n")
+    assert finished.plan().rules == AFTER_PROBES
+
+
+def test_one_figure_touches_only_its_ancestors(fresh: Clone) -> None:
+    plan = fresh.plan("results/figures/lag/tasks.svg")
+    assert plan.rules == {
+        *("make_facts", "train_run", "summarise_condition", "summarise_sweep"),
+        "draw_study_figure",
+    }
+    trained = {w for rule, w in plan.jobs if rule == "train_run"}
+    assert len(trained) == 4
+    assert not any("parity" in w for w in trained)
+
+
+def test_one_condition_figure_needs_that_condition_only(finished: Clone, fresh: Clone) -> None:
+    paths = (finished.folder / "results/figures/lag").glob("*/logit_lens.svg")
+    figure = next(iter(sorted(paths))).relative_to(finished.folder)
+    plan = fresh.plan(str(figure))
+    condition = figure.parent.name
+    assert plan.rules == {
+        *("make_facts", "train_run", "measure_probe", "summarise_condition"),
+        "draw_condition_figure",
+    }
+    assert all(condition in w for _, w in plan.jobs)
