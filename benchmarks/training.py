@@ -178,9 +178,9 @@ def measure(case: Case, device: torch.device, rounds: int) -> None:
     ratios = sorted(reference / ours for reference, ours in pairs)
     rate = {name: 1 / statistics.median(values) for name, values in times.items()}
     flops, peak = flops_per_step(case.config, data), matmul_rate(device)
-    print(f"{case.name}")
-    print(f"  ours {rate['ours']:.1f} steps/s, reference {rate['reference']:.1f} steps/s, ratio "
-          f"{statistics.median(ratios):.2f}x ({ratios[0]:.2f} to {ratios[-1]:.2f}, {rounds} rounds)")
+    print(case.name)
+    print(f"  ours {rate['ours']:.1f} steps/s, reference {rate['reference']:.1f} steps/s, "
+          f"ratio {statistics.median(ratios):.2f}x ({ratios[0]:.2f} to {ratios[-1]:.2f})")
     print(f"  {flops / 1e9:.3f} GFLOP a step: {flops * rate['ours'] / 1e9:.0f} GFLOP/s, "
           f"{flops * rate['ours'] / peak:.0%} of a 1024^3 product's {peak / 1e9:.0f} GFLOP/s")
 

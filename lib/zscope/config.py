@@ -471,7 +471,7 @@ class ProbeSettings(Section):
     """Probes of a sweep that does not name its own; one that needs z is left out without z."""
     n_examples: Rows = Field(1000, ge=2)
     """Examples (pairs, for patching) a checkpoint; fewer if there are fewer rows."""
-    batch_size: Rows = Field(1000, ge=1)
+    batch_size: Rows = Field(250, ge=1)
     """Examples of one forward pass."""
     split: Literal["train", "held_out"] = "train"
     """Which rows are probed. Facts are arbitrary, so held-out ones cannot be predicted."""

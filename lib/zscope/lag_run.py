@@ -1,4 +1,4 @@
-"""One training run of the lag study: model, optimizer, batches, loss and evaluation put together."""
+"""One training run of the lag study: model, optimizer, batches, loss and evaluation, together."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def target_loss(start: int) -> Any:
 
 
 def build_model(config: RunConfig, data: Disambiguation) -> Transformer:
-    """The untrained model of a run; its weights depend on the run's seed of initialisation alone."""
+    """The untrained model of a run; its weights depend on the seed of initialisation alone."""
     seed = config.seed if config.init_seed is None else config.init_seed
     shape = TransformerConfig.of(
         config.model, n_ctx=data.layout.length, d_vocab=len(data.vocabulary)
@@ -83,7 +83,7 @@ def train_run(
         if training.schedule == "cosine"
         else warmup_constant(training.warmup_steps)
     )
-    n_train = int(np.count_nonzero(data.train))
+    n_facts = len(np.unique(np.stack([data.base, data.candidate])[:, data.train], axis=1).T)
 
     def evaluate(model: torch.nn.Module, step: int) -> list[dict[str, Any]]:
         rows = [row for s in sets for row in s.measure(model)]  # type: ignore[arg-type]
@@ -91,7 +91,7 @@ def train_run(
         plain = {
             "lr": training.lr * factor(max(0, step - 1)),
             "examples_seen": float(seen),
-            "epochs_per_fact": seen / n_train,
+            "epochs_per_fact": seen / n_facts,
         }
         rows += [{"split": "train", "metric": k, "value": v, "n": 1} for k, v in plain.items()]
         return [{"step": step, **row} for row in rows]
@@ -107,4 +107,3 @@ def train_run(
         name, model, [optimizer], batches, target_loss(start), evaluate, factor, plan, folder
     )
     return trainer.train()
-

@@ -16,6 +16,8 @@ import pandas as pd
 from zscope.config import Onset, OnsetConfig, RunConfig
 from zscope.stats import median_time, onset
 
+# Units of time besides steps, and the training metric that counts them.
+CLOCKS = {"examples": "examples_seen", "epochs per fact": "epochs_per_fact"}
 # The one series of a probe that stands for it when transitions are compared: its metric, and how
 # it is reduced over layers and heads.
 PROBE_SERIES: dict[str, tuple[str, str]] = {
@@ -75,7 +77,8 @@ def training_curves(metrics: pd.DataFrame, split: str = "train") -> pd.DataFrame
 def probe_curves(probe: pd.DataFrame) -> pd.DataFrame:
     """The one curve of each run that stands for a probe (PROBE_SERIES), with its interval."""
     if probe.empty:
-        return pd.DataFrame(columns=["run", "source", "metric", "step", "value", "ci_low", "ci_high"])
+        columns = ["run", "source", "metric", "step", "value", "ci_low", "ci_high"]
+        return pd.DataFrame(columns=columns)
     name = str(probe["probe"].iloc[0])
     metric, how = PROBE_SERIES[name]
     part = probe[probe["metric"] == metric]
@@ -131,8 +134,9 @@ def find_onsets(
     lag = onset(z_gap) - onset(set_mass): the steps for which B was known and z was not used. It is
     censored if z was never used; a run that never knew B has no lag.
     """
-    rows = []
-    for run in runs.to_dict("records"):
+    rows: list[dict[str, Any]] = []
+    records: list[Any] = runs.to_dict("records")
+    for run in records:
         own = curves[curves["run"] == run["run"]]
         found: dict[str, dict[str, Any]] = {}
         for source, metric, rule in _definitions(config):
@@ -211,29 +215,35 @@ def find_phases(curves: pd.DataFrame, onsets: Sequence[Mapping[str, Any]]) -> li
             else:
                 phase = "nothing"
             rows.append(
-                {"condition": condition, "run": run, "seed": seed, "step": int(step), "phase": phase}
+                {
+                    "condition": condition,
+                    "run": run,
+                    "seed": seed,
+                    "step": int(step),
+                    "phase": phase,
+                }
             )
     return rows
 
 
 def summarise_onsets(
-    onsets: pd.DataFrame, runs: pd.DataFrame, bootstrap: Mapping[str, Any]
+    onsets: pd.DataFrame, curves: pd.DataFrame, bootstrap: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
     """Rows of table lag_summary: Kaplan-Meier medians over seeds, in three units.
 
-    Raises nothing for few seeds: the interval is then as wide as the seeds are apart.
+    With one seed there is no interval (null).
     """
-    merged = onsets.merge(
-        runs[["run", "label", "batch_size", "n_rows"]], on=["run", "label"], validate="many_to_one"
-    )
+    rates = {unit: _per_step(curves, metric) for unit, metric in CLOCKS.items()}
     rows = []
-    for key, part in merged.groupby(["condition", "label", "source", "metric"], sort=False):
+    for key, part in onsets.groupby(["condition", "label", "source", "metric"], sort=False):
         condition, label, source, metric = key
         steps = part["onset_step"].fillna(part["last_step"]).to_numpy(float)
         seen = ~part["censored"].to_numpy(bool)
-        for unit, factor in _units(part):
+        for unit in ("steps", *CLOCKS):
+            # The runs of a condition have one batch size and as many facts.
+            rate = 1.0 if unit == "steps" else rates[unit][part["run"].iloc[0]]
             median = median_time(
-                steps * factor,
+                steps * rate,
                 seen,
                 level=bootstrap["level"],
                 n_resamples=bootstrap["resamples"],
@@ -256,12 +266,10 @@ def summarise_onsets(
     return rows
 
 
-def _units(part: pd.DataFrame) -> Iterator[tuple[str, float]]:
-    """Units of time and how many of each a step is."""
-    batch, rows = float(part["batch_size"].iloc[0]), float(part["n_rows"].iloc[0])
-    yield "steps", 1.0
-    yield "examples", batch
-    yield "epochs per fact", batch / rows
+def _per_step(curves: pd.DataFrame, clock: str) -> dict[str, float]:
+    """What a clock (examples_seen, epochs_per_fact) gains in a step, by run."""
+    last = curves[curves["metric"] == clock].sort_values("step").groupby("run").last()
+    return dict(zip(last.index, last["value"] / last["step"], strict=True))
 
 
 def _finite(value: float) -> float | None:

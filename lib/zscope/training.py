@@ -25,14 +25,15 @@ from zscope.jobs import progress
 from zscope.models.checkpoints import load_tensors, save_tensors
 
 Batch = TypeVar("Batch")
+Batch_co = TypeVar("Batch_co", covariant=True)
 Row = dict[str, Any]
 LONGEST_STRETCH = 100  # steps between two looks at whether the losses are finite
 
 
-class Batches(Protocol[Batch]):
+class Batches(Protocol[Batch_co]):
     """An endless stream of batches whose random state can be saved."""
 
-    def next(self) -> Batch: ...
+    def next(self) -> Batch_co: ...
 
     def state(self) -> dict[str, Any]: ...
 
@@ -267,7 +268,9 @@ class Trainer(Generic[Batch]):
             saved["timing"] = [(step, seconds) for step, seconds in saved["timing"]]
             self.done = Progress(**saved)
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
-            raise CheckpointError(f"{self.folder.state}: not of this run ({error})\n{way_out}") from None
+            raise CheckpointError(
+                f"{self.folder.state}: not of this run ({error})\n{way_out}"
+            ) from None
         print(f"{self.name}: resuming after step {self.done.step} of {self.plan.steps}")
 
 

@@ -24,6 +24,7 @@ from zscope.probes import quantities as q
 from zscope.probes.causal_patching import patched_heads, patched_streams
 from zscope.probes.core import Bootstrap, Hook, Readout, batches, run_probes, summarise
 from zscope.probes.registry import PROBES
+from zscope.provenance import import_closure
 from zscope.tables import read_provenance, read_table, write_table
 
 ROOT = Path(__file__).parents[2]
@@ -595,3 +596,12 @@ def test_a_job_measures_every_checkpoint_of_every_seed(tmp_path):
     assert one["value"].nunique() == 2, "every checkpoint has its own weights"
     assert one["layer"].isna().all()
     assert read_provenance(out)["slice"]["probe"] == "causal_patching"
+
+
+def test_a_job_depends_on_the_code_of_its_own_probe_alone():
+    script = ROOT / "workflow/scripts/lag/measure_probe.py"
+    lib = ROOT / "lib"
+    paths = {p: lib / (spec.module.replace(".", "/") + ".py") for p, spec in PROBES.items()}
+    for name, path in paths.items():
+        closure = set(import_closure(script, path, search=[lib]))
+        assert closure & set(paths.values()) == {path}, name

@@ -450,7 +450,7 @@ def slow_metrics(model, data, row, other, shuffled):
         "loss": np.mean(losses),
         "first_loss": losses[0],
         "first_accuracy": float(log_probs[start - 1].argmax() == tokens[start]),
-        "accuracy": float(all(log_probs[i - 1].argmax() == tokens[i] for i in range(start, length))),
+        "accuracy": float(log_probs[start - 1 : length - 1].argmax(-1).tolist() == tokens[start:]),
         "set_mass": sum(np.exp(log_probs[start - 1, t]) for t in firsts),
     }
     candidates = data.candidates[data.base[index]].tolist()

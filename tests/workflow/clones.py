@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -21,14 +22,19 @@ class Finished:
     status: int
     output: str
 
+    @cached_property
+    def blocks(self) -> list[tuple[str, str]]:
+        """(rule, what Snakemake prints of the job) of every job that ran, or would in a dry run."""
+        pattern = r"^(?:local)?rule (\w+):\n((?:    .*\n)*)"
+        return re.findall(pattern, self.output, re.M)
+
     @property
     def jobs(self) -> set[tuple[str, str]]:
-        """(rule, first wildcard's value or "") of every job that ran, or that a dry run would."""
+        """(rule, its wildcards, "" without) of every job."""
         found = set()
-        for block in re.split(r"\n(?=(?:local)?rule \w+:\n)", self.output):
-            if match := re.match(r"(?:local)?rule (\w+):\n", block):
-                wildcards = re.search(r"^ +wildcards: (.*)$", block, re.M)
-                found.add((match[1], wildcards[1] if wildcards else ""))
+        for rule, block in self.blocks:
+            wildcards = re.search(r"^ +wildcards: (.*)$", block, re.M)
+            found.add((rule, wildcards[1] if wildcards else ""))
         return found
 
     @property

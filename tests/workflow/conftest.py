@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+
 from clones import Clone, Finished, copy_code
 
 
@@ -23,7 +24,7 @@ def finished(smoke: tuple[Clone, Finished], tmp_path: Path) -> Clone:
     """A copy of the code, to edit, over the finished smoke run: for dry runs alone."""
     clone, done = smoke
     assert done.status == 0, done.output[-5000:]
-    return Clone(copy_code(tmp_path / "code"), clone.folder)
+    return Clone(copy_code(tmp_path / "edited"), clone.folder)
 
 
 @pytest.fixture
@@ -39,7 +40,5 @@ def copied(smoke: tuple[Clone, Finished], tmp_path: Path) -> Clone:
     """A copy of the code and of the finished smoke run, to run again."""
     clone, done = smoke
     assert done.status == 0, done.output[-5000:]
-    shutil.copytree(clone.folder, tmp_path / "run", symlinks=True)
-    return Clone(copy_code(tmp_path / "code"), tmp_path / "run")
-
-
+    shutil.copytree(clone.folder, tmp_path / "again", symlinks=True)
+    return Clone(copy_code(tmp_path / "edited"), tmp_path / "again")

@@ -98,9 +98,8 @@ def test_killed_again_and_again_the_run_ends_with_the_same_bytes(
     """SIGKILL of Snakemake and all its jobs at random moments of the training of every run."""
     clone, done = smoke
     assert done.status == 0, done.output[-5000:]
-    targets = sorted(
-        str(p.relative_to(clone.folder)) for p in clone.folder.glob("results/lag/runs/*/metrics.parquet")
-    )[:3]
+    metrics = sorted(clone.folder.glob("results/lag/runs/*/metrics.parquet"))[:3]
+    targets = [str(path.relative_to(clone.folder)) for path in metrics]
     rng = random.Random(0)
     for _ in range(4):
         process = subprocess.Popen(
@@ -120,4 +119,3 @@ def test_killed_again_and_again_the_run_ends_with_the_same_bytes(
     ours, theirs = digests(fresh.folder), digests(clone.folder)
     assert len(ours) == 3 * len(targets)
     assert ours == {name: theirs[name] for name in ours}
-

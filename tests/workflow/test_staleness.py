@@ -68,8 +68,11 @@ def test_editing_the_training_loop_retrains_everything(finished: Clone) -> None:
 
 
 def test_changing_the_learning_rate_of_a_sweep_retrains_that_sweep_only(finished: Clone) -> None:
-    finished.edit("config/smoke.yaml", "data: {n_facts: 80}",
-                  "data: {n_facts: 80}\n      training: {lr: 5.0e-3}")
+    finished.edit(
+        "config/smoke.yaml",
+        "data: {n_facts: 80}",
+        "data: {n_facts: 80}\n      training: {lr: 5.0e-3}",
+    )
     plan = finished.plan()
     trained = {w for rule, w in plan.jobs if rule == "train_run"}
     assert len(trained) == 3

@@ -6,9 +6,9 @@ from snakemake.common.configfile import load_configfile
 # This clone's library is the one that the digests are of, so it is the one that runs, in the jobs
 # too, whatever else is installed.
 sys.path.insert(0, str(ROOT / "lib"))
-os.environ["PYTHONPATH"] = os.pathsep.join(
-    dict.fromkeys([str(ROOT / "lib"), *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
-).rstrip(os.pathsep)
+os.environ.update(
+    PYTHONPATH=os.pathsep.join(filter(None, [str(ROOT / "lib"), os.environ.get("PYTHONPATH")]))
+)
 
 from zscope.config import load
 from zscope.errors import ConfigError

@@ -1,9 +1,4 @@
-# The late disambiguation lag: facts -> runs -> probes -> sweeps -> figures.
-
-LAG = checked(LagPlan.of, CONFIG.lag)
-LAG_RUN = "results/lag/runs/{run}/"
-LAG_CONDITION = "results/lag/conditions/{condition}/"
-LAG_SWEEP = "results/lag/sweeps/{sweep}/"
+# The late disambiguation lag: facts -> runs -> probes -> conditions -> sweeps -> figures.
 
 
 wildcard_constraints:
@@ -14,42 +9,10 @@ wildcard_constraints:
     figure="[^/]+",
 
 
-def lag_run(wildcards):
-    return checked(find, LAG.runs, wildcards.run, "run").resolved
-
-
-def lag_condition_runs(wildcards):
-    return checked(find, LAG.conditions, wildcards.condition, "condition")
-
-
-def lag_sweep(wildcards):
-    return checked(find, LAG.sweeps, wildcards.sweep, "sweep")
-
-
-def lag_figure_probes(wildcards):
-    """The probe tables that a figure of one condition shows."""
-    wanted = checked(find, FIGURE_PROBES, wildcards.figure, "figure of a condition")
-    return [
-        f"results/lag/probes/{wildcards.condition}/{probe}.parquet"
-        for probe in LAG.probes[wildcards.condition]
-        if probe in wanted
-    ]
-
-
-def lag_figure_sweep(name):
-    """The path of table `name` of the sweep that a figure shows."""
-
-    def path(wildcards):
-        sweep = checked(find, LAG.figures, wildcards.figure, "figure")
-        return f"results/lag/sweeps/{sweep}/{name}.parquet"
-
-    return path
-
-
 rule make_facts:
     """Draw the facts of one run."""
     output:
-        facts=LAG_RUN + "facts.parquet",
+        facts="results/lag/runs/{run}/facts.parquet",
     log:
         "logs/make_facts/{run}.log",
     benchmark:
@@ -71,9 +34,9 @@ rule train_run:
     input:
         facts=rules.make_facts.output.facts,
     output:
-        metrics=LAG_RUN + "metrics.parquet",
-        timing=LAG_RUN + "timing.parquet",
-        checkpoints=LAG_RUN + "checkpoints.safetensors",
+        metrics="results/lag/runs/{run}/metrics.parquet",
+        timing="results/lag/runs/{run}/timing.parquet",
+        checkpoints="results/lag/runs/{run}/checkpoints.safetensors",
     log:
         "logs/train_run/{run}.log",
     benchmark:
@@ -86,9 +49,7 @@ rule train_run:
         runtime=growing(CONFIG.lag.runtime_minutes),
         gpu=GPUS,
     params:
-        tracked=lambda wildcards: tracked(
-            "lag/train_run.py", run=lag_run(wildcards), **DEVICE
-        ),
+        tracked=lambda wildcards: tracked("lag/train_run.py", run=lag_run(wildcards), **DEVICE),
     script:
         "../scripts/lag/train_run.py"
 
@@ -133,7 +94,7 @@ rule summarise_condition:
     """Curves, onsets and phases of every seed of one condition."""
     input:
         metrics=lambda wildcards: expand(
-            LAG_RUN + "metrics.parquet", run=lag_condition_runs(wildcards)
+            "results/lag/runs/{run}/metrics.parquet", run=lag_condition_runs(wildcards)
         ),
         probes=lambda wildcards: expand(
             rules.measure_probe.output.probe,
@@ -141,10 +102,10 @@ rule summarise_condition:
             allow_missing=True,
         ),
     output:
-        runs=LAG_CONDITION + "runs.parquet",
-        curves=LAG_CONDITION + "curves.parquet",
-        onsets=LAG_CONDITION + "onsets.parquet",
-        phases=LAG_CONDITION + "phases.parquet",
+        runs="results/lag/conditions/{condition}/runs.parquet",
+        curves="results/lag/conditions/{condition}/curves.parquet",
+        onsets="results/lag/conditions/{condition}/onsets.parquet",
+        phases="results/lag/conditions/{condition}/phases.parquet",
     log:
         "logs/summarise_condition/{condition}.log",
     benchmark:
@@ -171,19 +132,19 @@ rule summarise_sweep:
     input:
         **{
             table: lambda wildcards, table=table: expand(
-                LAG_CONDITION + table + ".parquet",
+                f"results/lag/conditions/{{condition}}/{table}.parquet",
                 condition=dict.fromkeys(r.condition for r in lag_sweep(wildcards)),
             )
             for table in ("runs", "curves", "onsets", "phases")
         },
     output:
-        runs=LAG_SWEEP + "runs.parquet",
-        curves=LAG_SWEEP + "curves.parquet",
-        onsets=LAG_SWEEP + "onsets.parquet",
-        phases=LAG_SWEEP + "phases.parquet",
-        summary=LAG_SWEEP + "summary.parquet",
+        runs="results/lag/sweeps/{sweep}/runs.parquet",
+        curves="results/lag/sweeps/{sweep}/curves.parquet",
+        onsets="results/lag/sweeps/{sweep}/onsets.parquet",
+        phases="results/lag/sweeps/{sweep}/phases.parquet",
+        summary="results/lag/sweeps/{sweep}/summary.parquet",
         csv=report(
-            LAG_SWEEP + "summary.csv",
+            "results/lag/sweeps/{sweep}/summary.csv",
             caption="../report/lag/summary.rst",
             category="Lag",
             subcategory="Tables",
@@ -278,7 +239,7 @@ rule draw_condition_figure:
     """Draw one figure of a condition: all its seeds."""
     input:
         metrics=lambda wildcards: expand(
-            LAG_RUN + "metrics.parquet", run=lag_condition_runs(wildcards)
+            "results/lag/runs/{run}/metrics.parquet", run=lag_condition_runs(wildcards)
         ),
         probes=lag_figure_probes,
         runs=rules.summarise_condition.output.runs,

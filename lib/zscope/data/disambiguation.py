@@ -130,14 +130,16 @@ def make_facts(config: DataConfig, seed: int) -> pd.DataFrame:
     B, A and z come from streams of their own, so that the same seed gives the same B and A
     whatever the code of z. B's are distinct, and so are all A's.
     """
-    streams = dict(zip(("b", "a", "z", "split"), np.random.SeedSequence(seed).spawn(4), strict=True))
+    names = ("b", "a", "z", "split")
+    seeds = np.random.SeedSequence(seed).spawn(len(names))
+    streams = {name: np.random.default_rng(s) for name, s in zip(names, seeds, strict=True)}
     n, k = config.n_bases, config.k
     if config.b_unit == "token":
         bs = [_base_token(i) for i in range(n)]
     else:
-        bs = _distinct_strings(n, config.alphabet, config.b_length, np.random.default_rng(streams["b"]))
-    targets = _targets(config, np.random.default_rng(streams["a"]))
-    zs, z_candidate = _z_code(config, np.random.default_rng(streams["z"]))
+        bs = _distinct_strings(n, config.alphabet, config.b_length, streams["b"])
+    targets = _targets(config, streams["a"])
+    zs, z_candidate = _z_code(config, streams["z"])
     codes = list(zip(range(len(zs)), zs, z_candidate, strict=True)) or [
         (-1, "", candidate) for candidate in range(k)
     ]
@@ -151,9 +153,7 @@ def make_facts(config: DataConfig, seed: int) -> pd.DataFrame:
     )
     unit = frame["base"].to_numpy() if config.split_by_base else np.arange(len(frame))
     units = np.unique(unit)
-    held = np.random.default_rng(streams["split"]).permutation(units)[
-        : round(config.probe_fraction * len(units))
-    ]
+    held = streams["split"].permutation(units)[: round(config.probe_fraction * len(units))]
     frame["split"] = np.where(np.isin(unit, held), "held_out", "train")
     return frame
 
@@ -255,7 +255,7 @@ def encode(facts: pd.DataFrame, config: DataConfig) -> Disambiguation:
         unique = {text: ids_of(text) for text in facts[name].unique()}
         lengths = {len(tokens) for tokens in unique.values()}
         if len(lengths) > 1:
-            raise DataError(f"column {name} of the facts holds strings of lengths {sorted(lengths)}")
+            raise DataError(f"column {name} of the facts has strings of lengths {sorted(lengths)}")
         return np.array([unique[text] for text in facts[name]], dtype=np.int64)
 
     def constant(token: str) -> Int[np.ndarray, "rows 1"]:
@@ -272,7 +272,8 @@ def encode(facts: pd.DataFrame, config: DataConfig) -> Disambiguation:
     candidate = facts["candidate"].to_numpy(np.int64)
     z_index = facts["z_index"].to_numpy(np.int64)
     n_candidates = config.n_candidates
-    candidates = np.zeros((config.n_bases, n_candidates, tokens.shape[1] - layout.target.start), np.int64)
+    target_length = layout.target.stop - layout.target.start
+    candidates = np.zeros((config.n_bases, n_candidates, target_length), np.int64)
     candidates[base, candidate if n_candidates > 1 else 0] = tokens[:, layout.target]
     z_tokens = np.zeros((config.n_z, config.z_length if config.has_z else 0), np.int64)
     z_candidate = np.zeros(config.n_z, np.int64)

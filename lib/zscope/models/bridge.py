@@ -15,7 +15,7 @@ def to_bridge(model: Transformer) -> TransformerBridge:
     The copy is the bridge's own: later changes of `model` do not reach it; use `load_weights`.
     """
     c = model.config
-    bridge = TransformerBridge.boot_native(
+    bridge = TransformerBridge.boot_native(  # type: ignore[attr-defined]
         TransformerBridgeConfig(
             d_model=c.d_model,
             d_head=c.d_head,

@@ -58,7 +58,8 @@ def load_tensors(
             tensors = {name: file.get_tensor(name) for name in wanted}
     except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
         raise CheckpointError(
-            f"{path}: damaged, cannot be read ({type(error).__name__}: {str(error)[:120]})\n{way_out}"
+            f"{path}: damaged, cannot be read ({type(error).__name__}: {str(error)[:120]})\n"
+            f"{way_out}"
         ) from None
     for name, tensor in tensors.items():
         if _digest(tensor) != digests[name]:
@@ -68,7 +69,7 @@ def load_tensors(
 
 def _digest(tensor: Tensor) -> str:
     digest = sha256(f"{tensor.dtype} {tuple(tensor.shape)} ".encode())
-    digest.update(tensor.contiguous().view(-1).view(torch.uint8).numpy())
+    digest.update(tensor.contiguous().view(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
@@ -77,7 +78,10 @@ def _digest_text(text: str) -> str:
 
 
 def join(
-    parts: Mapping[int, Path], path: str | Path, config: TransformerConfig, provenance: dict[str, Any]
+    parts: Mapping[int, Path],
+    path: str | Path,
+    config: TransformerConfig,
+    provenance: dict[str, Any],
 ) -> None:
     """Write the checkpoints of a run, one file a step, into the run's one file.
 

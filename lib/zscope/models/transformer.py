@@ -59,7 +59,9 @@ class Attention(nn.Module):
         self.n_heads, self.d_head = config.n_heads, config.d_head
         self.q, self.k, self.v, self.o = (nn.Linear(d, d) for _ in range(4))
 
-    def forward(self, x: Float[Tensor, "batch seq d"], start: int = 0) -> Float[Tensor, "batch q d"]:
+    def forward(
+        self, x: Float[Tensor, "batch seq d"], start: int = 0
+    ) -> Float[Tensor, "batch q d"]:
         """Output at positions `start` and later; keys and values of all positions are read."""
         batch, seq, d = x.shape
         split = (batch, -1, self.n_heads, self.d_head)
@@ -91,7 +93,9 @@ class Block(nn.Module):
         self.ln1, self.ln2 = nn.LayerNorm(config.d_model), nn.LayerNorm(config.d_model)
         self.attn, self.mlp = Attention(config), MLP(config)
 
-    def forward(self, x: Float[Tensor, "batch seq d"], start: int = 0) -> Float[Tensor, "batch q d"]:
+    def forward(
+        self, x: Float[Tensor, "batch seq d"], start: int = 0
+    ) -> Float[Tensor, "batch q d"]:
         mid = x[:, start:] + self.attn(self.ln1(x), start)
         return mid + self.mlp(self.ln2(mid))
 

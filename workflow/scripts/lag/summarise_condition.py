@@ -24,12 +24,11 @@ def main(job: Any) -> None:
         [training_curves(read_table(path, "lag_metrics")) for path in job.input.metrics]
         + [probe_curves(read_table(path, "lag_probe")) for path in job.input.get("probes", [])]
     )
-    onsets = find_onsets(
-        curves, runs, OnsetConfig.model_validate(tracked["slice"]["onset"])
-    )
+    onsets = find_onsets(curves, runs, OnsetConfig.model_validate(tracked["slice"]["onset"]))
     phases = find_phases(curves, onsets)
     curves = curves.merge(runs[["condition", "run", "seed"]], on="run", validate="many_to_one")
-    for name, rows in {"runs": runs, "curves": curves, "onsets": onsets, "phases": phases}.items():
+    tables: dict[str, Any] = {"runs": runs, "curves": curves, "onsets": onsets, "phases": phases}
+    for name, rows in tables.items():
         write_table(rows, job.output[name], f"lag_condition_{name}", tracked)
 
 

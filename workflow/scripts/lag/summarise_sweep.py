@@ -22,7 +22,7 @@ def main(job: Any) -> None:
         return both.assign(sweep=sweep)
 
     tables = {name: gather(name) for name in ("runs", "curves", "onsets", "phases")}
-    summary = summarise_onsets(tables["onsets"], tables["runs"], tracked["slice"]["bootstrap"])
+    summary = summarise_onsets(tables["onsets"], tables["curves"], tracked["slice"]["bootstrap"])
     tables["summary"] = pd.DataFrame(summary).assign(sweep=sweep)
     for name, rows in tables.items():
         write_table(rows, job.output[name], f"lag_{name}", tracked)

@@ -38,8 +38,8 @@ def draw(tables: ConditionTables) -> Figure:
         style.step_axis(ax, rows["step"])
     style.legend(fig, {n: c for (*_, n), c in zip(stages, colours, strict=True)})
     style.note(
-        fig, tables.seeds(), "Above: median over seeds.", style.LINES, "Uniform: a uniform guess of "
-        "the first character; 1/K: a guess among the targets of B.",
+        fig, tables.seeds(), "Above: median over seeds.", style.LINES, "Uniform: a uniform guess "
+        "of the first character; 1/K: a guess among the targets of B.",
     )
     return fig
 
