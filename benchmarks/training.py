@@ -52,11 +52,25 @@ CASES = (
         "laptop: L2 d64, batch 64, parity of z, n=100",
         RunConfig.model_validate(
             {
-                "data": {"k": 2, "n_unique_b": 100, "b_unit": "token", "b_length": 1,
-                         "a_length": 2, "z_length": 4, "z_code": "parity", "z_order": 3},
+                "data": {
+                    "k": 2,
+                    "n_unique_b": 100,
+                    "b_unit": "token",
+                    "b_length": 1,
+                    "a_length": 2,
+                    "z_length": 4,
+                    "z_code": "parity",
+                    "z_order": 3,
+                },
                 "model": {"n_layers": 2, "d_model": 64, "n_heads": 4, "d_mlp": 256},
-                "training": {"batch_size": 64, "lr": 2e-3, "schedule": "constant",
-                             "warmup_steps": 50, "eval_every": 50, "eval_examples": 400},
+                "training": {
+                    "batch_size": 64,
+                    "lr": 2e-3,
+                    "schedule": "constant",
+                    "warmup_steps": 50,
+                    "eval_every": 50,
+                    "eval_examples": 400,
+                },
             }
         ),
         100,
@@ -113,13 +127,25 @@ def ours(
     """A function that trains `steps` steps as the workflow does, or with no evaluation inside."""
 
     def train(steps: int) -> None:
-        never = {} if evaluating else {"eval_every": NEVER, "checkpoint_every": NEVER,
-                                       "early_checkpoints": False, "eval_examples": 2}
+        never = (
+            {}
+            if evaluating
+            else {
+                "eval_every": NEVER,
+                "checkpoint_every": NEVER,
+                "early_checkpoints": False,
+                "eval_examples": 2,
+            }
+        )
         c = config.training.model_copy(update={"steps": steps, "warmup_steps": 1, **never})
         with tempfile.TemporaryDirectory() as folder:
             train_run(
-                "run", config.model_copy(update={"training": c}), data,
-                ResumeFolder(Path(folder), "key"), device, BOOTSTRAP,
+                "run",
+                config.model_copy(update={"training": c}),
+                data,
+                ResumeFolder(Path(folder), "key"),
+                device,
+                BOOTSTRAP,
             )
 
     return train
@@ -179,10 +205,14 @@ def measure(case: Case, device: torch.device, rounds: int) -> None:
     rate = {name: 1 / statistics.median(values) for name, values in times.items()}
     flops, peak = flops_per_step(case.config, data), matmul_rate(device)
     print(case.name)
-    print(f"  ours {rate['ours']:.1f} steps/s, reference {rate['reference']:.1f} steps/s, "
-          f"ratio {statistics.median(ratios):.2f}x ({ratios[0]:.2f} to {ratios[-1]:.2f})")
-    print(f"  {flops / 1e9:.3f} GFLOP a step: {flops * rate['ours'] / 1e9:.0f} GFLOP/s, "
-          f"{flops * rate['ours'] / peak:.0%} of a 1024^3 product's {peak / 1e9:.0f} GFLOP/s")
+    print(
+        f"  ours {rate['ours']:.1f} steps/s, reference {rate['reference']:.1f} steps/s, "
+        f"ratio {statistics.median(ratios):.2f}x ({ratios[0]:.2f} to {ratios[-1]:.2f})"
+    )
+    print(
+        f"  {flops / 1e9:.3f} GFLOP a step: {flops * rate['ours'] / 1e9:.0f} GFLOP/s, "
+        f"{flops * rate['ours'] / peak:.0%} of a 1024^3 product's {peak / 1e9:.0f} GFLOP/s"
+    )
 
     (evaluation,) = evaluation_sets(data, case.config, device, BOOTSTRAP)
     model = build_model(case.config, data).to(device).eval()
@@ -192,8 +222,10 @@ def measure(case: Case, device: torch.device, rounds: int) -> None:
             seconds(lambda: evaluation.measure(model), device) for _ in range(rounds)
         )
     between = case.config.training.eval_every / rate["ours"]
-    print(f"  an evaluation takes {1000 * once:.0f} ms: {once / (once + between):.0%} of the time "
-          f"at one every {case.config.training.eval_every} steps")
+    print(
+        f"  an evaluation takes {1000 * once:.0f} ms: {once / (once + between):.0%} of the time "
+        f"at one every {case.config.training.eval_every} steps"
+    )
 
 
 def profile(case: Case, device: torch.device) -> None:
@@ -203,8 +235,11 @@ def profile(case: Case, device: torch.device) -> None:
     with torch.profiler.profile() as profiler:
         train(case.steps)
     print(case.name)
-    print(profiler.key_averages().table(sort_by="self_cpu_time_total", row_limit=25,
-                                        max_name_column_width=45))
+    print(
+        profiler.key_averages().table(
+            sort_by="self_cpu_time_total", row_limit=25, max_name_column_width=45
+        )
+    )
 
 
 def main() -> None:

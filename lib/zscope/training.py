@@ -232,8 +232,15 @@ class Trainer(Generic[Batch]):
                 self.done.rows += self.evaluate(self.model, step)
             if self.done.loss_count:
                 mean = self.done.loss_sum / self.done.loss_count
-                self.done.rows.append({"step": step, "split": "train", "metric": "train_loss",
-                                       "value": mean, "n": self.done.loss_count})
+                self.done.rows.append(
+                    {
+                        "step": step,
+                        "split": "train",
+                        "metric": "train_loss",
+                        "value": mean,
+                        "n": self.done.loss_count,
+                    }
+                )
             self.done.loss_sum, self.done.loss_count = 0.0, 0
             self.done.timing.append((step, self.done.seconds))
         if step in self.plan.checkpoint_steps:
@@ -277,4 +284,3 @@ class Trainer(Generic[Batch]):
 def every(interval: int, steps: int) -> list[int]:
     """0, interval, 2 interval, ... and `steps`."""
     return sorted({*range(0, steps, interval), steps})
-

@@ -18,8 +18,17 @@ SEEDS = (0, 1, 2, 3, 4)
 SHIFT = (0.6, 0.8, 1.0, 1.3, 1.9)
 N_LAYERS, N_HEADS, N_FIRST = 2, 4, 36
 POINT = {
-    "task": "bz_to_a", "k": 2, "design": "fixed_bases", "n_unique_b": 100, "z_code": "random",
-    "z_order": 0, "lr": 2e-3, "batch_size": 64, "steps": 2000, "known": 90.0, "used": 600.0,
+    "task": "bz_to_a",
+    "k": 2,
+    "design": "fixed_bases",
+    "n_unique_b": 100,
+    "z_code": "random",
+    "z_order": 0,
+    "lr": 2e-3,
+    "batch_size": 64,
+    "steps": 2000,
+    "known": 90.0,
+    "used": 600.0,
 }
 
 
@@ -41,19 +50,32 @@ def k_sweep(seeds=SEEDS):
         for k in (1, 5, 20):
             bases = 1000 if design == "fixed_bases" else 5000 // k
             known = (0.05 if design == "fixed_bases" else 0.15) * 400 * k**0.6
-            points.append({
-                "label": f"k {k}, design {design}", "k": k, "design": design, "n_unique_b": bases,
-                "known": known, "used": known * 1.6,
-            })
+            points.append(
+                {
+                    "label": f"k {k}, design {design}",
+                    "k": k,
+                    "design": design,
+                    "n_unique_b": bases,
+                    "known": known,
+                    "used": known * 1.6,
+                }
+            )
     return sweep(points, seeds)
 
 
 def temperature_sweep(seeds=SEEDS):
     return sweep(
         [
-            {"label": f"lr {lr}, batch_size {b}", "k": 5, "lr": lr, "batch_size": b,
-             "known": 0.15 / lr, "used": 1.4 / lr * (64 / b) ** 0.5}
-            for lr in (5e-4, 1e-3, 2e-3) for b in (32, 64, 128)
+            {
+                "label": f"lr {lr}, batch_size {b}",
+                "k": 5,
+                "lr": lr,
+                "batch_size": b,
+                "known": 0.15 / lr,
+                "used": 1.4 / lr * (64 / b) ** 0.5,
+            }
+            for lr in (5e-4, 1e-3, 2e-3)
+            for b in (32, 64, 128)
         ],
         seeds,
     )
@@ -62,8 +84,13 @@ def temperature_sweep(seeds=SEEDS):
 def tasks(seeds=SEEDS):
     return sweep(
         [
-            {"label": f"task {t}", "task": t, "k": 5, "known": 200.0,
-             "used": {"bz_to_a": 700.0, "b_to_a": math.inf}.get(t, 250.0)}
+            {
+                "label": f"task {t}",
+                "task": t,
+                "k": 5,
+                "known": 200.0,
+                "used": {"bz_to_a": 700.0, "b_to_a": math.inf}.get(t, 250.0),
+            }
             for t in ("bz_to_a", "az_to_b", "b_to_a", "a_to_b")
         ],
         seeds,
@@ -100,23 +127,38 @@ def sweep(points, seeds):
             runs.append(run_row(p) | same | who)
             series, onset = _run(p, SHIFT[i], who["run"])
             curves += [
-                same | who | {"source": "training", "metric": m, "step": s, "value": v,
-                              "ci_low": 0.95 * v, "ci_high": 1.05 * v}
-                for m, values in series.items() for s, v in zip(_steps(p), values, strict=True)
+                same
+                | who
+                | {
+                    "source": "training",
+                    "metric": m,
+                    "step": s,
+                    "value": v,
+                    "ci_low": 0.95 * v,
+                    "ci_high": 1.05 * v,
+                }
+                for m, values in series.items()
+                for s, v in zip(_steps(p), values, strict=True)
             ]
             times.append(onset)
             onsets += [
-                same | who | {
-                    "source": source, "metric": metric,
+                same
+                | who
+                | {
+                    "source": source,
+                    "metric": metric,
                     "onset_step": None if step > p["steps"] else int(step),
-                    "censored": bool(step > p["steps"]), "last_step": p["steps"],
-                    "threshold": 0.5, "rule": "first of 2 evaluations above 0.5",
+                    "censored": bool(step > p["steps"]),
+                    "last_step": p["steps"],
+                    "threshold": 0.5,
+                    "rule": "first of 2 evaluations above 0.5",
                 }
                 for (source, metric), step in onset.items()
             ]
         summary += [same | row for row in _summary(p, times)]
     frames = {
-        "runs": pd.DataFrame(runs), "curves": pd.DataFrame(curves),
+        "runs": pd.DataFrame(runs),
+        "curves": pd.DataFrame(curves),
         "onsets": pd.DataFrame(onsets).astype({"onset_step": "Int64"}),
         "summary": pd.DataFrame(summary),
         "phases": pd.DataFrame(columns=[c.name for c in TABLES["lag_phases"].columns]),
@@ -129,11 +171,31 @@ def sweep(points, seeds):
 def run_row(p):
     has_z = "z" in p["task"]
     n = p["k"] if p["task"] in ("bz_to_a", "b_to_a") else 1
-    return {c: p[c] for c in ("task", "k", "design", "n_unique_b", "n_facts", "n_rows", "z_code",
-                              "z_order", "lr", "batch_size", "steps")} | {
-        "has_z": has_z, "n_candidates": n, "log_k": math.log(n), "chance_set_mass": n / N_FIRST,
-        "uniform_first_loss": math.log(N_FIRST), "n_layers": N_LAYERS, "d_model": 64,
-        "lr_over_batch": p["lr"] / p["batch_size"], "eval_every": 50,
+    return {
+        c: p[c]
+        for c in (
+            "task",
+            "k",
+            "design",
+            "n_unique_b",
+            "n_facts",
+            "n_rows",
+            "z_code",
+            "z_order",
+            "lr",
+            "batch_size",
+            "steps",
+        )
+    } | {
+        "has_z": has_z,
+        "n_candidates": n,
+        "log_k": math.log(n),
+        "chance_set_mass": n / N_FIRST,
+        "uniform_first_loss": math.log(N_FIRST),
+        "n_layers": N_LAYERS,
+        "d_model": 64,
+        "lr_over_batch": p["lr"] / p["batch_size"],
+        "eval_every": 50,
     }
 
 
@@ -158,13 +220,17 @@ def _run(p, shift, name):
     first = (1 - known) * row["uniform_first_loss"] + known * row["log_k"] * (1 - used)
     clock = np.asarray(steps, float) * p["batch_size"]
     series = {
-        "loss": first / 3 + 0.3 * (1 - used), "first_loss": np.abs(first + noise),
+        "loss": first / 3 + 0.3 * (1 - used),
+        "first_loss": np.abs(first + noise),
         "first_accuracy": known * (1 / row["n_candidates"] + (1 - 1 / row["n_candidates"]) * used),
         "set_mass": np.clip(mass + noise, 0, 1),
-        "examples_seen": clock, "epochs_per_fact": clock / p["n_rows"],
+        "examples_seen": clock,
+        "epochs_per_fact": clock / p["n_rows"],
     }
-    at = {"first_loss": max(known_at, used_at if row["n_candidates"] > 6 else 0),
-          "set_mass": known_at}
+    at = {
+        "first_loss": max(known_at, used_at if row["n_candidates"] > 6 else 0),
+        "set_mass": known_at,
+    }
     if row["n_candidates"] > 1:
         k = row["n_candidates"]
         series |= {
@@ -186,14 +252,21 @@ def _run(p, shift, name):
 
 
 def _summary(p, times):
-    clocks = {"steps": 1.0, "examples": p["batch_size"],
-              "epochs per fact": p["batch_size"] / p["n_rows"]}
+    clocks = {
+        "steps": 1.0,
+        "examples": p["batch_size"],
+        "epochs per fact": p["batch_size"] / p["n_rows"],
+    }
     for source, metric in times[0]:
         values = [t[source, metric] for t in times]
         yield from _medians(source, metric, values, p["steps"], clocks)
     if ("training", "z_gap") in times[0]:
-        lags = [t["training", "z_gap"] - t["training", "set_mass"]
-                if t["training", "z_gap"] <= p["steps"] else 1e9 for t in times]
+        lags = [
+            t["training", "z_gap"] - t["training", "set_mass"]
+            if t["training", "z_gap"] <= p["steps"]
+            else 1e9
+            for t in times
+        ]
         yield from _medians("training", "lag", lags, p["steps"], clocks)
 
 
@@ -204,9 +277,16 @@ def _medians(source, metric, values, last, clocks):
             v * rate if math.isfinite(v) else None
             for v in (ordered[0], ordered[len(ordered) // 2], ordered[-1])
         )
-        yield {"source": source, "metric": metric, "unit": unit, "n": len(values),
-               "n_censored": sum(v > last for v in values), "median": middle, "ci_low": low,
-               "ci_high": high}
+        yield {
+            "source": source,
+            "metric": metric,
+            "unit": unit,
+            "n": len(values),
+            "n_censored": sum(v > last for v in values),
+            "median": middle,
+            "ci_low": low,
+            "ci_high": high,
+        }
 
 
 # --- one condition ---------------------------------------------------------------------------
@@ -237,9 +317,19 @@ def _probe_rows(run, onsets):
 
     def row(probe, metric, step, value, layer=None, head=None, baseline=False):
         width = math.nan if baseline else 0.03
-        return {"run": run["run"], "seed": run["seed"], "step": step, "probe": probe,
-                "layer": layer, "head": head, "metric": metric, "value": value,
-                "ci_low": value - width, "ci_high": value + width, "n": 1000}
+        return {
+            "run": run["run"],
+            "seed": run["seed"],
+            "step": step,
+            "probe": probe,
+            "layer": layer,
+            "head": head,
+            "metric": metric,
+            "value": value,
+            "ci_low": value - width,
+            "ci_high": value + width,
+            "n": 1000,
+        }
 
     last = run["n_layers"] - 1
     for step in steps:
@@ -247,28 +337,36 @@ def _probe_rows(run, onsets):
         yield row("attention_to_z", "uniform_attention", step, 0.5, baseline=True)
         yield row("attention_to_z", "uniform_entropy", step, math.log(8), baseline=True)
         for layer in range(run["n_layers"]):
-            yield row("causal_patching", "probability_shift", step, 0.9 * u * (1 - layer / 3),
-                      layer)
+            yield row(
+                "causal_patching", "probability_shift", step, 0.9 * u * (1 - layer / 3), layer
+            )
             for head in range(N_HEADS):
                 share = 0.4 if (head + run["seed"]) % N_HEADS == layer else 0.02 * head
                 yield row("attention_to_z", "attention", step, 0.5 + share * u, layer, head)
-                yield row("attention_to_z", "entropy", step, math.log(8) - share * 3 * u, layer,
-                          head)
+                yield row(
+                    "attention_to_z", "entropy", step, math.log(8) - share * 3 * u, layer, head
+                )
                 yield row("causal_patching", "head_probability_shift", step, share * u, layer, head)
             for i, at in enumerate(("pre", "mid", "post")):
                 if at == "pre" and layer:
                     continue
                 depth = (2 * layer + i) / (2 * last + 2)
                 for metric, value in (
-                    ("probability", depth * u), ("accuracy", depth * (0.5 * k + 0.5 * u)),
-                    ("rank", 1 + 17 * (1 - depth * u)), ("entropy", 3.6 * (1 - depth * k)),
+                    ("probability", depth * u),
+                    ("accuracy", depth * (0.5 * k + 0.5 * u)),
+                    ("rank", 1 + 17 * (1 - depth * u)),
+                    ("entropy", 3.6 * (1 - depth * k)),
                     ("set_mass", 0.06 + 0.9 * depth * k),
                 ):
                     yield row("logit_lens", f"{metric}_resid_{at}", step, value, layer)
         yield row("causal_patching", "probability_shift", step, 0.0, run["n_layers"])
         yield row("causal_patching", "z_dependence", step, 0.95 * u)
         first = (1 - k) * 3.6 + k * 0.7 * (1 - u)
-        for metric, value in (("first_loss", first), ("first_loss_other_z", first + 5 * u),
-                              ("z_gap", 5 * u), ("accuracy", 0.5 * k + 0.5 * u),
-                              ("accuracy_other_z", 0.5 * k * (1 - u))):
+        for metric, value in (
+            ("first_loss", first),
+            ("first_loss_other_z", first + 5 * u),
+            ("z_gap", 5 * u),
+            ("accuracy", 0.5 * k + 0.5 * u),
+            ("accuracy_other_z", 0.5 * k * (1 - u)),
+        ):
             yield row("random_z", metric, step, value)

@@ -22,8 +22,14 @@ from zscope.data.disambiguation import (
 )
 from zscope.errors import DataError
 
-SMALL = {"n_unique_b": 12, "k": 3, "b_length": 3, "a_length": 3, "z_length": 2,
-         "alphabet": "abcdef"}
+SMALL = {
+    "n_unique_b": 12,
+    "k": 3,
+    "b_length": 3,
+    "a_length": 3,
+    "z_length": 2,
+    "alphabet": "abcdef",
+}
 TASKS = ("bz_to_a", "az_to_b", "b_to_a", "a_to_b")
 
 
@@ -110,8 +116,8 @@ def slow_parity(z, k, order):
 
 
 @pytest.mark.parametrize(
-    ("k", "order", "length"), [(2, 1, 4), (2, 2, 4), (2, 3, 4), (2, 4, 4), (4, 1, 4), (4, 2, 4),
-                               (4, 2, 5), (8, 1, 3)]
+    ("k", "order", "length"),
+    [(2, 1, 4), (2, 2, 4), (2, 3, 4), (2, 4, 4), (4, 1, 4), (4, 2, 4), (4, 2, 5), (8, 1, 3)],
 )
 def test_a_parity_code_lists_every_string_and_is_its_slow_definition(k, order, length):
     c = config(k=k, z_code="parity", z_order=order, z_length=length, alphabet="abcdefgh")

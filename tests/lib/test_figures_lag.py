@@ -134,8 +134,11 @@ def _ticks_out_of_view(fig):
     hidden = set()
     for axis in (axis for ax in fig.axes for axis in (ax.xaxis, ax.yaxis)):
         shown = axis._update_ticks() if axis.axes.axison else []
-        hidden |= {label for tick in {*axis.majorTicks, *axis.minorTicks} - {*shown}
-                   for label in (tick.label1, tick.label2)}
+        hidden |= {
+            label
+            for tick in {*axis.majorTicks, *axis.minorTicks} - {*shown}
+            for label in (tick.label1, tick.label2)
+        }
         hidden |= set() if axis.axes.axison else {axis.label}
     return hidden
 
@@ -162,8 +165,10 @@ def test_a_user_style_changes_nothing(tmp_path):
 
 def test_nothing_here_imports_torch():
     modules = ", ".join(f"zscope.figures.lag.{name}" for name in FIGURES)
-    code = f"import sys, {modules}; print([m for m in sys.modules if m in {{'torch', " \
-           "'transformer_lens', 'zscope.config', 'matplotlib.pyplot'}])"
+    code = (
+        f"import sys, {modules}; print([m for m in sys.modules if m in {{'torch', "
+        "'transformer_lens', 'zscope.config', 'matplotlib.pyplot'}])"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
@@ -222,8 +227,13 @@ def test_the_median_is_over_all_seeds_or_not_at_all():
 
 def test_the_largest_head_is_chosen_in_each_run_layer_and_step():
     frame = pd.DataFrame(
-        {"run": ["a", "a", "b", "b"], "layer": 0, "head": [0, 1, 0, 1], "step": 0,
-         "value": [0.1, 0.7, 0.9, 0.2]}
+        {
+            "run": ["a", "a", "b", "b"],
+            "layer": 0,
+            "head": [0, 1, 0, 1],
+            "step": 0,
+            "value": [0.1, 0.7, 0.9, 0.2],
+        }
     )
     assert largest_head(frame)["head"].to_list() == [1, 0]
 
@@ -346,7 +356,9 @@ def test_linear_contrast_has_linear_steps_and_every_seed():
     fig = draw("linear_contrast")
     assert [ax.get_xscale() for ax in all_axes(fig)] == ["linear"] * 3
     assert [len(lines(ax, "_seed")) for ax in all_axes(fig)] == [
-        4 * N_SEEDS, 3 * N_SEEDS, 4 * N_SEEDS
+        4 * N_SEEDS,
+        3 * N_SEEDS,
+        4 * N_SEEDS,
     ]
     assert baselines(all_axes(fig)[2]) == [pytest.approx(math.log(2))]
 
@@ -375,8 +387,13 @@ def test_dashboard_draws_every_seed_and_its_onsets():
     tables = fake_lag.condition()
     fig = draw("dashboard", tables)
     counts = {ax.get_ylabel().partition("\n")[0]: len(lines(ax, "_seed")) for ax in all_axes(fig)}
-    assert counts == {"loss (nats)": 10, "share": 10, "largest head of a layer (share)": 10,
-                      "z gap": 5, "z dependence": 5}
+    assert counts == {
+        "loss (nats)": 10,
+        "share": 10,
+        "largest head of a layer (share)": 10,
+        "z gap": 5,
+        "z dependence": 5,
+    }
     for ax in all_axes(fig):
         assert len(lines(ax, "_onset z_gap")) == 4  # one of five is censored
         assert len(lines(ax, "_onset set_mass")) == 5
@@ -412,7 +429,11 @@ def test_logit_lens_has_every_stage_once():
     fig = draw("logit_lens")
     heat, *panels = [ax for ax in all_axes(fig) if ax.get_label() != "<colorbar>"]
     assert [t.get_text() for t in heat.get_yticklabels()] == [
-        "embedding", "0 attention", "0 MLP", "1 attention", "1 MLP"
+        "embedding",
+        "0 attention",
+        "0 MLP",
+        "1 attention",
+        "1 MLP",
     ]
     assert all(len(lines(ax, "_seed")) == 5 * N_SEEDS for ax in panels)
     accuracy, _, mass = panels
@@ -491,8 +512,9 @@ def test_the_study_script_draws_from_files(figure, tmp_path):
     frames = {f.name: getattr(tables, f.name) for f in dataclasses.fields(SweepTables)}
     frames = {name: frame for name, frame in frames.items() if frame is not None}
     script("draw_study_figure").main(job(tmp_path, written(tmp_path, frames), figure=figure))
-    style.save_figure(draw(figure, tables), [tmp_path / "same.svg"],
-                      {"code": "abc", "slice": {"figure": figure}})
+    style.save_figure(
+        draw(figure, tables), [tmp_path / "same.svg"], {"code": "abc", "slice": {"figure": figure}}
+    )
     assert (tmp_path / "f.svg").read_bytes() == (tmp_path / "same.svg").read_bytes()
     assert (tmp_path / "f.png").exists()
 
@@ -512,8 +534,9 @@ def test_the_condition_script_stacks_the_seeds(tmp_path):
     inputs = {"metrics": metrics, "probes": probes, "runs": runs, "onsets": onsets}
     slice_ = {"figure": "dashboard", "condition": tables.fact("condition")}
     script("draw_condition_figure").main(job(tmp_path, inputs, **slice_))
-    style.save_figure(draw("dashboard", tables), [tmp_path / "same.svg"],
-                      {"code": "abc", "slice": slice_})
+    style.save_figure(
+        draw("dashboard", tables), [tmp_path / "same.svg"], {"code": "abc", "slice": slice_}
+    )
     assert (tmp_path / "f.svg").read_bytes() == (tmp_path / "same.svg").read_bytes()
 
 

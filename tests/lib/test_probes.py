@@ -433,7 +433,12 @@ def test_the_other_z_names_another_target(random_bridge, random_data):
 
 def test_patching_pairs_that_share_a_first_token_are_left_out():
     config = DataConfig(
-        k=3, n_unique_b=6, b_length=2, a_length=3, z_length=1, alphabet="abc",
+        k=3,
+        n_unique_b=6,
+        b_length=2,
+        a_length=3,
+        z_length=1,
+        alphabet="abc",
         unique_first_char=False,
     )
     data = encode(make_facts(config, 0), config)

@@ -21,30 +21,48 @@ from zscope.tables import TABLES, write_table
 CONFIG = OnsetConfig()
 BOOTSTRAP = {"level": 0.95, "resamples": 200, "seed": 0}
 STEPS = list(range(0, 1001, 50))
-BEST = {"first_loss": 0.0, "first_accuracy": 1.0, "set_mass": 1.0, "candidate_loss": 0.0,
-        "candidate_accuracy": 1.0, "z_gap": 5.0}
+BEST = {
+    "first_loss": 0.0,
+    "first_accuracy": 1.0,
+    "set_mass": 1.0,
+    "candidate_loss": 0.0,
+    "candidate_accuracy": 1.0,
+    "z_gap": 5.0,
+}
 
 
 def config_of(seed=0, **data):
     values = {"k": 4, "n_unique_b": 100, "b_length": 4, **data}
-    return RunConfig.model_validate({"seed": seed, "data": values,
-                                     "training": {"batch_size": 50, "steps": 1000}})
+    return RunConfig.model_validate(
+        {"seed": seed, "data": values, "training": {"batch_size": 50, "steps": 1000}}
+    )
 
 
 def step_curve(run, metric, onset, before, after):
     """A series that jumps at `onset` (None: never)."""
     return [
-        {"run": run, "source": "training", "metric": metric, "step": s,
-         "value": after if onset is not None and s >= onset else before,
-         "ci_low": None, "ci_high": None}
+        {
+            "run": run,
+            "source": "training",
+            "metric": metric,
+            "step": s,
+            "value": after if onset is not None and s >= onset else before,
+            "ci_low": None,
+            "ci_high": None,
+        }
         for s in STEPS
     ]
 
 
 def guesses(run):
-    return {"first_loss": run["uniform_first_loss"], "first_accuracy": 0.0,
-            "set_mass": run["chance_set_mass"], "candidate_loss": run["log_k"],
-            "candidate_accuracy": 1 / run["n_candidates"], "z_gap": 0.0}
+    return {
+        "first_loss": run["uniform_first_loss"],
+        "first_accuracy": 0.0,
+        "set_mass": run["chance_set_mass"],
+        "candidate_loss": run["log_k"],
+        "candidate_accuracy": 1 / run["n_candidates"],
+        "z_gap": 0.0,
+    }
 
 
 def tables_of(planted, **data):
@@ -103,8 +121,12 @@ def test_what_never_comes_is_censored_at_the_last_step():
 
 
 def test_a_run_that_never_knew_b_has_no_lag():
-    for planted in ({"set_mass": None, "z_gap": 600}, {"set_mass": None, "z_gap": None},
-                    {"set_mass": 100}, {"z_gap": 100}):
+    for planted in (
+        {"set_mass": None, "z_gap": 600},
+        {"set_mass": None, "z_gap": None},
+        {"set_mass": 100},
+        {"z_gap": 100},
+    ):
         assert ("r0", "lag") not in onsets_of([planted])
 
 
@@ -228,30 +250,57 @@ def test_censored_runs_count_as_longer_than_they_were_seen():
 
 
 def test_training_curves_are_those_of_one_split():
-    metrics = pd.DataFrame([
-        {"run": "r", "step": 0, "split": split, "metric": "loss", "value": value,
-         "ci_low": None, "ci_high": None, "n": 3}
-        for split, value in (("train", 1.0), ("held_out", 2.0))
-    ])
+    metrics = pd.DataFrame(
+        [
+            {
+                "run": "r",
+                "step": 0,
+                "split": split,
+                "metric": "loss",
+                "value": value,
+                "ci_low": None,
+                "ci_high": None,
+                "n": 3,
+            }
+            for split, value in (("train", 1.0), ("held_out", 2.0))
+        ]
+    )
     assert training_curves(metrics)["value"].tolist() == [1.0]
     assert training_curves(metrics, "held_out")["value"].tolist() == [2.0]
 
 
 def probe_rows(probe, rows):
     keys = ("step", "metric", "layer", "head", "value")
-    return pd.DataFrame([
-        {"run": "r", "seed": 0, "probe": probe, "ci_low": r[4] - 0.1, "ci_high": r[4] + 0.1, "n": 5,
-         **dict(zip(keys, r, strict=True))} for r in rows
-    ]).astype({"layer": "Int64", "head": "Int64"})
+    return pd.DataFrame(
+        [
+            {
+                "run": "r",
+                "seed": 0,
+                "probe": probe,
+                "ci_low": r[4] - 0.1,
+                "ci_high": r[4] + 0.1,
+                "n": 5,
+                **dict(zip(keys, r, strict=True)),
+            }
+            for r in rows
+        ]
+    ).astype({"layer": "Int64", "head": "Int64"})
 
 
 def test_attention_is_that_of_the_best_head_above_uniform():
-    curve = probe_curves(probe_rows("attention_to_z", [
-        (0, "attention", 0, 0, 0.2), (0, "attention", 1, 1, 0.3), (0, "uniform_attention", None,
-                                                                   None, 0.25),
-        (50, "attention", 0, 0, 0.9), (50, "attention", 1, 1, 0.4), (50, "uniform_attention", None,
-                                                                     None, 0.25),
-    ]))
+    curve = probe_curves(
+        probe_rows(
+            "attention_to_z",
+            [
+                (0, "attention", 0, 0, 0.2),
+                (0, "attention", 1, 1, 0.3),
+                (0, "uniform_attention", None, None, 0.25),
+                (50, "attention", 0, 0, 0.9),
+                (50, "attention", 1, 1, 0.4),
+                (50, "uniform_attention", None, None, 0.25),
+            ],
+        )
+    )
     assert curve["step"].tolist() == [0, 50]
     assert curve["value"].tolist() == pytest.approx([0.05, 0.65])
     assert curve["ci_low"].tolist() == pytest.approx([-0.05, 0.55])
@@ -259,10 +308,16 @@ def test_attention_is_that_of_the_best_head_above_uniform():
 
 
 def test_the_lens_is_read_at_the_last_layer():
-    curve = probe_curves(probe_rows("logit_lens", [
-        (0, "probability_resid_post", 0, None, 0.9), (0, "probability_resid_post", 1, None, 0.1),
-        (0, "entropy_resid_post", 1, None, 0.7),
-    ]))
+    curve = probe_curves(
+        probe_rows(
+            "logit_lens",
+            [
+                (0, "probability_resid_post", 0, None, 0.9),
+                (0, "probability_resid_post", 1, None, 0.1),
+                (0, "entropy_resid_post", 1, None, 0.7),
+            ],
+        )
+    )
     assert curve["value"].tolist() == [0.1]
 
 

@@ -15,8 +15,16 @@ PROVENANCE = {"slice": {"seed": 3}, "text": "ä", "nothing": None}
 
 
 def row(**values):
-    return {"run": "r", "step": 0, "split": "train", "metric": "loss", "value": 0.5,
-            "ci_low": 0.4, "ci_high": 0.6, "n": 10} | values
+    return {
+        "run": "r",
+        "step": 0,
+        "split": "train",
+        "metric": "loss",
+        "value": 0.5,
+        "ci_low": 0.4,
+        "ci_high": 0.6,
+        "n": 10,
+    } | values
 
 
 def rows(n=50):
@@ -53,8 +61,10 @@ def example(column, i):
 def test_every_table_comes_back_exactly(tmp_path, name):
     columns = TABLES[name].columns
     frame = pd.DataFrame(
-        [{c.name: None if c.nullable and i == 1 else example(c, i) for c in columns}
-         for i in range(4)]
+        [
+            {c.name: None if c.nullable and i == 1 else example(c, i) for c in columns}
+            for i in range(4)
+        ]
     )
     write_table(frame, tmp_path / "a", name, PROVENANCE)
     found = read_table(tmp_path / "a", name)
@@ -89,8 +99,12 @@ def test_the_key_is_made_of_columns_that_a_row_has(name):
 def test_equal_input_gives_equal_bytes(tmp_path):
     frame = pd.DataFrame(rows())
     write_table(rows(), tmp_path / "a", "lag_metrics", PROVENANCE)
-    write_table(frame[frame.columns[::-1]].set_index(np.arange(50) + 7), tmp_path / "b",
-                "lag_metrics", dict(reversed(PROVENANCE.items())))
+    write_table(
+        frame[frame.columns[::-1]].set_index(np.arange(50) + 7),
+        tmp_path / "b",
+        "lag_metrics",
+        dict(reversed(PROVENANCE.items())),
+    )
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     write_table(rows(), tmp_path / "c", "lag_metrics", {})
     assert (tmp_path / "a").read_bytes() != (tmp_path / "c").read_bytes()
@@ -125,9 +139,7 @@ def test_rows_keep_their_order(path):
 )
 def test_rows_that_break_the_schema_are_refused_and_the_old_file_stays(written, bad, part):
     before = written.read_bytes()
-    assert part in message_of(
-        written, lambda: write_table(bad, written, "lag_metrics", {})
-    )
+    assert part in message_of(written, lambda: write_table(bad, written, "lag_metrics", {}))
     assert written.read_bytes() == before
     assert [p.name for p in written.parent.iterdir()] == [written.name]
 
@@ -140,8 +152,19 @@ def test_a_repeated_key_is_named(path):
 
 
 def test_null_layers_of_the_same_metric_are_one_key(path):
-    probe = {"run": "r", "seed": 0, "step": 0, "probe": "p", "layer": None, "head": None,
-             "metric": "m", "value": 1.0, "ci_low": None, "ci_high": None, "n": 1}
+    probe = {
+        "run": "r",
+        "seed": 0,
+        "step": 0,
+        "probe": "p",
+        "layer": None,
+        "head": None,
+        "metric": "m",
+        "value": 1.0,
+        "ci_low": None,
+        "ci_high": None,
+        "n": 1,
+    }
     message_of(path, lambda: write_table([probe, dict(probe)], path, "lag_probe", {}))
     write_table([probe, probe | {"layer": 0}], path, "lag_probe", {})
 

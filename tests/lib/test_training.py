@@ -40,11 +40,27 @@ ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")
 BOOTSTRAP = {"level": 0.95, "resamples": 20, "seed": 0}
 LAG = {
-    "data": {"n_unique_b": 8, "k": 2, "b_length": 2, "a_length": 2, "z_length": 2,
-             "alphabet": "abcdef", "z_code": "parity", "z_order": 1},
+    "data": {
+        "n_unique_b": 8,
+        "k": 2,
+        "b_length": 2,
+        "a_length": 2,
+        "z_length": 2,
+        "alphabet": "abcdef",
+        "z_code": "parity",
+        "z_order": 1,
+    },
     "model": {"n_layers": 2, "d_model": 16, "n_heads": 2, "d_mlp": 24, "init_std": 0.1},
-    "training": {"lr": 3e-3, "batch_size": 12, "steps": 60, "warmup_steps": 5, "eval_every": 10,
-                 "eval_examples": 20, "checkpoint_every": 15, "weight_decay": 0.1},
+    "training": {
+        "lr": 3e-3,
+        "batch_size": 12,
+        "steps": 60,
+        "warmup_steps": 5,
+        "eval_every": 10,
+        "eval_examples": 20,
+        "checkpoint_every": 15,
+        "weight_decay": 0.1,
+    },
 }
 
 
@@ -152,8 +168,12 @@ class Killed(Exception):  # noqa: N818
 
 INPUTS = torch.randn(37, 4, generator=torch.Generator().manual_seed(0))
 OUTPUTS = INPUTS @ torch.tensor([1.0, -2.0, 0.5, 0.0]) + 0.3
-TOY = Plan(steps=230, eval_steps=every(23, 230), checkpoint_steps=[0, 1, 2, 4, 50, 115, 200, 230],
-           grad_clip=1.0)
+TOY = Plan(
+    steps=230,
+    eval_steps=every(23, 230),
+    checkpoint_steps=[0, 1, 2, 4, 50, 115, 200, 230],
+    grad_clip=1.0,
+)
 
 
 def toy(folder, plan=TOY, evaluate=None, loss=None, lr=0.05):
@@ -168,12 +188,26 @@ def toy(folder, plan=TOY, evaluate=None, loss=None, lr=0.05):
         return (model(INPUTS[rows])[:, 0] - OUTPUTS[rows]).square().mean()
 
     def measure(model, step):
-        return [{"step": step, "split": "train", "metric": "norm", "n": 1,
-                 "value": float(model.weight.norm())}]
+        return [
+            {
+                "step": step,
+                "split": "train",
+                "metric": "norm",
+                "n": 1,
+                "value": float(model.weight.norm()),
+            }
+        ]
 
     return Trainer(
-        "toy", model, [optimizer], ShuffledEpochs(np.arange(37), 8, 5), loss or squared_error,
-        evaluate or measure, warmup_cosine(10, plan.steps, 0.0), plan, ResumeFolder(folder, "key"),
+        "toy",
+        model,
+        [optimizer],
+        ShuffledEpochs(np.arange(37), 8, 5),
+        loss or squared_error,
+        evaluate or measure,
+        warmup_cosine(10, plan.steps, 0.0),
+        plan,
+        ResumeFolder(folder, "key"),
     )
 
 
@@ -393,16 +427,18 @@ def test_each_seed_moves_its_own_source_of_randomness(name):
     config = lag_config()
     changed = RunConfig.model_validate({**config.model_dump(), f"{name}_seed": 11})
     data = lag_data(config)
-    same_init = torch.equal(build_model(config, data).pos.weight,
-                            build_model(changed, data).pos.weight)
+    same_init = torch.equal(
+        build_model(config, data).pos.weight, build_model(changed, data).pos.weight
+    )
     first = [evaluation_sets(data, c, CPU, BOOTSTRAP)[0].tokens for c in (config, changed)]
     assert same_init == (name != "init")
     assert torch.equal(*first) == (name != "data")
 
 
 def test_the_run_learns_what_it_is_taught(tmp_path):
-    trained = lag_train(lag_config(training={"steps": 400, "lr": 1e-2, "schedule": "constant"}),
-                        tmp_path)
+    trained = lag_train(
+        lag_config(training={"steps": 400, "lr": 1e-2, "schedule": "constant"}), tmp_path
+    )
     last = {r["metric"]: r["value"] for r in trained.rows if r["step"] == 400}
     assert last["accuracy"] == 1
     assert last["candidate_loss"] < 0.1 < math.log(2)
@@ -434,8 +470,11 @@ def test_the_loss_is_that_of_the_target_alone():
 def slow_log_probs(model, tokens):
     """Log-probabilities of the next token at every position of one sequence, in float64."""
     logits = model(torch.tensor(tokens)[None])[0].double().numpy()
-    return logits - np.log(np.exp(logits - logits.max(-1, keepdims=True)).sum(-1, keepdims=True)
-                           ) - logits.max(-1, keepdims=True)
+    return (
+        logits
+        - np.log(np.exp(logits - logits.max(-1, keepdims=True)).sum(-1, keepdims=True))
+        - logits.max(-1, keepdims=True)
+    )
 
 
 def slow_metrics(model, data, row, other, shuffled):
@@ -503,8 +542,9 @@ def test_metrics_are_those_of_a_loop_over_examples(task, monkeypatch):
 
 
 def test_the_other_z_names_another_target_and_the_shuffled_one_may_not():
-    config = lag_config(data={"n_unique_b": 30, "b_length": 3, "a_length": 4},
-                        training={"eval_examples": 200})
+    config = lag_config(
+        data={"n_unique_b": 30, "b_length": 3, "a_length": 4}, training={"eval_examples": 200}
+    )
     data = lag_data(config)
     (ours,) = evaluation_sets(data, config, CPU, BOOTSTRAP)
     meaning = {tuple(z): c for z, c in zip(data.z_tokens, data.z_candidate, strict=True)}
@@ -550,17 +590,25 @@ def job_of(folder, config, code="code", facts_seed=0):
     folder.mkdir(parents=True, exist_ok=True)
     facts = folder.parent / f"facts-{config.run_id()}-{facts_seed}.parquet"
     write_table(make_facts(config.data, facts_seed), facts, "lag_facts", {"seed": facts_seed})
-    tracked = {"code": code,
-               "slice": {"run": config.resolved, "device": "cpu", "bootstrap": BOOTSTRAP}}
+    tracked = {
+        "code": code,
+        "slice": {"run": config.resolved, "device": "cpu", "bootstrap": BOOTSTRAP},
+    }
     return SimpleNamespace(
         params=SimpleNamespace(tracked=tracked),
         wildcards=SimpleNamespace(run="run"),
         threads=1,
         input=SimpleNamespace(facts=facts),
-        output=SimpleNamespace(**{
-            name: folder / f"{name}.{kind}" for name, kind in
-            (("metrics", "parquet"), ("timing", "parquet"), ("checkpoints", "safetensors"))
-        }),
+        output=SimpleNamespace(
+            **{
+                name: folder / f"{name}.{kind}"
+                for name, kind in (
+                    ("metrics", "parquet"),
+                    ("timing", "parquet"),
+                    ("checkpoints", "safetensors"),
+                )
+            }
+        ),
     )
 
 
@@ -665,11 +713,19 @@ LONG = {"steps": 400, "checkpoint_every": 10, "eval_every": 10, "early_checkpoin
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_run_that_is_killed_again_and_again_is_byte_identical(tmp_path, seed):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1",
-                   "PYTHONPATH": os.pathsep.join([str(ROOT / "lib"), str(Path(__file__).parent)])}
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "MKL_NUM_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join([str(ROOT / "lib"), str(Path(__file__).parent)]),
+    }
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(KILLER), str(tmp_path), str(seed)],
-        env=environment, capture_output=True, text=True, timeout=170, check=True,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=170,
+        check=True,
     )
     kills, inside = map(int, done.stdout.split()[-2:])
     assert kills >= 3

@@ -92,9 +92,11 @@ def test_every_figure_of_the_plan_has_a_module_and_a_caption() -> None:
     from zscope.config import FigureName
     from zscope.plan import CONDITION_FIGURES
 
-    for name in (*get_args(FigureName), *CONDITION_FIGURES):
-        assert (ROOT / f"lib/zscope/figures/lag/{name}.py").exists(), name
-        assert (ROOT / f"workflow/report/lag/{name}.rst").read_text().strip(), name
+    for kind, names in (("study", get_args(FigureName)), ("condition", CONDITION_FIGURES)):
+        captions = (ROOT / f"workflow/report/lag/{kind}_figure.rst").read_text()
+        for name in names:
+            assert (ROOT / f"lib/zscope/figures/lag/{name}.py").exists(), name
+            assert re.search(f'figure == "{name}" %}}\n\\w.{{40}}', captions), name
 
 
 def test_the_library_knows_nothing_of_snakemake() -> None:

@@ -208,7 +208,7 @@ rule draw_study_figure:
     output:
         svg=report(
             "results/figures/lag/{figure}.svg",
-            caption="../report/lag/{figure}.rst",
+            caption="../report/lag/study_figure.rst",
             category="Lag",
             subcategory="Study",
             labels={"figure": "{figure}", "format": "svg"},
@@ -247,7 +247,7 @@ rule draw_condition_figure:
     output:
         svg=report(
             "results/figures/lag/{condition}/{figure}.svg",
-            caption="../report/lag/{figure}.rst",
+            caption="../report/lag/condition_figure.rst",
             category="Lag",
             subcategory="{condition}",
             labels={"figure": "{figure}", "format": "svg"},

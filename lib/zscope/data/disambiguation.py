@@ -285,8 +285,18 @@ def encode(facts: pd.DataFrame, config: DataConfig) -> Disambiguation:
     else:
         first = [ids[_base_token(i)] for i in range(config.n_bases)]
     return Disambiguation(
-        vocabulary, layout, tokens, base, candidate, z_index, candidates, z_tokens, z_candidate,
-        (facts["split"] == "train").to_numpy(), np.array(first, np.int64), config.k,
+        vocabulary,
+        layout,
+        tokens,
+        base,
+        candidate,
+        z_index,
+        candidates,
+        z_tokens,
+        z_candidate,
+        (facts["split"] == "train").to_numpy(),
+        np.array(first, np.int64),
+        config.k,
     )
 
 

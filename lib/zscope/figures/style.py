@@ -189,8 +189,15 @@ def baseline(ax: Axes, y: float, text: str, *, above: bool = True) -> None:
         return
     ax.axhline(y, color=GREY, linestyle=(0, (4, 2)), linewidth=0.8, zorder=1.5, label="_baseline")
     ax.annotate(
-        text, (1.0, y), (2, 0), ("axes fraction", "data"), "offset points",
-        color=GREY, ha="left", va="bottom" if above else "top", annotation_clip=False,
+        text,
+        (1.0, y),
+        (2, 0),
+        ("axes fraction", "data"),
+        "offset points",
+        color=GREY,
+        ha="left",
+        va="bottom" if above else "top",
+        annotation_clip=False,
     )
 
 
@@ -248,8 +255,12 @@ def seed_lines(
         low, high = (of_run[c].to_numpy(float, na_value=np.nan) for c in ("ci_low", "ci_high"))
         steps = of_run[x].to_numpy(float)
         ax.plot(
-            steps, of_run[y].to_numpy(float, na_value=np.nan), color=colour, linewidth=0.7,
-            alpha=0.55, label=f"_seed {run}",
+            steps,
+            of_run[y].to_numpy(float, na_value=np.nan),
+            color=colour,
+            linewidth=0.7,
+            alpha=0.55,
+            label=f"_seed {run}",
         )
         if np.isfinite(low).any():
             ax.fill_between(steps, low, high, color=colour, alpha=0.12, linewidth=0)
@@ -271,14 +282,25 @@ def onset_marks(ax: Axes, onsets: Iterable[float], colour: Any, name: str) -> No
     for step in onsets:
         if np.isfinite(step):
             ax.axvline(
-                step, color=colour, linestyle=":", linewidth=0.8, alpha=0.8, zorder=1,
+                step,
+                color=colour,
+                linestyle=":",
+                linewidth=0.8,
+                alpha=0.8,
+                zorder=1,
                 label=f"_onset {name}",
             )
 
 
 def onset_dots(
-    ax: Axes, x: Iterable[float], times: Iterable[float], limits: Iterable[float], colour: Any,
-    *, name: str, horizontal: bool = False,
+    ax: Axes,
+    x: Iterable[float],
+    times: Iterable[float],
+    limits: Iterable[float],
+    colour: Any,
+    *,
+    name: str,
+    horizontal: bool = False,
 ) -> None:
     """A dot an onset; an open arrow at `limits`, the last time seen, where the time is NaN.
 
@@ -293,14 +315,30 @@ def onset_dots(
         if kept.any():
             pair = (values[kept], place[kept]) if horizontal else (place[kept], values[kept])
             ax.scatter(
-                *pair, s=13, marker=marker, facecolors=face, edgecolors=colour, linewidths=0.8,
-                alpha=0.85, zorder=3, label=f"{label} {name}", clip_on=False,
+                *pair,
+                s=13,
+                marker=marker,
+                facecolors=face,
+                edgecolors=colour,
+                linewidths=0.8,
+                alpha=0.85,
+                zorder=3,
+                label=f"{label} {name}",
+                clip_on=False,
             )
 
 
 def median_mark(
-    ax: Axes, left: float, right: float, median: float, low: float, high: float, limit: float,
-    colour: Any, *, horizontal: bool = False,
+    ax: Axes,
+    left: float,
+    right: float,
+    median: float,
+    low: float,
+    high: float,
+    limit: float,
+    colour: Any,
+    *,
+    horizontal: bool = False,
 ) -> None:
     """A median as a bar from left to right, its interval as a line at the right end.
 
@@ -319,8 +357,12 @@ def median_mark(
     if not np.isfinite(high):
         point = (end, right) if horizontal else (right, end)
         ax.plot(
-            *point, marker=">" if horizontal else "^", color=colour, markersize=3.5,
-            label="_beyond", clip_on=False,
+            *point,
+            marker=">" if horizontal else "^",
+            color=colour,
+            markersize=3.5,
+            label="_beyond",
+            clip_on=False,
         )
 
 
@@ -332,8 +374,9 @@ def spread(n: int, width: float) -> np.ndarray:
 # --- words ---------------------------------------------------------------------------------
 
 
-def legend(fig: Figure, entries: Mapping[str, Any], *, extra: Sequence[Any] = (), columns: int = 0
-           ) -> None:
+def legend(
+    fig: Figure, entries: Mapping[str, Any], *, extra: Sequence[Any] = (), columns: int = 0
+) -> None:
     """A legend above the panels: name -> colour (a line), then ready handles."""
     handles = [Line2D([], [], color=c, linewidth=1.8, label=n) for n, c in entries.items()]
     handles += extra
@@ -348,8 +391,9 @@ def dot(name: str, colour: Any = GREY) -> Line2D:
 
 
 def arrow(name: str = "censored: not by the last step", marker: str = "^") -> Line2D:
-    return Line2D([], [], linestyle="", marker=marker, markerfacecolor="none", color=GREY,
-                  label=name)
+    return Line2D(
+        [], [], linestyle="", marker=marker, markerfacecolor="none", color=GREY, label=name
+    )
 
 
 def line(name: str, colour: Any = GREY, **style: Any) -> Line2D:
@@ -366,8 +410,9 @@ LINES = "Thin: a seed and its interval; thick: median over seeds (from 3 on)."
 def note(fig: Figure, *sentences: str) -> None:
     """How many seeds, what an interval is, and what is censored: small, below the panels."""
     width = int(fig.get_figwidth() * 16.5)
-    fig.supxlabel(textwrap.fill(" ".join(s for s in sentences if s), width), fontsize=SMALL,
-                  color=GREY)
+    fig.supxlabel(
+        textwrap.fill(" ".join(s for s in sentences if s), width), fontsize=SMALL, color=GREY
+    )
 
 
 def gradient(n: int) -> list[Any]:

@@ -24,6 +24,7 @@ from zscope.models.transformer import Transformer, TransformerConfig
 
 DIGEST_LENGTH = 64  # hex digits of a SHA-256
 
+
 def save_tensors(
     tensors: Mapping[str, Tensor], path: str | Path, metadata: Mapping[str, Any]
 ) -> None:

@@ -51,11 +51,14 @@ def draw(tables: ConditionTables) -> Figure:
             style.step_axis(ax, heads["step"], "steps")
     seeds = tables.runs.drop_duplicates("run").set_index("run")["seed"]
     style.legend(
-        fig, {f"seed {seeds[r]}": c for r, c in colours.items()},
+        fig,
+        {f"seed {seeds[r]}": c for r, c in colours.items()},
         extra=[style.line("largest head, median over seeds", style.BLACK, linewidth=1.8)],
     )
     style.note(
-        fig, tables.seeds(), "A thin line is one head of one seed, with its interval. Heads of "
+        fig,
+        tables.seeds(),
+        "A thin line is one head of one seed, with its interval. Heads of "
         "different seeds do not correspond, so they are not averaged by index.",
     )
     return fig

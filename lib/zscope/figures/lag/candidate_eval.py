@@ -22,7 +22,10 @@ def draw(tables: SweepTables) -> Figure:
         style.panel_title(row[0], label)
     style.legend(fig, {NAMES[m]: style.METRIC_COLOURS[m] for m in METRICS})
     style.note(
-        fig, tables.seeds(), style.LINES, "Dashed: "
+        fig,
+        tables.seeds(),
+        style.LINES,
+        "Dashed: "
         "log K and 1/K (3/K for top-3), a guess among the K targets of B; and the set mass of a "
         "uniform guess of the first character.",
     )
@@ -47,6 +50,11 @@ def _panel(ax: Axes, tables: SweepTables, label: str, metric: str) -> None:
             "set_mass": (tables.fact(label, "chance_set_mass"), "chance"),
         }[metric]
         style.baseline(ax, level, name)
-        style.share_axis(ax, {"candidate_accuracy": "accuracy", "candidate_top3": "top-3",
-                              "set_mass": "set mass"}[metric] + " (share)")
+        style.share_axis(
+            ax,
+            {"candidate_accuracy": "accuracy", "candidate_top3": "top-3", "set_mass": "set mass"}[
+                metric
+            ]
+            + " (share)",
+        )
     style.step_axis(ax, frame["step"], "steps")

@@ -31,10 +31,22 @@ def draw(tables: ConditionTables) -> Figure:
     _losses(losses.subplots(), tables)
     _shares(shares.subplots(), tables)
     gap, dependence = use.subplots(2, 1)
-    _use(gap, tables, "d  loss added by another z", tables.metric("z_gap"), "z gap\n(nats)",
-         tables.why_not())
-    _use(dependence, tables, "", tables.probe("causal_patching", "z_dependence"),
-         "z dependence\n(share)", tables.why_not("causal_patching"))
+    _use(
+        gap,
+        tables,
+        "d  loss added by another z",
+        tables.metric("z_gap"),
+        "z gap\n(nats)",
+        tables.why_not(),
+    )
+    _use(
+        dependence,
+        tables,
+        "",
+        tables.probe("causal_patching", "z_dependence"),
+        "z dependence\n(share)",
+        tables.why_not("causal_patching"),
+    )
     for ax in fig.axes:
         if ax.axison:
             style.step_axis(ax, tables.metrics["step"])
@@ -45,17 +57,23 @@ def draw(tables: ConditionTables) -> Figure:
         fig,
         {_name(m): style.METRIC_COLOURS[m] for m in shown if len(tables.metric(m))},
         extra=[
-            *(style.line(f"onset of {_name(m)}", style.METRIC_COLOURS[m], linestyle=":")
-              for m in MARKS if len(tables.onset(m))),
+            *(
+                style.line(f"onset of {_name(m)}", style.METRIC_COLOURS[m], linestyle=":")
+                for m in MARKS
+                if len(tables.onset(m))
+            ),
             *(style.patch(n, c) for n, c in style.PHASE_COLOURS.items() if len(used)),
             *(style.line(f"c: layer {i}", c, linewidth=1.8) for i, c in layers.items()),
         ],
         columns=5,
     )
-    censored = ", ".join(f"{_name(m)} in {count_censored(tables.onsets, m)}"
-                         for m in MARKS if len(tables.onset(m)))
+    censored = ", ".join(
+        f"{_name(m)} in {count_censored(tables.onsets, m)}" for m in MARKS if len(tables.onset(m))
+    )
     style.note(
-        fig, tables.seeds(), style.LINES,
+        fig,
+        tables.seeds(),
+        style.LINES,
         f"Censored (never within training): {censored}." if censored else "",
         "Shading: phases of the seed with the median onset of the z gap." if len(used) else "",
     )

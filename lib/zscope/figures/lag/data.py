@@ -19,8 +19,11 @@ NAMES = {
     "candidate_accuracy": "candidate accuracy",
     "candidate_top3": "candidate top-3",
 }
-UNITS = {"steps": "optimizer steps", "examples": "examples seen", "epochs per fact":
-         "epochs per fact"}
+UNITS = {
+    "steps": "optimizer steps",
+    "examples": "examples seen",
+    "epochs per fact": "epochs per fact",
+}
 # The training metric that counts time in a unit; steps need none.
 CLOCKS = {"examples": "examples_seen", "epochs per fact": "epochs_per_fact"}
 
@@ -120,8 +123,20 @@ class ConditionTables:
         """The rows of a probe (of one metric); empty if it was not measured."""
         frame = self.probes.get(probe)
         if frame is None:
-            return pd.DataFrame(columns=["run", "seed", "step", "layer", "head", "metric", "value",
-                                         "ci_low", "ci_high", "n"])
+            return pd.DataFrame(
+                columns=[
+                    "run",
+                    "seed",
+                    "step",
+                    "layer",
+                    "head",
+                    "metric",
+                    "value",
+                    "ci_low",
+                    "ci_high",
+                    "n",
+                ]
+            )
         return frame if metric is None else select(frame, metric=metric)
 
     def onset(self, metric: str) -> pd.Series:

@@ -42,15 +42,16 @@ def draw(tables: SweepTables) -> Figure:
         # The axis is shared by the row: one scale for both designs.
         style.time_axis_y(ax, times, f"onset or lag ({UNITS[unit]})")
     style.legend(
-        fig, {f"onset of {NAMES[m]}" if m != "lag" else "lag": style.METRIC_COLOURS[m]
-              for m in METRICS},
+        fig,
+        {f"onset of {NAMES[m]}" if m != "lag" else "lag": style.METRIC_COLOURS[m] for m in METRICS},
         extra=[style.dot("a seed"), style.arrow()],
     )
     style.note(
-        fig, tables.seeds(), "Bars: Kaplan-Meier median and bootstrap interval over seeds; an end "
+        fig,
+        tables.seeds(),
+        "Bars: Kaplan-Meier median and bootstrap interval over seeds; an end "
         "with an arrow lies beyond the last step. Lag: onset of z gap - onset of set mass. K = 1 "
         "has no other z, so only the onset of the first-token loss.",
         count_censored_sweep(tables, tables.labels, "z_gap"),
     )
     return fig
-

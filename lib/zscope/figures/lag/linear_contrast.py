@@ -36,9 +36,11 @@ def draw(tables: SweepTables) -> Figure:
             ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=1)
     seeds = select(_linear_table(tables), series="total").groupby("task")["seed"].nunique()
     style.note(
-        fig, f"a, b: {count_seeds(seeds)}" if len(seeds) else "",
+        fig,
+        f"a, b: {count_seeds(seeds)}" if len(seeds) else "",
         f"c: {tables.seeds()}" if n_conditions else "",
-        style.LINES, "With these axes a straight line from step 0 is "
+        style.LINES,
+        "With these axes a straight line from step 0 is "
         "exponential decay; a level stretch before a fall is a plateau. "
         f"Every panel ends {DECADES} decades below its largest loss.",
     )

@@ -38,8 +38,11 @@ def draw(tables: ConditionTables) -> Figure:
         style.step_axis(ax, rows["step"])
     style.legend(fig, {n: c for (*_, n), c in zip(stages, colours, strict=True)})
     style.note(
-        fig, tables.seeds(), "Above: median over seeds.", style.LINES, "Uniform: a uniform guess "
-        "of the first character; 1/K: a guess among the targets of B.",
+        fig,
+        tables.seeds(),
+        "Above: median over seeds.",
+        style.LINES,
+        "Uniform: a uniform guess of the first character; 1/K: a guess among the targets of B.",
     )
     return fig
 
@@ -62,8 +65,10 @@ def _at(rows: pd.DataFrame, metric: str, layer: int, place: str) -> pd.DataFrame
 
 def _heat_map(ax: Axes, rows: pd.DataFrame, stages: list[tuple[int, str, str]]) -> None:
     table = pd.DataFrame(
-        {name: _at(rows, "probability", layer, place).groupby("step")["value"].median()
-         for layer, place, name in stages}
+        {
+            name: _at(rows, "probability", layer, place).groupby("step")["value"].median()
+            for layer, place, name in stages
+        }
     )
     steps = table.index.to_numpy(float)
     edges = np.concatenate([[0.0], (steps[1:] + steps[:-1]) / 2, [steps[-1]]])

@@ -13,8 +13,14 @@ from zscope.figures.lag.data import UNITS, SweepTables
 
 
 def onsets_over(
-    ax: Axes, tables: SweepTables, labels: Sequence[str], metrics: Sequence[str], *,
-    unit: str = "steps", ylabel: str = "", x: Sequence[float] | None = None,
+    ax: Axes,
+    tables: SweepTables,
+    labels: Sequence[str],
+    metrics: Sequence[str],
+    *,
+    unit: str = "steps",
+    ylabel: str = "",
+    x: Sequence[float] | None = None,
     colours: Sequence[object] | None = None,
 ) -> list[float]:
     """Time on y, the points of a sweep on x: seeds as dots, medians with intervals.

@@ -29,10 +29,18 @@ def draw(tables: SweepTables) -> Figure:
         _gap(gap, tables, label)
     for ax in axes[:, 1:].flat:
         ax.set_ylabel("")
-    style.legend(fig, {"first-token loss": style.METRIC_COLOURS["first_loss"],
-                       "z gap": style.METRIC_COLOURS["z_gap"]})
+    style.legend(
+        fig,
+        {
+            "first-token loss": style.METRIC_COLOURS["first_loss"],
+            "z gap": style.METRIC_COLOURS["z_gap"],
+        },
+    )
     style.note(
-        fig, tables.seeds(), style.LINES, "log K: the "
+        fig,
+        tables.seeds(),
+        style.LINES,
+        "log K: the "
         "floor of the first-token loss when z is not read (0 where a source has one target).",
     )
     return fig

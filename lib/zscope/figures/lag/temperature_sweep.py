@@ -12,8 +12,11 @@ from zscope.figures import style
 from zscope.figures.lag.data import UNITS, SweepTables
 from zscope.figures.lag.onset_plots import onsets_over
 
-ACROSS = {"lr": "peak learning rate", "batch_size": "batch size (rows)",
-          "lr_over_batch": "learning rate / batch size (1/rows)"}
+ACROSS = {
+    "lr": "peak learning rate",
+    "batch_size": "batch size (rows)",
+    "lr_over_batch": "learning rate / batch size (1/rows)",
+}
 METRIC = "z_gap"
 
 
@@ -29,18 +32,29 @@ def draw(tables: SweepTables) -> Figure:
         for ax, (column, name) in zip(row, ACROSS.items(), strict=True):
             places = [float(tables.fact(v, column)) for v in labels]
             ax.set_xscale("log")
-            onsets_over(ax, tables, labels, (METRIC,), unit=unit, x=_apart(places),
-                        colours=colours, ylabel=f"onset of z gap\n({UNITS[unit]})")
+            onsets_over(
+                ax,
+                tables,
+                labels,
+                (METRIC,),
+                unit=unit,
+                x=_apart(places),
+                colours=colours,
+                ylabel=f"onset of z gap\n({UNITS[unit]})",
+            )
             _log_ticks(ax, places)
             ax.set_xlabel(name)
     for ax, unit in zip(lower.subplots(1, 2), ("steps", "examples"), strict=True):
         _table(ax, tables, unit)
     style.legend(
-        fig, {f"batch size {b}": c for b, c in by_size.items()},
+        fig,
+        {f"batch size {b}": c for b, c in by_size.items()},
         extra=[style.dot("a seed"), style.arrow()],
     )
     style.note(
-        fig, tables.seeds(), "Bars: Kaplan-Meier median and bootstrap interval over seeds; an end "
+        fig,
+        tables.seeds(),
+        "Bars: Kaplan-Meier median and bootstrap interval over seeds; an end "
         "with an arrow lies beyond the last step. Conditions at the same x stand side by side. "
         "Censored: the z gap had not set in by the last step.",
     )
@@ -74,10 +88,15 @@ def _table(ax: Axes, tables: SweepTables, unit: str) -> None:
         if onsets.empty:
             continue
         middle, *_ = tables.median(label, METRIC, unit)
-        text = (style.short_number(middle) if np.isfinite(middle)
-                else f"> {style.short_number(onsets['limit'].max())}")
-        place = (rates.index(float(tables.fact(label, "lr"))),
-                 sizes.index(int(tables.fact(label, "batch_size"))))
+        text = (
+            style.short_number(middle)
+            if np.isfinite(middle)
+            else f"> {style.short_number(onsets['limit'].max())}"
+        )
+        place = (
+            rates.index(float(tables.fact(label, "lr"))),
+            sizes.index(int(tables.fact(label, "batch_size"))),
+        )
         never = int(onsets["time"].isna().sum())
         if never:
             text += f"\n({never} of {len(onsets)} censored)"

@@ -28,12 +28,29 @@ def draw(tables: SweepTables) -> Figure:
         heights = y + style.spread(len(of_row), 0.5)
         for label, colour in colours.items():
             here = (of_row["label"] == label).to_numpy()
-            style.onset_dots(ax, heights[here], of_row["time"][here], of_row["limit"][here], colour,
-                             name=name, horizontal=True)
-        middle, low, high = (v if np.isfinite(v) else np.nan
-                             for v in median_interval(of_row["time"]))
-        style.median_mark(ax, y - 0.36, y + 0.36, middle, low, high,
-                          float(of_row["limit"].max()), style.BLACK, horizontal=True)
+            style.onset_dots(
+                ax,
+                heights[here],
+                of_row["time"][here],
+                of_row["limit"][here],
+                colour,
+                name=name,
+                horizontal=True,
+            )
+        middle, low, high = (
+            v if np.isfinite(v) else np.nan for v in median_interval(of_row["time"])
+        )
+        style.median_mark(
+            ax,
+            y - 0.36,
+            y + 0.36,
+            middle,
+            low,
+            high,
+            float(of_row["limit"].max()),
+            style.BLACK,
+            horizontal=True,
+        )
     ax.axvline(0, color=style.GREY, linestyle=(0, (4, 2)), linewidth=0.8, label="_baseline")
     seen = np.concatenate([numbers(found["time"]), numbers(found["limit"][found["time"].isna()])])
     style.step_axis(ax, seen, "onset - onset of the z gap (optimizer steps; dashed: together)")
@@ -43,7 +60,9 @@ def draw(tables: SweepTables) -> Figure:
     ax.set_ylabel("metric, earliest first")
     style.legend(fig, colours, extra=[style.arrow("censored", ">")])
     style.note(
-        fig, tables.seeds(), "Black: median over runs and its order-statistic interval (at least "
+        fig,
+        tables.seeds(),
+        "Black: median over runs and its order-statistic interval (at least "
         "90 %; the range below 6 runs); an end with an arrow lies beyond the last step. Training "
         "metrics are timed by evaluations, probes by checkpoints, which lie further apart.",
         f"Left out: {left_out} runs whose z gap never set in.",
@@ -63,8 +82,9 @@ def relative_onsets(tables: SweepTables) -> tuple[pd.DataFrame, int]:
     start = steps.reindex(pd.MultiIndex.from_frame(others[["run", "label"]]))
     frame = pd.DataFrame(
         {
-            "row": [_row_name(s, m) for s, m in zip(others["source"], others["metric"],
-                                                    strict=True)],
+            "row": [
+                _row_name(s, m) for s, m in zip(others["source"], others["metric"], strict=True)
+            ],
             "label": others["label"].to_numpy(),
             "time": numbers(others["onset_step"]) - numbers(start),
             "limit": numbers(others["last_step"]) - numbers(start),
@@ -90,6 +110,12 @@ def median_interval(times: pd.Series, coverage: float = 0.9) -> tuple[float, flo
     r = 1
     while 1 - 2 * sum(comb(n, i) for i in range(r + 1)) / 2**n >= coverage:
         r += 1
-    return float(ordered[(n - 1) // 2] if n % 2 or not np.isfinite(ordered[n // 2])
-                 else np.mean(ordered[n // 2 - 1 : n // 2 + 1])), float(ordered[r - 1]), float(
-        ordered[n - r])
+    return (
+        float(
+            ordered[(n - 1) // 2]
+            if n % 2 or not np.isfinite(ordered[n // 2])
+            else np.mean(ordered[n // 2 - 1 : n // 2 + 1])
+        ),
+        float(ordered[r - 1]),
+        float(ordered[n - r]),
+    )

@@ -22,26 +22,40 @@ def draw(tables: ConditionTables) -> Figure:
     dependence, per_layer, gap = upper.subplots(1, 3)
     why = tables.why_not("causal_patching")
     _over_steps(
-        dependence, "a  z patched at the input", {"": tables.probe("causal_patching",
-        "z_dependence")}, [style.METRIC_COLOURS["z_gap"]], "z dependence (share)", why,
+        dependence,
+        "a  z patched at the input",
+        {"": tables.probe("causal_patching", "z_dependence")},
+        [style.METRIC_COLOURS["z_gap"]],
+        "z dependence (share)",
+        why,
     )
     shift = tables.probe("causal_patching", "probability_shift")
     layers = blocks(shift)
     colours = style.gradient(len(layers))
     _over_steps(
-        per_layer, "b  z patched in a layer", {str(i): select(shift, layer=i) for i in layers},
-        colours, "probability shift (share)", why,
+        per_layer,
+        "b  z patched in a layer",
+        {str(i): select(shift, layer=i) for i in layers},
+        colours,
+        "probability shift (share)",
+        why,
     )
     _over_steps(
-        gap, "c  another z", {"": tables.probe("random_z", "z_gap")},
-        [style.METRIC_COLOURS["z_gap"]], "added first-token loss (nats)",
+        gap,
+        "c  another z",
+        {"": tables.probe("random_z", "z_gap")},
+        [style.METRIC_COLOURS["z_gap"]],
+        "added first-token loss (nats)",
         tables.why_not("random_z"),
     )
     _heads(lower, tables, why)
     names = [f"entering layer {i}" for i in layers[:-1]] + ["after the last layer"] * bool(layers)
     style.legend(fig, dict(zip(names, colours, strict=True)))
     style.note(
-        fig, tables.seeds(), style.LINES, "Dashed: no effect. "
+        fig,
+        tables.seeds(),
+        style.LINES,
+        "Dashed: no effect. "
         "A patch after the last layer has none by construction. Heads of different seeds "
         "do not correspond, so every seed has its own map.",
     )
@@ -76,7 +90,11 @@ def _heads(fig: SubFigure, tables: ConditionTables, why: str) -> None:
     for ax, seed in zip(axes, seeds, strict=True):
         table = select(last, seed=seed).pivot(index="layer", columns="head", values="value")
         mesh = ax.imshow(
-            table.to_numpy(float), cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto",
+            table.to_numpy(float),
+            cmap="RdBu_r",
+            vmin=-limit,
+            vmax=limit,
+            aspect="auto",
             interpolation="nearest",
         )
         ax.set_xticks(range(len(table.columns)), [str(h) for h in table.columns])

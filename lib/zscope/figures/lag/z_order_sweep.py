@@ -11,8 +11,11 @@ from zscope.figures.lag.data import NAMES, SweepTables
 from zscope.figures.lag.onset_plots import count_censored_sweep, onsets_over
 
 CURVES = ("set_mass", "candidate_loss", "z_gap")
-UNITS = {"set_mass": "set mass\n(share)", "candidate_loss": "candidate loss\n(nats)",
-         "z_gap": "z gap\n(nats)"}
+UNITS = {
+    "set_mass": "set mass\n(share)",
+    "candidate_loss": "candidate loss\n(nats)",
+    "z_gap": "z gap\n(nats)",
+}
 
 
 @style.styled
@@ -36,13 +39,17 @@ def draw(tables: SweepTables) -> Figure:
     for ax in (onset, lag):
         _orders(ax, tables, labels)
     style.legend(
-        fig, {NAMES.get(m, m): style.METRIC_COLOURS[m] for m in (*CURVES, "lag")},
-        extra=[style.dot("a seed's onset"), style.arrow()], columns=6,
+        fig,
+        {NAMES.get(m, m): style.METRIC_COLOURS[m] for m in (*CURVES, "lag")},
+        extra=[style.dot("a seed's onset"), style.arrow()],
+        columns=6,
     )
     style.note(
-        fig, tables.seeds(), "Order of z: how many of its characters decide a bit of the "
-        "target's index.",
-        style.LINES, "Bars: "
+        fig,
+        tables.seeds(),
+        "Order of z: how many of its characters decide a bit of the target's index.",
+        style.LINES,
+        "Bars: "
         "Kaplan-Meier median and bootstrap interval over seeds; an end with an arrow lies beyond "
         "the last step, and so does a median without a bar.",
         count_censored_sweep(tables, labels, "z_gap"),
