@@ -538,9 +538,3 @@ def test_the_condition_script_stacks_the_seeds(tmp_path):
         draw("dashboard", tables), [tmp_path / "same.svg"], {"code": "abc", "slice": slice_}
     )
     assert (tmp_path / "f.svg").read_bytes() == (tmp_path / "same.svg").read_bytes()
-
-
-@pytest.mark.parametrize("name", FIGURES)
-def test_every_figure_has_a_caption(name):
-    text = (REPO / f"workflow/report/lag/{name}.rst").read_text()
-    assert 2 <= len(text.strip().splitlines()) <= 6

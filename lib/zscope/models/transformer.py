@@ -15,6 +15,8 @@ from torch.nn import functional as F
 
 from zscope.config import ModelConfig
 
+LANES = 16  # float32 numbers of the widest vector registers
+
 
 @dataclass(frozen=True)
 class TransformerConfig:
@@ -64,17 +66,24 @@ class Attention(nn.Module):
     ) -> Float[Tensor, "batch q d"]:
         """Output at positions `start` and later; keys and values of all positions are read."""
         batch, seq, d = x.shape
-        split = (batch, -1, self.n_heads, self.d_head)
-        q = self.q(x[:, start:]).view(split).transpose(1, 2)
-        k = self.k(x).view(split).transpose(1, 2)
-        v = self.v(x).view(split).transpose(1, 2)
+        # Short rows of scores that do not fill the vector registers cost twice as much: pad the
+        # end, which no earlier query sees, and drop it again.
+        pad = (0, 0, 0, -seq % LANES)
+        q, k, v = self.q(x[:, start:]), F.pad(self.k(x), pad), F.pad(self.v(x), pad)
         if start == 0:
-            out = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+            out = F.scaled_dot_product_attention(
+                self._split(F.pad(q, pad)), self._split(k), self._split(v), is_causal=True
+            )[:, :, :seq]
         else:
-            positions = torch.arange(seq, device=x.device)
-            mask = positions[None, :] <= positions[start:, None]
-            out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+            keys = torch.arange(k.shape[1], device=x.device)
+            mask = keys[None, :] <= keys[start:seq, None]
+            out = F.scaled_dot_product_attention(
+                self._split(q), self._split(k), self._split(v), attn_mask=mask
+            )
         return self.o(out.transpose(1, 2).reshape(batch, seq - start, d))
+
+    def _split(self, x: Float[Tensor, "batch seq d"]) -> Float[Tensor, "batch head seq d_head"]:
+        return x.view(x.shape[0], x.shape[1], self.n_heads, self.d_head).transpose(1, 2)
 
 
 class MLP(nn.Module):
