@@ -36,7 +36,9 @@ def work_by_rule(folder: Path) -> dict[str, list[float]]:
     found: dict[str, list[float]] = {}
     for log in (folder / "logs").rglob("*.log"):
         rule = log.relative_to(folder / "logs").parts[0]
-        found.setdefault(rule, []).append(float(re.findall(r"done after ([\d.]+) s", log.read_text())[-1]))
+        found.setdefault(rule, []).append(
+            float(re.findall(r"done after ([\d.]+) s", log.read_text())[-1])
+        )
     return found
 
 

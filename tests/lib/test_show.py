@@ -8,9 +8,9 @@ import pytest
 from zscope.show import main
 from zscope.tables import write_table
 
-ROWS = [
-    {"run": "a-s0", "step": step, "seconds": 0.123456 * step} for step in (0, 10, 20)
-] + [{"run": "b-s0", "step": 0, "seconds": 0.0}]
+ROWS = [{"run": "a-s0", "step": step, "seconds": 0.123456 * step} for step in (0, 10, 20)] + [
+    {"run": "b-s0", "step": 0, "seconds": 0.0}
+]
 
 
 @pytest.fixture
