@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
 from zscope.baselines import (
     LinearSettings,
     evaluation_steps,

@@ -10,6 +10,7 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from statsmodels.duration.survfunc import SurvfuncRight
+
 from zscope.stats import (
     benjamini_hochberg,
     bootstrap_interval,

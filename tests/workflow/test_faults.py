@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from clones import Clone, Finished
 
+from clones import Clone, Finished
 from zscope.models.checkpoints import load_tensors
 
 pytestmark = pytest.mark.slow
