@@ -223,7 +223,13 @@ def test_a_signal_runs_the_finally_blocks(script, tmp_path, signum, status, word
         """
     )
     log = tmp_path / "logs/train_run/order-3.log"
-    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        stderr=subprocess.DEVNULL,
+        # What runs in a shell's background ignores Ctrl-C, and so would its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     deadline = time.monotonic() + 15
     while not (log.exists() and "ready" in log.read_text()) and time.monotonic() < deadline:
         time.sleep(0.01)

@@ -216,12 +216,23 @@ def test_without_a_definition_of_knowing_b_there_are_no_phases():
 # --- medians over seeds -----------------------------------------------------------------------
 
 
+def clocks_of(runs):
+    """The curves that count examples and epochs: batches of 50, 400 facts."""
+    rates = {"examples_seen": 50.0, "epochs_per_fact": 50 / 400}
+    return pd.DataFrame(
+        {"run": run, "metric": metric, "step": step, "value": rate * step}
+        for run in runs["run"]
+        for metric, rate in rates.items()
+        for step in (0, 1000)
+    )
+
+
 def summary_of(planted):
     curves, runs = tables_of(planted)
     onsets = pd.DataFrame(find_onsets(curves, runs, CONFIG)).assign(label="k 4")
     onsets["onset_step"] = onsets["onset_step"].astype("Int64")
     onsets = onsets.assign(condition="c")
-    rows = summarise_onsets(onsets, runs, BOOTSTRAP)
+    rows = summarise_onsets(onsets, clocks_of(runs), BOOTSTRAP)
     return {(r["metric"], r["unit"]): r for r in rows}
 
 
@@ -332,5 +343,5 @@ def test_rows_fit_their_tables(tmp_path):
     write_table(find_phases(curves, onsets), tmp_path / "p", "lag_condition_phases", {})
     write_table(runs.drop(columns="label"), tmp_path / "r", "lag_condition_runs", {})
     frame = pd.DataFrame(onsets).assign(label="k 4").astype({"onset_step": "Int64"})
-    rows = [{"sweep": "s", **r} for r in summarise_onsets(frame, runs, BOOTSTRAP)]
+    rows = [{"sweep": "s", **r} for r in summarise_onsets(frame, clocks_of(runs), BOOTSTRAP)]
     write_table(rows, tmp_path / "s", "lag_summary", {})
