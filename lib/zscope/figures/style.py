@@ -163,13 +163,18 @@ def _time_axis(axis: Any, set_scale: Any, set_limits: Any, times: Iterable[float
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """Powers of ten from low to high, with their threefold where there are fewer than three."""
+    """Powers of ten from low to high; their threefold too where there are fewer than three; and
+    where that is not enough either, round numbers that stand far enough apart to be read."""
     powers = range(-6, 12)
-    for factors in ((1,), (1, 3), (1, 2, 3, 5)):
+    for factors in ((1,), (1, 3), (1, 2, 5)):
         ticks = [f * 10.0**p for p in powers for f in factors if low <= f * 10.0**p <= high]
         if len(ticks) >= 3:
             break
-    return ticks or [low]
+    apart: list[float] = []
+    for tick in reversed(ticks):
+        if not apart or apart[-1] >= 2.4 * tick:
+            apart.append(tick)
+    return apart[::-1] or [low]
 
 
 def short_number(value: float) -> str:

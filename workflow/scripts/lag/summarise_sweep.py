@@ -18,8 +18,8 @@ def main(job: Any) -> None:
     def gather(name: str) -> pd.DataFrame:
         parts = [read_table(path, f"lag_condition_{name}") for path in job.input[name]]
         columns = ["run", "label", *(["design"] if name == "runs" else [])]
-        both = pd.concat(parts).merge(members[columns], on="run")
-        return both.assign(sweep=sweep)
+        # In the order of the config, which is the order of the figures.
+        return members[columns].merge(pd.concat(parts), on="run").assign(sweep=sweep)
 
     tables = {name: gather(name) for name in ("runs", "curves", "onsets", "phases")}
     summary = summarise_onsets(tables["onsets"], tables["curves"], tracked["slice"]["bootstrap"])
