@@ -15,9 +15,8 @@ import pandas as pd
 
 from zscope.config import Onset, OnsetConfig, RunConfig
 from zscope.stats import median_time, onset
+from zscope.tables import CLOCKS
 
-# Units of time besides steps, and the training metric that counts them.
-CLOCKS = {"examples": "examples_seen", "epochs per fact": "epochs_per_fact"}
 # The one series of a probe that stands for it when transitions are compared: its metric, and how
 # it is reduced over layers and heads.
 PROBE_SERIES: dict[str, tuple[str, str]] = {

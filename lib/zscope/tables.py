@@ -59,12 +59,16 @@ STEP = Column("step", INT, "optimizer steps", "steps done; 0 is the untrained mo
 METRIC = Column("metric", TEXT, "", "what was measured (docs/lag.md defines each)")
 SOURCE = Column("source", TEXT, "", '"training", or the name of the probe')
 LABEL = Column("label", TEXT, "", "what varies in the sweep, in words")
+MEMBER = (SWEEP, CONDITION, RUN, SEED, LABEL)  # a run as a member of a sweep
 INTERVAL = (
     Column("ci_low", FLOAT, "as value", "lower end of the interval; null: none", True),
     Column("ci_high", FLOAT, "as value", "upper end of the interval; null: none", True),
 )
 VALUE = Column("value", FLOAT, "nats, or a share", "the measurement; losses are in nats")
 N = Column("n", INT, "examples", "examples that the value is a mean of")
+
+# Units of time besides steps, and the training metric that counts them.
+CLOCKS = {"examples": "examples_seen", "epochs per fact": "epochs_per_fact"}
 
 _DECLARED = (
     Table(
@@ -133,11 +137,7 @@ _DECLARED = (
         "a run of a sweep, with what defines it",
         "results/lag/sweeps/{sweep}/runs.parquet",
         (
-            SWEEP,
-            CONDITION,
-            RUN,
-            SEED,
-            LABEL,
+            *MEMBER,
             Column("task", TEXT, "", "bz_to_a, az_to_b, b_to_a or a_to_b"),
             Column("k", INT, "", "targets A of every B"),
             Column("design", TEXT, "", "fixed_bases or fixed_facts"),
@@ -171,11 +171,7 @@ _DECLARED = (
         "a scalar series of a run at a step",
         "results/lag/sweeps/{sweep}/curves.parquet",
         (
-            SWEEP,
-            CONDITION,
-            RUN,
-            SEED,
-            LABEL,
+            *MEMBER,
             SOURCE,
             METRIC,
             STEP,
@@ -189,11 +185,7 @@ _DECLARED = (
         "when a metric of a run set in",
         "results/lag/sweeps/{sweep}/onsets.parquet",
         (
-            SWEEP,
-            CONDITION,
-            RUN,
-            SEED,
-            LABEL,
+            *MEMBER,
             SOURCE,
             METRIC,
             Column(
@@ -216,11 +208,7 @@ _DECLARED = (
         "an evaluation of a run",
         "results/lag/sweeps/{sweep}/phases.parquet",
         (
-            SWEEP,
-            CONDITION,
-            RUN,
-            SEED,
-            LABEL,
+            *MEMBER,
             STEP,
             Column(
                 "phase",

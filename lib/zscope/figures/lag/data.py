@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from zscope.tables import CLOCKS
+
 NAMES = {
     "loss": "loss",
     "first_loss": "first-token loss",
@@ -24,8 +26,6 @@ UNITS = {
     "examples": "examples seen",
     "epochs per fact": "epochs per fact",
 }
-# The training metric that counts time in a unit; steps need none.
-CLOCKS = {"examples": "examples_seen", "epochs per fact": "epochs_per_fact"}
 
 
 @dataclass(frozen=True)
