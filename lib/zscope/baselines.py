@@ -13,11 +13,12 @@ Plain gradient descent with the exact gradient formulas, float64.
 """
 
 import math
-import zlib
 from dataclasses import dataclass, fields
 
 import numpy as np
 from jaxtyping import Float, Int
+
+from zscope.provenance import derive_seed
 
 Row = dict[str, str | int | float]
 
@@ -94,7 +95,7 @@ def ill_conditioned_regression(settings: LinearSettings, seed: int) -> list[Row]
     into `singular_values`, 0 = the best conditioned), value = population loss.
     """
     dim, batch, lr = settings.dim, settings.regression_batch, settings.regression_lr
-    matrices, samples = _generator(seed, "data"), _generator(seed, "order")
+    matrices, samples = (np.random.default_rng(derive_seed(seed, n)) for n in ("data", "order"))
     left, right = (np.linalg.qr(matrices.standard_normal((dim, dim)))[0] for _ in range(2))
     forward = left * singular_values(settings) @ right.T
     reported = np.unique(np.rint(np.linspace(0, dim - 1, settings.components)).astype(np.int64))
@@ -134,7 +135,7 @@ def planted_selector(settings: LinearSettings, seed: int) -> list[Row]:
     """
     n_bases, k, n_targets = settings.n_bases, settings.n_candidates, settings.n_targets
     n_facts, batch, lr = n_bases * k, settings.selector_batch, settings.selector_lr
-    tasks, samples = _generator(seed, "data"), _generator(seed, "order")
+    tasks, samples = (np.random.default_rng(derive_seed(seed, n)) for n in ("data", "order"))
     order = tasks.permuted(np.tile(np.arange(n_targets), (n_bases, 1)), axis=1)
     target = np.eye(n_targets)[order[:, :k].ravel()]
     steps = evaluation_steps(settings.selector_steps, settings.evaluations)
@@ -174,8 +175,3 @@ def _rows(
             for name, i, v in series
         ]
     return rows
-
-
-def _generator(seed: int, name: str) -> np.random.Generator:
-    """A stream for one named source of randomness."""
-    return np.random.default_rng([seed, zlib.crc32(name.encode())])

@@ -161,7 +161,6 @@ def sweep(points, seeds):
         "curves": pd.DataFrame(curves),
         "onsets": pd.DataFrame(onsets).astype({"onset_step": "Int64"}),
         "summary": pd.DataFrame(summary),
-        "phases": pd.DataFrame(columns=[c.name for c in TABLES["lag_phases"].columns]),
     }
     for name, frame in frames.items():
         frames[name] = frame[[c.name for c in TABLES[f"lag_{name}"].columns]]

@@ -199,7 +199,6 @@ rule draw_study_figure:
         runs=lag_figure_sweep("runs"),
         curves=lag_figure_sweep("curves"),
         onsets=lag_figure_sweep("onsets"),
-        phases=lag_figure_sweep("phases"),
         summary=lag_figure_sweep("summary"),
         linear=branch(
             lambda wildcards: wildcards.figure == "linear_contrast",

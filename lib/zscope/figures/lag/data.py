@@ -35,7 +35,6 @@ class SweepTables:
     runs: pd.DataFrame
     curves: pd.DataFrame
     onsets: pd.DataFrame
-    phases: pd.DataFrame
     summary: pd.DataFrame
     linear: pd.DataFrame | None = None
 
