@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from zscope.config import DataConfig
+from zscope.config.lag import DataConfig
 from zscope.data.disambiguation import Disambiguation, encode, make_facts, sample_rows
 from zscope.models.bridge import to_bridge
 from zscope.models.transformer import Transformer, TransformerConfig

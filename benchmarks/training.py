@@ -22,7 +22,7 @@ import torch
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
-from zscope.config import RunConfig
+from zscope.config.lag import RunConfig
 from zscope.data.disambiguation import Disambiguation, encode, make_facts
 from zscope.lag_run import build_model, train_run
 from zscope.models.bridge import to_bridge

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from zscope.config import RunConfig
+from zscope.config.lag import RunConfig
 from zscope.data.disambiguation import Disambiguation
 from zscope.models.transformer import Transformer, TransformerConfig
 from zscope.probes.training_metrics import evaluation_sets

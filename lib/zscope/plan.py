@@ -12,7 +12,8 @@ from difflib import get_close_matches
 from functools import cached_property
 from typing import Any
 
-from zscope.config import LagConfig, Path, RunConfig, Sources, mistake, near, override
+from zscope.config.lag import LagConfig, RunConfig, override
+from zscope.config.messages import Path, Sources, mistake, near
 from zscope.errors import ConfigError
 from zscope.probes.registry import PROBES
 

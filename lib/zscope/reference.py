@@ -18,7 +18,9 @@ import pyarrow as pa
 from annotated_types import Ge, Gt, Le, Len, Lt, MinLen
 from pydantic.fields import FieldInfo
 
-from zscope.config import Config, RunConfig, Section, Unit
+from zscope.config.base import Section, Unit
+from zscope.config.lag import RunConfig
+from zscope.config.root import Config
 from zscope.tables import TABLES, Table
 
 SCHEMA = "workflow/schemas/config.schema.json"
@@ -66,7 +68,7 @@ def config_page() -> str:
     lines = [
         "# Configuration",
         "",
-        f"<!-- Generated from lib/zscope/config.py: edit that, then run `{COMMAND}`. -->",
+        f"<!-- Generated from lib/zscope/config/: edit that, then run `{COMMAND}`. -->",
         "",
         "Every key of `config/*.yaml`. `config/config.yaml` is always read; a file given with",
         "`--configfile` goes over it key by key (a list replaces a list), so it need only hold",
@@ -125,7 +127,7 @@ def schema() -> str:
     """
     out: dict[str, Any] = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$comment": f"Generated from lib/zscope/config.py by {COMMAND}.",
+        "$comment": f"Generated from lib/zscope/config/ by {COMMAND}.",
         **Config.model_json_schema(),
     }
     _strip(out)

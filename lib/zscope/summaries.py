@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from zscope.config import Onset, OnsetConfig, RunConfig
+from zscope.config.lag import Onset, OnsetConfig, RunConfig
 from zscope.stats import median_time, onset
 from zscope.tables import CLOCKS
 

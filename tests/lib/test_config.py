@@ -6,14 +6,9 @@ import re
 import pytest
 import yaml
 
-from zscope.config import (
-    Config,
-    DataConfig,
-    RunConfig,
-    TrainingConfig,
-    dotted,
-    load,
-)
+from zscope.config.lag import DataConfig, RunConfig, TrainingConfig
+from zscope.config.messages import dotted
+from zscope.config.root import Config, load
 from zscope.errors import ConfigError
 from zscope.plan import LagPlan
 
@@ -97,7 +92,6 @@ DAMAGED = {
     "block for a number": ("lag: {run: {training: {lr: {a: 1}}}}", "lag.run.training.lr",
                            "must be a number, not {'a': 1}"),
     "scalar for the study": ("lag: 3", "lag", "must be a block of keys, not 3"),
-    "null for the study": ("lag:", "lag", "must be a block of keys, not null"),
     "null for a block": ("lag: {run: {training: }}", "lag.run.training", "not null"),
     "null for the sweeps": ("lag: {sweeps: }", "lag.sweeps", "not null"),
     "null for a sweep's data": ("lag: {sweeps: {first: {data: }}}", "lag.sweeps.first.data",
@@ -281,9 +275,9 @@ def test_an_unknown_name_hides_what_is_wrong_below_it():
     assert len(message_of("lag: {onset: {probes: {foo: {abov: x}}}}").splitlines()) == 1
 
 
-@pytest.mark.parametrize("raw", [{}, {"device": "cpu"}])
+@pytest.mark.parametrize("raw", [{}, {"device": "cpu"}, {"lag": None}])
 def test_the_study_must_be_there(raw):
-    with pytest.raises(ConfigError, match=r"^config key lag: is missing$"):
+    with pytest.raises(ConfigError, match=r"^the configuration: no study is configured: give lag, crosslingual, or both$"):
         load(raw)
 
 

@@ -8,7 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from zscope.config import DataConfig
+from zscope.config.lag import DataConfig
 from zscope.data.disambiguation import (
     BOS,
     EOS,

@@ -167,7 +167,7 @@ def test_nothing_here_imports_torch():
     modules = ", ".join(f"zscope.figures.lag.{name}" for name in FIGURES)
     code = (
         f"import sys, {modules}; print([m for m in sys.modules if m in {{'torch', "
-        "'transformer_lens', 'zscope.config', 'matplotlib.pyplot'}])"
+        "'transformer_lens', 'zscope.config.lag', 'matplotlib.pyplot'}])"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60

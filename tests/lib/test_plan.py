@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from zscope import config as config_module
-from zscope.config import RunConfig, load
+from zscope.config import lag as config_module
+from zscope.config.lag import RunConfig
+from zscope.config.root import load
 from zscope.errors import ConfigError
 from zscope.plan import LagPlan, applies, find
 from zscope.probes.registry import PROBES

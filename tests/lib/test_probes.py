@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from zscope.config import DataConfig, RunConfig
+from zscope.config.lag import DataConfig, RunConfig
 from zscope.data.disambiguation import encode, make_facts, other_z
 from zscope.errors import DataError
 from zscope.models.bridge import to_bridge

@@ -7,7 +7,8 @@ import jsonschema
 import pytest
 import yaml
 
-from zscope.config import Config, Section
+from zscope.config.base import Section
+from zscope.config.root import Config
 from zscope.reference import COMMAND, SCHEMA, blocks, main, pages, schema, stale
 from zscope.tables import TABLES
 
@@ -20,7 +21,7 @@ def all_sections():
     pending, found = [Section], set()
     while pending:
         below = pending.pop().__subclasses__()
-        found.update(s for s in below if s.__module__ == "zscope.config")
+        found.update(s for s in below if s.__module__.startswith("zscope.config."))
         pending += below
     return found
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from zscope.config import Onset, OnsetConfig, RunConfig
+from zscope.config.lag import Onset, OnsetConfig, RunConfig
 from zscope.summaries import (
     describe_run,
     find_onsets,

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from zscope import training
-from zscope.config import RunConfig
+from zscope.config.lag import RunConfig
 from zscope.data.disambiguation import encode, make_facts
 from zscope.errors import CheckpointError, TrainingError
 from zscope.lag_run import SequenceBatches, build_model, target_loss, train_run

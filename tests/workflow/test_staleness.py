@@ -46,7 +46,7 @@ def test_editing_the_style_redraws_every_figure_and_nothing_else(finished: Clone
         "lib/zscope/probes/core.py",
         "workflow/scripts/lag/train_run.py",
         "lib/zscope/figures/style.py",
-        "lib/zscope/config.py",
+        "lib/zscope/config/lag.py",
     ],
 )
 def test_a_comment_reruns_nothing(finished: Clone, file: str) -> None:

@@ -10,7 +10,7 @@ os.environ.update(
     PYTHONPATH=os.pathsep.join(filter(None, [str(ROOT / "lib"), os.environ.get("PYTHONPATH")]))
 )
 
-from zscope.config import load
+from zscope.config.root import load
 from zscope.errors import ConfigError
 from zscope.plan import FIGURE_PROBES, LagPlan, find
 from zscope.probes.registry import PROBES

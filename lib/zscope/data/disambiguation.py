@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Int
 
-from zscope.config import AMBIGUOUS_TASKS, DataConfig
+from zscope.config.lag import AMBIGUOUS_TASKS, DataConfig
 from zscope.errors import DataError
 
 PAD, BOS, EOS, SEP = "<pad>", "<bos>", "<eos>", "<sep>"

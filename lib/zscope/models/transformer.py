@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zscope.config import ModelConfig
+from zscope.config.lag import ModelConfig
 
 LANES = 16  # float32 numbers of the widest vector registers
 

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from zscope.config import RunConfig
+from zscope.config.lag import RunConfig
 from zscope.data.disambiguation import Disambiguation, other_z, sample_rows
 from zscope.models.transformer import Transformer
 from zscope.probes import quantities

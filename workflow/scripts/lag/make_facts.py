@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from zscope.config import RunConfig
+from zscope.config.lag import RunConfig
 from zscope.data.disambiguation import make_facts
 from zscope.jobs import run_job
 from zscope.provenance import derive_seed

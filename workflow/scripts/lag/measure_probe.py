@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from zscope.config import RunConfig
+from zscope.config.lag import RunConfig
 from zscope.data.disambiguation import encode, sample_rows
 from zscope.devices import pick_device, set_threads
 from zscope.jobs import progress, run_job

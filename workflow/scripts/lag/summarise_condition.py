@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from zscope.config import OnsetConfig, RunConfig
+from zscope.config.lag import OnsetConfig, RunConfig
 from zscope.jobs import run_job
 from zscope.summaries import (
     describe_run,

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from zscope.config import RunConfig
+from zscope.config.lag import RunConfig
 from zscope.data.disambiguation import encode
 from zscope.devices import pick_device, set_threads
 from zscope.jobs import run_job

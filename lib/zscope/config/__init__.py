@@ -1,0 +1,1 @@
+"""Every key of the configuration: its type, default, unit, bounds and one-line meaning."""
