@@ -194,7 +194,7 @@ class ProblemsConfig(Section):
     """The parallel problems that everything is measured on."""
 
     source: Literal["generated", "hand_written"] = "generated"
-    """Where they come from. generated: of the embedded model's kind, with operands that are held out
+    """Where they come from. generated: of the embedded model's kind, with operands held out
     of its training; hand_written: the 24 problems of the package, or those of `file`."""
     file: str | None = None
     """YAML file of hand-written problems; null: the package's."""

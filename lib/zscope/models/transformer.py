@@ -7,6 +7,7 @@ TransformerLens's native model, so that `bridge.to_bridge` wraps the same weight
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import cast
 
 import torch
 from jaxtyping import Float, Int
@@ -65,17 +66,27 @@ class Attention(nn.Module):
         self, x: Float[Tensor, "batch seq d"], start: int = 0
     ) -> Float[Tensor, "batch q d"]:
         """Output at positions `start` and later; keys and values of all positions are read."""
-        batch, seq, d = x.shape
+        return self.mix(self.q(x[:, start:]), self.k(x), self.v(x), start)
+
+    def mix(
+        self,
+        q: Float[Tensor, "batch q d"],
+        k: Float[Tensor, "batch seq d"],
+        v: Float[Tensor, "batch seq d"],
+        start: int = 0,
+    ) -> Float[Tensor, "batch q d"]:
+        """Output of queries that begin at `start`."""
+        batch, seq, d = k.shape
         # Short rows of scores that do not fill the vector registers cost twice as much: pad the
         # end, which no earlier query sees, and drop it again.
         pad = (0, 0, 0, -seq % LANES)
-        q, k, v = self.q(x[:, start:]), F.pad(self.k(x), pad), F.pad(self.v(x), pad)
+        k, v = F.pad(k, pad), F.pad(v, pad)
         if start == 0:
             out = F.scaled_dot_product_attention(
                 self._split(F.pad(q, pad)), self._split(k), self._split(v), is_causal=True
             )[:, :, :seq]
         else:
-            keys = torch.arange(k.shape[1], device=x.device)
+            keys = torch.arange(k.shape[1], device=q.device)
             mask = keys[None, :] <= keys[start:seq, None]
             out = F.scaled_dot_product_attention(
                 self._split(q), self._split(k), self._split(v), attn_mask=mask
@@ -105,7 +116,17 @@ class Block(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch seq d"], start: int = 0
     ) -> Float[Tensor, "batch q d"]:
-        mid = x[:, start:] + self.attn(self.ln1(x), start)
+        return self.add_mlp(x[:, start:] + self.attn(self.ln1(x), start))
+
+    def of_rows(
+        self, rows: Float[Tensor, "rows d"], at: Int[Tensor, "batch seq"]
+    ) -> Float[Tensor, "batch seq d"]:
+        """The block on rows[at], with what a position computes by itself done once a row."""
+        attn, read = self.attn, self.ln1(rows)
+        q, k, v = (F.embedding(at, project(read)) for project in (attn.q, attn.k, attn.v))
+        return self.add_mlp(F.embedding(at, rows) + attn.mix(q, k, v))
+
+    def add_mlp(self, mid: Float[Tensor, "batch seq d"]) -> Float[Tensor, "batch seq d"]:
         return mid + self.mlp(self.ln2(mid))
 
 
@@ -142,8 +163,16 @@ class Transformer(nn.Module):
 
         The last block's queries and MLP, and the unembedding, are computed at those alone.
         """
-        x = self.tok_embed(tokens) + self.pos.weight[: tokens.shape[1]]
-        last = len(self.layers) - 1
-        for i, block in enumerate(self.layers):
-            x = block(x, start if i == last else 0)
+        places = torch.arange(tokens.shape[1], device=tokens.device)
+        first, *others = cast(list[Block], list(self.layers))
+        if others and tokens.is_cpu:  # on a GPU, waiting for the number of rows costs more
+            # What the first block reads has as many different rows as there are pairs of a token
+            # and a place: far fewer than positions.
+            pairs, at = torch.unique(tokens * len(places) + places, return_inverse=True)
+            rows = self.tok_embed(pairs // len(places)) + self.pos(pairs % len(places))
+            x = first.of_rows(rows, at)
+        else:
+            x = first(self.tok_embed(tokens) + self.pos(places), 0 if others else start)
+        for block in others:
+            x = block(x, start if block is others[-1] else 0)
         return self.head(self.ln_out(x))
