@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import glob
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -40,6 +41,42 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         # After the rename the name is gone; it is still there only if something went wrong.
         with suppress(OSError):
             temporary.unlink()
+    _flush_folder(path.parent)
+
+
+@contextmanager
+def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """`atomic_path` for a folder: yield a new temporary one beside `path`, then rename it.
+
+    What was at `path` is removed at the end, just before the rename: a kill in that moment leaves
+    no folder, never half of one. Temporary folders that killed writers left are removed at the
+    start, so there must be one writer at a time.
+
+    Raises:
+        OSError: as the writer or the file system raised it; if it names no file, `filename` is
+            set to `path`.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        temporary.mkdir()
+        yield temporary
+        for folder, _, names in os.walk(temporary):
+            for name in names:
+                _flush(Path(folder, name))
+            _flush_folder(Path(folder))
+        if path.exists():
+            shutil.rmtree(path)
+        os.replace(temporary, path)
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
     _flush_folder(path.parent)
 
 

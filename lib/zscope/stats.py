@@ -180,14 +180,19 @@ def benjamini_hochberg(p_values: Float[np.ndarray, "*shape"]) -> Float[np.ndarra
 def _adjust(
     p_values: Float[np.ndarray, "*shape"], method: Literal["holm", "fdr_bh"]
 ) -> Float[np.ndarray, "*shape"]:
-    from statsmodels.stats.multitest import multipletests
-
     adjusted = np.array(p_values, dtype=np.float64)
     known = ~np.isnan(adjusted)
     if np.any((adjusted[known] < 0) | (adjusted[known] > 1)):
         raise ValueError("p values must lie in [0, 1]")
-    if known.any():
-        adjusted[known] = multipletests(adjusted[known], method=method)[1]
+    # Not by statsmodels' multipletests, whose garbage collection costs up to .2 s a call.
+    p = adjusted[known]
+    order = np.argsort(p)
+    rank = np.arange(1, p.size + 1)
+    if method == "holm":
+        p[order] = np.maximum.accumulate(p[order] * (p.size + 1 - rank))
+    else:
+        p[order] = np.minimum.accumulate((p[order] * p.size / rank)[::-1])[::-1]
+    adjusted[known] = np.minimum(p, 1)
     return adjusted
 
 

@@ -309,6 +309,23 @@ _CROSSLINGUAL = (
         ("problem",),
     ),
     Table(
+        "crosslingual_models",
+        "a language model",
+        "results/crosslingual/models/{model}/model.parquet",
+        (
+            MODEL,
+            Column("name", TEXT, "", "what was loaded: id and revision, or folder"),
+            Column("n_layers", INT, "", "decoder layers"),
+            Column("d_model", INT, "", "width of the residual stream"),
+            Column("n_heads", INT, "", "query heads"),
+            Column("n_kv_heads", INT, "", "key-value heads"),
+            Column("d_head", INT, "", "width of a head"),
+            Column("parameters", INT, "", "parameters"),
+            Column("dtype", TEXT, "", "type of the weights in memory"),
+        ),
+        ("model",),
+    ),
+    Table(
         "crosslingual_training",
         "a metric of the tiny model's training at an evaluation",
         "results/crosslingual/models/{model}/training.parquet",
@@ -334,7 +351,7 @@ _CROSSLINGUAL = (
     Table(
         "crosslingual_outputs",
         "a generated text, patched or not",
-        "results/crosslingual/models/{model}/patching/{layer}.parquet",
+        "results/crosslingual/models/{model}/patching/layers/{layer}.parquet",
         (
             MODEL,
             PROBLEM,

@@ -10,7 +10,7 @@ from zscope.config.lag import DataConfig, RunConfig, TrainingConfig
 from zscope.config.messages import dotted
 from zscope.config.root import Config, load
 from zscope.errors import ConfigError
-from zscope.plan import LagPlan
+from zscope.plans.lag import LagPlan
 
 BASE = """
 device: cpu

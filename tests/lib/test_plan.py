@@ -13,7 +13,8 @@ from zscope.config import lag as config_module
 from zscope.config.lag import RunConfig
 from zscope.config.root import load
 from zscope.errors import ConfigError
-from zscope.plan import LagPlan, applies, find
+from zscope.plans import find
+from zscope.plans.lag import LagPlan, applies
 from zscope.probes.registry import PROBES
 
 ROOT = Path(__file__).parents[2]
@@ -348,7 +349,7 @@ def test_the_headline_sweep_varies_the_order_of_the_code_and_nothing_else():
 
 def test_planning_imports_nothing_heavy():
     code = (
-        "import sys; import zscope.plan\n"
+        "import sys; import zscope.plans.lag\n"
         "print(*{'torch', 'transformer_lens', 'pandas', 'numpy', 'matplotlib'} & set(sys.modules))"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

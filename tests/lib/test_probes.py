@@ -469,7 +469,7 @@ def test_patching_pairs_that_share_a_first_token_are_left_out():
     ],
 )
 def test_what_the_data_lack_is_refused_and_not_faked(config, refused):
-    from zscope.plan import applies
+    from zscope.plans.lag import applies
 
     config = DataConfig(n_unique_b=4, b_length=3, a_length=3, alphabet="abcdef", **config)
     data = encode(make_facts(config, 0), config)

@@ -90,7 +90,7 @@ def test_every_figure_of_the_plan_has_a_module_and_a_caption() -> None:
     from typing import get_args
 
     from zscope.config.lag import FigureName
-    from zscope.plan import CONDITION_FIGURES
+    from zscope.plans.lag import CONDITION_FIGURES
 
     for kind, names in (("study", get_args(FigureName)), ("condition", CONDITION_FIGURES)):
         captions = (ROOT / f"workflow/report/lag/{kind}_figure.rst").read_text()

@@ -12,7 +12,10 @@ os.environ.update(
 
 from zscope.config.root import load
 from zscope.errors import ConfigError
-from zscope.plan import FIGURE_PROBES, LagPlan, find
+from zscope.figures.crosslingual.needs import NEEDS
+from zscope.plans import find
+from zscope.plans.crosslingual import CrosslingualPlan
+from zscope.plans.lag import FIGURE_PROBES, LagPlan
 from zscope.probes.registry import PROBES
 from zscope.provenance import Tracker
 
@@ -41,6 +44,10 @@ BOOTSTRAP = CONFIG.bootstrap.model_dump()
 DEVICE = {"device": CONFIG.device, "bootstrap": BOOTSTRAP}
 # A GPU is asked for only when the config says cuda: `auto` takes one if it happens to be there.
 GPUS = 1 if CONFIG.device == "cuda" else 0
+
+
+# What `all` makes: the targets of every study, which its rules put here.
+TARGETS = {}
 
 
 def growing(base):

@@ -273,7 +273,7 @@ rule draw_condition_figure:
         "../scripts/lag/draw_condition_figure.py"
 
 
-LAG_TARGETS = [
+TARGETS["lag"] = [
     *expand(rules.draw_study_figure.output, figure=LAG.figures),
     *[
         path
@@ -286,3 +286,10 @@ LAG_TARGETS = [
     ],
     *expand(rules.summarise_sweep.output, sweep=LAG.sweeps),
 ]
+
+
+rule lag:
+    """Every figure and table of the lag study."""
+    input:
+        TARGETS["lag"],
+    localrule: True

@@ -7,7 +7,7 @@ each fold. With n <= k + 1 the fit on all rows is perfect on noise: only left-ou
 """
 
 # Matrices keep the capitals of the formulas.
-# ruff: noqa: N806
+# ruff: noqa: N803, N806
 
 from __future__ import annotations
 
@@ -199,16 +199,29 @@ def ridge_loo_predictions(
         coordinates = U.mT @ residual
         shrink = s.square() / (s.square() + grid.unsqueeze(1))
         leverage = 1 / (n - 1) + shrink @ U.square().mT
-        errors = torch.stack(
-            [
-                ((residual - (U * f) @ coordinates) / (1 - h).unsqueeze(1)).square().sum((1, 2))
-                for f, h in zip(shrink, leverage, strict=True)
-            ]
-        )
+        errors = _weighted_errors(U, residual, coordinates, shrink, (1 - leverage) ** -2)
         alpha = grid[errors.argmin(0)]
         weights = (Vh @ (x[i] - x_mean)) * s / (s.square() + alpha.unsqueeze(1))
         out[:, i] = y_mean.squeeze(1) + (weights.unsqueeze(1) @ coordinates).squeeze(1)
     return out.reshape(y.shape)
+
+
+def _weighted_errors(
+    U: Float[Tensor, "n r"],
+    residual: Float[Tensor, "p n k"],
+    coordinates: Float[Tensor, "p r k"],
+    shrink: Float[Tensor, "a r"],
+    weights: Float[Tensor, "a n"],
+) -> Float[Tensor, "a p"]:
+    """sum_i w_i ||residual_i - (U f coordinates)_i||^2 for every row f of `shrink`.
+
+    The square is multiplied out, so that no array has both the penalties and the columns of y.
+    """
+    cross = U * (residual @ coordinates.mT)
+    fitted = ((weights @ cross) * shrink).sum(2).mT
+    grams = (coordinates @ coordinates.mT).flatten(1)
+    scaled = shrink.unsqueeze(2) * ((U.mT * weights.unsqueeze(1)) @ U) * shrink.unsqueeze(1)
+    return weights @ residual.square().sum(2).mT - 2 * fitted + scaled.flatten(1) @ grams.mT
 
 
 def procrustes_r2(

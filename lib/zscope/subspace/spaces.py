@@ -57,6 +57,22 @@ def energy_share(x: Float[Tensor, "*n d"], V: Float[Tensor, "k d"]) -> float:
     return float((x @ V.double().mT).square().sum()) / total
 
 
+class EnergySpectrum(NamedTuple):
+    """Eigenvalues (falling, summing to 1) and eigenvectors (columns) of second moments."""
+
+    energy: Float[Tensor, " d"]
+    vectors: Float[Tensor, "d d"]
+
+
+def energy_spectrum(cov: Float[Tensor, "d d"]) -> EnergySpectrum:
+    """The spectrum of second moments, in float64. Raises DataError if they are 0."""
+    values, vectors = torch.linalg.eigh(cov.double())
+    values, vectors = values.flip(0).clamp(min=0), vectors.flip(1)
+    if not float(values[0]) > 0:
+        raise DataError("a covariance of 0 has no energy to match")
+    return EnergySpectrum(values / values.sum(), vectors)
+
+
 def energy_matched_space(
     cov: Float[Tensor, "d d"],
     k: int,
@@ -64,52 +80,75 @@ def energy_matched_space(
     generator: torch.Generator,
     tolerance: float = 1e-4,
 ) -> Float[Tensor, "k d"]:
+    """One of `energy_matched_spaces`.
+
+    cov: second moments of the states, centred or not, as the share was measured.
+    """
+    spectrum = energy_spectrum(cov)
+    return energy_matched_spaces(spectrum, k, target_share, 1, generator, tolerance)[0]
+
+
+def energy_matched_spaces(
+    spectrum: EnergySpectrum,
+    k: int,
+    target_share: float,
+    n_draws: int,
+    generator: torch.Generator,
+    tolerance: float = 1e-4,
+) -> Float[Tensor, "draws k d"]:
     """orth(C^(a/2) G), G Gaussian, with a such that tr(V C V^T) / tr(C) is `target_share`.
 
-    cov: second moments of the states, centred or not, as the share was measured. The null for "Z
-    is special": a random space that holds as much energy as Z. Raises DataError if no space of k
-    dimensions can hold that share, or none is found within `tolerance`.
+    The null for "Z is special": random spaces that hold as much energy as Z. Each draw has its own
+    a. Raises DataError if no space of k dimensions can hold that share, or none is found within
+    `tolerance`.
     """
-    d = len(cov)
+    energy, vectors = spectrum
+    d = len(energy)
     _check_k(k, d)
-    values, vectors = torch.linalg.eigh(cov.double())
-    values, vectors = values.flip(0).clamp(min=0), vectors.flip(1)
-    if not float(values[0]) > 0:
-        raise DataError("a covariance of 0 has no energy to match")
-    energy = values / values.sum()
-    low, high = float(energy[d - k :].sum()), float(energy[:k].sum())
-    if not low - tolerance <= target_share <= high + tolerance:
+    least, most = float(energy[d - k :].sum()), float(energy[:k].sum())
+    if not least - tolerance <= target_share <= most + tolerance:
         raise DataError(
             f"no space of {k} of {d} dimensions holds {target_share:.4f} of this energy: "
-            f"they hold {low:.4f} to {high:.4f}"
+            f"they hold {least:.4f} to {most:.4f}"
         )
-    gaussian = torch.randn(d, k, generator=generator, dtype=torch.float64)
-    logs = (values / values[0]).clamp(min=1e-12).log()
+    gaussian = torch.randn(n_draws, d, k, generator=generator, dtype=torch.float64)
+    logs = (energy / energy[0]).clamp(min=1e-12).log()
 
-    def space(a: float) -> Tensor:
+    def spaces(a: Tensor) -> Tensor:
         """In eigenvector coordinates. The largest rows come first, or QR would lose the small."""
-        logw = a / 2 * logs
-        rows = (logw - logw.max()).exp().unsqueeze(-1) * gaussian
-        return _orthonormal(rows) if a >= 0 else _orthonormal(rows.flip(0)).flip(1)
+        logw = a.unsqueeze(1) / 2 * logs
+        rows = (logw - logw.amax(1, keepdim=True)).exp().unsqueeze(-1) * gaussian
+        falling = (a >= 0).view(-1, 1, 1)
+        V = _orthonormal(torch.where(falling, rows, rows.flip(1)))
+        return torch.where(falling, V, V.flip(2))
 
-    def share(V: Tensor) -> float:
-        return float((V.square() * energy).sum())
+    def excess(a: Tensor) -> Tensor:
+        return (spaces(a).square() * energy).sum((1, 2)) - target_share
 
     # The share rises with a: its derivative is a sum of P_ij^2 (log c_i - log c_j)(c_i - c_j) / 4.
-    below, above = -1.0, 1.0
-    while share(space(below)) > target_share and below > -STEEPEST:
-        below *= 2
-    while share(space(above)) < target_share and above < STEEPEST:
-        above *= 2
+    below, above = -torch.ones(n_draws).double(), torch.ones(n_draws).double()
+    while bool(((f_below := excess(below)) > 0).any()) and float(below.min()) > -STEEPEST:
+        below = torch.where(f_below > 0, 2 * below, below)
+    while bool(((f_above := excess(above)) < 0).any()) and float(above.max()) < STEEPEST:
+        above = torch.where(f_above < 0, 2 * above, above)
+    a, side = below, torch.zeros(n_draws)
     for _ in range(60):
-        V = space((below + above) / 2)
-        error = share(V) - target_share
-        if abs(error) <= tolerance / 10:
+        # Regula falsi; an end that stays twice has its value halved (Illinois).
+        a = (below * f_above - above * f_below) / (f_above - f_below)
+        middle = (below + above) / 2
+        a = torch.where((a > below) & (a < above), a, middle)
+        error = excess(a)
+        if bool((error.abs() <= tolerance / 10).all()):
             break
-        below, above = (below, (below + above) / 2) if error > 0 else ((below + above) / 2, above)
-    if abs(error) > tolerance:
-        raise DataError(f"a random space came within {error:+.2g} of a share of {target_share:.4f}")
-    return V @ vectors.mT
+        over = error > 0
+        f_below = torch.where(over, f_below / torch.where(side > 0, 2, 1), error)
+        f_above = torch.where(over, error, f_above / torch.where(side < 0, 2, 1))
+        below, above = torch.where(over, below, a), torch.where(over, a, above)
+        side = torch.where(over, 1.0, -1.0)
+    if bool((error.abs() > tolerance).any()):
+        worst = float(error[error.abs().argmax()])
+        raise DataError(f"a random space came within {worst:+.2g} of a share of {target_share:.4f}")
+    return spaces(a) @ vectors.mT
 
 
 def similarity(V1: Float[Tensor, "k d"], V2: Float[Tensor, "k d"]) -> float:
@@ -147,11 +186,11 @@ def ffn_overlap(
     return Overlap(share, chance, share / chance)
 
 
-def _orthonormal(columns: Float[Tensor, "d k"]) -> Float[Tensor, "k d"]:
+def _orthonormal(columns: Float[Tensor, "*n d k"]) -> Float[Tensor, "*n k d"]:
     """Rows that span the columns; the signs make Gaussian columns Haar (Mezzadri 2007)."""
     Q, R = torch.linalg.qr(columns)
-    signs = torch.where(R.diagonal() < 0, -1.0, 1.0).to(Q.dtype)
-    return (Q * signs).mT.contiguous()
+    signs = torch.where(R.diagonal(dim1=-2, dim2=-1) < 0, -1.0, 1.0).to(Q.dtype)
+    return (Q * signs.unsqueeze(-2)).mT.contiguous()
 
 
 def _check_k(k: int, d: int) -> None:

@@ -6,7 +6,6 @@ Imported by the Snakefile at every call, so it imports nothing heavy.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cached_property
@@ -199,10 +198,3 @@ def _keys(section: str) -> list[str]:
 
 def _label(point: tuple[tuple[str, Any], ...]) -> str:
     return ", ".join(f"{k.partition('.')[2]} {v}" for k, v in point) or "all"
-
-
-def find(mapping: Mapping[str, Any], key: str, what: str) -> Any:
-    """`mapping[key]`, or a ConfigError that says what there is."""
-    if key not in mapping:
-        raise ConfigError(f"no {what} {key}; there are {', '.join(mapping)}")
-    return mapping[key]

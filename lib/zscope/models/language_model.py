@@ -1,0 +1,400 @@
+"""A causal language model of Hugging Face's, plain, as the cross-lingual study uses it.
+
+Load, encode, generate, and the places where hooks go. "resid_pre(l)" is the input of decoder layer
+l; the state behind the last layer is taken before the final norm (`hidden_states[L]` of
+transformers is after it).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from zscope.errors import CheckpointError, ConfigError, DataError
+from zscope.subspace.kernels import AttentionWeights
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+# Models whose layers are pre-norm with an RMS gain, and whose queries and keys get nothing but a
+# rotary embedding between projection and product: what `AttentionWeights` and the kernels assume.
+ARCHITECTURES = ("Qwen2ForCausalLM", "LlamaForCausalLM")
+# What a saved tokenizer of no model's own class calls itself, in transformers 4 and 5.
+GENERIC_TOKENIZERS = ("PreTrainedTokenizerFast", "TokenizersBackend")
+HEADROOM = 1.2  # memory that is asked for, over what the weights take
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+SMALL_FILES = ("*.json", "*.txt", "*.model", "*.jinja")
+
+
+@dataclass(frozen=True)
+class Generated:
+    """A continuation. text: without special tokens; finished: whether an end-of-text token came;
+    n_tokens: tokens generated, without that one."""
+
+    text: str
+    finished: bool
+    n_tokens: int
+
+
+@dataclass(frozen=True, eq=False)
+class LanguageModel:
+    """A plain model in eval mode, its left-padding tokenizer, and its id with the revision."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    name: str
+
+    @property
+    def n_layers(self) -> int:
+        return self.model.config.num_hidden_layers
+
+    @property
+    def d_model(self) -> int:
+        return self.model.config.hidden_size
+
+    @property
+    def n_heads(self) -> int:
+        return self.model.config.num_attention_heads
+
+    @property
+    def n_kv(self) -> int:
+        return self.model.config.num_key_value_heads
+
+    @property
+    def d_head(self) -> int:
+        return self.layer(0).self_attn.head_dim  # type: ignore[union-attr, return-value]
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.model.dtype
+
+    @property
+    def norm(self) -> nn.Module:
+        """The final norm; its forward-pre-hook sees the final residual."""
+        return self.model.model.norm
+
+    def layer(self, layer: int) -> nn.Module:
+        """Decoder layer `layer`; its forward-pre-hook sees resid_pre."""
+        return self.model.model.layers[layer]
+
+    def attention_weights(self, layer: int) -> AttentionWeights:
+        """Float64 copies of the layer's attention weights, on the CPU."""
+        return AttentionWeights.from_qwen2(self.layer(layer))
+
+    def encode(
+        self, texts: Sequence[str]
+    ) -> tuple[Int[Tensor, "batch seq"], Int[Tensor, "batch seq"]]:
+        """Token ids and attention mask, padded on the left, on the model's device.
+
+        Raises DataError if the tokenizer has no token for a piece of a text.
+        """
+        try:
+            encoded = self.tokenizer(list(texts), padding=True, return_tensors="pt")
+        except Exception as error:
+            # `tokenizers` has no class for this, and only its message to know it by.
+            if "[UNK]" not in str(error):
+                raise
+            raise DataError(
+                f"the tokenizer of {self.name} has no token for a piece of one of these "
+                f"{len(texts)} texts, which begin with {texts[0][:60]!r}\n"
+                "the embedded model knows generated problems only: give hand-written ones to a "
+                "model of the hub"
+            ) from None
+        ids, mask = encoded["input_ids"], encoded["attention_mask"]
+        return ids.to(self.device), mask.to(self.device)
+
+
+def generate(
+    lm: LanguageModel,
+    ids: Int[Tensor, "batch seq"],
+    mask: Int[Tensor, "batch seq"],
+    max_new_tokens: int,
+) -> list[Generated]:
+    """Greedy continuations of left-padded prompts, with a key-value cache."""
+    with torch.no_grad():
+        out = lm.model.generate(  # type: ignore[operator]
+            input_ids=ids, attention_mask=mask, max_new_tokens=max_new_tokens, do_sample=False
+        )
+    ends = set(_as_list(lm.model.generation_config.eos_token_id))
+    found = []
+    for tokens in out[:, ids.shape[1] :].tolist():
+        # What follows the first end is padding, which may be the same token.
+        end = next((i for i, token in enumerate(tokens) if token in ends), None)
+        kept = tokens[:end]
+        text = str(lm.tokenizer.decode(kept, skip_special_tokens=True))
+        found.append(Generated(text, end is not None, len(kept)))
+    return found
+
+
+def residual_states(
+    lm: LanguageModel,
+    ids: Int[Tensor, "batch seq"],
+    mask: Int[Tensor, "batch seq"],
+    layers: Sequence[int],
+) -> dict[int, Float[Tensor, "batch seq d"]]:
+    """resid_pre(l) of every l in `layers`, in the model's dtype and on its device.
+
+    Layer n_layers is the final residual, before the final norm. At padded positions the states
+    mean nothing. Positions are counted from each row's first real token, as generation counts.
+    """
+    found: dict[int, Tensor] = {}
+
+    def keep(layer: int) -> Any:
+        return lambda module, args: found.__setitem__(layer, args[0])
+
+    with torch.no_grad(), _hooks({_input_of(lm, layer): keep(layer) for layer in layers}):
+        lm.model.model(
+            input_ids=ids, attention_mask=mask, position_ids=positions(mask), use_cache=False
+        )
+    return found
+
+
+def final_residual(
+    lm: LanguageModel, ids: Int[Tensor, "batch seq"], mask: Int[Tensor, "batch seq"]
+) -> Float[Tensor, "batch seq d"]:
+    """The state behind the last layer, before the final norm."""
+    return residual_states(lm, ids, mask, [lm.n_layers])[lm.n_layers]
+
+
+def positions(mask: Int[Tensor, "batch seq"]) -> Int[Tensor, "batch seq"]:
+    """Positions counted from each row's first real token; 0 on its padding."""
+    return (mask.long().cumsum(-1) - 1).clamp(min=0)
+
+
+def _input_of(lm: LanguageModel, layer: int) -> nn.Module:
+    return lm.norm if layer == lm.n_layers else lm.layer(layer)
+
+
+@contextmanager
+def _hooks(hooks: Mapping[nn.Module, Any]) -> Iterator[None]:
+    handles = [module.register_forward_pre_hook(hook) for module, hook in hooks.items()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+# --- layers and k of a config ----------------------------------------------------------------
+
+
+# --- loading -----------------------------------------------------------------------------------
+
+
+def load_language_model(
+    spec: Mapping[str, Any],
+    device: torch.device,
+    dtype: torch.dtype,
+    weights: str | Path | None = None,
+) -> LanguageModel:
+    """The model of a config's `model` block, in eval mode; nothing of it is code from elsewhere.
+
+    spec: {"tiny": True}, the embedded model, from the folder `weights`; {"hub": id, "revision":
+    commit or tag}, fetched unless the hub's cache has it; {"path": folder}; other keys None.
+
+    Raises:
+        ConfigError: the model or its revision cannot be found, has an architecture that is not
+            supported, or does not fit into memory (found out before the weights are read).
+        CheckpointError: there are no safetensors weights, or they are damaged or incomplete.
+    """
+    if spec.get("tiny"):
+        if not weights:
+            raise ValueError("the embedded model needs the folder of its weights")
+        folder = _existing(Path(weights))
+        name = f"tiny@{_file_digest(folder / 'model.safetensors')}"
+    elif spec.get("hub"):
+        folder = _fetch(spec["hub"], spec.get("revision"), SMALL_FILES)
+        name = f"{spec['hub']}@{folder.name}"
+    else:
+        folder = _existing(Path(spec["path"]))
+        name = str(spec["path"])
+    config = _check_architecture(folder)
+    _check_memory(config, name, device, dtype)
+    if spec.get("hub"):
+        folder = _fetch(spec["hub"], spec["revision"], ("*.safetensors",))
+    _check_safetensors(folder)
+    model = _load_weights(folder, dtype).to(device).eval().requires_grad_(False)
+    return LanguageModel(model, _load_tokenizer(folder), name)
+
+
+def _existing(folder: Path) -> Path:
+    if not (folder / "config.json").is_file():
+        problem = "has no config.json" if folder.is_dir() else "no such folder"
+        raise ConfigError(
+            f"the model's folder {folder}: {problem}\n"
+            "give a folder that save_pretrained wrote, with config.json, safetensors weights and "
+            "the tokenizer"
+        )
+    return folder
+
+
+def _fetch(model: str, revision: str | None, patterns: Sequence[str]) -> Path:
+    """The folder of the hub's cache with these files of a revision; its name is the commit."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    if not revision:
+        raise ConfigError(
+            f"model {model}: no revision. Results are of one version of the weights: give the "
+            "commit's hash, which the model's page on the hub shows under Files"
+        )
+    try:
+        return Path(snapshot_download(model, revision=revision, allow_patterns=list(patterns)))
+    except GatedRepoError:
+        problem, way = "its owner has to let you in", "ask on its page, then `hf auth login`"
+    except RepositoryNotFoundError:
+        problem, way = "the hub has no such model", "check its id (owner/name)"
+    except RevisionNotFoundError:
+        problem, way = f"no revision {revision}", "take a commit that its page shows"
+    except LocalEntryNotFoundError:
+        problem = f"revision {revision} is not in the hub's cache, and the hub cannot be reached"
+        way = (
+            "fetch it once where there is a network, with the same HF_HOME: "
+            f"hf download {model} --revision {revision}"
+        )
+    except (HFValidationError, HfHubHTTPError) as error:
+        problem, way = str(error).splitlines()[0], "check its id and the network"
+    raise ConfigError(f"model {model}: {problem}\n{way}") from None
+
+
+def _check_architecture(folder: Path) -> Any:
+    """The model's transformers config. Raises ConfigError for one that is not supported."""
+    from transformers import AutoConfig
+
+    try:
+        plain = json.loads((folder / "config.json").read_text("utf-8"))
+        found = ", ".join(plain.get("architectures") or ["none"])
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise ConfigError(f"{folder / 'config.json'}: cannot be read ({error})") from None
+    if found not in ARCHITECTURES:
+        raise ConfigError(
+            f"{folder / 'config.json'}: architecture {found} is not supported; "
+            f"there are {', '.join(ARCHITECTURES)}"
+        )
+    return AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+
+
+def _check_memory(config: Any, name: str, device: torch.device, dtype: torch.dtype) -> None:
+    """Raise ConfigError if the weights will not fit, by the shapes in the config alone."""
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        parameters = sum(p.numel() for p in AutoModelForCausalLM.from_config(config).parameters())
+    needed = parameters * dtype.itemsize * HEADROOM
+    for place in dict.fromkeys(("cpu", device.type)):  # weights pass through the CPU's memory
+        if needed > (free := free_memory(device if place == device.type else torch.device("cpu"))):
+            what = "GPU" if place == "cuda" else "CPU"
+            raise ConfigError(
+                f"model {name}: {parameters / 1e9:.2f} billion parameters in "
+                f"{str(dtype).removeprefix('torch.')} need about {needed / 2**30:.1f} GiB, and "
+                f"{free / 2**30:.1f} GiB of {what} memory are free\n"
+                "set the dtype to bfloat16 (half of float32), take a machine or GPU with more "
+                "memory, or a smaller model"
+            )
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that are free on a GPU, or available to a process on the CPU."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return psutil.virtual_memory().available
+
+
+def _check_safetensors(folder: Path) -> None:
+    if any(folder.glob("*.safetensors")):
+        return
+    pickles = sorted(p.name for pattern in PICKLES for p in folder.glob(pattern))
+    if pickles:
+        raise CheckpointError(
+            f"{folder}: its weights are pickles ({', '.join(pickles[:3])}), which can run any "
+            "code when they are read\n"
+            "take a revision with safetensors, or convert them where that is safe: "
+            "model.save_pretrained(folder)"
+        )
+    raise CheckpointError(f"{folder}: no safetensors weights (*.safetensors)")
+
+
+def _load_weights(folder: Path, dtype: torch.dtype) -> Any:
+    from safetensors import SafetensorError
+    from transformers import AutoModelForCausalLM, GenerationConfig
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    load: Any = AutoModelForCausalLM.from_pretrained  # what it returns depends on its arguments
+    try:
+        model, report = load(
+            folder,
+            dtype=dtype,
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+    except (SafetensorError, OSError, RuntimeError, ValueError) as error:
+        raise CheckpointError(
+            f"{folder}: the weights cannot be read ({str(error).splitlines()[0][:200]})\n"
+            "fetch or write the folder again"
+        ) from None
+    # Left to itself, transformers draws what is missing at random.
+    if missing := sorted(report["missing_keys"]):
+        raise CheckpointError(
+            f"{folder}: the weights lack {len(missing)} tensors, such as {missing[0]}\n"
+            "fetch or write the folder again"
+        )
+    # Of the folder's settings only the end counts: a repetition penalty would bend greedy choices.
+    model.generation_config = GenerationConfig(
+        eos_token_id=model.generation_config.eos_token_id,
+        pad_token_id=model.generation_config.pad_token_id,
+    )
+    return model
+
+
+def _load_tokenizer(folder: Path) -> Any:
+    """The folder's tokenizer, padding on the left; without a padding token it pads with the end."""
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    file = folder / "tokenizer_config.json"
+    try:
+        kind = json.loads(file.read_text("utf-8")).get("tokenizer_class")
+        # AutoTokenizer would take the class that goes with the model, whatever the folder holds.
+        own = PreTrainedTokenizerFast if kind in GENERIC_TOKENIZERS else AutoTokenizer
+        tokenizer = own.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"{folder}: its tokenizer cannot be read ({str(error).splitlines()[0][:200]})"
+        ) from None
+    tokenizer.padding_side = "left"
+    tokenizer.model_input_names = ["input_ids", "attention_mask"]
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def _file_digest(path: Path) -> str:
+    """First 12 hex digits of the SHA-256 of a small file; of nothing if it is not there."""
+    return sha256(path.read_bytes() if path.is_file() else b"").hexdigest()[:12]
+
+
+def _as_list(value: int | list[int] | None) -> list[int]:
+    return value if isinstance(value, list) else [] if value is None else [value]

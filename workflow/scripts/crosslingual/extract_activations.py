@@ -1,0 +1,41 @@
+"""Hidden states of every prompt at every layer: a folder of Parquet files."""
+
+from typing import Any
+
+import torch
+
+from zscope.data.problem_tables import read_problems
+from zscope.data.problems import LANGUAGES
+from zscope.devices import pick_device, set_threads
+from zscope.jobs import run_job
+from zscope.models.language_model import load_language_model
+from zscope.provenance import versions
+from zscope.subspace.activations import extract
+
+
+def main(job: Any) -> None:
+    tracked = job.params.tracked
+    part = tracked["slice"]
+    set_threads(job.threads)
+    device = pick_device(part["device"])
+    weights = job.input.get("weights")
+    lm = load_language_model(part["model"], device, getattr(torch, part["dtype"]), weights)
+    provenance = {
+        **tracked,
+        "model": lm.name,
+        "device": str(device),
+        "versions": versions("python", "torch", "transformers"),
+    }
+    extract(
+        lm,
+        read_problems(job.input.problems),
+        LANGUAGES,
+        job.output.activations,
+        part["activations"]["dtype"],
+        part["batch_size"],
+        provenance,
+    )
+
+
+if __name__ == "__main__":
+    run_job(snakemake, main)

@@ -1,0 +1,69 @@
+"""Every condition of activation patching at one layer of one model: table crosslingual_outputs."""
+
+from typing import Any
+
+import pandas as pd
+import torch
+
+from zscope.config.crosslingual import GenerationConfig, PatchingConfig, ZConfig
+from zscope.data.problem_tables import read_problems
+from zscope.devices import pick_device, set_threads
+from zscope.jobs import progress, run_job
+from zscope.models.language_model import load_language_model
+from zscope.provenance import versions
+from zscope.subspace.kernels import stacked_right_space
+from zscope.subspace.patch_study import n_parts, patch_layer
+from zscope.subspace.sizes import check_k, check_layer
+from zscope.tables import write_table
+
+
+def main(job: Any) -> None:
+    """Provenance `resolved` holds the layer and the k's of the config with what they are here."""
+    tracked = job.params.tracked
+    part = tracked["slice"]
+    generation = GenerationConfig.model_validate(part["generation"])
+    patching, z = PatchingConfig.model_validate(part["patching"]), ZConfig.model_validate(part["z"])
+    set_threads(job.threads)
+    device = pick_device(part["device"])
+    weights = job.input.get("weights")
+    lm = load_language_model(part["model"], device, getattr(torch, part["dtype"]), weights)
+    problems = read_problems(job.input.problems)
+    layer, kind = check_layer(part["layer"], lm.n_layers), z.kinds[0]
+    sizes = [check_k(k, lm.n_kv * lm.d_head) for k in z.k]
+    attention = lm.attention_weights(layer)
+    bases = [stacked_right_space(attention, k, kind) for k in dict.fromkeys(sizes)]
+    parts = patch_layer(
+        lm,
+        problems,
+        layer,
+        bases,
+        patching,
+        generation,
+        position_0=z.position_0 == "include",
+        seed=part["seed"],
+    )
+    total = n_parts(patching, len(bases), len(problems), generation.batch_size)
+    # A frame of columns each: rows of Python objects would take many times the memory.
+    frames = [
+        pd.DataFrame(rows).astype({"k": "Int64"})
+        for rows in progress(parts, desc=f"patch layer {layer}", total=total)
+    ]
+    frame = pd.concat(frames, ignore_index=True)
+    frame = frame.assign(
+        model=job.wildcards.model,
+        layer=layer,
+        position_0=z.position_0,
+        kind=frame["k"].map(lambda k: None if pd.isna(k) else kind),
+    )
+    provenance = {
+        **tracked,
+        "resolved": {"layer": [part["layer"], layer], "k": list(zip(z.k, sizes, strict=True))},
+        "model": lm.name,
+        "device": str(device),
+        "versions": versions("python", "numpy", "torch", "transformers", "POT"),
+    }
+    write_table(frame, job.output.outputs, "crosslingual_outputs", provenance)
+
+
+if __name__ == "__main__":
+    run_job(snakemake, main)
