@@ -351,7 +351,7 @@ _CROSSLINGUAL = (
     Table(
         "crosslingual_outputs",
         "a generated text, patched or not",
-        "results/crosslingual/models/{model}/patching/layers/{layer}.parquet",
+        "results/crosslingual/models/{model}/outputs/{patched}.parquet",
         (
             MODEL,
             PROBLEM,

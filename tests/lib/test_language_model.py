@@ -33,6 +33,7 @@ from zscope.models.language_model import (
 )
 from zscope.models.language_model import generate as greedy
 from zscope.models.tiny_qwen import build_tiny_qwen, save_tiny_qwen
+from zscope.subspace.sizes import check_k, check_layer
 
 CPU = torch.device("cpu")
 F32 = torch.float32

@@ -301,6 +301,21 @@ def test_a_planted_rotation_is_found_and_beats_its_shuffles():
     assert drawn["value"] < 0.9
 
 
+def test_what_the_category_explains_is_no_bridge():
+    """Both languages hold the category and noise, so that pairs within one are worth no more."""
+    categories = np.arange(N) % 3
+    centres = randn(3, D, seed=1)[torch.from_numpy(categories)] * 3
+    x, y = centres + randn(N, D, seed=2), centres + randn(N, D, seed=3)
+    V = torch.eye(D, dtype=torch.float64)[:2]
+    loo, free = (
+        value(bridge_rows(x, y, V, {}, labels, 100, generator(), 0.95), "loo_r2")
+        for labels in (categories, np.zeros(N))
+    )
+    assert loo["value"] > 0.5
+    assert loo["p"] > 0.05
+    assert free["p"] < 0.02
+
+
 def test_ols_is_perfect_on_noise_with_as_many_dimensions_as_pairs():
     n, V = K + 1, torch.eye(D, dtype=torch.float64)[:K]
     rows = list(
@@ -482,6 +497,7 @@ def test_scripts_lead_from_weights_to_a_summary_and_repeat_exactly(lm, tmp_path)
     assert set(found["geometry"]["null"]) == {"random", "energy", "chance"}
     assert set(found["updates"]["layer"]) == {0, 1, 2}
     own = found["updates"]["layer"] == found["updates"]["basis_layer"]
+    assert set(found["updates"].loc[own, "layer"]) == {0, 1, 2}
     assert set(found["updates"].loc[~own, "basis_layer"]) == {1, 2}
     assert set(found["bridge"]["space"]) == {"z", "random", "energy"}
     assert found["geometry"].groupby("layer")["kind"].nunique().to_dict() == {

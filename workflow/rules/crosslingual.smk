@@ -61,7 +61,7 @@ rule answer_problems:
         weights=crosslingual_weights,
         folder=crosslingual_folder,
     output:
-        outputs=f"{OF_MODEL}/outputs.parquet",
+        outputs=f"{OF_MODEL}/outputs/unpatched.parquet",
     log:
         "logs/answer_problems/{model}.log",
     benchmark:
@@ -223,7 +223,7 @@ rule patch_layer:
         weights=crosslingual_weights,
         folder=crosslingual_folder,
     output:
-        outputs=f"{OF_MODEL}/patching/layers/{{layer}}.parquet",
+        outputs=f"{OF_MODEL}/outputs/layer_{{layer}}.parquet",
     log:
         "logs/patch_layer/{model}/{layer}.log",
     benchmark:
@@ -250,7 +250,7 @@ rule patch_layer:
 
 
 rule summarise_patching:
-    """Rates, paired tests, the seed's table and the verdict of the patches of one model."""
+    """Rates, paired tests, and the seed's table of the patches of one model."""
     input:
         problems=rules.make_problems.output.problems,
         outputs=expand(
@@ -260,7 +260,6 @@ rule summarise_patching:
         rates=f"{OF_MODEL}/patching/rates.parquet",
         tests=f"{OF_MODEL}/patching/tests.parquet",
         table=f"{OF_MODEL}/patching/table.parquet",
-        verdict=f"{OF_MODEL}/patching/verdict.parquet",
         html=report(
             f"{OF_MODEL}/patching/table.html",
             caption="../report/crosslingual/table.rst",

@@ -287,7 +287,7 @@ class PatchingConfig(Section):
 class VerdictConfig(Section):
     """The cell that the verdict is read from, declared before the run, and the rules."""
 
-    layer: Depth = 0.75
+    layer: Depth = 0.5
     """Layer; one of z.layers."""
     k: Size = 0.5
     """Dimensions; one of z.k."""
@@ -295,8 +295,8 @@ class VerdictConfig(Section):
     """Design of the patch."""
     source: PatchSource = "mismatched"
     """Source of the patch."""
-    where: Where = "prefill"
-    """Which tokens are patched."""
+    where: Where = "all"
+    """Which tokens are patched; a hook that stays during generation (seed) patches all."""
     direction: Direction = "zh->en"
     """Source language -> prompt language."""
     high: Probability = 0.5

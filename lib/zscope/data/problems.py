@@ -27,6 +27,7 @@ LANGUAGES: tuple[Language, ...] = ("en", "zh")
 MAX_NUMBER = 40  # the largest number in a generated text, answers included
 DISTRACTOR_SHARE = 0.4
 HELD_OUT_MODULUS = 7
+LARGEST_SHARE = 150  # operands of a category that count for its share of the problems
 # Salts the split. Of the salts from 0 on it is the first by which every category has about a
 # seventh of its operands held out, the small ones too, with three or more different answers.
 HELD_OUT_SALT = 43
@@ -121,16 +122,27 @@ def operand_tuples(category: str, held_out: bool) -> tuple[tuple[int, ...], ...]
     return tuple(t for t in every if is_held_out(category, t) == held_out)
 
 
+def category_counts(n: int) -> dict[str, int]:
+    """How many of `n` problems are of each category: in the ratio of its operands, up to a limit.
+
+    Equal shares would drill twenty operands as often as nine hundred: what is memorised first
+    is never worked out, and the held-out operands of all categories suffer.
+    """
+    sizes = [min(len(tuple(c.operands())), LARGEST_SHARE) for c in CATEGORIES.values()]
+    ends = [round(n * end / sum(sizes)) for end in itertools.accumulate(sizes)]
+    return dict(zip(CATEGORIES, np.diff([0, *ends]).tolist(), strict=True))
+
+
 def generate(n: int, seed: int, held_out: bool) -> list[Problem]:
-    """`n` problems of a split, the categories in equal shares (up to one) and shuffled.
+    """`n` problems of a split, shuffled; `category_counts` are of each category.
 
     Operands are uniform over the split's tuples. Names and objects are shared by the two languages;
     the template and whether a distractor sentence stands in front are drawn for each by itself.
     Problem i depends on `n` too, not on the seed alone.
     """
     rng = np.random.default_rng(np.random.SeedSequence([seed, int(held_out)]))
-    names = list(CATEGORIES)
-    order = rng.permutation([names[i % len(names)] for i in range(n)]).tolist()
+    names = [name for name, count in category_counts(n).items() for _ in range(count)]
+    order = rng.permutation(names).tolist()
     split = "held_out" if held_out else "train"
     return [
         _draw(f"{split}-{seed}-{i}", category, held_out, rng) for i, category in enumerate(order)

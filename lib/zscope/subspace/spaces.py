@@ -122,22 +122,23 @@ def energy_matched_spaces(
         V = _orthonormal(torch.where(falling, rows, rows.flip(1)))
         return torch.where(falling, V, V.flip(2))
 
-    def excess(a: Tensor) -> Tensor:
-        return (spaces(a).square() * energy).sum((1, 2)) - target_share
+    def excess(V: Tensor) -> Tensor:
+        return (V.square() * energy).sum((1, 2)) - target_share
 
     # The share rises with a: its derivative is a sum of P_ij^2 (log c_i - log c_j)(c_i - c_j) / 4.
     below, above = -torch.ones(n_draws).double(), torch.ones(n_draws).double()
-    while bool(((f_below := excess(below)) > 0).any()) and float(below.min()) > -STEEPEST:
+    while bool(((f_below := excess(spaces(below))) > 0).any()) and float(below.min()) > -STEEPEST:
         below = torch.where(f_below > 0, 2 * below, below)
-    while bool(((f_above := excess(above)) < 0).any()) and float(above.max()) < STEEPEST:
+    while bool(((f_above := excess(spaces(above))) < 0).any()) and float(above.max()) < STEEPEST:
         above = torch.where(f_above < 0, 2 * above, above)
-    a, side = below, torch.zeros(n_draws)
+    side = torch.zeros(n_draws)
     for _ in range(60):
         # Regula falsi; an end that stays twice has its value halved (Illinois).
         a = (below * f_above - above * f_below) / (f_above - f_below)
         middle = (below + above) / 2
         a = torch.where((a > below) & (a < above), a, middle)
-        error = excess(a)
+        V = spaces(a)
+        error = excess(V)
         if bool((error.abs() <= tolerance / 10).all()):
             break
         over = error > 0
@@ -148,7 +149,7 @@ def energy_matched_spaces(
     if bool((error.abs() > tolerance).any()):
         worst = float(error[error.abs().argmax()])
         raise DataError(f"a random space came within {worst:+.2g} of a share of {target_share:.4f}")
-    return spaces(a) @ vectors.mT
+    return V @ vectors.mT
 
 
 def similarity(V1: Float[Tensor, "k d"], V2: Float[Tensor, "k d"]) -> float:

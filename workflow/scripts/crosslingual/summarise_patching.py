@@ -1,4 +1,4 @@
-"""Rates, paired tests, the seed's table and the verdict of patching one model."""
+"""Rates, paired tests and the seed's table of patching one model."""
 
 from typing import Any
 
@@ -10,22 +10,17 @@ from zscope.jobs import run_job
 from zscope.provenance import derive_seed
 from zscope.subspace.verdict import (
     by_problem,
-    controlled_criterion,
-    controlled_verdict,
     declared_cell,
     paired_tests,
     patched_html,
     patched_table,
     rates,
-    seed_criterion,
-    seed_verdict,
 )
 from zscope.tables import read_provenance, read_table, write_table
 
 
 def main(job: Any) -> None:
-    """Inputs `outputs` (a file a layer) and `problems`. Output `verdict` is a crosslingual_summary
-    of one question."""
+    """Inputs `outputs` (a file a layer) and `problems`."""
     tracked, model = job.params.tracked, job.wildcards.model
     part = tracked["slice"]
     wanted, z = VerdictConfig.model_validate(part["verdict"]), ZConfig.model_validate(part["z"])
@@ -37,21 +32,10 @@ def main(job: Any) -> None:
     measures = by_problem(outputs)
     found, tests = rates(measures), paired_tests(measures, derive_seed(part["seed"], "patching"))
     table = patched_table(outputs, read_table(job.input.problems, "crosslingual_problems"), cell)
-    seed = seed_verdict(found, cell, wanted.high, wanted.margin)
-    controlled = controlled_verdict(tests, found, cell, wanted.alpha)
-    verdict = {
-        "question": "A. Is Z causal? Patching it changes answers, not the language",
-        "seed_criterion": seed_criterion(wanted.high, wanted.margin),
-        "seed_verdict": seed.answer,
-        "controlled_criterion": controlled_criterion(wanted.alpha),
-        "controlled_verdict": controlled.answer,
-        "why": f"{seed.why}. {controlled.why}",
-    }
     for name, rows, kind in (
         ("rates", found, "crosslingual_rates"),
         ("tests", tests, "crosslingual_tests"),
         ("table", table, "crosslingual_patched"),
-        ("verdict", pd.DataFrame([verdict]), "crosslingual_summary"),
     ):
         write_table(rows.assign(model=model), job.output[name], kind, tracked)
     title = f"Patched outputs of {model}, {cell.direction}, layer {cell.layer}, k {cell.k}"

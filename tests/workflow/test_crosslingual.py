@@ -1,0 +1,125 @@
+"""The cross-lingual study on a model that comes from elsewhere, and on one that is not there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+
+from clones import Clone
+from zscope.config.crosslingual import CrosslingualConfig
+from zscope.plans.crosslingual import ONLY_TRAINED, CrosslingualPlan
+from zscope.tables import read_table
+
+pytestmark = pytest.mark.slow
+
+SHAPE = {"n_layers": 3, "d_model": 48, "n_heads": 6, "n_kv_heads": 3, "d_head": 8}
+# Over config/qwen.yaml: what a laptop can do with a model of that shape.
+SMALL = {
+    "device": "cpu",
+    "bootstrap": {"resamples": 50},
+    "crosslingual": {
+        "dtype": "float32",
+        "mem_mb": 2000,
+        "generation": {"max_new_tokens": 4},
+        "z": {"layers": [0.34, 0.9], "k": [0.195, 8], "kinds": ["qk", "ov"], "draws": 2},
+        "verdict": {"layer": 0.34, "k": 0.195},
+        "patching": {"draws": 1, "designs": ["mean", "site_answer"], "where": ["all"]},
+        "ard": {
+            "layers": [1, 3],
+            "steps": 10,
+            "contrast_steps": 10,
+            "bases": ["coordinates"],
+            "lambdas": [0.01],
+            "planted_seeds": [0],
+        },
+        "bridge": {"permutations": 20},
+    },
+}
+
+
+def save_model(folder: Path) -> None:
+    """A random Qwen2 of another shape than ours, and a tokenizer of bytes as real ones are."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {piece: i for i, piece in enumerate([*alphabet, "<|endoftext|>"])}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    torch.manual_seed(0)
+    config = Qwen2Config(
+        vocab_size=len(vocabulary),
+        hidden_size=SHAPE["d_model"],
+        intermediate_size=96,
+        num_hidden_layers=SHAPE["n_layers"],
+        num_attention_heads=SHAPE["n_heads"],
+        num_key_value_heads=SHAPE["n_kv_heads"],
+        tie_word_embeddings=False,
+        eos_token_id=vocabulary["<|endoftext|>"],
+        pad_token_id=vocabulary["<|endoftext|>"],
+        bos_token_id=None,
+    )
+    Qwen2ForCausalLM(config).save_pretrained(folder)
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|endoftext|>").save_pretrained(
+        folder
+    )
+
+
+def with_model(clone: Clone, model: dict[str, str]) -> list[str]:
+    """Arguments that run config/qwen.yaml, made small, on a model."""
+    small = {**SMALL, "crosslingual": {**SMALL["crosslingual"], "model": model}}
+    path = clone.code / "config/small.yaml"
+    path.write_text(yaml.safe_dump(small))
+    qwen = str(clone.code / "config/qwen.yaml")
+    return ["--configfile", qwen, str(path), "--"]
+
+
+def test_a_saved_model_of_another_shape_goes_through_the_whole_study(fresh: Clone) -> None:
+    folder = fresh.folder / "Some Model_v2"
+    save_model(folder)
+    arguments = with_model(fresh, {"path": str(folder)})
+    done = fresh.snakemake(*arguments, "crosslingual", config=None)
+    assert done.status == 0, done.output[-5000:]
+    assert "train_run" not in done.rules
+    assert "train_tiny_model" not in done.rules
+    results = fresh.folder / "results"
+    model = results / "crosslingual/models/some-model-v2"
+    described = read_table(model / "model.parquet", "crosslingual_models").iloc[0]
+    assert {key: described[key] for key in SHAPE} == SHAPE
+    drawn = {p.stem for p in (results / "figures/crosslingual").glob("*.png")}
+    assert drawn == set(CrosslingualPlan(CrosslingualConfig(model={"path": "x"})).figures)
+    assert not drawn & set(ONLY_TRAINED)
+    weights = read_table(model / "weights.parquet", "crosslingual_weights")
+    assert set(weights["layer"].dropna()) == {0, 1, 2}
+    assert set(weights["k"].dropna()) == {round(0.195 * 24), 8}
+    # The shares of the config are of this model's depth.
+    patched = {p.stem for p in (model / "outputs").glob("*.parquet")}
+    assert patched == {"unpatched", "layer_0.34", "layer_0.9"}
+    outputs = read_table(model / "outputs/layer_0.9.parquet", "crosslingual_outputs")
+    assert set(outputs["layer"].dropna()) == {2}
+    assert outputs["problem"].nunique() == 24
+    summary = read_table(model / "summary.parquet", "crosslingual_summary")
+    assert len(summary) >= 9
+    assert summary["why"].str.len().min() > 10
+    # Nothing is left to do; another model in the same folder makes all of it stale.
+    assert fresh.snakemake("--dry-run", *arguments, "crosslingual", config=None).jobs == set()
+    save_model(folder)
+    again = fresh.snakemake("--dry-run", *arguments, "crosslingual", config=None)
+    assert {"measure_weights", "patch_layer", "extract_activations"} <= again.rules
+    assert "make_problems" not in again.rules
+
+
+def test_a_model_that_is_not_there_is_named(fresh: Clone) -> None:
+    missing = fresh.snakemake(*with_model(fresh, {"path": "nowhere"}), "crosslingual", config=None)
+    assert missing.status != 0
+    assert "nowhere/config.json" in missing.output
+    save_model(fresh.folder / "pickled")
+    weights = fresh.folder / "pickled/model.safetensors"
+    weights.rename(weights.with_name("pytorch_model.bin"))
+    target = "results/crosslingual/models/pickled/model.parquet"
+    refused = fresh.snakemake(*with_model(fresh, {"path": "pickled"}), target, config=None)
+    assert refused.status != 0
+    assert "pickles (pytorch_model.bin)" in refused.output
