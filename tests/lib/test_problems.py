@@ -16,6 +16,7 @@ from zscope.data.problem_texts import DISTRACTORS, NAMES, OBJECTS, TEMPLATES
 from zscope.data.problems import (
     CATEGORIES,
     LANGUAGES,
+    category_counts,
     generate,
     is_held_out,
     load_problems,
@@ -158,8 +159,18 @@ def test_the_split_is_the_same_in_another_process():
     assert is_held_out("add", operand_tuples("add", True)[0])
 
 
-def test_categories_have_equal_shares(train):
-    assert set(Counter(p.category for p in train).values()) == {N // len(CATEGORIES)}
+def test_categories_have_the_shares_of_their_operands_up_to_a_limit(train):
+    found = Counter(p.category for p in train)
+    assert found == category_counts(N)
+    assert sum(found.values()) == N
+    operands = {c: len(operand_tuples(c, True) + operand_tuples(c, False)) for c in CATEGORIES}
+    ratios = [found[c] / min(operands[c], 150) for c in CATEGORIES]
+    assert max(ratios) / min(ratios) == pytest.approx(1, abs=0.05)
+
+
+def test_a_hundred_problems_have_two_of_every_category():
+    """A mismatched source is another problem of the same category."""
+    assert min(category_counts(100).values()) >= 2
 
 
 def test_templates_are_chosen_independently(train):

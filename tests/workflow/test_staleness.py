@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from clones import Clone
+from clones import Clone, Finished
 
 pytestmark = pytest.mark.slow
 
@@ -30,13 +30,12 @@ def test_editing_a_probe_reruns_that_probe_and_its_dependants_only(finished: Clo
 
 def test_editing_a_figure_redraws_that_figure_only(finished: Clone) -> None:
     finished.append("lib/zscope/figures/lag/k_sweep.py", "\nEDITED = 1\n")
-    jobs = finished.plan().jobs - {("all", "")}
-    assert jobs == {("draw_study_figure", "figure=k_sweep")}
+    assert finished.plan().jobs == {("draw_study_figure", "figure=k_sweep")}
 
 
 def test_editing_the_style_redraws_every_figure_and_nothing_else(finished: Clone) -> None:
     finished.append("lib/zscope/figures/style.py", "\nEDITED = 1\n")
-    assert finished.plan().rules == DRAW
+    assert finished.plan().rules == {*DRAW, "draw_crosslingual_figure"}
 
 
 @pytest.mark.parametrize(
@@ -62,7 +61,8 @@ def test_touching_a_script_reruns_nothing(finished: Clone) -> None:
 
 def test_editing_the_training_loop_retrains_everything(finished: Clone) -> None:
     finished.edit("lib/zscope/training.py", "LONGEST_STRETCH = 100", "LONGEST_STRETCH = 50")
-    plan = finished.plan()
+    assert "train_tiny_model" in finished.plan("crosslingual").rules
+    plan = finished.plan("lag")
     assert plan.rules == {"train_run", *AFTER_TRAINING}
     assert "make_facts" not in plan.rules
 
@@ -97,7 +97,7 @@ def test_adding_a_seed_trains_only_the_new_run(finished: Clone) -> None:
 
 
 def test_changing_an_onset_trains_and_probes_nothing(finished: Clone) -> None:
-    finished.append("config/smoke.yaml", "  onset:\n    consecutive: 3\n")
+    finished.edit("config/smoke.yaml", "lag:\n", "lag:\n  onset: {consecutive: 3}\n")
     assert finished.plan().rules == AFTER_PROBES
 
 
@@ -122,3 +122,62 @@ def test_one_condition_figure_needs_that_condition_only(finished: Clone, fresh: 
         "draw_condition_figure",
     }
     assert all(condition in w for _, w in plan.jobs)
+
+
+# What hangs on a job of the cross-lingual study.
+VERDICTS = {"summarise_model", "draw_crosslingual_figure"}
+AFTER_PATCHING = {"summarise_patching", *VERDICTS}
+
+
+def figures_of(plan: Finished) -> set[str]:
+    return {w.removeprefix("figure=") for r, w in plan.jobs if r == "draw_crosslingual_figure"}
+
+
+def test_editing_an_experiment_reruns_it_and_its_dependants_only(finished: Clone) -> None:
+    finished.append("lib/zscope/subspace/patching.py", "\nEDITED = 1\n")
+    plan = finished.plan()
+    assert plan.rules == {"patch_layer", *AFTER_PATCHING}
+    assert figures_of(plan) == {"patching", "patching_grid", "necessity", "dashboard"}
+
+
+def test_the_experiments_that_read_activations_do_not_patch(finished: Clone) -> None:
+    finished.edit("config/smoke.yaml", "    permutations: 20", "    permutations: 30")
+    plan = finished.plan()
+    assert plan.rules == {"fit_bridge", *VERDICTS}
+    assert figures_of(plan) == {"bridge", "dashboard"}
+
+
+def test_another_rule_of_the_verdict_measures_nothing_again(finished: Clone) -> None:
+    finished.edit(
+        "config/smoke.yaml", "crosslingual:\n", "crosslingual:\n  verdict: {alpha: 0.01}\n"
+    )
+    assert finished.plan().rules == AFTER_PATCHING
+
+
+def test_a_lower_gate_trains_again_but_measures_what_is_not_new(finished: Clone) -> None:
+    """The training job is the gate's: its weights come out the same."""
+    finished.edit("config/smoke.yaml", "gate: 0.0", "gate: 0.001")
+    plan = finished.plan("crosslingual")
+    assert {w for r, w in plan.jobs if r == "train_tiny_model"} == {
+        "model=tiny-s0",
+        "model=tiny-s1",
+    }
+    assert not plan.rules & {"make_problems", "recover_planted", "train_run"}
+
+
+def test_another_model_seed_leaves_the_other_models_alone(finished: Clone) -> None:
+    finished.edit(
+        "config/smoke.yaml", "crosslingual:\n  seeds: [0, 1]", "crosslingual:\n  seeds: [0, 2]"
+    )
+    plan = finished.plan("crosslingual")
+    models = {w for r, w in plan.jobs if "model=" in w}
+    assert models
+    assert all("model=tiny-s2" in w for w in models)
+
+
+def test_editing_one_of_its_figures_redraws_that_one(finished: Clone) -> None:
+    finished.append("lib/zscope/figures/crosslingual/bridge.py", "\nEDITED = 1\n")
+    plan = finished.plan()
+    assert plan.rules == {"draw_crosslingual_figure"}
+    assert "bridge" in figures_of(plan)
+    assert len(figures_of(plan)) <= 2

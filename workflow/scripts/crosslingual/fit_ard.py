@@ -4,17 +4,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from zscope.config.crosslingual import ArdConfig, ZConfig
 from zscope.devices import set_threads
 from zscope.jobs import progress, run_job
-from zscope.models.checkpoints import load_tensors
 from zscope.provenance import derive_seed, versions
 from zscope.subspace.activations import layers_of, read_layer
 from zscope.subspace.ard_evaluation import split_problems
 from zscope.subspace.ard_kernel import make_clouds
 from zscope.subspace.ard_study import ArdSettings, study_layer
+from zscope.subspace.measures.space_file import SpaceFile
 from zscope.subspace.sizes import check_layer
 from zscope.subspace.updates import positions_used
 from zscope.tables import read_table, write_table
@@ -31,7 +30,7 @@ def main(job: Any) -> None:
     # The state after the last layer can be asked for too; it has no attention, hence no Z.
     depths = ard.layers or z.layers
     layers = [n_layers if x == n_layers else check_layer(x, n_layers) for x in depths]
-    spaces, _ = load_tensors(job.input.spaces)
+    spaces, kind = SpaceFile(job.input.spaces), z.kinds[0]
     settings = ArdSettings.of(ard, z.draws)
     seed, skip_first = part["seed"], z.position_0 == "exclude"
     rng = np.random.default_rng(derive_seed(seed, "ard split"))
@@ -48,11 +47,8 @@ def main(job: Any) -> None:
         )
         categories = category.loc[list(zh.problems)].to_numpy(str)
         split = split or split_problems(categories, ard.train_share, rng, ard.max_problems)
-        start, end = f"L{layer:02d}/k", f"/{z.kinds[0]}"
         of_layer = {
-            int(name.removeprefix(start).removesuffix(end)): V.to(torch.float64)
-            for name, V in spaces.items()
-            if name.startswith(start) and name.endswith(end)
+            k: spaces.load(layer, k, kind) for k in spaces.settings.ks if spaces.has(layer, k, kind)
         }
         layer_seed = derive_seed(seed, f"ard layer {layer}")
         rows = study_layer(clouds, categories, split, of_layer, settings, layer_seed)

@@ -25,7 +25,7 @@ VERDICTS = {
 CELL = (rates.Z, rates.ENERGY, rates.OWN, rates.Z_PERP, rates.ENERGY_PERP, rates.FULL)
 SITE = (rates.Z, rates.ENERGY, rates.Z_PERP, rates.FULL)
 SCORES = {"seed_r2": "seed", "loo_r2": "LOO", "ridge_loo_r2": "ridge", "procrustes_r2": "rot."}
-COLUMNS = {"question": (0.0, 52), "seed's rule": (0.52, 22), "controlled rule": (0.76, 22)}
+COLUMNS = {"question": (0.0, 68), "seed's rule": (0.52, 22), "controlled rule": (0.76, 22)}
 
 
 @style.styled
@@ -105,13 +105,13 @@ def _table(ax: Axes, questions: list[dict[str, str]]) -> None:
     for row in questions:
         height = 1 - line / total
         for name, (left, _) in COLUMNS.items():
-            verdict = row[name].split()[0].rstrip(",") if name != "question" else ""
             ax.text(
                 left,
                 height,
                 row[name],
                 va="top",
-                color=VERDICTS.get(verdict, style.BLACK),
+                # Where models disagree no colour speaks for all of them.
+                color=VERDICTS.get(row[name], style.BLACK),
                 linespacing=1.05,
                 transform=ax.transAxes,
             )

@@ -12,9 +12,7 @@ import pandas as pd
 from zscope.figures.lag.data import numbers, select
 from zscope.tables import TABLES
 
-__all__ = ["NULLS", "Tables", "layers_of", "numbers", "select", "sizes_of"]
-
-NULLS = ("random", "energy")
+__all__ = ["Tables", "layers_of", "numbers", "select", "sizes_of"]
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from zscope.figures import style
 from zscope.figures.crosslingual import marks, rates
-from zscope.figures.crosslingual.data import Tables, layers_of, sizes_of
+from zscope.figures.crosslingual.data import Tables, layers_of, select, sizes_of
 
 CONDITIONS = (
     rates.NONE,
@@ -26,11 +26,13 @@ def draw(tables: Tables) -> Figure:
         "crosslingual_rates",
         source="mean",
         design="mean",
-        stratum="baseline_correct",
         **tables.of_cell("where", "direction", "kind"),
     )
     if rows.empty:
         return style.nothing_to_draw("nothing was replaced by its mean", tables.count())
+    rows = select(rows, stratum="baseline_correct")
+    if rows.empty:
+        return style.nothing_to_draw(rates.NONE_RIGHT, tables.count())
     cells = [
         {**tables.cell, "source": "mean", "design": "mean", "layer": layer, "k": k}
         for layer in layers_of(rows)

@@ -27,6 +27,8 @@ WHERE = {"prefill": "the prompt", "all": "every token"}
 def draw(tables: Tables) -> Figure:
     if tables.get("crosslingual_rates").empty:
         return style.nothing_to_draw("nothing was patched", tables.count())
+    if tables.get("crosslingual_rates", stratum="baseline_correct").empty:
+        return style.nothing_to_draw(rates.NONE_RIGHT, tables.count())
     cells = neighbours(tables)
     fig = style.figure(style.DOUBLE, 1.85 * len(cells) + 1.0)
     bands = style.stacked(fig, *[1.0] * len(cells))

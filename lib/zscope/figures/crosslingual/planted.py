@@ -13,6 +13,8 @@ from zscope.figures.crosslingual import marks
 from zscope.figures.crosslingual.ard_fits import INITS
 from zscope.figures.crosslingual.data import Tables, numbers, select
 
+SCOPES = {"all": "all problems", "category": "its category"}
+
 
 @style.styled
 def draw(tables: Tables) -> Figure:
@@ -42,6 +44,7 @@ def draw(tables: Tables) -> Figure:
     style.note(
         fig,
         f"n = {len(seeds)} seed{'s' * (len(seeds) != 1)} of planted data.",
+        "Numbers after the seed's inits: lambda.",
         "Dots: seeds; bars: median over seeds (from 3 on); dashed: chance. AUC: probability that "
         "a shared dimension ranks above one of the other kind; 1 is perfect, below .5 is the "
         "wrong way round.",
@@ -67,11 +70,13 @@ def _same(rows: pd.DataFrame, objective: str, init: Any, penalty: Any) -> pd.Ser
 def _label(objective: str, init: Any, penalty: Any) -> str:
     text = marks.OBJECTIVE_NAMES.get(objective, objective)
     if not pd.isna(penalty):
-        text = f"{INITS.get(str(init), str(init))}, lambda {penalty:g}"
+        text = f"{INITS.get(str(init), str(init))}, {penalty:g}"
     return text
 
 
 def _name(metric: str) -> str:
-    if metric.startswith("retrieval_"):
-        return f"retrieval: {metric.removeprefix('retrieval_')}"
-    return metric.removeprefix("auc_").replace("_", " ").replace("vs", "against")
+    """What is measured, in two lines."""
+    what, _, of = metric.partition("_")
+    if what == "auc":
+        return "AUC: " + of.replace("_vs_", "\nagainst ")
+    return f"{what}\namong {SCOPES.get(of, of)}"

@@ -20,6 +20,7 @@ METRICS = {
 }
 CHANGES = {"answer_changed": style.BLUE, "language_changed": style.VERMILLION}
 STRIPE = "#F4F4F4"
+NONE_RIGHT = "no problem was right unpatched"
 
 
 class Condition(NamedTuple):
@@ -89,7 +90,9 @@ def panel(
     }
     patched = [rows for (c, _), rows in found.items() if c.space != "none"]
     if not any(rows["value"].notna().any() for rows in patched):
-        style.not_applicable(ax, why)
+        judged = tables.get("crosslingual_rates", stratum="baseline_correct")
+        run = len(tables.get("crosslingual_rates"))
+        style.not_applicable(ax, NONE_RIGHT if run and judged.empty else why)
         return
     height = 0.8 / len(metrics)
     for place, condition in enumerate(conditions):

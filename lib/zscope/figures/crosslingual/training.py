@@ -14,7 +14,8 @@ PANELS = (
     ("exact_accuracy", "b  exact sentences", "accuracy (share)"),
 )
 STYLES = {"held_out": "-", "train": (0, (1, 1))}
-NAMES = {"held_out": "held-out operands", "train": "training operands"}
+LANGUAGES = {**marks.LANGUAGES, "both": style.BLACK}
+NAMES = {"held_out": "held-out operands", "train": "training batches"}
 
 
 @style.styled
@@ -22,11 +23,13 @@ def draw(tables: Tables) -> Figure:
     rows = tables.get("crosslingual_training")
     if rows.empty:
         return style.nothing_to_draw("the model was not trained here", tables.count())
+    # The mean over the batches since the last evaluation, of both languages.
+    rows = rows.assign(metric=rows["metric"].replace("train_loss", "loss"))
     fig = style.figure(style.DOUBLE, 2.8)
     splits = [split for split in STYLES if split in set(rows["split"])]
     for ax, (metric, title, label) in zip(fig.subplots(1, 2), PANELS, strict=True):
         style.panel_title(ax, title)
-        for language, colour in marks.LANGUAGES.items():
+        for language, colour in LANGUAGES.items():
             for split in splits:
                 of = select(rows, metric=metric, language=language, split=split)
                 marks.model_lines(ax, of, colour, x="step", linestyle=STYLES[split])
@@ -47,7 +50,7 @@ def draw(tables: Tables) -> Figure:
         tables.count(
             select(rows, metric="exact_accuracy", split="held_out"), of="texts a language"
         ),
-        f"Evaluated on {' and '.join(NAMES[s] for s in splits)}.",
+        "Training batches hold both languages." if "train" in splits else "",
         marks.lines_note(tables.models),
     )
     return fig

@@ -10,8 +10,6 @@ from zscope.figures import style
 from zscope.figures.crosslingual import marks
 from zscope.figures.crosslingual.data import Tables, layers_of, select, sizes_of
 
-BOTH = {**marks.LANGUAGES, "both": style.BLACK}
-
 
 @style.styled
 def draw(tables: Tables) -> Figure:
@@ -74,7 +72,7 @@ def ratio(ax: Axes, rows: pd.DataFrame, languages: list[str], *, named: bool) ->
         marks.null_band(ax, against, marks.COLOURS[null], null)
     for language in languages:
         own = marks.once(select(of, language=language), "layer")
-        marks.model_lines(ax, own, BOTH[language])
+        marks.model_lines(ax, own, marks.LANGUAGES[language])
     style.baseline(ax, 1.0, "equal" if named else "")
     style.baseline(ax, chance(rows), "chance" if named else "", above=False)
 
@@ -86,7 +84,9 @@ def _over_null(ax: Axes, rows: pd.DataFrame, languages: list[str], *, named: boo
         marks.null_band(ax, against.assign(level=level), marks.COLOURS[null], null, over="level")
     over = select(rows, metric="ratio_over_null")
     for language in languages:
-        marks.model_lines(ax, marks.once(select(over, language=language), "layer"), BOTH[language])
+        marks.model_lines(
+            ax, marks.once(select(over, language=language), "layer"), marks.LANGUAGES[language]
+        )
     style.baseline(ax, 1.0, "chance" if named else "")
 
 
