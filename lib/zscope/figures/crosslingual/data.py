@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from zscope.figures.lag.data import numbers, select
+from zscope.figures.frames import numbers, select
 from zscope.tables import TABLES
 
 __all__ = ["Tables", "layers_of", "numbers", "select", "sizes_of"]

@@ -7,7 +7,8 @@ import math
 from matplotlib.figure import Figure
 
 from zscope.figures import style
-from zscope.figures.lag.data import ConditionTables, blocks, constant, largest_head, select
+from zscope.figures.frames import select
+from zscope.figures.lag.data import ConditionTables, blocks, constant, largest_head
 
 ACROSS = 4
 # metric, label of y, baseline and its name

@@ -10,14 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from zscope.figures import style
-from zscope.figures.lag.data import (
-    ConditionTables,
-    blocks,
-    constant,
-    count_censored,
-    largest_head,
-    select,
-)
+from zscope.figures.frames import select
+from zscope.figures.lag.data import ConditionTables, blocks, constant, count_censored, largest_head
 
 MARKS = ("set_mass", "z_gap")
 

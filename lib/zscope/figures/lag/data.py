@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from zscope.figures.frames import numbers, select
 from zscope.tables import CLOCKS
 
 NAMES = {
@@ -156,19 +157,6 @@ class ConditionTables:
 
     def seeds(self) -> str:
         return f"{self.fact('condition')}: " + count_seeds([self.runs["run"].nunique()])
-
-
-def select(frame: pd.DataFrame, **equal: object) -> pd.DataFrame:
-    """The rows whose columns have these values."""
-    kept = np.ones(len(frame), dtype=bool)
-    for column, value in equal.items():
-        kept &= (frame[column] == value).fillna(False).to_numpy(bool)
-    return frame[kept]
-
-
-def numbers(column: pd.Series) -> np.ndarray:
-    """A column as float64, with NaN for null."""
-    return column.to_numpy(dtype=float, na_value=np.nan)
 
 
 def blocks(frame: pd.DataFrame) -> list[int]:

@@ -7,7 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from zscope.figures import style
-from zscope.figures.lag.data import SweepTables, count_seeds, select
+from zscope.figures.frames import select
+from zscope.figures.lag.data import SweepTables, count_seeds
 
 TITLES = {
     "ill_conditioned_regression": "a  ill-conditioned regression",

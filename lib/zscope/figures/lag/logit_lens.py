@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from zscope.figures import style
-from zscope.figures.lag.data import ConditionTables, blocks, select
+from zscope.figures.frames import select
+from zscope.figures.lag.data import ConditionTables, blocks
 
 PLACES = {"resid_pre": "input", "resid_mid": "attention", "resid_post": "MLP"}
 PANELS = (

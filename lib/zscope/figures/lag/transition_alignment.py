@@ -9,7 +9,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from zscope.figures import style
-from zscope.figures.lag.data import NAMES, SweepTables, numbers, select
+from zscope.figures.frames import numbers, select
+from zscope.figures.lag.data import NAMES, SweepTables
 
 
 @style.styled

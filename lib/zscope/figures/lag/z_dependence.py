@@ -8,7 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
 from zscope.figures import style
-from zscope.figures.lag.data import ConditionTables, blocks, select
+from zscope.figures.frames import select
+from zscope.figures.lag.data import ConditionTables, blocks
 
 FAINT = 0.1  # the colours of the heads' maps span at least this, or noise would look strong
 

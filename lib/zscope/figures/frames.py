@@ -1,0 +1,19 @@
+"""Looking things up in the frames that figures are drawn from."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+
+def select(frame: pd.DataFrame, **equal: object) -> pd.DataFrame:
+    """The rows whose columns have these values."""
+    kept = np.ones(len(frame), dtype=bool)
+    for column, value in equal.items():
+        kept &= (frame[column] == value).fillna(False).to_numpy(bool)
+    return frame[kept]
+
+
+def numbers(column: pd.Series) -> np.ndarray:
+    """A column as float64, with NaN for null."""
+    return column.to_numpy(dtype=float, na_value=np.nan)

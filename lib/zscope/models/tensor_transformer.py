@@ -1,0 +1,277 @@
+"""The toy language's attention-only transformer: bilinear ("tensor") attention, or softmax.
+
+    bilinear:  A = tril o (q1.k1)(q2.k2) / d_head^2
+    softmax:   A = softmax over keys of (q1.k1) / sqrt(d_head), causal
+    layer:     x <- x + sum_h A^h x Wv^h Wo^h            (residual "add")
+               x <- (1 - s) x + s sum_h A^h x Wv^h Wo^h  (residual "lerp")
+    logits     = x U
+
+No biases and, unless `rms_norm`, no norms: the bilinear model is then a polynomial in its stream.
+Queries and keys are rotated (RoPE; Su et al. 2021), elements i and i + d_head/2 as in Llama.
+Attention as in Dooms et al.'s and Riggs' public code (tdooms/tensor-similarity,
+loganriggs/toy_models_of_tensor_networks); see also henrylhale/bilinear-vpd.
+
+Plain PyTorch, because training through hooks costs more; `tensor_bridge.to_bridge` wraps the same
+weights, under the same names, with every hook of TransformerLens.
+"""
+
+# Matrices keep the capitals of the formulas.
+# ruff: noqa: N806
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Literal, TypeAlias, cast
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from zscope.errors import ConfigError
+
+RMS_EPS = 1e-5
+Heads: TypeAlias = Float[Tensor, "batch head seq d_head"]
+
+
+@dataclass(frozen=True)
+class TensorConfig:
+    """Shape and kind of a `TensorTransformer`.
+
+    Attributes:
+        rms_norm: RMSNorm without gains (they fold into the matrices after it) before every
+            attention and before the unembedding.
+        lerp: s of residual "lerp"; without meaning for "add".
+
+    Raises:
+        ConfigError: no layer, d_head odd, or lerp not strictly between 0 and 1.
+    """
+
+    d_vocab: int = 65
+    n_ctx: int = 64
+    n_layers: int = 2
+    n_heads: int = 4
+    d_model: int = 64
+    d_head: int = 16
+    attention: Literal["bilinear", "softmax"] = "bilinear"
+    rms_norm: bool = False
+    residual: Literal["add", "lerp"] = "add"
+    lerp: float = 0.5
+    rope_base: float = 1e4
+
+    def __post_init__(self) -> None:
+        if self.n_layers < 1:
+            raise ConfigError(f"n_layers: at least 1, not {self.n_layers}")
+        if self.d_head % 2:
+            raise ConfigError(f"d_head: RoPE turns pairs, so it must be even, not {self.d_head}")
+        if not 0 < self.lerp < 1:
+            raise ConfigError(
+                f"lerp: the layer's share must be between 0 and 1, not {self.lerp}\n"
+                'for a plain sum set residual: "add"'
+            )
+
+    @property
+    def is_polynomial(self) -> bool:
+        """Whether logits are a polynomial in the stream."""
+        return self.attention == "bilinear" and not self.rms_norm
+
+    @property
+    def kept(self) -> float:
+        """Factor of the stream in a layer's update."""
+        return 1 - self.lerp if self.residual == "lerp" else 1.0
+
+    @property
+    def written(self) -> float:
+        """Factor of the heads' outputs in a layer's update."""
+        return self.lerp if self.residual == "lerp" else 1.0
+
+    @property
+    def rotated(self) -> tuple[str, ...]:
+        """Names of the query and key matrices."""
+        return ("q1", "k1", "q2", "k2") if self.attention == "bilinear" else ("q1", "k1")
+
+    def to_dict(self) -> dict[str, int | float | str | bool]:
+        return asdict(self)
+
+
+def rope_angles(
+    positions: Int[Tensor, " n"], d_head: int, base: float
+) -> Float[Tensor, "n d_head/2"]:
+    """Angles p base^(-2i/d_head) in radians, float64."""
+    exponents = torch.arange(0, d_head, 2, dtype=torch.float64, device=positions.device) / d_head
+    return torch.outer(positions.double(), base**-exponents)
+
+
+def rms_normalise(x: Float[Tensor, "*n d"]) -> Float[Tensor, "*n d"]:
+    return x * (x.square().mean(-1, keepdim=True) + RMS_EPS).rsqrt()
+
+
+class TensorAttention(nn.Module):
+    """The heads of a layer. Matrices are [out, in] as `nn.Linear` has them, heads stacked."""
+
+    def __init__(self, config: TensorConfig) -> None:
+        super().__init__()
+        self.config = config
+        d, width = config.d_model, config.n_heads * config.d_head
+        for name in (*config.rotated, "v"):
+            self.add_module(name, nn.Linear(d, width, bias=False))
+        self.o = nn.Linear(width, d, bias=False)
+
+    def weight(self, name: str) -> Float[Tensor, "head d_head d"]:
+        """Matrix `name` of every head; of "o" its transpose, [head, d_head, d] too."""
+        W = getattr(self, name).weight
+        c = self.config
+        return (W.mT if name == "o" else W).view(c.n_heads, c.d_head, c.d_model)
+
+    def project(self, x: Float[Tensor, "*n d"]) -> Float[Tensor, "*n projected"]:
+        """All queries, keys and values of stream vectors, in one product.
+
+        Elements that RoPE turns together are made neighbours, and the pattern's divisor is put
+        into q1: both touch only the small matrices.
+        """
+        c = self.config
+        matrices = []
+        for name in c.rotated:
+            W = self.weight(name).unflatten(1, (2, c.d_head // 2)).transpose(1, 2)
+            if name == "q1" and c.attention == "bilinear":
+                W = W / c.d_head**2
+            matrices.append(W.reshape(-1, c.d_model))
+        return F.linear(x, torch.cat([*matrices, self.weight("v").flatten(0, 1)]))
+
+    def split(self, projected: Float[Tensor, "batch seq projected"]) -> tuple[list[Heads], Heads]:
+        """Rotated queries and keys, in the order of `config.rotated`, and values."""
+        c = self.config
+        parts = projected.unflatten(-1, (-1, c.n_heads, c.d_head)).permute(2, 0, 3, 1, 4)
+        parts = parts.contiguous()
+        n = len(c.rotated)
+        angles = rope_angles(
+            torch.arange(parts.shape[3], device=parts.device), c.d_head, c.rope_base
+        )
+        pairs = torch.view_as_complex(parts[:n].unflatten(-1, (c.d_head // 2, 2)))
+        turned = pairs * torch.polar(torch.ones_like(angles), angles).to(pairs.dtype)
+        return list(torch.view_as_real(turned).flatten(-2).unbind(0)), parts[n]
+
+    def mix(self, projected: Float[Tensor, "batch seq projected"]) -> Float[Tensor, "batch seq d"]:
+        """Sum of the heads' outputs, from what `project` returned."""
+        rotated, v = self.split(projected)
+        if self.config.attention == "softmax":
+            q, k = rotated
+            z = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        else:
+            z = _bilinear_pattern(rotated) @ v
+        return self.o(z.transpose(1, 2).flatten(-2))
+
+    def pattern(self, x: Float[Tensor, "batch seq d"]) -> Float[Tensor, "batch head q k"]:
+        """A; its rows sum to 1 for softmax, and have any sign and sum for bilinear attention."""
+        rotated, _ = self.split(self.project(x))
+        if self.config.attention == "bilinear":
+            return _bilinear_pattern(rotated)
+        q, k = rotated
+        scores = q @ k.mT / self.config.d_head**0.5
+        later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=x.device).triu(1)
+        return scores.masked_fill(later, float("-inf")).softmax(-1)
+
+
+def _bilinear_pattern(rotated: list[Heads]) -> Float[Tensor, "batch head q k"]:
+    q1, k1, q2, k2 = rotated
+    # A product with the mask, since the gradient of `tril` costs four times as much.
+    seq = q1.shape[-2]
+    mask = torch.ones(seq, seq, dtype=q1.dtype, device=q1.device).tril()
+    return (q1 @ k1.mT) * (q2 @ k2.mT) * mask
+
+
+class TensorBlock(nn.Module):
+    def __init__(self, config: TensorConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.attn = TensorAttention(config)
+
+    def read(self, x: Float[Tensor, "*n d"]) -> Float[Tensor, "*n d"]:
+        """What the heads read of stream vectors."""
+        return rms_normalise(x) if self.config.rms_norm else x
+
+    def update(
+        self, x: Float[Tensor, "batch seq d"], mixed: Float[Tensor, "batch seq d"]
+    ) -> Float[Tensor, "batch seq d"]:
+        if self.config.residual == "lerp":
+            return torch.lerp(x, mixed, self.config.lerp)
+        return x + mixed
+
+    def forward(self, x: Float[Tensor, "batch seq d"]) -> Float[Tensor, "batch seq d"]:
+        return self.update(x, self.attn.mix(self.attn.project(self.read(x))))
+
+
+class TensorTransformer(nn.Module):
+    """Token ids to logits. E is `tok_embed.weight`, U the transpose of `head.weight`."""
+
+    def __init__(self, config: TensorConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.tok_embed = nn.Embedding(config.d_vocab, config.d_model)
+        self.layers = nn.ModuleList(TensorBlock(config) for _ in range(config.n_layers))
+        self.head = nn.Linear(config.d_model, config.d_vocab, bias=False)
+
+    @property
+    def blocks(self) -> list[TensorBlock]:
+        return cast(list[TensorBlock], list(self.layers))
+
+    def init_weights(self, seed: int) -> TensorTransformer:
+        """E ~ N(0, 1), o and U zero, the others N(0, 1/d_model), from `seed` alone.
+
+        With o and U at zero every head starts as a no-op and every readout as a tie.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for name, p in sorted(self.named_parameters()):
+                if name == "head.weight" or name.endswith(".o.weight"):
+                    p.zero_()
+                else:
+                    std = 1.0 if name == "tok_embed.weight" else self.config.d_model**-0.5
+                    p.copy_(torch.empty(p.shape).normal_(0.0, std, generator=generator))
+        return self
+
+    def forward(self, tokens: Int[Tensor, "batch seq"]) -> Float[Tensor, "batch seq vocab"]:
+        # The first layer reads tokens alone: project the vocabulary, not every position.
+        first, *others = self.blocks
+        E = self.tok_embed.weight
+        projected = F.embedding(tokens, first.attn.project(first.read(E)))
+        x = first.update(F.embedding(tokens, E), first.attn.mix(projected))
+        for block in others:
+            x = block(x)
+        return self.unembed(x)
+
+    def resume(
+        self, x: Float[Tensor, "batch seq d"], layer: int
+    ) -> Float[Tensor, "batch seq vocab"]:
+        """Logits from the stream before `layer` (n_layers: after the last)."""
+        for block in self.blocks[layer:]:
+            x = block(x)
+        return self.unembed(x)
+
+    def stream(self, tokens: Int[Tensor, "batch seq"], layer: int) -> Float[Tensor, "batch seq d"]:
+        """The residual stream before `layer` (n_layers: after the last)."""
+        x = self.tok_embed(tokens)
+        for block in self.blocks[:layer]:
+            x = block(x)
+        return x
+
+    def unembed(self, x: Float[Tensor, "batch seq d"]) -> Float[Tensor, "batch seq vocab"]:
+        return self.head(rms_normalise(x) if self.config.rms_norm else x)
+
+
+def make_optimizers(
+    model: TensorTransformer, muon_lr: float = 0.02, adamw_lr: float = 3e-3
+) -> list[torch.optim.Optimizer]:
+    """Muon (momentum .95) for the layers' matrices, AdamW (.9, .95) for E and U; no weight decay.
+
+    Muon (Jordan et al. 2024) orthogonalises each [heads x d_head, d_model] matrix as a whole.
+    """
+    return [
+        torch.optim.Muon(model.layers.parameters(), lr=muon_lr, momentum=0.95, weight_decay=0.0),
+        torch.optim.AdamW(
+            [model.tok_embed.weight, model.head.weight],
+            lr=adamw_lr,
+            betas=(0.9, 0.95),
+            weight_decay=0.0,
+        ),
+    ]
