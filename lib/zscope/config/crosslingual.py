@@ -149,7 +149,7 @@ class TinyTraining(Section):
     """Texts of a batch, of similar length."""
     steps: Steps = Field(3600, ge=1)
     """Optimizer steps."""
-    lr: float = Field(4e-3, gt=0)
+    lr: float = Field(2e-3, gt=0)
     """Peak learning rate."""
     beta1: float = Field(0.9, ge=0, lt=1)
     """AdamW's decay of the first moment."""
@@ -165,7 +165,7 @@ class TinyTraining(Section):
     """Largest global norm of the gradient."""
     eval_every: Steps = Field(600, ge=1)
     """Steps between evaluations."""
-    eval_problems: Annotated[int, Unit("problems")] = Field(300, ge=10)
+    eval_problems: Annotated[int, Unit("problems")] = Field(500, ge=10)
     """Held-out problems of an evaluation, the last one's accuracy being the gate's."""
     checkpoint_every: Steps = Field(600, ge=1)
     """Steps between the checkpoints that a killed job resumes from."""
@@ -280,7 +280,7 @@ class PatchingConfig(Section):
     """Patch the prompt alone, or (design mean) every generated token too."""
     directions: Annotated[list[Direction], Field(min_length=1)] = ["zh->en", "en->zh"]
     """Source language -> prompt language."""
-    draws: int = Field(3, ge=1)
+    draws: int = Field(2, ge=1)
     """Random and energy-matched spaces of each condition."""
 
 

@@ -37,7 +37,7 @@ Target = Literal[
     "quote",
 ]
 Delimiter = Literal["round", "square", "quote"]
-Words = Annotated[int, Field(ge=1, le=1000), Unit("tokens")]
+Words = Annotated[int, Field(ge=1, le=100), Unit("tokens")]
 Distance = Annotated[int, Field(ge=1, le=1024), Unit("tokens")]
 Weight = Annotated[float, Field(ge=0, le=1e6)]
 Row = Annotated[dict[Target, Weight], Field(min_length=1)]
@@ -101,7 +101,9 @@ class BigramConfig(Section):
         if abs(sum(self.weights) - 1) > 1e-9:
             raise WrongKeyError("weights", f"have the sum {sum(self.weights):.6g}, not 1")
         if any(a < b for a, b in zip(self.weights, self.weights[1:], strict=False)):
-            raise WrongKeyError("weights", f"must fall: the first is of the top verb, not {self.weights}")
+            raise WrongKeyError(
+                "weights", f"must fall: the first is of the top verb, not {self.weights}"
+            )
         return self
 
 
@@ -145,7 +147,7 @@ class LongRangeConfig(Section):
 class DelimiterConfig(Section):
     """Brackets and quotes: the innermost one that is open governs, and only it can be closed."""
 
-    max_depth: int = Field(2, ge=1, le=6)
+    max_depth: int = Field(2, ge=1, le=5)
     """Most that are open at once, brackets and quotes together."""
     close: float = Field(0.25, gt=0, lt=1)
     """Probability of closing the innermost."""
@@ -321,5 +323,3 @@ class LanguageConfig(Section):
                     f"{key} has no weight above 0 for anything that is on: {row}",
                     "primitives",
                 )
-
-

@@ -75,7 +75,7 @@ def _pairs(first: range, second: range) -> Iterator[tuple[int, ...]]:
 
 _TO_20 = range(1, 21)
 
-# Operands go to 20 (those of `half` to 40, or there would be ten of them) and answers to 40. A
+# Operands go to 20 (those of `half`, and the terms of a `sequence`, to 40) and answers to 40. A
 # smaller range is memorised: the held-out accuracy falls.
 CATEGORIES = {
     "add": Category(lambda: _pairs(_TO_20, _TO_20), lambda a, b: a + b),
@@ -91,7 +91,7 @@ CATEGORIES = {
     "change": Category(lambda: ((a, b) for a in (10, 20) for b in range(1, a)), lambda a, b: a - b),
     # First term, step; three terms are shown and the fourth is asked for.
     "sequence": Category(
-        lambda: ((a, b) for a, b in _pairs(_TO_20, range(1, 11)) if a + 3 * b <= MAX_NUMBER),
+        lambda: ((a, b) for a, b in _pairs(range(1, 38), range(1, 14)) if a + 3 * b <= MAX_NUMBER),
         lambda a, b: a + 3 * b,
     ),
     "multiply": Category(lambda: _pairs(range(2, 6), range(2, 7)), lambda a, b: a * b),

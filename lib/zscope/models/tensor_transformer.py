@@ -21,16 +21,18 @@ weights, under the same names, with every hook of TransformerLens.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Literal, TypeAlias, cast
+from typing import Any, Literal, TypeAlias, cast
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from zscope.errors import ConfigError
 
 RMS_EPS = 1e-5
+CACHED = 2**17  # entries of patterns held at a time: 512 KiB in single precision
 Heads: TypeAlias = Float[Tensor, "batch head seq d_head"]
 
 
@@ -138,46 +140,109 @@ class TensorAttention(nn.Module):
             matrices.append(W.reshape(-1, c.d_model))
         return F.linear(x, torch.cat([*matrices, self.weight("v").flatten(0, 1)]))
 
-    def split(self, projected: Float[Tensor, "batch seq projected"]) -> tuple[list[Heads], Heads]:
-        """Rotated queries and keys, in the order of `config.rotated`, and values."""
-        c = self.config
-        parts = projected.unflatten(-1, (-1, c.n_heads, c.d_head)).permute(2, 0, 3, 1, 4)
-        parts = parts.contiguous()
-        n = len(c.rotated)
-        angles = rope_angles(
-            torch.arange(parts.shape[3], device=parts.device), c.d_head, c.rope_base
-        )
-        pairs = torch.view_as_complex(parts[:n].unflatten(-1, (c.d_head // 2, 2)))
-        turned = pairs * torch.polar(torch.ones_like(angles), angles).to(pairs.dtype)
-        return list(torch.view_as_real(turned).flatten(-2).unbind(0)), parts[n]
+    def split(self, projected: Float[Tensor, "batch seq projected"]) -> list[Heads]:
+        """Rotated queries and keys, in the order of `config.rotated`, then values."""
+        return list(_rotated_parts(projected, self.config).unbind(0))
 
     def mix(self, projected: Float[Tensor, "batch seq projected"]) -> Float[Tensor, "batch seq d"]:
         """Sum of the heads' outputs, from what `project` returned."""
-        rotated, v = self.split(projected)
         if self.config.attention == "softmax":
-            q, k = rotated
-            z = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+            q, k, v = self.split(projected)
+            z = F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).flatten(-2)
         else:
-            z = _bilinear_pattern(rotated) @ v
-        return self.o(z.transpose(1, 2).flatten(-2))
+            z = cast(Tensor, _BilinearMix.apply(projected, self.config))
+        return self.o(z)
 
     def pattern(self, x: Float[Tensor, "batch seq d"]) -> Float[Tensor, "batch head q k"]:
-        """A; its rows sum to 1 for softmax, and have any sign and sum for bilinear attention."""
-        rotated, _ = self.split(self.project(x))
+        """A of what the layer reads.
+
+        Rows sum to 1 for softmax, and have any sign and sum for bilinear attention.
+        """
+        q1, k1, *second, _ = self.split(self.project(x))
+        mask = _causal(q1)
         if self.config.attention == "bilinear":
-            return _bilinear_pattern(rotated)
-        q, k = rotated
-        scores = q @ k.mT / self.config.d_head**0.5
-        later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=x.device).triu(1)
-        return scores.masked_fill(later, float("-inf")).softmax(-1)
+            q2, k2 = second
+            return (q1 @ k1.mT) * (q2 @ k2.mT) * mask
+        scores = q1 @ k1.mT / self.config.d_head**0.5
+        return scores.masked_fill(mask == 0, float("-inf")).softmax(-1)
 
 
-def _bilinear_pattern(rotated: list[Heads]) -> Float[Tensor, "batch head q k"]:
-    q1, k1, q2, k2 = rotated
-    # A product with the mask, since the gradient of `tril` costs four times as much.
-    seq = q1.shape[-2]
-    mask = torch.ones(seq, seq, dtype=q1.dtype, device=q1.device).tril()
-    return (q1 @ k1.mT) * (q2 @ k2.mT) * mask
+def _causal(heads: Float[Tensor, "*n seq d_head"]) -> Float[Tensor, "seq seq"]:
+    seq = heads.shape[-2]
+    return torch.ones(seq, seq, dtype=heads.dtype, device=heads.device).tril()
+
+
+def _turn_(
+    parts: Float[Tensor, "part batch head seq d_head"], config: TensorConfig, sign: int
+) -> None:
+    """Rotate neighbouring elements, in place, by `sign` times their position's angles."""
+    positions = torch.arange(parts.shape[-2], device=parts.device)
+    angles = sign * rope_angles(positions, config.d_head, config.rope_base)
+    pairs = torch.view_as_complex(parts.unflatten(-1, (config.d_head // 2, 2)))
+    pairs.mul_(torch.polar(torch.ones_like(angles), angles).to(pairs.dtype))
+
+
+def _rotated_parts(
+    projected: Float[Tensor, "batch seq projected"], config: TensorConfig
+) -> Float[Tensor, "part batch head seq d_head"]:
+    parts = projected.unflatten(-1, (-1, config.n_heads, config.d_head))
+    parts = parts.permute(2, 0, 3, 1, 4).clone(memory_format=torch.contiguous_format)
+    _turn_(parts[:-1], config, 1)
+    return parts
+
+
+class _BilinearMix(torch.autograd.Function):
+    """z of all heads, a few sequences at a time, with patterns computed again for the gradient.
+
+    At this size a step's time goes into moving [batch, head, seq, seq] tensors: autograd makes and
+    keeps about ten of them a layer; these never leave the cache.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, projected: Float[Tensor, "batch seq projected"], config: TensorConfig
+    ) -> Float[Tensor, "batch seq width"]:
+        parts = _rotated_parts(projected, config).flatten(1, 2)
+        ctx.save_for_backward(parts)
+        ctx.config, ctx.batch = config, len(projected)
+        z, mask = torch.empty_like(parts[0]), _causal(parts)
+        for some in _pieces(parts):
+            q1, k1, q2, k2, v = parts[:, some]
+            pattern = torch.bmm(q1, k1.mT).mul_(torch.bmm(q2, k2.mT)).mul_(mask)
+            torch.bmm(pattern, v, out=z[some])
+        return z.unflatten(0, (-1, config.n_heads)).transpose(1, 2).flatten(-2)
+
+    @staticmethod
+    @once_differentiable
+    def backward(
+        ctx: Any, grad: Float[Tensor, "batch seq width"]
+    ) -> tuple[Float[Tensor, "batch seq projected"], None]:
+        (parts,) = ctx.saved_tensors
+        config, mask = ctx.config, _causal(parts)
+        heads = grad.unflatten(-1, (config.n_heads, config.d_head))
+        d_z = heads.transpose(1, 2).flatten(0, 1)
+        out = torch.empty_like(parts)
+        for some in _pieces(parts):
+            q1, k1, q2, k2, v = parts[:, some]
+            d_q1, d_k1, d_q2, d_k2, d_v = out[:, some]
+            first, second = torch.bmm(q1, k1.mT), torch.bmm(q2, k2.mT)
+            torch.bmm((first * second).mul_(mask).mT, d_z[some], out=d_v)
+            d_pattern = torch.bmm(d_z[some], v.mT).mul_(mask)
+            d_first, d_second = second.mul_(d_pattern), first.mul_(d_pattern)
+            torch.bmm(d_first, k1, out=d_q1)
+            torch.bmm(d_first.mT, q1, out=d_k1)
+            torch.bmm(d_second, k2, out=d_q2)
+            torch.bmm(d_second.mT, q2, out=d_k2)
+        out = out.unflatten(1, (ctx.batch, config.n_heads))
+        _turn_(out[:-1], config, -1)
+        return out.permute(1, 3, 0, 2, 4).flatten(2), None
+
+
+def _pieces(parts: Float[Tensor, "part heads seq d_head"]) -> list[slice]:
+    """Slices of the heads whose patterns fit a CPU's cache; on a GPU one slice of all."""
+    heads, seq = parts.shape[1:3]
+    size = max(1, CACHED // seq**2) if parts.is_cpu else heads
+    return [slice(i, i + size) for i in range(0, heads, size)]
 
 
 class TensorBlock(nn.Module):

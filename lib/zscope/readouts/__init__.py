@@ -1,0 +1,1 @@
+"""What is read from a tensor transformer's weights alone."""
