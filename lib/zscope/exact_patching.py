@@ -52,18 +52,18 @@ class PatchPolynomial:
     Exact for every t in [-1, 1]; outside, rounding grows as (|t| + sqrt(t^2 - 1))^degree.
 
     Attributes:
-        chebyshev: coefficients of T_0 ... T_degree.
+        coefficients: of the Chebyshev polynomials T_0 ... T_degree.
     """
 
-    chebyshev: Float[np.ndarray, "degree+1 batch position vocab"]
+    coefficients: Float[np.ndarray, "degree+1 batch position vocab"]
 
     @property
     def degree(self) -> int:
-        return len(self.chebyshev) - 1
+        return len(self.coefficients) - 1
 
     def at(self, t: float) -> Float[np.ndarray, "batch position vocab"]:
         """Logits at strength t."""
-        return chebyshev.chebval(t, self.chebyshev)
+        return np.asarray(chebyshev.chebval(t, self.coefficients))
 
     def effect(self, t: float = 1.0) -> Float[np.ndarray, "batch position vocab"]:
         """Change of the logits at strength t."""
@@ -72,8 +72,8 @@ class PatchPolynomial:
     def derivative(self, t: float, order: int = 1) -> Float[np.ndarray, "batch position vocab"]:
         """Derivative of the logits in t; order 1 at t = 0 is attribution patching, exactly."""
         if order > self.degree:
-            return np.zeros_like(self.chebyshev[0])
-        return chebyshev.chebval(t, chebyshev.chebder(self.chebyshev, order))
+            return np.zeros_like(self.coefficients[0])
+        return np.asarray(chebyshev.chebval(t, chebyshev.chebder(self.coefficients, order)))
 
     def by_degree(self) -> Float[np.ndarray, "degree+1 batch position vocab"]:
         """Coefficients of 1, t, t^2, ...: the clean logits, and the effect at t = 1 by degree.
@@ -84,7 +84,7 @@ class PatchPolynomial:
         monomials = np.zeros((n, n))
         for i in range(n):
             monomials[: i + 1, i] = chebyshev.cheb2poly(np.eye(n)[i, : i + 1])
-        return np.tensordot(monomials, self.chebyshev, axes=1)
+        return np.tensordot(monomials, self.coefficients, axes=1)
 
 
 def patch_polynomial(

@@ -5,17 +5,22 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
 
 from zscope.config import lag as config_module
+from zscope.config.crosslingual import CrosslingualConfig, CrosslingualFigure
 from zscope.config.lag import RunConfig
 from zscope.config.root import load
 from zscope.errors import ConfigError
+from zscope.figures.crosslingual.needs import NEEDS
 from zscope.plans import find
+from zscope.plans.crosslingual import CrosslingualPlan
 from zscope.plans.lag import LagPlan, applies
 from zscope.probes.registry import PROBES
+from zscope.tables import TABLES
 
 ROOT = Path(__file__).parents[2]
 RUN = {"data": {"k": 2, "n_unique_b": 40}, "training": {"steps": 100, "warmup_steps": 10}}
@@ -354,3 +359,43 @@ def test_planning_imports_nothing_heavy():
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == ""
+
+
+# --- the cross-lingual study -------------------------------------------------------------------
+
+
+def crosslingual(**given):
+    return CrosslingualPlan(CrosslingualConfig.model_validate(given))
+
+
+def test_a_tiny_model_is_a_model_for_every_seed():
+    plan = crosslingual(seeds=[3, 5])
+    assert plan.models == {"tiny-s3": 3, "tiny-s5": 5}
+    assert plan.trained
+    assert plan.figures == get_args(CrosslingualFigure)
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        ({"hub": "Qwen/Qwen2.5-3B", "revision": "main"}, "qwen2.5-3b"),
+        ({"path": "/data/My Models/qwen_2-finetuned/"}, "qwen-2-finetuned"),
+        ({"path": "../.."}, "model"),
+        ({"path": "a/$(rm -rf ~)"}, "rm-rf"),
+    ],
+)
+def test_a_model_from_elsewhere_has_a_name_fit_for_a_path(model, name):
+    plan = crosslingual(model=model, seeds=[0, 1, 2])
+    assert plan.models == {name: None}
+    assert "training" not in plan.figures
+    assert re.fullmatch(r"[a-z0-9][a-z0-9.-]*", name)
+
+
+def test_layers_are_named_as_the_config_writes_them():
+    plan = crosslingual(z={"layers": [2, 0.75], "k": [0.5]}, verdict={"layer": 2, "k": 0.5})
+    assert plan.layers == {"2": 2, "0.75": 0.75}
+
+
+def test_every_figure_says_which_tables_it_needs():
+    assert set(NEEDS) == set(get_args(CrosslingualFigure))
+    assert {table for needs in NEEDS.values() for table in needs} <= set(TABLES)
