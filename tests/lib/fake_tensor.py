@@ -6,7 +6,7 @@ import torch
 
 from zscope.models.tensor_transformer import TensorConfig, TensorTransformer
 
-SMALL = dict(d_vocab=7, n_ctx=6, n_layers=2, n_heads=3, d_model=8, d_head=4)
+SMALL = {"d_vocab": 7, "n_ctx": 6, "n_layers": 2, "n_heads": 3, "d_model": 8, "d_head": 4}
 
 
 def random_model(seed=0, scale=1.0, **changes) -> TensorTransformer:

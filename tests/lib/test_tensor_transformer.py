@@ -1,4 +1,4 @@
-"""The toy language's transformers against loops, Llama and TransformerLens, and as sums of paths."""
+"""The toy language's transformers against loops, Llama and TransformerLens; sums of paths."""
 
 # Matrices keep the capitals of the formulas.
 # ruff: noqa: N806
@@ -11,17 +11,17 @@ import math
 
 import pytest
 import torch
-from fake_tensor import gauges, head_rows, random_model, random_tokens
 from torch.nn import functional as F
 
 import zscope.models.tensor_transformer as tt
+from fake_tensor import gauges, head_rows, random_model, random_tokens
 from zscope.errors import ConfigError, DataError
 from zscope.models.tensor_paths import composition_split, path_sum
 from zscope.models.tensor_transformer import TensorConfig, TensorTransformer, make_optimizers
 
-EXACT = dict(rtol=0, atol=1e-10)
+EXACT = {"rtol": 0, "atol": 1e-10}
 KINDS = [
-    dict(attention=attention, rms_norm=rms_norm, residual=residual)
+    {"attention": attention, "rms_norm": rms_norm, "residual": residual}
     for attention, rms_norm, residual in itertools.product(
         ("bilinear", "softmax"), (False, True), ("add", "lerp")
     )
@@ -131,7 +131,8 @@ def test_only_distances_matter(model):
     """RoPE: the pattern between two tokens is the same wherever the pair stands."""
     pattern = model.blocks[0].attn.pattern(model.tok_embed(torch.zeros(1, 6, dtype=torch.long)))
     if model.config.attention == "softmax":
-        pattern = pattern / pattern.diagonal(dim1=-2, dim2=-1)[..., None]
+        log = pattern.log()  # less the row's normaliser
+        pattern = log - log.diagonal(dim1=-2, dim2=-1)[..., None]
     for distance in range(6):
         band = pattern.diagonal(-distance, dim1=-2, dim2=-1)
         torch.testing.assert_close(band, band[..., :1].expand_as(band), **EXACT)
@@ -160,11 +161,10 @@ def test_resuming_from_a_stream_gives_the_logits(model):
         torch.testing.assert_close(resumed, model(tokens), **EXACT)
 
 
-@pytest.mark.parametrize("rms_norm", [True])
-def test_softmax_twin_is_llama_without_its_mlps(rms_norm):
+def test_softmax_twin_is_llama_without_its_mlps():
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    model = random_model(attention="softmax", rms_norm=rms_norm)
+    model = random_model(attention="softmax", rms_norm=True, n_heads=2)
     c = model.config
     llama = LlamaForCausalLM(
         LlamaConfig(
@@ -259,9 +259,9 @@ def test_a_bridge_holds_its_own_weights(model):
 
 def test_start_is_a_no_op_drawn_from_its_seed_alone():
     torch.manual_seed(0)
-    state = torch.get_rng_state()
     model = TensorTransformer(TensorConfig()).init_weights(3)
     other = TensorTransformer(TensorConfig()).init_weights(4)
+    torch.manual_seed(1)
     again = TensorTransformer(TensorConfig()).init_weights(3)
     for (name, p), q, r in zip(
         model.named_parameters(), again.parameters(), other.parameters(), strict=True
@@ -274,10 +274,9 @@ def test_start_is_a_no_op_drawn_from_its_seed_alone():
             std = 1 if name == "tok_embed.weight" else 1 / 8
             assert abs(p.std().item() / std - 1) < 0.05
     assert not model(random_tokens(model)).any()
-    assert state.shape == torch.get_rng_state().shape
 
 
-def trained(attention, steps=30):
+def trained(attention, steps=80):
     model = TensorTransformer(
         TensorConfig(d_vocab=9, n_ctx=12, d_model=16, d_head=4, attention=attention)
     ).init_weights(0)
@@ -319,7 +318,7 @@ def test_muon_has_the_layers_and_adamw_the_ends():
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [(dict(d_head=3), "even, not 3"), (dict(lerp=1.0), "not 1.0"), (dict(n_layers=0), "not 0")],
+    [({"d_head": 3}, "even, not 3"), ({"lerp": 1.0}, "not 1.0"), ({"n_layers": 0}, "not 0")],
 )
 def test_impossible_shapes_are_refused(change, message):
     with pytest.raises(ConfigError, match=message):

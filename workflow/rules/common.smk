@@ -1,5 +1,6 @@
 import os
 import sys
+from glob import glob
 
 from snakemake.common.configfile import load_configfile
 

@@ -18,9 +18,11 @@ def crosslingual_weights(wildcards):
 
 
 def crosslingual_folder(wildcards):
-    """The config of a model that lies in a folder: another model there makes all stale."""
+    """The files of a model that lies in a folder: another model there makes all stale."""
     path = CONFIG.crosslingual.model.path
-    return [] if path is None else os.path.join(path, "config.json")
+    if path is None:
+        return []
+    return [os.path.join(path, "config.json"), *sorted(glob(os.path.join(path, "*.safetensors")))]
 
 
 def crosslingual_tables(wildcards):

@@ -81,11 +81,11 @@ class LanguageModelSource(Section):
     tiny: Flag = False
     """Train the embedded bilingual model; `model: tiny` is short for this."""
     hub: str | None = None
-    """A Qwen2 model of the Hugging Face hub, such as Qwen/Qwen2.5-3B; needs a revision."""
+    """A Qwen2 or Llama model of the Hugging Face hub, such as Qwen/Qwen2.5-3B; needs a revision."""
     revision: str | None = None
     """Commit (or tag) of the hub model, so that a result names its weights."""
     path: str | None = None
-    """Folder of a saved Qwen2 model: config.json, model.safetensors and a tokenizer."""
+    """Folder of a saved Qwen2 or Llama model: config.json, model.safetensors and a tokenizer."""
 
     @model_validator(mode="after")
     def _one(self) -> Self:

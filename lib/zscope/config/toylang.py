@@ -117,7 +117,7 @@ class SuppressConfig(Section):
 class SkipConfig(Section):
     """An adjective with its anchor before it leads to a function word."""
 
-    rules: list[Annotated[list[str], Field(min_length=3, max_length=3)]] = [
+    rules: list[list[str]] = [
         ["beach", "big", "at"],
         ["garden", "old", "and"],
         ["lake", "new", "or"],
@@ -128,6 +128,16 @@ class SkipConfig(Section):
     """Largest distance from the adjective back to its anchor."""
     p: Probability = 0.9
     """Share of the rule; the rest is what would govern without it."""
+
+    @model_validator(mode="after")
+    def _three_words(self) -> Self:
+        for i, rule in enumerate(self.rules):
+            if len(rule) != 3:
+                raise WrongKeyError(
+                    "rules",
+                    f"rule {i} has {len(rule)} words, not 3 [anchor, trigger, output]: {rule}",
+                )
+        return self
 
 
 class InductionConfig(Section):
@@ -149,13 +159,13 @@ class DelimiterConfig(Section):
 
     max_depth: int = Field(2, ge=1, le=5)
     """Most that are open at once, brackets and quotes together."""
-    close: float = Field(0.25, gt=0, lt=1)
+    close: float = Field(0.23, gt=0, lt=1)
     """Probability of closing the innermost."""
-    open: float = Field(0.08, ge=0, lt=1)
+    open: float = Field(0.15, ge=0, lt=1)
     """Probability of opening another, whichever; at max_depth it falls to the others."""
-    round: Row = {"place": 1, "adjective": 1}
+    round: Row = {"place": 3, "adjective": 1}
     """Content of ( ): weights of categories."""
-    square: Row = {"verb_i": 1, "function": 1}
+    square: Row = {"verb_i": 2, "function": 1}
     """Content of [ ]."""
     quote: Row = {"name": 1, "place": 1}
     """Content of a quotation."""
@@ -186,29 +196,76 @@ class TransitionsConfig(Section):
     """After the topic at position 0."""
     name: Row = {"verb_t": 4, "verb_i": 1}
     """After a name (if neither bigram nor suppression governs)."""
-    verb_t: Row = {"object": 4, "place": 2, "adjective": 2, "function": 2}
+    verb_t: Row = {
+        "object": 9,
+        "period": 6,
+        "place": 4,
+        "adjective": 4,
+        "function": 3,
+        "verb_i": 1,
+        "round": 1,
+        "quote": 1,
+    }
     """After a transitive verb."""
-    verb_i: Row = {"function": 3, "period": 1, "place": 2}
+    verb_i: Row = {
+        "period": 4,
+        "adjective": 4,
+        "function": 3,
+        "place": 3,
+        "name": 3,
+        "never": 1,
+        "recall": 1,
+        "round": 2,
+        "square": 1,
+    }
     """After an intransitive verb."""
-    place: Row = {"adjective": 4, "function": 3, "verb_i": 2, "period": 1, "round": 1}
+    place: Row = {
+        "adjective": 10,
+        "period": 5,
+        "function": 1,
+        "verb_i": 1,
+        "name": 1,
+        "never": 1,
+        "square": 2,
+        "round": 1,
+        "quote": 1,
+    }
     """After a place."""
-    adjective: Row = {"place": 3, "object": 3, "name": 2, "function": 1}
+    adjective: Row = {"object": 8, "name": 5, "place": 4, "function": 2, "verb_i": 1}
     """After an adjective (if no skip rule governs)."""
-    function: Row = {"place": 3, "adjective": 3, "name": 2, "object": 2}
+    function: Row = {"object": 8, "adjective": 4, "name": 3, "place": 2, "verb_i": 1, "never": 1}
     """After a function word."""
-    object: Row = {"function": 3, "verb_i": 2, "place": 1, "period": 1}
+    object: Row = {"colour": 4, "function": 2, "verb_i": 2, "place": 1, "period": 1}
     """After an object (if neither induction nor novel governs)."""
-    colour: Row = {"function": 3, "verb_i": 2, "adjective": 1, "period": 1}
+    colour: Row = {
+        "function": 7,
+        "adjective": 6,
+        "place": 5,
+        "period": 5,
+        "verb_i": 2,
+        "name": 2,
+        "recall": 1,
+        "round": 2,
+        "square": 2,
+    }
     """After a colour."""
-    answer: Row = {"function": 2, "period": 1}
+    answer: Row = {"function": 5, "place": 3, "period": 2, "verb_i": 1}
     """After an answer."""
-    never: Row = {"name": 4, "function": 1}
+    never: Row = {"name": 12, "adjective": 1}
     """After `never`."""
     recall: Row = {"answer": 1}
     """After `recall` (if long_range is off)."""
-    period: Row = {"name": 3, "place": 1, "adjective": 1, "never": 1, "recall": 1}
+    period: Row = {
+        "name": 4,
+        "adjective": 4,
+        "recall": 3,
+        "place": 2,
+        "never": 1,
+        "function": 1,
+        "quote": 1,
+    }
     """After a full stop."""
-    closed: Row = {"function": 2, "verb_i": 1, "period": 1}
+    closed: Row = {"adjective": 8, "function": 4, "name": 3, "verb_i": 2, "period": 1}
     """After a delimiter that closed the outermost one."""
 
 

@@ -60,8 +60,11 @@ class TensorWeights:
             layers = [block.attn.weight(name).detach().double() for block in model.blocks]
             return torch.stack(layers) if name == "o" else torch.stack(layers).mT
 
-        stream = torch.tensor([c.kept**layer for layer in range(c.n_layers + 1)])
-        stream = stream.to(model.head.weight.device, torch.float64)
+        stream = torch.tensor(
+            [c.kept**layer for layer in range(c.n_layers + 1)],
+            dtype=torch.float64,
+            device=model.head.weight.device,
+        )
         reads = stream[:-1, None, None, None]
         return cls(
             E=model.tok_embed.weight.detach().double(),

@@ -4,10 +4,11 @@ The seed's (C.3) minimises sum_i MMD^2(zh_i, en_i; l) + lambda sum_j 1/l_j over 
 and cannot do follows from its form:
 
 - At l = inf both terms are exactly 0, and for tokens drawn independently the expected value is
-  above 0 everywhere else: its only minimum is the empty Z. A fit can fall below 0 all the same, by
-  lengthscales at which the unbiased estimator happens to be negative for these tokens, which other
-  problems show; or because tokens are not independent (the numbers of a problem stand in both of
-  its texts, and embed alike), which holds for other problems too.
+  above 0 everywhere else: its only minimum is the empty Z. The estimate is unbiased, so a fit can
+  fall below 0 all the same, by lengthscales at which it happens to be negative for these tokens;
+  that need not hold for other problems. Tokens that stand in both texts lower it for any problem:
+  two clouds of the same m tokens give -2/m (1 - the mean kernel of different tokens). Which of the
+  two a negative value comes from, only the held-out value can suggest.
 - MMD^2 does not change when both clouds of a problem are shifted alike, so what the languages share
   about a problem is invisible: a shared dimension and pure noise look the same.
 - To first order in 1/l^2 the first term is sum_j U_j / l_j^2, U_j the unbiased squared difference
@@ -147,8 +148,8 @@ def fit_seed(
 def plateau(
     records: Sequence[SeedRecord], window: int = 100, tolerance: float = 1e-3
 ) -> int | None:
-    """The seed's stop rule: first step at which the value fell by less than `tolerance` of itself
-    over the last `window` steps; None if it never did."""
+    """The seed's "stop when MMD plateaus" (C.5) as a rule: first step at which the value fell by
+    less than `tolerance` of itself over the last `window` steps; None if it never did."""
     values = {r.step: r.value for r in records}
     for step, value in values.items():
         before = values.get(step - window)

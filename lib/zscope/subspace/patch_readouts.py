@@ -19,8 +19,8 @@ class Reading:
     Attributes:
         number: the extracted number, whether or not the text is well formed.
         well_formed: the number is certain (status ok), the text does not repeat itself, and, if
-            `strict`, it is the exact sentence of one of the languages; else, a final marker ("The
-            answer is", "答案是", ...) names the number.
+            `strict`, it is the exact sentence of one of the languages; else, a marker ("The answer
+            is", "答案是", "=", ...) names the number.
     """
 
     number: Fraction | None

@@ -5,8 +5,6 @@ the layer, and every condition goes on from it. Memory does not grow with the co
 of one condition are yielded before the next is run.
 """
 
-# Matrices keep the capitals of the formulas.
-
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence

@@ -358,8 +358,11 @@ def ard_finds_z(evidence: Evidence, declared: Declared) -> Finding:
     if len(index):
         best = _largest(index)
         seed_answer = _graded(best["value"] >= AGREES, bool(best["value"] > best["null_mean"]))
+        # Half of the dimensions survive by construction, so k of them are at most 2 k/d.
+        most = min(1.0, 2 * best["null_mean"])
         why.append(
-            f"seed's objective: index overlap {_n(best['value'])}, k/d {_n(best['null_mean'])}"
+            f"seed's objective: index overlap {_n(best['value'])}, k/d {_n(best['null_mean'])}, "
+            f"at most {_n(most)}"
         )
         why += _degeneracy(evidence, declared)
     if all(row is not None and _known(row, "value", "null_high") for row in contrast.values()):

@@ -32,10 +32,18 @@ CLOSERS = {"round": "round_close", "square": "square_close", "quote": "quote"}
 
 @dataclass(frozen=True, eq=False)
 class Distributions:
-    """p: rows of probabilities; label: index into LABELS of what governs where a row applies."""
+    """Rows of probabilities.
+
+    Attributes:
+        p: each sums to 1.
+        label: index into LABELS of what governs where a row applies.
+        cause: equal for the rows of one skip output, whatever it leaves the rest to; each other row
+            has its own.
+    """
 
     p: Float[np.ndarray, "rows vocab"]
     label: Int[np.ndarray, " rows"]
+    cause: Int[np.ndarray, " rows"]
 
     @cached_property
     def entropy(self) -> Float[np.ndarray, " rows"]:
@@ -73,16 +81,19 @@ class DistributionBuilder:
         self._vocabulary = vocabulary
         self._rows: list[np.ndarray] = []
         self._labels: list[int] = []
+        self._causes: list[int] = []
         self._index: dict[tuple[int, bytes], int] = {}
 
-    def add(self, label: str, p: Float[np.ndarray, " vocab"]) -> int:
-        """The index of a row of weights, which is normalised."""
+    def add(self, label: str, p: Float[np.ndarray, " vocab"], cause: int | None = None) -> int:
+        """The index of a row of weights, which is normalised; `cause` is a token."""
         p = p / p.sum()
         key = (LABEL_ID[label], p.tobytes())
         if key not in self._index:
             self._index[key] = len(self._rows)
             self._rows.append(p)
             self._labels.append(LABEL_ID[label])
+            own = len(self._vocabulary) + len(self._causes)
+            self._causes.append(own if cause is None else cause)
         return self._index[key]
 
     def p(self, index: int) -> Float[np.ndarray, " vocab"]:
@@ -92,7 +103,9 @@ class DistributionBuilder:
         return len(self._rows)
 
     def build(self) -> Distributions:
-        return Distributions(np.stack(self._rows), np.array(self._labels, dtype=np.int8))
+        return Distributions(
+            np.stack(self._rows), np.array(self._labels, dtype=np.int8), np.array(self._causes)
+        )
 
     def uniform(self, category: str) -> Float[np.ndarray, " vocab"]:
         """Uniform over the words of a category."""

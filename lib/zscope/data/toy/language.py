@@ -103,22 +103,10 @@ class ToyLanguage:
         self._sets_off = self._special_tokens()
         self._colour = self._index_of("colour")
         self._object = self._index_of("object")
-        share = config.induction.p
-        self._again = np.array(
-            [builder.add("induction", builder.noisy(c, share, "colour")) for c in ids["colour"]]
-        )
-        share = config.long_range.p
-        self._answer = np.full(len(self.vocabulary), self._static[0, 0, ids["recall"][0]])
-        self._answer[ids["topic"]] = [
-            builder.add("long_range", builder.noisy(a, share, "answer")) for a in ids["answer"]
-        ]
         self._never = self.vocabulary.ids["never"]
-        self._suppressed = np.zeros(len(self.vocabulary), dtype=np.int32)
-        if config.on("suppress"):
-            self._suppressed[ids["name"]] = [
-                builder.add("suppress", builder.verbs(i, suppressed=True))
-                for i in range(len(ids["name"]))
-            ]
+        self._again = self._induction_rows(builder)
+        self._answer = self._answer_rows(builder)
+        self._suppressed = self._suppressed_rows(builder)
         self.distributions = builder.build()
 
     # --- tables ---------------------------------------------------------------------------------
@@ -187,9 +175,40 @@ class ToyLanguage:
             for base in np.unique(self._static[:, :, trigger]):
                 for i, (_, output) in enumerate(rules):
                     p = share * builder.one(output) + (1 - share) * builder.p(base)
-                    rows[i, base] = builder.add("skip", p)
+                    rows[i, base] = builder.add("skip", p, cause=output)
             found[trigger] = _SkipTrigger(tuple(anchor for anchor, _ in rules), rows)
         return found
+
+    def _induction_rows(self, builder: DistributionBuilder) -> Int[np.ndarray, " colours"]:
+        """The row by the first colour."""
+        if not self.config.on("induction"):
+            return np.empty(0, dtype=np.int32)
+        p, colours = self.config.induction.p, self.vocabulary.members["colour"]
+        rows = [builder.add("induction", builder.noisy(c, p, "colour")) for c in colours]
+        return np.array(rows, dtype=np.int32)
+
+    def _answer_rows(self, builder: DistributionBuilder) -> Int[np.ndarray, " vocab"]:
+        """The row after `recall` by token 0; where that is no topic, the prefix is impossible and
+        the row without long_range stands in."""
+        ids = self.vocabulary.members
+        rows = np.full(len(self.vocabulary), self._static[0, 0, ids["recall"][0]])
+        if self.config.on("long_range"):
+            p = self.config.long_range.p
+            rows[ids["topic"]] = [
+                builder.add("long_range", builder.noisy(a, p, "answer")) for a in ids["answer"]
+            ]
+        return rows
+
+    def _suppressed_rows(self, builder: DistributionBuilder) -> Int[np.ndarray, " vocab"]:
+        """The row by name, with `never` before it."""
+        rows = np.zeros(len(self.vocabulary), dtype=np.int32)
+        if self.config.on("suppress"):
+            names = self.vocabulary.members["name"]
+            rows[names] = [
+                builder.add("suppress", builder.verbs(i, suppressed=True))
+                for i in range(len(names))
+            ]
+        return rows
 
     def _special_tokens(self) -> Int[np.ndarray, " vocab"]:
         """What a token sets off as the last one."""
@@ -364,7 +383,7 @@ def _floor(
 
 
 def _stacks(config: LanguageConfig) -> list[tuple[str, ...]]:
-    """Every stack of open delimiters, the empty one first; a quotation is not directly in another."""
+    """Every stack of open delimiters, the empty one first; no quotation directly in another."""
     stacks: list[tuple[str, ...]] = [()]
     longest = stacks
     for _ in range(config.delimiters.max_depth):

@@ -23,7 +23,7 @@ from zscope.data.toy.language import ToyLanguage
 from zscope.errors import DataError
 
 FEWEST = 3  # keys that are possible in a place, for a median that is not the key's own
-LEAST = 0.05  # change of a probability that counts: below lie one primitive's traces in another
+NOT_ZERO = 1e-9
 DIRECT = "bigram"  # the one primitive whose rules have no key: the last token alone decides
 # The others go by categories, or by what is open: they have no rules of single tokens.
 KEYED = ("long_range", "induction", "skip", "suppress")
@@ -72,14 +72,17 @@ class _Effects:
         self.n += 1
 
 
-def find_rules(language: ToyLanguage, rng: np.random.Generator, n: int = 48) -> list[Rule]:
+def find_rules(language: ToyLanguage, rng: np.random.Generator, n: int = 64) -> list[Rule]:
     """The rules seen in all edits of all tokens of `n` sampled sequences, in order of LABELS.
 
-    A (key, query) is a rule if the probability of some token moves by at least .05, in one
-    direction, in every context in which the key matters; of those tokens the one that moves most is
-    the output. A rule of `bigram` is one
-    for every token that the query makes likelier. A place with fewer than 3 possible keys, such as
-    position 0 with 2 topics, says nothing. Raises DataError for n below 1.
+    A key matters where less than half of the keys that are possible in its place have the same
+    cause (`Distributions`). A (key, query) is a rule if p of some token moves in one direction in
+    every context in which the key matters; of those tokens the one that moves most is the output. A
+    rule of `bigram` is one for every token that the query makes likelier.
+
+    With few sequences (ten, say) pairs are missed, and a pair seen once may pass by chance. A place
+    with fewer than 3 possible keys, such as position 0 with 2 topics, says nothing. Raises
+    DataError for n below 1.
     """
     if n < 1:
         raise DataError(f"rules are sought in at least 1 sequence, not {n}")
@@ -102,10 +105,10 @@ def _rules_of(
 ) -> Iterator[Rule]:
     mean = e.total / e.n
     if primitive == DIRECT:
-        for o in np.flatnonzero(e.low >= LEAST):
+        for o in np.flatnonzero(e.low > NOT_ZERO).tolist():
             yield Rule(primitive, None, names[query], names[o], float(mean[o]), None, None, e.n)
         return
-    steady = (e.low >= LEAST) | (e.high <= -LEAST)
+    steady = (e.low > NOT_ZERO) | (e.high < -NOT_ZERO)
     if steady.any():
         o = int(np.argmax(np.abs(mean) * steady))
         where = e.nearest, e.farthest
@@ -128,7 +131,8 @@ def _changes(
         if not counts.any():
             continue
         change = P[there] - np.median(P[there], axis=0)
-        counts &= np.abs(change).max(axis=1) >= LEAST
+        cause = language.distributions.cause[there]
+        counts &= (cause[:, None] == cause).mean(axis=1) < 0.5
         for i in np.flatnonzero(counts):
             key = int(keys[i])
             query = int(tokens[t - 1]) if distance else key

@@ -1,4 +1,4 @@
-"""The seed's objective beside what it is minimised by: no Z at all; and what it ends up with."""
+"""The seed's objective beside its value without any Z; and what it ends up with."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def draw(tables: Tables) -> Figure:
         fig,
         tables.count(select(ends, metric="drift"), of="problems of the fit"),
         f"Layer {layer}. Dashed at 0: the objective of no Z at all (all lengthscales infinite), "
-        "its only global minimum.",
+        "the only minimum of its expected value for independent tokens.",
         "Overlap: energy of the half with the shorter lengthscales in the space that the fit "
         "began from; dashed: chance k/d; grey: shuffled lengthscales, 95 %.",
         marks.lines_note(tables.models, intervals=False),
