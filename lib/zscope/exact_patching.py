@@ -96,23 +96,23 @@ def patch_polynomial(
 ) -> PatchPolynomial:
     """Logits at positions `read` when the stream before `layer` gets + t `direction`.
 
-    Runs what follows the patch degree + 1 times, in float64. The stream before layer 0 is the
-    embedding; a patch of a head of layer l is one before l + 1 (`head_direction`).
+    Runs what follows the patch degree + 1 times, in float64 on the CPU. The stream before layer 0
+    is the embedding; a patch of a head of layer l is one before l + 1 (`head_direction`).
 
     Raises:
         DataError: the model is not polynomial, or shapes or positions do not fit the tokens.
     """
     c = model.config
     _check(c, tokens, layer, direction, read)
-    exact = deepcopy(model).double()
+    exact = deepcopy(model).cpu().double()
     with torch.no_grad():
-        x, v = exact.stream(tokens, layer), direction.to(tokens.device).double()
+        x, v = exact.stream(tokens.cpu(), layer), direction.cpu().double()
         patched = v.ne(0).any(-1).any(0).tolist()
         degrees = patch_degrees(c.n_layers, layer, patched)
         n = 1 + max(degrees[position] for position in read)
         angles = np.pi * (np.arange(n) + 0.5) / n
         values = np.stack(
-            [exact.resume(x + t * v, layer)[:, list(read)].cpu().numpy() for t in np.cos(angles)]
+            [exact.resume(x + t * v, layer)[:, list(read)].numpy() for t in np.cos(angles)]
         )
     # The discrete cosine transform: T_j(cos angle) = cos(j angle) are orthogonal on the nodes.
     transform = np.cos(np.outer(np.arange(n), angles)) * 2 / n
@@ -127,8 +127,8 @@ def head_direction(
     change: Float[Tensor, "batch seq d_head"],
 ) -> Float[Tensor, "batch seq d"]:
     """The direction before `layer` + 1 of a `change` of a head's z."""
-    W = model.blocks[layer].attn.weight("o")[head].detach().double()
-    return model.config.written * (change.to(W.device).double() @ W)
+    W = model.blocks[layer].attn.weight("o")[head].detach().cpu().double()
+    return model.config.written * (change.cpu().double() @ W)
 
 
 def _check(

@@ -21,7 +21,8 @@ from pydantic.fields import FieldInfo
 from zscope.config.base import Section, Unit
 from zscope.config.lag import RunConfig
 from zscope.config.root import Config
-from zscope.tables import TABLES, Table
+from zscope.schemas.base import Table
+from zscope.tables import TABLES
 
 SCHEMA = "workflow/schemas/config.schema.json"
 COMMAND = "python -m zscope.reference"
@@ -100,7 +101,7 @@ def tables_page() -> str:
     lines = [
         "# Tables",
         "",
-        f"<!-- Generated from lib/zscope/tables.py: edit that, then run `{COMMAND}`. -->",
+        f"<!-- Generated from lib/zscope/schemas/: edit that, then run `{COMMAND}`. -->",
         "",
         "Every Parquet table of the workflow: what a row is, and its columns. Tables are long: one",
         "row a measurement. `null` appears only in columns marked so. A file's metadata holds its",
@@ -142,6 +143,8 @@ def schema() -> str:
         }
         names += [f"{section}.{key}" for key in model.model_fields]
     sweep["grid"]["propertyNames"] = {"enum": names}
+    model_block = out["$defs"]["CrosslingualConfig"]["properties"]
+    model_block["model"] = {"anyOf": [{"const": "tiny"}, model_block["model"]]}
     return json.dumps(out, indent=2, ensure_ascii=False) + "\n"
 
 

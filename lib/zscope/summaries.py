@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 
 from zscope.config.lag import Onset, OnsetConfig, RunConfig
+from zscope.schemas.lag import CLOCKS
 from zscope.stats import median_time, onset
-from zscope.tables import CLOCKS
 
 # The one series of a probe that stands for it when transitions are compared: its metric, and how
 # it is reduced over layers and heads.

@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 
 from zscope.figures.crosslingual.data import Tables
+from zscope.schemas.base import INT
 from zscope.stats import wilson_interval
-from zscope.tables import INT, TABLES
+from zscope.tables import TABLES
 
 CATEGORIES = ("add", "subtract", "double", "half", "sequence", "two_step")
 KINDS = ("qk", "ov")

@@ -164,13 +164,12 @@ def test_categories_have_the_shares_of_their_operands_up_to_a_limit(train):
     assert found == category_counts(N)
     assert sum(found.values()) == N
     operands = {c: len(operand_tuples(c, True) + operand_tuples(c, False)) for c in CATEGORIES}
-    ratios = [found[c] / min(operands[c], 150) for c in CATEGORIES]
+    ratios = [found[c] / min(operands[c], 400) for c in CATEGORIES]
     assert max(ratios) / min(ratios) == pytest.approx(1, abs=0.05)
 
 
-def test_a_hundred_problems_have_two_of_every_category():
-    """A mismatched source is another problem of the same category."""
-    assert min(category_counts(100).values()) >= 2
+def test_a_hundred_problems_are_of_every_category():
+    assert min(category_counts(100).values()) >= 1
 
 
 def test_templates_are_chosen_independently(train):

@@ -21,6 +21,7 @@ QUESTIONS = {
     "geometry": "2. Does Z separate",
     "language": "2. Is the language energy",
     "causal": "A. Is Z causal",
+    "carries": "A. Does Z carry the answer",
     "necessary": "A. Is Z necessary",
     "updates": "B. Is there a Z-dominated layer",
     "ard": "C. Does ARD find Z",
@@ -204,6 +205,27 @@ def test_the_verdict_of_patching_is_that_of_its_own_module():
     ]
     tables = {"rates": rates((0.9, 0.1), (0.1, 0.9)), "tests": controlled}
     assert verdicts("causal", **tables) == ("yes", "yes")
+
+
+@pytest.mark.parametrize(
+    ("energy", "perp", "expected"),
+    [
+        ((0.3, 0.01), (0.3, 0.01), "yes"),
+        ((0.3, 0.01), (0.3, 0.2), "partial"),
+        ((0.02, 0.5), (0.3, 0.01), "no"),
+        ((-0.3, 0.01), (-0.3, 0.01), "no"),
+    ],
+)
+def test_z_carries_the_answer_only_if_the_sources_answer_comes_out(energy, perp, expected):
+    """However many answers change: they must be the source's, of another problem."""
+    rows = [
+        cell(source="mismatched", stratum="baseline_correct", metric="source_answer", first="z")
+        | {"second": second, "p_holm": p}
+        | interval(value, value - 0.1, value + 0.1)
+        for second, (value, p) in (("energy", energy), ("z_perp", perp))
+    ]
+    assert verdicts("carries", tests=rows) == ("undetermined", expected)
+    assert verdicts("carries", tests=rows[:1])[1] == "undetermined"
 
 
 @pytest.mark.parametrize(

@@ -175,6 +175,13 @@ def test_another_model_seed_leaves_the_other_models_alone(finished: Clone) -> No
     assert all("model=tiny-s2" in w for w in models)
 
 
+def test_a_new_column_of_one_study_leaves_the_others_as_they_are(finished: Clone) -> None:
+    finished.edit("lib/zscope/schemas/crosslingual.py", "the right answer", "the answer")
+    plan = finished.plan()
+    assert {"make_problems", "train_tiny_model"} <= plan.rules
+    assert not plan.rules & {"make_facts", "train_run", *AFTER_TRAINING}
+
+
 def test_editing_one_of_its_figures_redraws_that_one(finished: Clone) -> None:
     finished.append("lib/zscope/figures/crosslingual/bridge.py", "\nEDITED = 1\n")
     plan = finished.plan()

@@ -20,7 +20,16 @@ from zscope.plans.lag import FIGURE_PROBES, LagPlan
 from zscope.probes.registry import PROBES
 from zscope.provenance import Tracker
 
-tracked = Tracker(scripts=ROOT / "workflow" / "scripts", lib=ROOT / "lib")
+TRACKER = Tracker(scripts=ROOT / "workflow" / "scripts", lib=ROOT / "lib")
+
+
+def tracked(script, *, uses=(), **slice):
+    """Params of a rule: the config that its script reads, and a digest of its code.
+
+    Tables import the schemas of a study under a computed name: those of the script's own.
+    """
+    schemas = f"zscope.schemas.{script.partition('/')[0]}"
+    return TRACKER(script, uses=[*uses, schemas], **slice)
 
 
 def config_sources():

@@ -147,7 +147,7 @@ class TinyTraining(Section):
     """Training problems; each gives a Chinese and an English text."""
     batch_size: Annotated[int, Unit("texts")] = Field(64, ge=1)
     """Texts of a batch, of similar length."""
-    steps: Steps = Field(3600, ge=1)
+    steps: Steps = Field(4000, ge=1)
     """Optimizer steps."""
     lr: float = Field(2e-3, gt=0)
     """Peak learning rate."""
@@ -155,7 +155,7 @@ class TinyTraining(Section):
     """AdamW's decay of the first moment."""
     beta2: float = Field(0.98, ge=0, lt=1)
     """AdamW's decay of the second moment."""
-    weight_decay: float = Field(0.05, ge=0)
+    weight_decay: float = Field(0.1, ge=0)
     """Decoupled weight decay, on matrices only."""
     warmup_steps: Steps = Field(60, ge=0)
     """Steps over which the learning rate rises linearly from 0."""
@@ -163,11 +163,11 @@ class TinyTraining(Section):
     """Share of the peak learning rate that the cosine ends at."""
     grad_clip: float = Field(1.0, gt=0)
     """Largest global norm of the gradient."""
-    eval_every: Steps = Field(600, ge=1)
+    eval_every: Steps = Field(500, ge=1)
     """Steps between evaluations."""
     eval_problems: Annotated[int, Unit("problems")] = Field(500, ge=10)
     """Held-out problems of an evaluation, the last one's accuracy being the gate's."""
-    checkpoint_every: Steps = Field(600, ge=1)
+    checkpoint_every: Steps = Field(500, ge=1)
     """Steps between the checkpoints that a killed job resumes from."""
     gate: Probability = 0.95
     """Least exact accuracy on held-out operands in either language; below it the job fails."""

@@ -27,7 +27,7 @@ LANGUAGES: tuple[Language, ...] = ("en", "zh")
 MAX_NUMBER = 40  # the largest number in a generated text, answers included
 DISTRACTOR_SHARE = 0.4
 HELD_OUT_MODULUS = 7
-LARGEST_SHARE = 150  # operands of a category that count for its share of the problems
+LARGEST_SHARE = 400  # operands of a category that count for its share of the problems
 # Salts the split. Of the salts from 0 on it is the first by which every category has about a
 # seventh of its operands held out, the small ones too, with three or more different answers.
 HELD_OUT_SALT = 43

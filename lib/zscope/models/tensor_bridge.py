@@ -70,8 +70,8 @@ class HookedAttention(nn.Module):
 
 
 def _rotate(x: Float[Tensor, "batch head seq d_head"], base: float) -> Tensor:
-    angles = rope_angles(torch.arange(x.shape[-2], device=x.device), x.shape[-1], base)
-    cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
+    angles = rope_angles(torch.arange(x.shape[-2]), x.shape[-1], base)
+    cos, sin = (f.to(x.dtype).to(x.device) for f in (angles.cos(), angles.sin()))
     first, second = x.chunk(2, -1)
     return torch.cat([first * cos - second * sin, second * cos + first * sin], -1)
 

@@ -99,9 +99,9 @@ class TensorConfig:
 def rope_angles(
     positions: Int[Tensor, " n"], d_head: int, base: float
 ) -> Float[Tensor, "n d_head/2"]:
-    """Angles p base^(-2i/d_head) in radians, float64."""
-    exponents = torch.arange(0, d_head, 2, dtype=torch.float64, device=positions.device) / d_head
-    return torch.outer(positions.double(), base**-exponents)
+    """Angles p base^(-2i/d_head) in radians, float64 and on the CPU: not every GPU has float64."""
+    exponents = torch.arange(0, d_head, 2, dtype=torch.float64) / d_head
+    return torch.outer(positions.cpu().double(), base**-exponents)
 
 
 def rms_normalise(x: Float[Tensor, "*n d"]) -> Float[Tensor, "*n d"]:
@@ -176,10 +176,10 @@ def _turn_(
     parts: Float[Tensor, "part batch head seq d_head"], config: TensorConfig, sign: int
 ) -> None:
     """Rotate neighbouring elements, in place, by `sign` times their position's angles."""
-    positions = torch.arange(parts.shape[-2], device=parts.device)
-    angles = sign * rope_angles(positions, config.d_head, config.rope_base)
+    angles = rope_angles(torch.arange(parts.shape[-2]), config.d_head, config.rope_base)
     pairs = torch.view_as_complex(parts.unflatten(-1, (config.d_head // 2, 2)))
-    pairs.mul_(torch.polar(torch.ones_like(angles), angles).to(pairs.dtype))
+    factors = torch.polar(torch.ones_like(angles), sign * angles)
+    pairs.mul_(factors.to(pairs.dtype).to(pairs.device))
 
 
 def _rotated_parts(

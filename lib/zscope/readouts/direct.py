@@ -22,7 +22,6 @@ def direct_path(weights: TensorWeights) -> Float[Tensor, "token next"]:
 def self_attention(weights: TensorWeights) -> Float[Tensor, "token next"]:
     """sum over layers and heads of A(t, t, 0) OV(t -> o): paths through one head, at the token."""
     total = torch.zeros(weights.d_vocab, weights.d_vocab, dtype=torch.float64)
-    total = total.to(weights.E.device)
     for layer in range(weights.n_layers):
         own = weights.patterns(layer, 0, weights.E, weights.E).diagonal(dim1=1, dim2=2)
         total += torch.einsum("ht,hto->to", own, weights.outputs(layer, weights.E))

@@ -54,9 +54,9 @@ def top_rules(weights: TensorWeights, offsets: Sequence[int], n: int) -> RuleTab
         # All that may belong to the first n, ties at the edge included.
         edge = flat.topk(min(n, len(flat))).values[-1]
         chosen = (flat >= edge).nonzero().squeeze(1)
-        index = torch.cat([index, chosen.cpu() + start * V * V])
-        boost = torch.cat([boost, T.flatten()[chosen].cpu()])
-        d_prob = torch.cat([d_prob, flat[chosen].cpu()])
+        index = torch.cat([index, chosen + start * V * V])
+        boost = torch.cat([boost, T.flatten()[chosen]])
+        d_prob = torch.cat([d_prob, flat[chosen]])
         order = d_prob.argsort(descending=True, stable=True)[:n]  # index grows along the list
         order = order.sort().values
         index, boost, d_prob = index[order], boost[order], d_prob[order]
@@ -78,10 +78,10 @@ def rule_ranks(
     for start, _, dP in _chunks(weights, offsets):
         query = of_rules[:, 0] - start
         here = ((query >= 0) & (query < len(dP))).nonzero().squeeze(1)
-        own[here] = dP[query[here], of_rules[here, 1], of_rules[here, 2]].cpu()
+        own[here] = dP[query[here], of_rules[here, 1], of_rules[here, 2]]
     above, equal = torch.zeros(2, len(own), dtype=torch.float64)
     for _, _, dP in _chunks(weights, offsets):
-        flat = dP.flatten().sort().values.cpu()
+        flat = dP.flatten().sort().values
         right = torch.searchsorted(flat, own, right=True)
         above += len(flat) - right
         equal += right - torch.searchsorted(flat, own)
@@ -114,14 +114,14 @@ def window_profile(
     """
     query, key, output = (list(tokens) for tokens in zip(*rules, strict=True))
     E, each = weights.E, torch.arange(len(rules))
-    profile = torch.zeros(len(rules), len(offsets), dtype=torch.float64, device=E.device)
+    profile = torch.zeros(len(rules), len(offsets), dtype=torch.float64)
     for layer in range(weights.n_layers):
         ov = weights.outputs(layer, E[key])
         ov = ov[:, each, output] - ov.mean(-1)
         for i, offset in enumerate(offsets):
             pattern = weights.patterns(layer, offset, E[query], E[key])[:, each, each]
             profile[:, i] += (pattern * ov).sum(0)
-    return profile.cpu().numpy()
+    return profile.numpy()
 
 
 def window_edge(profile: Float[np.ndarray, " offset"], offsets: Sequence[int]) -> int:

@@ -47,7 +47,7 @@ def suppression(
         DataError: no offset.
     """
     tokens = weights.E
-    wanted = torch.tensor([list(of_name) for of_name in verbs], device=tokens.device)
+    wanted = torch.tensor([list(of_name) for of_name in verbs])
     name, key = tokens[list(names)], tokens[[trigger]]
     without = token_logits(weights)[list(names)]
     boost = torch.zeros_like(without)

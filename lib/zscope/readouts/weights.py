@@ -27,7 +27,7 @@ from zscope.models.tensor_transformer import TensorTransformer, rope_angles
 
 @dataclass(frozen=True, eq=False)
 class TensorWeights:
-    """Matrices of a bilinear transformer with residual "add", float64."""
+    """Matrices of a bilinear transformer with residual "add", float64 on the CPU."""
 
     E: Float[Tensor, "vocab d"]
     U: Float[Tensor, "d vocab"]
@@ -56,19 +56,21 @@ class TensorWeights:
                 "attention without norms\ntrain such a model, or measure this one on data"
             )
 
+        def exact(matrix: Tensor) -> Tensor:
+            return matrix.detach().cpu().double()
+
         def stacked(name: str) -> Tensor:
-            layers = [block.attn.weight(name).detach().double() for block in model.blocks]
+            layers = [exact(block.attn.weight(name)) for block in model.blocks]
             return torch.stack(layers) if name == "o" else torch.stack(layers).mT
 
         stream = torch.tensor(
             [c.kept**layer for layer in range(c.n_layers + 1)],
             dtype=torch.float64,
-            device=model.head.weight.device,
         )
         reads = stream[:-1, None, None, None]
         return cls(
-            E=model.tok_embed.weight.detach().double(),
-            U=model.head.weight.detach().double().mT * stream[-1],
+            E=exact(model.tok_embed.weight),
+            U=exact(model.head.weight).mT * stream[-1],
             q1=stacked("q1") * reads,
             k1=stacked("k1") * reads,
             q2=stacked("q2") * reads,
@@ -138,7 +140,7 @@ class TensorWeights:
     def _turned(
         self, x: Float[Tensor, "head n d_head"], offset: int
     ) -> Float[Tensor, "head n d_head"]:
-        angles = rope_angles(torch.tensor([offset], device=x.device), self.d_head, self.rope_base)
+        angles = rope_angles(torch.tensor([offset]), self.d_head, self.rope_base)
         first, second = x.chunk(2, -1)
         cos, sin = angles.cos(), angles.sin()
         return torch.cat([first * cos - second * sin, second * cos + first * sin], -1)

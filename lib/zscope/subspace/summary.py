@@ -93,6 +93,7 @@ def summarise(evidence: Evidence, declared: Declared) -> pd.DataFrame:
         z_separates(evidence, declared),
         language_is_outside(evidence, declared),
         causal,
+        carries_the_answer(evidence, declared),
         is_necessary(evidence, declared),
         z_dominated_layer(evidence, declared),
         ard,
@@ -254,6 +255,38 @@ def is_causal(evidence: Evidence, declared: Declared) -> Finding:
         ours.answer,
         f"{seed.why}. {ours.why}",
     )
+
+
+def carries_the_answer(evidence: Evidence, declared: Declared) -> Finding:
+    """Experiment A: whether the answer of the source arrives, and not merely another one."""
+    question = "A. Does Z carry the answer? The output becomes the source's"
+    seed, ours = (
+        "none: the seed's sources share the answer of the prompt, so that nothing can be seen",
+        "more outputs give the source's answer than with energy-matched random spaces, and than "
+        f"with Z-perp (paired tests, Holm, p < {declared.alpha:g}); partial: than with "
+        "energy-matched ones only",
+    )
+    cell, metric = replace(declared.cell, source="mismatched"), "source_answer"
+    found = {
+        other: _one(
+            evidence["tests"],
+            **asdict(cell),
+            stratum="baseline_correct",
+            metric=metric,
+            first="z",
+            second=other,
+        )
+        for other in ("energy", "z_perp")
+    }
+    if any(row is None or not _known(row, "value", "p_holm") for row in found.values()):
+        return Finding(question, seed, UNKNOWN, ours, UNKNOWN, "not tested in the declared cell")
+    rows = {name: row for name, row in found.items() if row is not None}
+    more = {n: row["p_holm"] < declared.alpha and row["value"] > 0 for n, row in rows.items()}
+    why = "source's answers with Z minus " + ", ".join(
+        f"with {name} {_interval(row)} (p {row['p_holm']:.2g})" for name, row in rows.items()
+    )
+    answer = _graded(more["energy"] and more["z_perp"], more["energy"])
+    return Finding(question, seed, UNKNOWN, ours, answer, why)
 
 
 def is_necessary(evidence: Evidence, declared: Declared) -> Finding:

@@ -30,6 +30,7 @@ from jaxtyping import Float
 
 from zscope.config.crosslingual import VerdictConfig, ZConfig
 from zscope.errors import DataError
+from zscope.schemas.crosslingual import CELL_KEY
 from zscope.stats import (
     bootstrap_interval,
     bootstrap_weights,
@@ -38,7 +39,6 @@ from zscope.stats import (
     paired_permutation_test,
     wilson_interval,
 )
-from zscope.tables import CELL_KEY
 
 METRICS = (
     "answer_changed",

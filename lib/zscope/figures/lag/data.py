@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from zscope.figures.frames import numbers, select
-from zscope.tables import CLOCKS
+from zscope.schemas.lag import CLOCKS
 
 NAMES = {
     "loss": "loss",
