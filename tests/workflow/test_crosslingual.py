@@ -42,14 +42,14 @@ SMALL = {
 }
 
 
-def save_model(folder: Path) -> None:
+def save_model(folder: Path, seed: int = 0) -> None:
     """A random Qwen2 of another shape than ours, and a tokenizer of bytes as real ones are."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {piece: i for i, piece in enumerate([*alphabet, "<|endoftext|>"])}
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     config = Qwen2Config(
         vocab_size=len(vocabulary),
         hidden_size=SHAPE["d_model"],
@@ -70,18 +70,20 @@ def save_model(folder: Path) -> None:
 
 def with_model(clone: Clone, model: dict[str, str]) -> list[str]:
     """Arguments that run config/qwen.yaml, made small, on a model."""
+    # Snakemake merges blocks key by key: what config/qwen.yaml names is taken away.
+    model = {"hub": None, "revision": None, **model}
     small = {**SMALL, "crosslingual": {**SMALL["crosslingual"], "model": model}}
     path = clone.code / "config/small.yaml"
     path.write_text(yaml.safe_dump(small))
     qwen = str(clone.code / "config/qwen.yaml")
-    return ["--configfile", qwen, str(path), "--"]
+    return ["--configfile", qwen, str(path)]
 
 
 def test_a_saved_model_of_another_shape_goes_through_the_whole_study(fresh: Clone) -> None:
     folder = fresh.folder / "Some Model_v2"
     save_model(folder)
     arguments = with_model(fresh, {"path": str(folder)})
-    done = fresh.snakemake(*arguments, "crosslingual", config=None)
+    done = fresh.snakemake("crosslingual", *arguments, config=None)
     assert done.status == 0, done.output[-5000:]
     assert "train_run" not in done.rules
     assert "train_tiny_model" not in done.rules
@@ -105,21 +107,21 @@ def test_a_saved_model_of_another_shape_goes_through_the_whole_study(fresh: Clon
     assert len(summary) >= 9
     assert summary["why"].str.len().min() > 10
     # Nothing is left to do; another model in the same folder makes all of it stale.
-    assert fresh.snakemake("--dry-run", *arguments, "crosslingual", config=None).jobs == set()
-    save_model(folder)
-    again = fresh.snakemake("--dry-run", *arguments, "crosslingual", config=None)
+    assert fresh.snakemake("crosslingual", "--dry-run", *arguments, config=None).jobs == set()
+    save_model(folder, seed=1)
+    again = fresh.snakemake("crosslingual", "--dry-run", *arguments, config=None)
     assert {"measure_weights", "patch_layer", "extract_activations"} <= again.rules
     assert "make_problems" not in again.rules
 
 
 def test_a_model_that_is_not_there_is_named(fresh: Clone) -> None:
-    missing = fresh.snakemake(*with_model(fresh, {"path": "nowhere"}), "crosslingual", config=None)
+    missing = fresh.snakemake("crosslingual", *with_model(fresh, {"path": "nowhere"}), config=None)
     assert missing.status != 0
     assert "nowhere/config.json" in missing.output
     save_model(fresh.folder / "pickled")
     weights = fresh.folder / "pickled/model.safetensors"
     weights.rename(weights.with_name("pytorch_model.bin"))
     target = "results/crosslingual/models/pickled/model.parquet"
-    refused = fresh.snakemake(*with_model(fresh, {"path": "pickled"}), target, config=None)
+    refused = fresh.snakemake(target, *with_model(fresh, {"path": "pickled"}), config=None)
     assert refused.status != 0
     assert "pickles (pytorch_model.bin)" in refused.output

@@ -343,7 +343,7 @@ rule recover_planted:
 rule summarise_model:
     """Every question of the study with the seed's verdict and the controlled one."""
     input:
-        spaces=rules.measure_weights.output.spaces,
+        model=rules.measure_weights.output.model,
         weights=rules.measure_weights.output.weights,
         outputs=rules.answer_problems.output.outputs,
         geometry=rules.measure_geometry.output.geometry,

@@ -5,7 +5,6 @@ from typing import Any
 from zscope.config.crosslingual import VerdictConfig, ZConfig
 from zscope.files import atomic_path
 from zscope.jobs import run_job
-from zscope.subspace.measures.space_file import SpaceFile
 from zscope.subspace.sizes import check_k, check_layer
 from zscope.subspace.summary import Declared, Evidence, summarise
 from zscope.subspace.verdict import declared_cell
@@ -15,14 +14,14 @@ NAMES = ("outputs", "weights", "geometry", "updates", "ard", "bridge", "rates", 
 
 
 def main(job: Any) -> None:
-    """Input `spaces`, and tables by name (NAMES); those that were not made may be left out."""
+    """Input `model`, and tables by name (NAMES); those that were not made may be left out."""
     tracked, model = job.params.tracked, job.wildcards.model
     part = tracked["slice"]
     wanted, z = VerdictConfig.model_validate(part["verdict"]), ZConfig.model_validate(part["z"])
-    settings = SpaceFile(job.input.spaces).settings
+    shape = read_table(job.input.model, "crosslingual_models").iloc[0]
     here = {
-        "layer": [wanted.layer, check_layer(wanted.layer, settings.n_layers)],
-        "k": [[wanted.k, check_k(wanted.k, settings.k_bound)]],
+        "layer": [wanted.layer, check_layer(wanted.layer, int(shape["n_layers"]))],
+        "k": [[wanted.k, check_k(wanted.k, int(shape["n_kv_heads"] * shape["d_head"]))]],
     }
     cell = declared_cell(wanted, z, [here])
     declared = Declared(cell, wanted.high, wanted.margin, wanted.alpha, model)
