@@ -175,6 +175,24 @@ def test_a_gpu_is_asked_for_when_the_config_says_cuda(fresh: Clone) -> None:
         assert bool(re.search(r"\bgpu=1", blocks[rule])) is wanted, blocks[rule]
 
 
+def test_the_real_model_is_asked_for_with_one_gpu_and_its_memory(fresh: Clone) -> None:
+    """config/qwen.yaml as it is, on a machine that has neither the weights nor Slurm."""
+    plan = fresh.plan("--workflow-profile", "slurm", config="qwen")
+    blocks = dict(plan.blocks)
+    assert "train_run" not in blocks
+    assert "train_tiny_model" not in blocks
+    for rule in ("answer_problems", "extract_activations", "measure_weights", "patch_layer"):
+        assert re.search(r"\bgpu=1", blocks[rule]), rule
+        assert "mem_mb=24000" in blocks[rule], rule
+        assert "runtime=240" in blocks[rule], rule
+    for rule in ("make_problems", "fit_ard", "measure_geometry", "draw_crosslingual_figure"):
+        assert not re.search(r"\bgpu=1", blocks[rule]), rule
+    assert {w for r, w in plan.jobs if r == "patch_layer"} == {
+        "model=qwen2.5-3b, layer=32",
+        "model=qwen2.5-3b, layer=33",
+    }
+
+
 def test_timeouts_double_on_a_retry() -> None:
     namespace: dict[str, object] = {}
     text = (ROOT / "workflow/rules/common.smk").read_text()
