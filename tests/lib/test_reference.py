@@ -9,6 +9,7 @@ import yaml
 
 from zscope.config.base import Section
 from zscope.config.root import Config
+from zscope.provenance import import_closure
 from zscope.reference import COMMAND, SCHEMA, blocks, main, pages, schema, stale
 from zscope.tables import TABLES
 
@@ -18,10 +19,13 @@ COLUMNS = [(table.name, column) for table in TABLES.values() for column in table
 
 
 def all_sections():
+    """Every section of the modules that make up config.yaml."""
+    root = ROOT / "lib/zscope/config/root.py"
+    stems = {p.stem for p in import_closure(root, search=[ROOT / "lib"])}
     pending, found = [Section], set()
     while pending:
         below = pending.pop().__subclasses__()
-        found.update(s for s in below if s.__module__.startswith("zscope.config."))
+        found.update(s for s in below if s.__module__.removeprefix("zscope.config.") in stems)
         pending += below
     return found
 
