@@ -43,7 +43,6 @@ def _number_or_share(value: Any) -> Any:
 Depth = Annotated[int | float, BeforeValidator(_index_or_share)]
 Size = Annotated[int | float, BeforeValidator(_number_or_share)]
 Kind = Literal["qk", "kq", "ov"]
-Heads = Literal["multi", "single"]
 Pooling = Literal["mean", "last"]
 Design = Literal["mean", "ot", "site_answer", "site_language"]
 Space = Literal["z", "z_perp", "full", "random", "random_perp", "energy", "energy_perp"]

@@ -23,7 +23,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
 from zscope.files import atomic_path
@@ -238,11 +237,6 @@ def nothing_to_draw(why: str, *sentences: str) -> Figure:
 
 def panel_title(ax: Axes, text: str) -> None:
     ax.set_title(text, loc="left")
-
-
-def halo(text: Any) -> None:
-    """Make a text readable on whatever it stands on."""
-    text.set_path_effects([withStroke(linewidth=2, foreground="white")])
 
 
 # --- seeds ---------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from zscope.devices import pick_device, set_threads
 from zscope.errors import CheckpointError, ConfigError, DataError
 from zscope.subspace.kernels import AttentionWeights
 
@@ -190,6 +191,15 @@ def _hooks(hooks: Mapping[nn.Module, Any]) -> Iterator[None]:
 
 
 # --- loading -----------------------------------------------------------------------------------
+
+
+def load_for_job(job: Any) -> LanguageModel:
+    """`load_language_model` of what a job is given: the model, dtype and device of its slice, the
+    folder of a trained model as input `weights`, and its threads."""
+    part = job.params.tracked["slice"]
+    set_threads(job.threads)
+    device, dtype = pick_device(part["device"]), getattr(torch, part["dtype"])
+    return load_language_model(part["model"], device, dtype, job.input.get("weights"))
 
 
 def load_language_model(

@@ -66,7 +66,13 @@ from zscope.subspace.ard_evaluation import (
     z_axes,
 )
 from zscope.subspace.ard_kernel import Clouds, all_pairs_mmd, make_pairs, paired_mmd
-from zscope.subspace.spaces import chance_share, energy_matched_space, energy_share, random_space
+from zscope.subspace.spaces import (
+    chance_share,
+    energy_matched_spaces,
+    energy_share,
+    energy_spectrum,
+    random_space,
+)
 
 Row = dict[str, Any]
 Basis = Literal["coordinates", "pca", "z"]
@@ -161,14 +167,16 @@ def _prepare(
     mean = train.tokens().double().mean(0)
     train, test = (part.centred(mean).to(torch.float32) for part in (train, test))
     tokens = train.tokens().double()
-    cov = tokens.mT @ tokens
+    spectrum = energy_spectrum(tokens.mT @ tokens)
     nulls: dict[int, dict[str, list[Tensor]]] = {}
     for k, V in spaces.items():
         generator = torch.Generator().manual_seed(derive_seed(seed, f"null spaces {k}"))
         share = energy_share(tokens, V)
         nulls[k] = {
             "random": [random_space(clouds.d, k, generator) for _ in range(draws)],
-            "energy": [energy_matched_space(cov, k, share, generator) for _ in range(draws)],
+            "energy": [
+                energy_matched_spaces(spectrum, k, share, 1, generator)[0] for _ in range(draws)
+            ],
         }
     rng = np.random.default_rng(derive_seed(seed, "bootstrap"))
     resamples = bootstrap_weights(len(test), RESAMPLES, rng)

@@ -38,7 +38,12 @@ from zscope.subspace.patch_sources import (
     source_states,
 )
 from zscope.subspace.patching import Component, Patch, Prefix, generate_from, run_prefix
-from zscope.subspace.spaces import energy_matched_space, energy_share, random_space
+from zscope.subspace.spaces import (
+    energy_matched_spaces,
+    energy_share,
+    energy_spectrum,
+    random_space,
+)
 
 Row: TypeAlias = dict[str, Any]
 Draws: TypeAlias = Literal["random", "energy"]
@@ -112,10 +117,11 @@ def draw_spaces(
     """The components of each Z in `bases`, with `config.draws` of the random ones.
 
     states: of the tokens that are patched; an energy-matched space holds as much of their energy as
-    Z does. Raises DataError as `energy_matched_space`.
+    Z does. Raises DataError as `energy_matched_spaces`.
     """
     wide = states.double().cpu()
-    moments = wide.mT @ wide / len(wide)
+    with_energy = bool({"energy", "energy_perp"} & {*config.spaces})
+    spectrum = energy_spectrum(wide.mT @ wide / len(wide)) if with_energy else None
     out = [SpaceDraw("full", None, 0, Component(None))] if "full" in config.spaces else []
     for Z in bases:
         k, d = Z.shape
@@ -126,10 +132,12 @@ def draw_spaces(
                 for i in range(config.draws)
             ]
             own.append(("random", "random_perp", drawn))
-        if {"energy", "energy_perp"} & {*config.spaces}:
+        if spectrum is not None:
             share = energy_share(wide, Z)
             drawn = [
-                energy_matched_space(moments, k, share, _generator(seed, f"energy/k{k}/{i}"))
+                energy_matched_spaces(spectrum, k, share, 1, _generator(seed, f"energy/k{k}/{i}"))[
+                    0
+                ]
                 for i in range(config.draws)
             ]
             own.append(("energy", "energy_perp", drawn))

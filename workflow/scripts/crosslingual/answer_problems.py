@@ -3,14 +3,12 @@
 from typing import Any
 
 import pandas as pd
-import torch
 
 from zscope.config.crosslingual import GenerationConfig
 from zscope.data.problem_tables import read_problems
 from zscope.data.problems import LANGUAGES
-from zscope.devices import pick_device, set_threads
 from zscope.jobs import progress, run_job
-from zscope.models.language_model import generate, load_language_model
+from zscope.models.language_model import generate, load_for_job
 from zscope.provenance import versions
 from zscope.subspace.patch_readouts import output_columns, read_text
 from zscope.tables import write_table
@@ -30,10 +28,7 @@ def main(job: Any) -> None:
     tracked = job.params.tracked
     part = tracked["slice"]
     settings = GenerationConfig.model_validate(part["generation"])
-    set_threads(job.threads)
-    device = pick_device(part["device"])
-    weights = job.input.get("weights")
-    lm = load_language_model(part["model"], device, getattr(torch, part["dtype"]), weights)
+    lm = load_for_job(job)
     problems = read_problems(job.input.problems)
     size = settings.batch_size
     rows = []
@@ -63,7 +58,7 @@ def main(job: Any) -> None:
     provenance = {
         **tracked,
         "model": lm.name,
-        "device": str(device),
+        "device": str(lm.device),
         "versions": versions("python", "torch", "transformers"),
     }
     write_table(frame, job.output.outputs, "crosslingual_outputs", provenance)

@@ -2,13 +2,10 @@
 
 from typing import Any
 
-import torch
-
 from zscope.data.problem_tables import read_problems
 from zscope.data.problems import LANGUAGES
-from zscope.devices import pick_device, set_threads
 from zscope.jobs import run_job
-from zscope.models.language_model import load_language_model
+from zscope.models.language_model import load_for_job
 from zscope.provenance import versions
 from zscope.subspace.activations import extract
 
@@ -16,14 +13,11 @@ from zscope.subspace.activations import extract
 def main(job: Any) -> None:
     tracked = job.params.tracked
     part = tracked["slice"]
-    set_threads(job.threads)
-    device = pick_device(part["device"])
-    weights = job.input.get("weights")
-    lm = load_language_model(part["model"], device, getattr(torch, part["dtype"]), weights)
+    lm = load_for_job(job)
     provenance = {
         **tracked,
         "model": lm.name,
-        "device": str(device),
+        "device": str(lm.device),
         "versions": versions("python", "torch", "transformers"),
     }
     extract(

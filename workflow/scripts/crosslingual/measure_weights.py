@@ -7,9 +7,8 @@ import pandas as pd
 import torch
 
 from zscope.config.crosslingual import ZConfig
-from zscope.devices import pick_device, set_threads
 from zscope.jobs import progress, run_job
-from zscope.models.language_model import load_language_model
+from zscope.models.language_model import load_for_job
 from zscope.provenance import derive_seed, versions
 from zscope.subspace.measures.nulls import random_spaces
 from zscope.subspace.measures.rows import Row
@@ -30,10 +29,7 @@ def main(job: Any) -> None:
     part = tracked["slice"]
     z, bootstrap = ZConfig.model_validate(part["z"]), part["bootstrap"]
     level, seed = bootstrap["level"], bootstrap["seed"]
-    set_threads(job.threads)
-    device = pick_device(part["device"])
-    weights = job.input.get("weights")
-    lm = load_language_model(part["model"], device, getattr(torch, part["dtype"]), weights)
+    lm = load_for_job(job)
     settings = ZSettings.of(z, lm)
     random = {k: random_spaces(lm.d_model, k, z.draws, seed) for k in settings.ks}
     generator = torch.Generator().manual_seed(derive_seed(seed, "gaussian weights"))
@@ -66,7 +62,7 @@ def main(job: Any) -> None:
     provenance = {
         **tracked,
         "model": lm.name,
-        "device": str(device),
+        "device": str(lm.device),
         "versions": versions("python", "torch", "transformers"),
     }
     frame = pd.DataFrame(rows).assign(model=job.wildcards.model)

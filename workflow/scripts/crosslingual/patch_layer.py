@@ -3,13 +3,11 @@
 from typing import Any
 
 import pandas as pd
-import torch
 
 from zscope.config.crosslingual import GenerationConfig, PatchingConfig, ZConfig
 from zscope.data.problem_tables import read_problems
-from zscope.devices import pick_device, set_threads
 from zscope.jobs import progress, run_job
-from zscope.models.language_model import load_language_model
+from zscope.models.language_model import load_for_job
 from zscope.provenance import versions
 from zscope.subspace.kernels import stacked_right_space
 from zscope.subspace.patch_study import n_parts, patch_layer
@@ -23,10 +21,7 @@ def main(job: Any) -> None:
     part = tracked["slice"]
     generation = GenerationConfig.model_validate(part["generation"])
     patching, z = PatchingConfig.model_validate(part["patching"]), ZConfig.model_validate(part["z"])
-    set_threads(job.threads)
-    device = pick_device(part["device"])
-    weights = job.input.get("weights")
-    lm = load_language_model(part["model"], device, getattr(torch, part["dtype"]), weights)
+    lm = load_for_job(job)
     problems = read_problems(job.input.problems)
     layer, kind = check_layer(part["layer"], lm.n_layers), z.kinds[0]
     sizes = [check_k(k, lm.n_kv * lm.d_head) for k in z.k]
@@ -59,7 +54,7 @@ def main(job: Any) -> None:
         **tracked,
         "resolved": {"layer": [part["layer"], layer], "k": list(zip(z.k, sizes, strict=True))},
         "model": lm.name,
-        "device": str(device),
+        "device": str(lm.device),
         "versions": versions("python", "numpy", "torch", "transformers", "POT"),
     }
     write_table(frame, job.output.outputs, "crosslingual_outputs", provenance)
