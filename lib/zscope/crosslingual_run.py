@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -18,6 +19,7 @@ from zscope.errors import TrainingError
 from zscope.models.tiny_qwen import build_tiny_qwen
 from zscope.provenance import derive_seed
 from zscope.stats import wilson_interval
+from zscope.subspace.sizes import check_layer
 from zscope.training import Plan, ResumeFolder, Row, ShuffledEpochs, Trainer, every, warmup_cosine
 
 if TYPE_CHECKING:
@@ -30,13 +32,14 @@ class TextBatch:
 
     tokens: without the last one of each row, which predicts nothing. at: indices into the
     flattened [batch x seq] of the positions that predict a completion token (eos included), row by
-    row; targets: those tokens; row: the row of each.
+    row; targets: those tokens; row: the row of each. n_layers: layers that are run; None: all.
     """
 
     tokens: Int[Tensor, "batch seq"]
     at: Int[Tensor, " predicted"]
     targets: Int[Tensor, " predicted"]
     row: Int[Tensor, " predicted"]
+    n_layers: int | None = None
 
 
 def encode_problem(
@@ -65,10 +68,10 @@ def make_batch(texts: Sequence[tuple[list[int], int]], pad: int, device: torch.d
         targets += ids[n_prompt:]
         rows += [row] * (len(ids) - n_prompt)
     return TextBatch(
-        *(
-            t.to(device)
-            for t in (tokens, torch.tensor(at), torch.tensor(targets), torch.tensor(rows))
-        )
+        tokens.to(device),
+        torch.tensor(at, device=device),
+        torch.tensor(targets, device=device),
+        torch.tensor(rows, device=device),
     )
 
 
@@ -85,22 +88,57 @@ def sorted_batches(
 
 
 class TextBatches(ShuffledEpochs):
-    """The batches in shuffled epochs; what is in a batch stays the same."""
+    """The batches in shuffled epochs; what is in a batch stays the same.
 
-    def __init__(self, batches: Sequence[TextBatch], seed: int) -> None:
+    A share `early_exit` of them is to leave the model before its last layers, after as many as one
+    of `exits`, drawn uniformly.
+    """
+
+    def __init__(
+        self,
+        batches: Sequence[TextBatch],
+        seed: int,
+        early_exit: float = 0.0,
+        exits: Sequence[int] = (),
+    ) -> None:
         super().__init__(np.arange(len(batches)), 1, seed)
-        self.batches = batches
+        self.batches, self.early_exit, self.exits = batches, early_exit, exits
+        self._exit_rng = np.random.Generator(np.random.PCG64(derive_seed(seed, "exits")))
 
     def next(self) -> TextBatch:  # type: ignore[override]
-        return self.batches[int(super().next()[0])]
+        batch = self.batches[int(super().next()[0])]
+        if self._exit_rng.random() >= self.early_exit:
+            return batch
+        return replace(batch, n_layers=int(self._exit_rng.choice(self.exits)))
+
+    def state(self) -> dict[str, Any]:
+        return {**super().state(), "exits": self._exit_rng.bit_generator.state}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        super().restore(state)
+        self._exit_rng.bit_generator.state = state["exits"]
+
+
+@contextmanager
+def _layers(decoder: nn.Module, n: int | None) -> Iterator[None]:
+    """A `Qwen2Model` that runs its first `n` layers alone; the config is where it looks."""
+    config = cast(Any, decoder.config)
+    whole = config.num_hidden_layers
+    config.num_hidden_layers = whole if n is None else n
+    try:
+        yield
+    finally:
+        config.num_hidden_layers = whole
 
 
 def completion_logits(decoder: nn.Module, batch: TextBatch) -> Float[Tensor, "predicted d_vocab"]:
     """Logits at the positions that predict a completion token, and nowhere else.
 
-    decoder: a `Qwen2Model` with tied embeddings.
+    decoder: a `Qwen2Model` with tied embeddings. Of a batch that leaves early, the logits are the
+    final norm and the unembedding of the state after its `n_layers`.
     """
-    hidden = decoder(input_ids=batch.tokens, use_cache=False).last_hidden_state
+    with _layers(decoder, batch.n_layers):
+        hidden = decoder(input_ids=batch.tokens, use_cache=False).last_hidden_state
     embeddings = cast(nn.Embedding, decoder.embed_tokens)
     return F.linear(hidden.flatten(0, 1)[batch.at], embeddings.weight)
 
@@ -179,13 +217,16 @@ def train_tiny(
     problems = generate(training.n_pairs, derive_seed(seed, "data"), held_out=False)
     held_out = generate(training.eval_problems, derive_seed(seed, "evaluation"), held_out=True)
     sets = {language: batches(held_out, [language]) for language in LANGUAGES}
+    exits = [check_layer(depth, config.shape.n_layers) for depth in training.exit_layers]
     # The embeddings are tied, so the decoder without its head holds every weight once.
     decoder = model.model
     trainer = Trainer(
         name,
         decoder,
         [_optimizer(decoder, training)],
-        TextBatches(batches(problems, LANGUAGES), derive_seed(seed, "order")),
+        TextBatches(
+            batches(problems, LANGUAGES), derive_seed(seed, "order"), training.early_exit, exits
+        ),
         completion_loss,
         lambda decoder, step: [{"step": step, **row} for row in evaluate(decoder, sets)],
         warmup_cosine(training.warmup_steps, training.steps, training.final_lr_fraction),

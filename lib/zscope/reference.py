@@ -50,18 +50,30 @@ class Block:
     keys: tuple[Key, ...]
 
 
-def blocks(model: type[Section] = Config, path: str = "") -> Iterator[Block]:
-    """Every section from `model` on, outermost first; `<name>` stands for a key of the user's."""
-    below: dict[type[Section], str] = {}
-    keys = []
+def blocks() -> Iterator[Block]:
+    """Every section, outermost first; `<name>` stands for a key of the user's."""
+    places = dict(_places(Config))
+    for model, path in places.items():
+        keys = []
+        for name, field in model.model_fields.items():
+            inner = _section(field.annotation)
+            keys.append(_key(name, field, places[inner] if inner else ""))
+        yield Block(path, _one_line(model.__doc__ or ""), tuple(keys))
+
+
+def _places(
+    model: type[Section], path: str = "", seen: set[type[Section]] | None = None
+) -> Iterator[tuple[type[Section], str]]:
+    """Every section from `model` on with its path; that of two keys stands below the first."""
+    seen = set() if seen is None else seen
+    if model in seen:
+        return
+    seen.add(model)
+    yield model, path
     for name, field in model.model_fields.items():
         inner, where = _section(field.annotation), f"{path}.{name}".lstrip(".")
-        if inner:  # a model of two keys is described once, below the first
-            below.setdefault(inner, where + (".<name>" if _is_dict(field.annotation) else ""))
-        keys.append(_key(name, field, below[inner] if inner else ""))
-    yield Block(path, _one_line(model.__doc__ or ""), tuple(keys))
-    for inner, where in below.items():
-        yield from blocks(inner, where)
+        if inner:
+            yield from _places(inner, where + ".<name>" * _is_dict(field.annotation), seen)
 
 
 def config_page() -> str:
@@ -242,7 +254,8 @@ def _type(hint: Any) -> str:
 
 def _plural(hint: Any) -> str:
     word, null, _ = _type(hint).partition(" or null")
-    return f"{word}s{null}"
+    head, of, items = word.partition(" of ")
+    return f"{head}s{of}{items}{null}"
 
 
 def _default(field: FieldInfo, see: str) -> str:

@@ -24,7 +24,7 @@ from zscope.schemas.base import INT, Table
 PROVENANCE = b"zscope.provenance"
 DIGEST = b"zscope.sha256"  # of the provenance
 TABLE = b"zscope.table"
-STUDIES = ("lag", "crosslingual")
+STUDIES = ("lag", "toylang", "crosslingual")
 
 
 class Tables(Mapping[str, Table]):

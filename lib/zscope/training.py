@@ -83,6 +83,18 @@ def warmup_cosine(warmup: int, steps: int, final: float) -> Callable[[int], floa
     return factor
 
 
+def warmup_linear(warmup: int, steps: int, final: float) -> Callable[[int], float]:
+    """Factor of the peak learning rate at update `step` (from 0): linear from 1/warmup to 1, then
+    linear to `final` at the last update."""
+
+    def factor(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / warmup
+        return 1 - (1 - final) * (step - warmup + 1) / max(1, steps - warmup)
+
+    return factor
+
+
 def warmup_constant(warmup: int) -> Callable[[int], float]:
     """Factor of the peak learning rate: linear from 1/warmup to 1, then 1."""
     return lambda step: min(1.0, (step + 1) / warmup) if warmup else 1.0

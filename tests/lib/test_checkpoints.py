@@ -8,6 +8,8 @@ import torch
 from zscope.errors import CheckpointError
 from zscope.models import checkpoints
 from zscope.models.checkpoints import CheckpointFile, join, load_tensors, save_tensors
+from zscope.models.tensor_checkpoints import load_tensor_model
+from zscope.models.tensor_transformer import TensorConfig, TensorTransformer
 from zscope.models.transformer import Transformer, TransformerConfig
 
 SHAPE = TransformerConfig(1, 8, 2, 8, 5, 7)
@@ -70,13 +72,31 @@ def test_a_run_file_gives_every_checkpoint_back(run_file):
     path, models, _ = run_file
     file = CheckpointFile(path)
     assert file.steps == (0, 1, 20)
-    assert file.config == SHAPE
+    assert TransformerConfig(**file.shape) == SHAPE
     assert file.provenance == {"code": "abc"}
     for step, model in models.items():
         state = file.load(step)
-        assert list(state) == list(model.state_dict())
+        assert state.keys() == model.state_dict().keys()
         assert all(torch.equal(state[name], p) for name, p in model.state_dict().items())
-        Transformer(file.config).load_state_dict(state)
+        Transformer(TransformerConfig(**file.shape)).load_state_dict(state)
+
+
+@pytest.mark.parametrize("attention", ["bilinear", "softmax"])
+def test_a_tensor_transformer_comes_back_ready_to_be_evaluated(tmp_path, attention):
+    shape = TensorConfig(9, 6, 2, 2, 8, 4, attention=attention, rms_norm=attention == "softmax")
+    models = {step: TensorTransformer(shape).init_weights(step) for step in (0, 4)}
+    parts = {step: tmp_path / f"{step}.safetensors" for step in models}
+    for step, model in models.items():
+        model.head.weight.data.normal_()  # it starts at 0
+        save_tensors(model.state_dict(), parts[step], {"step": step})
+    join(parts, tmp_path / "all.safetensors", shape, {})
+    file = CheckpointFile(tmp_path / "all.safetensors")
+    tokens = torch.arange(6)[None]
+    for step, model in models.items():
+        found = load_tensor_model(file, step)
+        assert found.config == shape
+        assert not found.training
+        assert torch.equal(found(tokens), model(tokens))
 
 
 def test_a_step_that_is_not_there_is_named_with_those_that_are(run_file):

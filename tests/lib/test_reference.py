@@ -14,6 +14,7 @@ from zscope.reference import COMMAND, SCHEMA, blocks, main, pages, schema, stale
 from zscope.tables import TABLES
 
 ROOT = Path(__file__).parents[2]
+PAGES = pages()
 KEYS = [(block.path, key) for block in blocks() for key in block.keys]
 COLUMNS = [(table.name, column) for table in TABLES.values() for column in table.columns]
 
@@ -30,7 +31,7 @@ def all_sections():
     return found
 
 
-@pytest.mark.parametrize("name", pages())
+@pytest.mark.parametrize("name", PAGES)
 def test_generated_files_are_in_step(name):
     assert name not in stale(ROOT), f"to fix: {COMMAND}"
 
@@ -56,7 +57,7 @@ def test_every_section_has_its_block_and_every_key_its_row():
 @pytest.mark.parametrize(("table", "column"), COLUMNS, ids=[f"{t}.{c.name}" for t, c in COLUMNS])
 def test_every_column_is_documented(table, column):
     assert column.meaning.strip()
-    assert f"| `{column.name}` |" in pages()["docs/tables.md"].split(f"\n## {table}\n")[1]
+    assert f"| `{column.name}` |" in PAGES["docs/tables.md"].split(f"\n## {table}\n")[1]
 
 
 @pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
@@ -68,7 +69,7 @@ def test_a_tables_key_is_made_of_its_columns(table):
 
 @pytest.mark.parametrize("page", ["docs/config.md", "docs/tables.md"])
 def test_a_pages_links_lead_somewhere(page):
-    text = pages()[page]
+    text = PAGES[page]
     headings = {line[3:] for line in text.splitlines() if line.startswith("## ")}
     anchors = {
         "".join(c for c in h.lower() if c.isalnum() or c in "_- ").replace(" ", "-")
@@ -87,6 +88,10 @@ def test_bounds_units_and_defaults_are_shown():
     assert rows["lag.run", "init_seed"].type == "integer or null"
     assert rows["lag.sweeps.<name>", "seeds"].default == "required"
     assert rows["lag.sweeps.<name>", "seeds"].type == "list of integers"
+    assert rows["toylang.run.language.skip", "rules"].type == "list of lists of texts"
+    assert rows["toylang", "models"].meaning.endswith(
+        "See [`toylang.run.model`](#toylangrunmodel)."
+    )
     assert rows["", "device"].allowed == "`auto`, `cpu`, `cuda`, `mps`"
 
 

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -185,6 +186,40 @@ def test_an_epoch_has_every_batch_once_and_resumes(tiny):
     assert [id(other.next()) for _ in range(5)] == drawn[9:]
 
 
+def test_a_share_of_batches_leaves_early_and_that_resumes(tiny):
+    batches = sorted_batches(texts_of(tiny[1], n=50), 16, 0, CPU)
+
+    def depths(stream, n):
+        return [stream.next().n_layers for _ in range(n)]
+
+    assert depths(TextBatches(batches, 3), 50) == [None] * 50
+    drawn = depths(TextBatches(batches, 3, 0.4, [2, 3]), 1000)
+    assert sum(d is not None for d in drawn) == pytest.approx(400, abs=60)
+    assert drawn.count(2) == pytest.approx(200, abs=50)
+    stream = TextBatches(batches, 3, 0.4, [2, 3])
+    depths(stream, 500)
+    other = TextBatches(batches, 4, 0.4, [2, 3])
+    other.restore(stream.state())
+    assert depths(other, 500) == drawn[500:]
+
+
+def test_a_batch_that_leaves_early_is_read_by_the_logit_lens(tiny):
+    """Its logits are those of transformers' hidden state after so many layers, and the layers
+    beyond get no gradient."""
+    model, tokenizer = tiny
+    batch = make_batch(texts_of(tokenizer), 0, CPU)
+    states = model.model(input_ids=batch.tokens, output_hidden_states=True).hidden_states
+    wanted = model.lm_head(model.model.norm(states[2])).flatten(0, 1)[batch.at]
+    early = replace(batch, n_layers=2)
+    torch.testing.assert_close(completion_logits(model.model, early), wanted)
+    assert model.config.num_hidden_layers == 4
+    model.zero_grad(set_to_none=True)
+    completion_loss(model.model, early).backward()
+    for i, layer in enumerate(model.model.layers):
+        assert all((p.grad is None) == (i >= 2) for p in layer.parameters()), i
+    model.zero_grad(set_to_none=True)
+
+
 # --- training ---------------------------------------------------------------------------------
 
 
@@ -226,8 +261,8 @@ def test_nothing_held_out_is_trained_on(tmp_path, monkeypatch):
     trained = []
 
     class Recorded(TextBatches):
-        def __init__(self, batches, seed):
-            super().__init__(batches, seed)
+        def __init__(self, batches, *rest):
+            super().__init__(batches, *rest)
             trained.extend(row for b in batches for row in b.tokens)
 
     monkeypatch.setattr("zscope.crosslingual_run.generate", spy)

@@ -34,6 +34,7 @@ from zscope.training import (
     every,
     warmup_constant,
     warmup_cosine,
+    warmup_linear,
 )
 
 ROOT = Path(__file__).parents[2]
@@ -100,6 +101,13 @@ def test_warmup_is_linear_and_the_cosine_ends_where_it_should():
     assert factor(7) == pytest.approx(0.55)
     assert factor(11) == pytest.approx(0.1)
     assert warmup_cosine(0, 10, 0.0)(9) == pytest.approx(0.0)
+
+
+def test_the_linear_schedule_falls_evenly_to_its_end():
+    factor = warmup_linear(4, 12, 0.2)
+    assert [factor(i) for i in range(4)] == [0.25, 0.5, 0.75, 1.0]
+    assert [factor(i) for i in range(4, 12)] == [pytest.approx(1 - 0.1 * i) for i in range(1, 9)]
+    assert warmup_linear(0, 10, 0.0)(9) == pytest.approx(0.0)
 
 
 def test_the_constant_schedule_stays_at_its_peak():

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-TARGETS = ("all", "lag", "crosslingual")
+TARGETS = ("all", "lag", "toylang", "crosslingual")
 PARTS = ("workflow", "lib", "config", "environment.yml", "pyproject.toml")
 
 

@@ -101,6 +101,16 @@ def test_every_figure_of_the_plan_has_a_module_and_a_caption() -> None:
             assert re.search(f'figure == "{name}" %}}\n\\w.{{40}}', captions), name
 
 
+def test_every_figure_of_the_toy_language_has_a_module_and_a_caption() -> None:
+    from zscope.figures.toylang.needs import NEEDS
+
+    captions = (ROOT / "workflow/report/toylang/figure.rst").read_text()
+    for name in NEEDS:
+        assert (ROOT / f"lib/zscope/figures/toylang/{name}.py").exists(), name
+        assert re.search(f'figure == "{name}" %}}\n\\w.{{40}}', captions), name
+    assert captions.count("figure ==") == len(NEEDS)
+
+
 def test_the_library_knows_nothing_of_snakemake() -> None:
     for file in (ROOT / "lib").rglob("*.py"):
         assert "snakemake" not in external_imports(file, search=[]), file
@@ -136,6 +146,7 @@ def test_dry_run_answers_within_ten_seconds_of_cpu(fresh: Clone, config: str | N
     used -= before.children_user + before.children_system
     assert used < 10, f"{used:.1f} CPU-s"
     assert {"train_run", "measure_probe", "draw_study_figure"} <= plan.rules
+    assert {"train_toy_run", "read_toy_weights", "draw_toylang_figure"} <= plan.rules
 
 
 def test_default_profile_says_what_the_design_says() -> None:
@@ -171,7 +182,13 @@ def test_a_gpu_is_asked_for_when_the_config_says_cuda(fresh: Clone) -> None:
     fresh.append("config/smoke.yaml", "\ndevice: cuda\n")
     plan = fresh.plan("--workflow-profile", "slurm")
     blocks = dict(plan.blocks)
-    for rule, wanted in (("train_run", True), ("measure_probe", True), ("make_facts", False)):
+    for rule, wanted in (
+        ("train_run", True),
+        ("measure_probe", True),
+        ("train_toy_run", True),
+        ("make_facts", False),
+        ("read_toy_weights", False),
+    ):
         assert bool(re.search(r"\bgpu=1", blocks[rule])) is wanted, blocks[rule]
 
 
@@ -180,6 +197,7 @@ def test_the_real_model_is_asked_for_with_one_gpu_and_its_memory(fresh: Clone) -
     plan = fresh.plan("--workflow-profile", "slurm", config="qwen")
     blocks = dict(plan.blocks)
     assert "train_run" not in blocks
+    assert "train_toy_run" not in blocks
     assert "train_tiny_model" not in blocks
     for rule in ("answer_problems", "extract_activations", "measure_weights", "patch_layer"):
         assert re.search(r"\bgpu=1", blocks[rule]), rule

@@ -17,6 +17,7 @@ import pytest
 from clones import Clone, Finished, environment
 from zscope.config.crosslingual import CrosslingualFigure
 from zscope.config.lag import FigureName
+from zscope.figures.toylang.needs import ToylangFigure
 from zscope.plans.lag import CONDITION_FIGURES
 from zscope.tables import TABLES, read_provenance, read_table
 
@@ -63,6 +64,7 @@ def test_figures_are_drawn_in_both_formats(smoke: tuple[Clone, Finished]) -> Non
     of_lag = {p.stem for p in svg if "lag" in p.parts}
     assert of_lag == {*get_args(FigureName), *CONDITION_FIGURES}
     assert {p.stem for p in svg if "crosslingual" in p.parts} == set(get_args(CrosslingualFigure))
+    assert {p.stem for p in svg if "toylang" in p.parts} == set(get_args(ToylangFigure))
 
 
 def test_every_rule_left_a_log_and_no_leftovers(smoke: tuple[Clone, Finished]) -> None:

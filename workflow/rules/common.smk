@@ -13,10 +13,12 @@ os.environ.update(
 
 from zscope.config.root import load
 from zscope.errors import ConfigError
-from zscope.figures.crosslingual.needs import NEEDS
+from zscope.figures.crosslingual import needs as crosslingual_needs
+from zscope.figures.toylang import needs as toylang_needs
 from zscope.plans import find
 from zscope.plans.crosslingual import CrosslingualPlan
 from zscope.plans.lag import FIGURE_PROBES, LagPlan
+from zscope.plans.toylang import ToylangPlan
 from zscope.probes.registry import PROBES
 from zscope.provenance import Tracker
 

@@ -27,7 +27,7 @@ def crosslingual_folder(wildcards):
 
 def crosslingual_tables(wildcards):
     """The tables that a figure shows, by name, of every model."""
-    names = checked(find, NEEDS, wildcards.figure, "figure of the study")
+    names = checked(find, crosslingual_needs.NEEDS, wildcards.figure, "figure of the study")
     return {
         name: expand(OF_STUDY[name], model=CROSSLINGUAL.models)
         for name in dict.fromkeys(["crosslingual_models", *names])

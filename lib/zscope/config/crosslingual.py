@@ -18,6 +18,8 @@ from zscope.config.base import (
     Unit,
     WrongKeyError,
 )
+from zscope.errors import ConfigError
+from zscope.subspace.sizes import check_layer
 
 
 def _index_or_share(value: Any) -> Any:
@@ -154,7 +156,7 @@ class TinyTraining(Section):
     """AdamW's decay of the first moment."""
     beta2: float = Field(0.98, ge=0, lt=1)
     """AdamW's decay of the second moment."""
-    weight_decay: float = Field(0.1, ge=0)
+    weight_decay: float = Field(0.3, ge=0)
     """Decoupled weight decay, on matrices only."""
     warmup_steps: Steps = Field(60, ge=0)
     """Steps over which the learning rate rises linearly from 0."""
@@ -162,6 +164,12 @@ class TinyTraining(Section):
     """Share of the peak learning rate that the cosine ends at."""
     grad_clip: float = Field(1.0, gt=0)
     """Largest global norm of the gradient."""
+    early_exit: Probability = 0.5
+    """Share of the batches that leave the model after one of exit_layers (LayerSkip, Elhoushi et
+    al. 2024), so that the answer is there in the middle of the model; 0: it may come in the last
+    layer alone, and a patch before it then carries nothing."""
+    exit_layers: Annotated[list[Depth], Field(min_length=1)] = [0.5, 0.75]
+    """Layers before which such a batch leaves, by index or share of the depth."""
     eval_every: Steps = Field(500, ge=1)
     """Steps between evaluations."""
     eval_problems: Annotated[int, Unit("problems")] = Field(500, ge=10)
@@ -187,6 +195,23 @@ class TinyConfig(Section):
     """Its architecture."""
     training: TinyTraining = TinyTraining()
     """How it is trained."""
+
+    @model_validator(mode="after")
+    def _exits(self) -> Self:
+        n = self.shape.n_layers
+        for depth in self.training.exit_layers if self.training.early_exit else ():
+            try:
+                index = check_layer(depth, n)
+            except ConfigError as error:
+                raise WrongKeyError("training", f"exit_layers: {error}", "shape") from None
+            if index == 0:
+                raise WrongKeyError(
+                    "training",
+                    f"exit_layers: {depth} of {n} layers leaves before the first: give one from 1 "
+                    f"to {n - 1}, or early_exit: 0",
+                    "shape",
+                )
+        return self
 
 
 class ProblemsConfig(Section):

@@ -16,6 +16,7 @@ from zscope.config.base import BootstrapConfig, Section
 from zscope.config.crosslingual import CrosslingualConfig
 from zscope.config.lag import LagConfig
 from zscope.config.messages import explain
+from zscope.config.toylang import ToylangConfig
 from zscope.errors import ConfigError
 
 
@@ -28,13 +29,17 @@ class Config(Section):
     """Bootstrap intervals."""
     lag: LagConfig | None = None
     """The late disambiguation lag; null: not run."""
+    toylang: ToylangConfig | None = None
+    """The toy language and tensor transformers; null: not run."""
     crosslingual: CrosslingualConfig | None = None
     """The cross-lingual Z study; null: not run."""
 
     @model_validator(mode="after")
     def _something(self) -> Self:
-        if self.lag is None and self.crosslingual is None:
-            raise ValueError("no study is configured: give lag, crosslingual, or both")
+        if self.lag is None and self.toylang is None and self.crosslingual is None:
+            raise ValueError(
+                "no study is configured: give lag, toylang, crosslingual, or several of them"
+            )
         return self
 
 

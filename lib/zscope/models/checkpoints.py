@@ -2,6 +2,8 @@
 
 Tensors are named `{step:08d}/{parameter}`; the metadata hold the model's shape, the provenance and
 a SHA-256 of every tensor and one of themselves, so that a flipped bit is found when it is read.
+
+Knows no kind of model, so that the results of one study do not hang on the models of another.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -20,9 +22,14 @@ from torch import Tensor
 
 from zscope.errors import CheckpointError
 from zscope.files import atomic_path
-from zscope.models.transformer import Transformer, TransformerConfig
 
 DIGEST_LENGTH = 64  # hex digits of a SHA-256
+
+
+class Shape(Protocol):
+    """What a model is built from, as plain values."""
+
+    def to_dict(self) -> dict[str, Any]: ...
 
 
 def save_tensors(
@@ -81,27 +88,31 @@ def _digest_text(text: str) -> str:
 def join(
     parts: Mapping[int, Path],
     path: str | Path,
-    config: TransformerConfig,
+    shape: Shape,
     provenance: dict[str, Any],
 ) -> None:
     """Write the checkpoints of a run, one file a step, into the run's one file.
 
     Raises CheckpointError if a part is missing or damaged.
     """
-    tensors = {}
+    tensors: dict[str, Tensor] = {}
+    names: set[str] = set()
     for step, part in parts.items():
         way_out = f"start the run anew: rm -r {part.parent}"
         state, _ = load_tensors(part, way_out=way_out)
         tensors.update({f"{step:08d}/{name}": t for name, t in state.items()})
-    save_tensors(
-        tensors,
-        path,
-        {"steps": sorted(parts), "model": config.to_dict(), "provenance": provenance},
-    )
+        names.update(state)
+    metadata = {
+        "steps": sorted(parts),
+        "model": shape.to_dict(),
+        "parameters": sorted(names),
+        "provenance": provenance,
+    }
+    save_tensors(tensors, path, metadata)
 
 
 class CheckpointFile:
-    """The checkpoints of a run: `steps`, the model's `config`, and the weights at a step."""
+    """The checkpoints of a run: `steps`, the model's `shape`, and the weights at a step."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -115,8 +126,9 @@ class CheckpointFile:
         return tuple(self.metadata["steps"])
 
     @property
-    def config(self) -> TransformerConfig:
-        return TransformerConfig(**self.metadata["model"])
+    def shape(self) -> dict[str, Any]:
+        """What the model is built from: TransformerConfig(**shape), TensorConfig(**shape)."""
+        return self.metadata["model"]
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -127,11 +139,6 @@ class CheckpointFile:
         if step not in self.steps:
             raise CheckpointError(f"{self.path}: no step {step}; there are {self.steps}")
         prefix = f"{step:08d}/"
-        names = [f"{prefix}{name}" for name in self._parameters]
+        names = [f"{prefix}{name}" for name in self.metadata["parameters"]]
         tensors, _ = load_tensors(self.path, names)
         return {name.removeprefix(prefix): t for name, t in tensors.items()}
-
-    @cached_property
-    def _parameters(self) -> tuple[str, ...]:
-        with torch.device("meta"):
-            return tuple(Transformer(self.config).state_dict())

@@ -144,14 +144,19 @@ class TensorAttention(nn.Module):
         """Rotated queries and keys, in the order of `config.rotated`, then values."""
         return list(_rotated_parts(projected, self.config).unbind(0))
 
-    def mix(self, projected: Float[Tensor, "batch seq projected"]) -> Float[Tensor, "batch seq d"]:
-        """Sum of the heads' outputs, from what `project` returned."""
+    def z(
+        self, projected: Float[Tensor, "batch seq projected"]
+    ) -> Float[Tensor, "batch seq width"]:
+        """Values mixed by the patterns, heads side by side, from what `project` returned."""
         if self.config.attention == "softmax":
             q, k, v = self.split(projected)
-            z = F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).flatten(-2)
-        else:
-            z = cast(Tensor, _BilinearMix.apply(projected, self.config))
-        return self.o(z)
+            mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+            return mixed.transpose(1, 2).flatten(-2)
+        return cast(Tensor, _BilinearMix.apply(projected, self.config))
+
+    def mix(self, projected: Float[Tensor, "batch seq projected"]) -> Float[Tensor, "batch seq d"]:
+        """Sum of the heads' outputs, from what `project` returned."""
+        return self.o(self.z(projected))
 
     def pattern(self, x: Float[Tensor, "batch seq d"]) -> Float[Tensor, "batch head q k"]:
         """A of what the layer reads.

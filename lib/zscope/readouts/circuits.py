@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -46,3 +47,23 @@ def product_slice(
     """A(q, k, offset) OV(k -> o): the logits that the head adds, free of gauge."""
     pattern = qk_slice(weights, layer, head, offset, queries, keys)
     return pattern.unsqueeze(-1) * ov_slice(weights, layer, head, keys, outputs)
+
+
+def head_boosts(
+    weights: TensorWeights, offsets: Sequence[int], pairs: Sequence[tuple[int, int]]
+) -> Float[Tensor, "layer head pair vocab"]:
+    """The product of every head for (query, key) pairs, the mean over `offsets` of the key.
+
+    Summed over layers and heads this is T of the rule search (`rules.top_rules`).
+
+    Raises:
+        DataError: no offset.
+    """
+    queries, keys = (weights.E[[pair[i] for pair in pairs]] for i in (0, 1))
+    return torch.stack(
+        [
+            weights.mean_patterns(layer, offsets, queries, keys).diagonal(dim1=1, dim2=2)[..., None]
+            * weights.outputs(layer, keys)
+            for layer in range(weights.n_layers)
+        ]
+    )

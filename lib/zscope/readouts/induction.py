@@ -12,6 +12,10 @@ and what query object a adds to the logit of c, against the other colours, is
     M(a, b) = mean_c mean_delta A1(a, x(c, b), delta) [OV1(x -> c) - mean_(c' != c) OV1(x -> c')]
 
 a logit and so free of gauge. A diagonal M is induction.
+
+A model may spread induction over several pairs, each for some of the objects. Through all heads of
+two layers together, x(c, b) is c plus what every head of the first writes, and M is summed over the
+heads of the second: cross terms between heads that no pair alone has are in it.
 """
 
 # Matrices keep the capitals of the formulas.
@@ -48,6 +52,18 @@ class VirtualHead:
     hits: int
 
 
+@dataclass(frozen=True, eq=False)
+class LayerPair:
+    """All heads of `later_layer` reading as a key what all heads of `layer` write; the rest as of
+    `VirtualHead`."""
+
+    layer: int
+    later_layer: int
+    matrix: Float[Tensor, "object object"]
+    contrast: float
+    hits: int
+
+
 def induction_heads(
     weights: TensorWeights,
     objects: Sequence[int],
@@ -61,11 +77,7 @@ def induction_heads(
     Raises:
         DataError: fewer than two objects or colours, or no offset.
     """
-    if min(len(objects), len(colours)) < 2:
-        raise DataError(
-            f"{len(objects)} objects, {len(colours)} colours: induction is a choice between at "
-            "least two of each"
-        )
+    _check(objects, colours)
     found = []
     for layer in range(weights.n_layers):
         keys = _composed_keys(weights, layer, objects, colours)
@@ -73,10 +85,40 @@ def induction_heads(
             for head, x in enumerate(keys):
                 matrices = _matches(weights, later, x, objects, colours, offsets)
                 found += [
-                    _scored(layer, head, later, later_head, matrix)
+                    VirtualHead(layer, head, later, later_head, matrix, *_score(matrix))
                     for later_head, matrix in enumerate(matrices)
                 ]
     return sorted(found, key=lambda pair: -pair.contrast)
+
+
+def induction_layers(
+    weights: TensorWeights,
+    objects: Sequence[int],
+    colours: Sequence[int],
+    offsets: Sequence[int],
+) -> list[LayerPair]:
+    """Every pair of layers, all heads of both together, the largest contrast first.
+
+    Arguments and errors as of `induction_heads`.
+    """
+    _check(objects, colours)
+    found = []
+    for layer in range(weights.n_layers):
+        E_colour = weights.E[list(colours)][:, None]
+        written = _composed_keys(weights, layer, objects, colours) - E_colour
+        x = E_colour + written.sum(0)
+        for later in range(layer + 1, weights.n_layers):
+            matrix = _matches(weights, later, x, objects, colours, offsets).sum(0)
+            found.append(LayerPair(layer, later, matrix, *_score(matrix)))
+    return sorted(found, key=lambda pair: -pair.contrast)
+
+
+def _check(objects: Sequence[int], colours: Sequence[int]) -> None:
+    if min(len(objects), len(colours)) < 2:
+        raise DataError(
+            f"{len(objects)} objects, {len(colours)} colours: induction is a choice between at "
+            "least two of each"
+        )
 
 
 def _composed_keys(
@@ -108,12 +150,11 @@ def _matches(
     return (pattern * (own - others)[:, None]).mean(2)
 
 
-def _scored(
-    layer: int, head: int, later: int, later_head: int, matrix: Float[Tensor, "object object"]
-) -> VirtualHead:
+def _score(matrix: Float[Tensor, "object object"]) -> tuple[float, int]:
+    """Contrast and hits (`VirtualHead`)."""
     n = len(matrix)
     diagonal = matrix.diagonal()
     contrast = diagonal.mean() - (matrix.sum() - diagonal.sum()) / (n * (n - 1))
     largest = matrix == matrix.amax(1, keepdim=True)
     hits = (largest.diagonal() & (largest.sum(1) == 1)).sum()
-    return VirtualHead(layer, head, later, later_head, matrix, float(contrast), int(hits))
+    return float(contrast), int(hits)

@@ -12,7 +12,7 @@ from zscope.devices import pick_device, set_threads
 from zscope.jobs import progress, run_job
 from zscope.models.bridge import load_weights, to_bridge
 from zscope.models.checkpoints import CheckpointFile
-from zscope.models.transformer import Transformer
+from zscope.models.transformer import Transformer, TransformerConfig
 from zscope.probes.core import Bootstrap, Row, run_probes
 from zscope.provenance import derive_seed, versions
 from zscope.tables import read_table, write_table
@@ -38,7 +38,7 @@ def main(job: Any) -> None:
         examples = sample_rows(data, settings["n_examples"], rng, settings["split"])
         other_seed = derive_seed(config.seed, "probe_other_z")
         if bridge is None:  # one shape for the whole condition
-            bridge = to_bridge(Transformer(file.config).to(device))
+            bridge = to_bridge(Transformer(TransformerConfig(**file.shape)).to(device))
         for step in progress(file.steps, desc=f"{part['probe']} {run}"):
             load_weights(bridge, file.load(step))
             rows += (

@@ -52,7 +52,9 @@ class Floor:
         frequency: share of all positions, position 0 included.
         value: mean entropy where the primitive governs, in nats: the lowest possible loss; NaN if
             it never does.
+        nll: mean -log p of the tokens that were drawn there, in nats; `value` but for chance.
         frequency_se, value_se: standard errors over sequences.
+        nll_se: that of nll - value.
         n: positions.
     """
 
@@ -61,6 +63,8 @@ class Floor:
     frequency_se: float
     value: float
     value_se: float
+    nll: float
+    nll_se: float
     n: int
 
 
@@ -354,30 +358,40 @@ class ToyLanguage:
         if n < 2:
             raise DataError(f"a standard error needs 2 sequences, not {n}")
         sample = self.sample(n, rng)
+        p = self.distributions.p[self.rows(sample.tokens), sample.tokens]
         used = [LABELS[i] for i in np.unique(self.distributions.label)]
         masks = {label: sample.labels == LABEL_ID[label] for label in used}
         masks["all"] = np.broadcast_to(np.arange(self.config.length) > 0, sample.labels.shape)
-        return [_floor(label, mask, sample.entropy) for label, mask in masks.items()]
+        return [_floor(label, mask, sample.entropy, -np.log(p)) for label, mask in masks.items()]
 
 
 def _floor(
-    label: str, mask: Shaped[np.ndarray, "n seq"], entropy: Float[np.ndarray, "n seq"]
+    label: str,
+    mask: Shaped[np.ndarray, "n seq"],
+    entropy: Float[np.ndarray, "n seq"],
+    nll: Float[np.ndarray, "n seq"],
 ) -> Floor:
     n, seq = mask.shape
     count = mask.sum(axis=1)
-    total = (entropy * mask).sum(axis=1)
     frequency = count / seq
     frequency_se = float(frequency.std(ddof=1)) / n**0.5
     if not count.any():
-        return Floor(label, 0.0, 0.0, np.nan, np.nan, 0)
-    value = total.sum() / count.sum()
-    value_se = (total - value * count).std(ddof=1) / n**0.5 / count.mean()
+        return Floor(label, 0.0, 0.0, np.nan, np.nan, np.nan, np.nan, 0)
+
+    def mean(values: Float[np.ndarray, "n seq"]) -> tuple[float, float]:
+        """Mean over the positions, and its standard error."""
+        total = (values * mask).sum(axis=1)
+        value = total.sum() / count.sum()
+        se = (total - value * count).std(ddof=1) / n**0.5 / count.mean()
+        return float(value), float(se)
+
     return Floor(
         label,
         float(frequency.mean()),
         frequency_se,
-        float(value),
-        float(value_se),
+        *mean(entropy),
+        mean(nll)[0],
+        mean(nll - entropy)[1],
         int(count.sum()),
     )
 

@@ -1,0 +1,147 @@
+"""The rule search over all triples of tokens: precision, recall, ranks, and what comes first."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from zscope.figures import style
+from zscope.figures.toylang import marks
+from zscope.figures.toylang.data import (
+    NAMES,
+    REFERENCE,
+    Tables,
+    at_last,
+    count_seeds,
+    numbers,
+    seeds_of,
+    select,
+)
+
+FIRST = 15  # triples of one seed that are written out
+TARGET = 10  # rank that every skip rule should reach
+COLOURS = {
+    "skip": style.BLUE,
+    "long_range": style.GREEN,
+    "induction": style.PURPLE,
+    "suppress": style.ORANGE,
+}
+
+
+@style.styled
+def draw(tables: Tables) -> Figure:
+    rows = tables.get("toylang_search", condition=REFERENCE)
+    if rows.empty:
+        return style.nothing_to_draw("no rule was searched for")
+    seed = seeds_of(rows)[0]
+    fig = style.figure(style.DOUBLE, 4.6)
+    halves: Any = fig.subfigures(1, 2, width_ratios=[1.15, 1])
+    left, right = halves
+    precision, rank = left.subplots(2, 1)
+    style.panel_title(precision, "a  precision and recall")
+    _precision(precision, tables, rows)
+    style.panel_title(rank, "b  rank of every true skip rule")
+    panel(rank, tables)
+    first = right.subplots()
+    style.panel_title(first, f"c  first triples (seed {seed})")
+    _first(first, select(rows, seed=seed).sort_values("rank").head(FIRST))
+    triples, true = sizes(tables)
+    style.note(
+        fig,
+        f"{count_seeds(rows)} All {triples:,} triples (query, key, output) are ranked by what the "
+        "heads add to the output's probability; no text was run through the model."
+        if triples
+        else count_seeds(rows),
+        f"True: the {true} rules with a key and a positive effect that editing prefixes found, of "
+        "any primitive."
+        if true
+        else "",
+        "a: a line a seed, over the ranks that were kept; dashed: chance. "
+        f"b: dots: seeds; bars: median over seeds (from 3 on); dashed: rank {TARGET}, the target, "
+        "and chance, the mean of all ranks. c: filled: true rules.",
+    )
+    return fig
+
+
+def sizes(tables: Tables) -> tuple[int, int]:
+    """The number of all triples, and of true rules; 0 if it is not known."""
+    ranks, found = tables.readout("rules", "rank"), tables.readout("rules", "recall_at_10")
+    triples, true = (int(f["n"].max()) if len(f) else 0 for f in (ranks, found))
+    return triples, true
+
+
+def panel(ax: Axes, tables: Tables) -> None:
+    """The rank of every true skip rule at the last checkpoint, seed by seed, on a log axis."""
+    rows = tables.readout("rules", "rank")
+    if rows.empty:
+        style.not_applicable(ax, "no skip rule was looked for")
+        return
+    last, seeds = at_last(rows), seeds_of(rows)
+    rules = list(dict.fromkeys(rows["item"]))[: marks.LARGEST]
+    for place, rule in enumerate(rules):
+        of = select(last, item=rule)
+        marks.seed_dots(ax, place, of, seeds, COLOURS["skip"], name=rule)
+    triples, _ = sizes(tables)
+    chance = (triples + 1) / 2
+    marks.log_x(ax, numbers(last["value"]), 1.0, chance)
+    marks.vertical(ax, float(TARGET))
+    marks.vertical(ax, chance)
+    ax.set_xlabel(f"rank among {triples:,} triples")
+    ax.set_yticks(range(len(rules)), rules)
+    ax.set_ylim(len(rules) - 0.5, -0.5)
+    ax.set_ylabel("rule")
+
+
+def _precision(ax: Axes, tables: Tables, rows: pd.DataFrame) -> None:
+    for seed in seeds_of(rows):
+        of = select(rows, seed=seed).sort_values("rank")
+        ax.plot(
+            numbers(of["recall"]),
+            numbers(of["precision"]),
+            color=style.BLUE,
+            linewidth=0.9,
+            alpha=0.6,
+            marker="o",
+            markersize=1.6,
+            label=f"_seed {seed}",
+        )
+    triples, true = sizes(tables)
+    if triples:
+        ax.axhline(true / triples, color=style.GREY, linestyle=(0, (4, 2)), label="_baseline")
+        text = f"chance: {true / triples:.1e}"
+        ax.annotate(text, (1, true / triples), (0, 3), textcoords="offset points", ha="right",
+                    color=style.GREY)  # fmt: skip
+    style.share_axis(ax, "precision (share)")
+    ax.set_xlim(-0.03, 1.05)
+    ax.set_xlabel("recall of true rules (share)")
+
+
+def _first(ax: Axes, rows: pd.DataFrame) -> None:
+    values = numbers(rows["d_prob"])
+    primitives = rows["primitive"].fillna("").astype(str)
+    for place, (primitive, value) in enumerate(zip(primitives, values, strict=True)):
+        known = primitive != ""
+        colour = COLOURS.get(primitive, style.SKY) if known else style.GREY
+        ax.barh(
+            place,
+            value,
+            color=colour if known else "white",
+            edgecolor=colour,
+            linewidth=0.8,
+            height=0.7,
+            label="_true" if known else "_other",
+        )
+        if known:
+            name = NAMES.get(primitive, primitive)
+            ax.annotate(name, (value, place), (3, 0), textcoords="offset points", va="center")
+    names = [f"{r.key} .. {r.query} -> {r.output}" for r in rows.itertuples()]
+    ax.set_yticks(range(len(names)), names)
+    ax.set_ylim(len(names) - 0.4, -0.6)
+    ax.set_xlim(0, max(0.05, 1.45 * float(values.max())))  # noise must not fill the panel
+    ax.xaxis.set_major_locator(MaxNLocator(nbins=4))
+    ax.set_xlabel("change of p(output) (share)")
+    ax.set_ylabel("triple, the first at the top")

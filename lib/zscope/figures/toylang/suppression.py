@@ -1,0 +1,145 @@
+"""Suppression in behaviour: the top verb with and without `never` before, and which heads."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from zscope.figures import style
+from zscope.figures.toylang import marks
+from zscope.figures.toylang.data import (
+    Tables,
+    conditions_of,
+    count_seeds,
+    numbers,
+    of_runs,
+    seeds_of,
+    select,
+)
+
+LINES = {"without never": style.BLUE, "with never": style.VERMILLION}
+DROPS = {
+    "within window": "within the window",
+    "beyond window": "beyond the window",
+    "placebo": "placebo: another word",
+}
+
+
+@style.styled
+def draw(tables: Tables) -> Figure:
+    rows = of_runs(tables.get("toylang_phenomena", experiment="suppression"))
+    if rows.empty:
+        return style.nothing_to_draw("suppression was not measured")
+    conditions = conditions_of(rows)
+    fig = style.figure(style.DOUBLE, 2.0 * len(conditions) + 1.3)
+    axes = fig.subplots(len(conditions), 3, squeeze=False, width_ratios=[1.15, 1, 1])
+    for row, condition in zip(axes, conditions, strict=True):
+        of = select(rows, condition=condition)
+        for ax, letter, part in zip(row, "abc", (_distance, _drops, _heads), strict=True):
+            style.panel_title(ax, f"{letter}  {condition}")
+            part(ax, of)
+    style.legend(
+        fig,
+        LINES,
+        extra=[
+            style.line("the program", marks.TRUTH),
+            style.dot("head that the weights name", marks.WEIGHTS),
+            style.dot("any other head"),
+        ],
+    )
+    style.note(
+        fig,
+        f"{count_seeds(rows)} Prefixes that end in a name, with never at a distance, and the same "
+        "with another possible word in its place. Intervals: 95 % over prefixes.",
+        "a: probability of the name's top verb; thin: a seed; thick: median over seeds (from 3 "
+        "on).",
+        "b: drop of it by never, and between two other words (placebo). c: change of the drop "
+        "within the window as one head is ablated, in each seed; below 0: the head suppresses.",
+    )
+    return fig
+
+
+def truth_line(ax: Axes, rows: pd.DataFrame) -> None:
+    """The truth against x, its mean over seeds (whose prefixes differ)."""
+    known = rows.assign(truth=numbers(rows["truth"])).groupby("x")["truth"].mean().dropna()
+    ax.plot(
+        known.index.to_numpy(float),
+        known.to_numpy(),
+        color=marks.TRUTH,
+        linewidth=0.9,
+        linestyle=(0, (1, 1)),
+        marker="_",
+        markersize=5,
+        label="_truth",
+        zorder=3,
+    )
+
+
+def _distance(ax: Axes, rows: pd.DataFrame) -> None:
+    rows = select(rows, metric="p_top")
+    if rows.empty:
+        style.not_applicable(ax, "no prefix has it")
+        return
+    for case, colour in LINES.items():
+        of = select(rows, case=case)
+        style.seed_lines(ax, of, colour, x="x")
+        truth_line(ax, of)
+    style.share_axis(ax, "p of the top verb")
+    ax.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    ax.set_xlabel("distance of never (tokens)")
+
+
+def _drops(ax: Axes, rows: pd.DataFrame) -> None:
+    rows = select(rows, metric="drop")
+    seeds = seeds_of(rows)
+    for place, case in enumerate(DROPS):
+        of = select(rows, case=case)
+        marks.seed_dots(ax, place, of, seeds, style.BLUE, name=case)
+        truth = numbers(of["truth"])
+        if np.isfinite(truth).any():
+            ax.vlines(np.nanmean(truth), place - 0.4, place + 0.4, color=marks.TRUTH,
+                      linewidth=1.0, label="_truth", zorder=4)  # fmt: skip
+    marks.vertical(ax, 0.0)
+    low, high = ax.get_xlim()
+    ax.set_xlim(min(low, -0.1), max(high, 0.8))
+    ax.set_yticks(range(len(DROPS)), [name.replace(": ", ":\n") for name in DROPS.values()])
+    ax.set_ylim(len(DROPS) - 0.5, -0.5)
+    ax.set_xlabel("drop of p (share)")
+    ax.set_ylabel("where never stands")
+
+
+def _heads(ax: Axes, rows: pd.DataFrame) -> None:
+    rows = select(rows, metric="change")
+    if rows.empty:
+        style.not_applicable(ax, "no head was ablated")
+        return
+    seeds = seeds_of(rows)
+    named = rows["case"].str.startswith("named ")
+    for part, colour, size, name in (
+        (rows[~named], style.GREY, 10, "other"),
+        (rows[named], marks.WEIGHTS, 16, "named"),
+    ):
+        ax.scatter(
+            numbers(part["value"]),
+            [seeds.index(int(s)) for s in part["seed"]],
+            s=size,
+            color=colour,
+            linewidths=0,
+            zorder=3 if name == "named" else 2,
+            label=f"_heads {name}",
+        )
+    of = rows[named]
+    for case, seed, value in zip(of["case"], of["seed"], numbers(of["value"]), strict=True):
+        head = str(case).split()[1]
+        ax.annotate(head, (value, seeds.index(int(seed))), (0, 4), ha="center",
+                    textcoords="offset points", color=marks.WEIGHTS)  # fmt: skip
+    marks.vertical(ax, 0.0)
+    low, high = ax.get_xlim()
+    ax.set_xlim(min(1.15 * low, -0.12), max(1.15 * high, 0.12))
+    ax.set_yticks(range(len(seeds)), [str(s) for s in seeds])
+    ax.set_ylim(len(seeds) - 0.5, -0.8)
+    ax.set_ylabel("seed")
+    ax.set_xlabel("change of the drop (share)")

@@ -1,0 +1,203 @@
+"""The toy language study in the workflow: what it runs, what makes what stale, and its results."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from clones import Clone, Finished
+from zscope.figures.toylang.needs import NEEDS
+from zscope.models.checkpoints import CheckpointFile
+from zscope.tables import read_table
+
+pytestmark = pytest.mark.slow
+
+OF_TABLES = {"summarise_toylang", "draw_toylang_figure"}
+READERS = {"read_toy_weights", "ablate_toy_heads", "measure_toy_phenomena"}
+RUNS = {
+    *("reference-s0", "reference-s1", "softmax-s0", "softmax-s1"),
+    *("without_skip-s0", "delayed_induction-s0"),
+}
+
+
+def figures(plan: Finished) -> set[str]:
+    """The figures of the study that a plan draws."""
+    return {w.removeprefix("figure=") for r, w in plan.jobs if r == "draw_toylang_figure"}
+
+
+# --- what is run ----------------------------------------------------------------------------------
+
+
+def test_the_study_alone_trains_its_runs_and_reads_polynomials_only(fresh: Clone) -> None:
+    plan = fresh.plan("toylang")
+    assert plan.rules == {"make_toy_language", "train_toy_run", *READERS, *OF_TABLES}
+    assert {w for r, w in plan.jobs if r == "train_toy_run"} == {f"run={run}" for run in RUNS}
+    measured = {(r, w) for r, w in plan.jobs if r in READERS}
+    assert measured == {
+        ("read_toy_weights", "condition=reference"),
+        *{
+            (rule, f"condition={condition}")
+            for rule in ("ablate_toy_heads", "measure_toy_phenomena")
+            for condition in ("reference", "softmax")
+        },
+    }
+    assert figures(plan) == set(NEEDS)
+
+
+def test_null_leaves_the_study_out(fresh: Clone) -> None:
+    (fresh.code / "config/without.yaml").write_text("toylang: null\n")
+    plan = fresh.plan(config="without")
+    assert not {"train_toy_run", *OF_TABLES} & plan.rules
+    assert {"train_run", "train_tiny_model"} <= plan.rules
+
+
+def test_a_study_without_polynomials_reads_no_weights(fresh: Clone) -> None:
+    (fresh.code / "config/softmax.yaml").write_text(
+        "lag: null\ncrosslingual: null\n"
+        "toylang:\n  run: {model: {attention: softmax, rms_norm: true}}\n"
+    )
+    plan = fresh.plan(config="softmax")
+    assert "read_toy_weights" not in plan.rules
+    assert {"ablate_toy_heads", *OF_TABLES} <= plan.rules
+
+
+def test_one_figure_touches_only_its_ancestors(fresh: Clone) -> None:
+    plan = fresh.plan("results/figures/toylang/floors.svg")
+    assert plan.rules == {"make_toy_language", "draw_toylang_figure"}
+    plan = fresh.plan("results/figures/toylang/ablations.svg")
+    assert plan.rules == {
+        *("make_toy_language", "train_toy_run", "ablate_toy_heads", "draw_toylang_figure")
+    }
+    trained = {w for r, w in plan.jobs if r == "train_toy_run"}
+    assert trained == {f"run={run}" for run in RUNS if run.startswith(("reference", "softmax"))}
+
+
+def test_unknown_names_say_what_there_is(fresh: Clone) -> None:
+    for target, says in {
+        "results/figures/toylang/nonsense.svg": "no figure of the study nonsense",
+        "results/toylang/runs/reference-s9/training.parquet": "no run reference-s9",
+        "results/toylang/conditions/softmax/readouts.parquet": "no condition that is measured so",
+    }.items():
+        done = fresh.snakemake(target, "--dry-run")
+        assert done.status != 0
+        assert says in done.output
+        assert "there are " in done.output
+
+
+# --- what is stale --------------------------------------------------------------------------------
+
+
+def test_editing_a_figure_redraws_that_figure_only(finished: Clone) -> None:
+    finished.append("lib/zscope/figures/toylang/floors.py", "\nEDITED = 1\n")
+    assert finished.plan().jobs == {("draw_toylang_figure", "figure=floors")}
+
+
+@pytest.mark.parametrize(
+    ("file", "rules"),
+    [
+        ("lib/zscope/readouts/degrees.py", {"read_toy_weights"}),
+        ("lib/zscope/toy_phenomena/reuse.py", {"measure_toy_phenomena"}),
+        ("lib/zscope/toy_onsets.py", set()),
+    ],
+)
+def test_editing_a_measurement_runs_it_and_what_hangs_on_it(
+    finished: Clone, file: str, rules: set[str]
+) -> None:
+    finished.append(file, "\nEDITED = 1\n")
+    assert finished.plan().rules == rules | OF_TABLES
+
+
+def test_editing_the_readouts_trains_nothing(finished: Clone) -> None:
+    finished.edit("config/smoke.yaml", "{top: 20,", "{top: 25,")
+    plan = finished.plan()
+    assert "read_toy_weights" in plan.rules
+    assert not {"train_toy_run", "make_toy_language"} & plan.rules
+
+
+def test_one_more_seed_trains_only_the_new_runs(finished: Clone) -> None:
+    finished.edit(
+        "config/smoke.yaml", "  dependency: {removed", "  seeds: [0, 1, 7]\n  dependency: {removed"
+    )
+    finished.edit(
+        "config/smoke.yaml",
+        "checkpoints_per_doubling: 1\n  seeds: [0, 1]\n",
+        "checkpoints_per_doubling: 1\n",
+    )
+    plan = finished.plan("toylang")
+    trained = {w for r, w in plan.jobs if r == "train_toy_run"}
+    assert trained == {"run=reference-s7", "run=softmax-s7"}
+    assert "make_toy_language" not in plan.rules
+
+
+def test_editing_the_language_model_of_another_study_reaches_nothing_here(finished: Clone) -> None:
+    finished.append("lib/zscope/models/transformer.py", "\nEDITED = 1\n")
+    plan = finished.plan()
+    assert "train_run" in plan.rules
+    assert not {"train_toy_run", *READERS, *OF_TABLES} & plan.rules
+
+
+def test_editing_the_tensor_transformer_reaches_nothing_elsewhere(finished: Clone) -> None:
+    finished.append("lib/zscope/models/tensor_transformer.py", "\nEDITED = 1\n")
+    plan = finished.plan()
+    assert plan.rules == {"train_toy_run", *READERS, *OF_TABLES}
+
+
+# --- what came out --------------------------------------------------------------------------------
+
+
+def test_the_runs_of_a_language_start_from_the_same_excess(finished: Clone) -> None:
+    """An untrained model is uniform, whatever its seed and kind, and the sequences are shared."""
+    first = {}
+    for run in RUNS:
+        path = finished.folder / f"results/toylang/runs/{run}/training.parquet"
+        table = read_table(path, "toylang_training")
+        rows = table[(table["step"] == 0) & (table["metric"] == "excess")]
+        first[run] = rows.set_index("primitive")["value"].to_dict()
+        assert set(table["condition"] + "-s" + table["seed"].astype(str)) == {run}
+    reference = first["reference-s0"]
+    assert 1 < reference["all"] < math.log(65)
+    for run, values in first.items():
+        if run == "without_skip-s0":
+            assert "skip" not in values
+        else:
+            assert values == pytest.approx(reference, abs=1e-5), run
+
+
+def test_checkpoints_are_those_of_the_config(finished: Clone) -> None:
+    for run in RUNS:
+        file = CheckpointFile(
+            finished.folder / f"results/toylang/runs/{run}/checkpoints.safetensors"
+        )
+        assert file.steps == (0, 1, 2, 4, 8, 16, 20)
+        assert file.shape["d_model"] == 16
+        assert (file.shape["attention"] == "softmax") == run.startswith("softmax")
+
+
+def test_readouts_are_of_every_checkpoint_and_matrices_of_the_last_model(finished: Clone) -> None:
+    folder = finished.folder / "results/toylang/conditions/reference"
+    readouts = read_table(folder / "readouts.parquet", "toylang_readouts")
+    assert set(readouts["step"]) == {0, 1, 2, 4, 8, 16, 20}
+    degrees = read_table(folder / "degrees.parquet", "toylang_degrees")
+    for table in (readouts, degrees):
+        assert set(table["seed"]) == {0, 1}
+    assert degrees["error"].max() < 1e-8
+
+
+def test_the_floor_is_met_by_the_languages_own_samples(finished: Clone) -> None:
+    floors = read_table(finished.folder / "results/toylang/floors.parquet", "toylang_floors")
+    assert ((floors["nll"] - floors["floor"]).abs() <= 4 * floors["nll_se"] + 1e-9).all()
+
+
+def test_every_condition_is_compared_with_the_reference(finished: Clone) -> None:
+    folder = finished.folder / "results/toylang"
+    compared = read_table(folder / "comparisons.parquet", "toylang_comparisons")
+    assert set(zip(compared["condition"], compared["how"], compared["changed"], strict=True)) == {
+        ("softmax", "model", "softmax"),
+        ("without_skip", "removed", "skip"),
+        ("delayed_induction", "delayed", "induction"),
+    }
+    summary = read_table(folder / "summary.parquet", "toylang_summary")
+    lines = (folder / "summary.csv").read_text().splitlines()
+    assert lines[0] == "condition,claim,measured,holds,n"
+    assert set(summary["condition"]) >= {"reference", "softmax"}

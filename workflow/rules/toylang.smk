@@ -1,0 +1,255 @@
+# The toy language and tensor transformers: language -> runs -> readouts of the weights, ablations and
+# experiments -> onsets and claims -> figures.
+
+
+rule make_toy_language:
+    """Sample the reference's language; find its true rules and the least loss of each primitive."""
+    output:
+        sequences="results/toylang/sequences.parquet",
+        rules="results/toylang/rules.parquet",
+        floors="results/toylang/floors.parquet",
+    log:
+        "logs/make_toy_language/all.log",
+    benchmark:
+        "results/benchmarks/make_toy_language/all.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(30),
+    params:
+        tracked=tracked(
+            "toylang/make_toy_language.py",
+            language=TOY_LANGUAGE,
+            n_sequences=CONFIG.toylang.n_sequences,
+            floor_sequences=CONFIG.toylang.floor_sequences,
+            rule_sequences=CONFIG.toylang.rule_sequences,
+        ),
+    script:
+        "../scripts/toylang/make_toy_language.py"
+
+
+rule train_toy_run:
+    """Train one run; a killed one goes on from its last checkpoint."""
+    output:
+        training=f"{OF_RUN}/training.parquet",
+        timing=f"{OF_RUN}/timing.parquet",
+        checkpoints=f"{OF_RUN}/checkpoints.safetensors",
+    log:
+        "logs/train_toy_run/{run}.log",
+    benchmark:
+        "results/benchmarks/train_toy_run/{run}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(60),
+        gpu=GPUS,
+    params:
+        tracked=lambda wildcards: tracked(
+            "toylang/train_toy_run.py", **toy_run(wildcards), **DEVICE
+        ),
+    script:
+        "../scripts/toylang/train_toy_run.py"
+
+
+rule read_toy_weights:
+    """Read the weights of every checkpoint of one condition, without data."""
+    input:
+        rules=rules.make_toy_language.output.rules,
+        checkpoints=toy_checkpoints(TOYLANG.read),
+    output:
+        readouts=f"{OF_CONDITION}/readouts.parquet",
+        matrices=f"{OF_CONDITION}/matrices.parquet",
+        search=f"{OF_CONDITION}/search.parquet",
+        degrees=f"{OF_CONDITION}/degrees.parquet",
+    log:
+        "logs/read_toy_weights/{condition}.log",
+    benchmark:
+        "results/benchmarks/read_toy_weights/{condition}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=growing(3000),
+        runtime=growing(60),
+    params:
+        tracked=lambda wildcards: tracked(
+            "toylang/read_toy_weights.py",
+            seeds=[run.seed for run in toy_runs(TOYLANG.read)(wildcards)],
+            language=TOY_LANGUAGE,
+            readouts=TOY_READOUTS,
+        ),
+    script:
+        "../scripts/toylang/read_toy_weights.py"
+
+
+rule ablate_toy_heads:
+    """Ablate every head, the heads that the weights name, and random ones, in one condition."""
+    input:
+        rules=rules.make_toy_language.output.rules,
+        checkpoints=toy_checkpoints(TOYLANG.measured),
+    output:
+        ablations=f"{OF_CONDITION}/ablations.parquet",
+    log:
+        "logs/ablate_toy_heads/{condition}.log",
+    benchmark:
+        "results/benchmarks/ablate_toy_heads/{condition}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(60),
+    params:
+        tracked=lambda wildcards: tracked(
+            "toylang/ablate_toy_heads.py",
+            seeds=[run.seed for run in toy_runs(TOYLANG.measured)(wildcards)],
+            language=TOY_LANGUAGE,
+            eval_sequences=CONFIG.toylang.run.training.eval_sequences,
+            readouts=TOY_READOUTS,
+            bootstrap=BOOTSTRAP,
+        ),
+    script:
+        "../scripts/toylang/ablate_toy_heads.py"
+
+
+rule measure_toy_phenomena:
+    """Suppression, error correction and compositional reuse in one condition."""
+    input:
+        checkpoints=toy_checkpoints(TOYLANG.measured),
+    output:
+        phenomena=f"{OF_CONDITION}/phenomena.parquet",
+    log:
+        "logs/measure_toy_phenomena/{condition}.log",
+    benchmark:
+        "results/benchmarks/measure_toy_phenomena/{condition}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(60),
+    params:
+        tracked=lambda wildcards: tracked(
+            "toylang/measure_toy_phenomena.py",
+            seeds=[run.seed for run in toy_runs(TOYLANG.measured)(wildcards)],
+            language=TOY_LANGUAGE,
+            readouts=TOY_READOUTS,
+            bootstrap=BOOTSTRAP,
+        ),
+    script:
+        "../scripts/toylang/measure_toy_phenomena.py"
+
+
+# Where the tables of runs and conditions lie, for the summary and the figures.
+TOY_MEASURED = {
+    "toylang_rules": rules.make_toy_language.output.rules,
+    "toylang_floors": rules.make_toy_language.output.floors,
+    "toylang_training": expand(rules.train_toy_run.output.training, run=TOYLANG.runs),
+    "toylang_readouts": expand(rules.read_toy_weights.output.readouts, condition=TOYLANG.read),
+    "toylang_matrices": expand(rules.read_toy_weights.output.matrices, condition=TOYLANG.read),
+    "toylang_search": expand(rules.read_toy_weights.output.search, condition=TOYLANG.read),
+    "toylang_degrees": expand(rules.read_toy_weights.output.degrees, condition=TOYLANG.read),
+    "toylang_ablations": expand(
+        rules.ablate_toy_heads.output.ablations, condition=TOYLANG.measured
+    ),
+    "toylang_phenomena": expand(
+        rules.measure_toy_phenomena.output.phenomena, condition=TOYLANG.measured
+    ),
+}
+
+
+rule summarise_toylang:
+    """Onsets of every run, their medians and comparisons over seeds, and the claims of the study."""
+    input:
+        **TOY_MEASURED,
+    output:
+        onsets="results/toylang/onsets.parquet",
+        onset_summary="results/toylang/onset_summary.parquet",
+        comparisons="results/toylang/comparisons.parquet",
+        summary="results/toylang/summary.parquet",
+        csv=report(
+            "results/toylang/summary.csv",
+            caption="../report/toylang/summary.rst",
+            category="Toy language",
+            subcategory="Tables",
+            labels={"table": "claims", "format": "csv"},
+        ),
+    log:
+        "logs/summarise_toylang/all.log",
+    benchmark:
+        "results/benchmarks/summarise_toylang/all.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(20),
+    params:
+        tracked=tracked(
+            "toylang/summarise_toylang.py",
+            toylang=CONFIG.toylang.model_dump(),
+            comparisons=TOYLANG.comparisons,
+            bootstrap=BOOTSTRAP,
+        ),
+    script:
+        "../scripts/toylang/summarise_toylang.py"
+
+
+TOY_TABLES = {
+    **TOY_MEASURED,
+    "toylang_onsets": rules.summarise_toylang.output.onsets,
+    "toylang_onset_summary": rules.summarise_toylang.output.onset_summary,
+    "toylang_comparisons": rules.summarise_toylang.output.comparisons,
+    "toylang_summary": rules.summarise_toylang.output.summary,
+}
+
+
+rule draw_toylang_figure:
+    """Draw one figure of the study from the tables of all its runs."""
+    input:
+        unpack(toy_tables),
+    output:
+        svg=report(
+            "results/figures/toylang/{figure}.svg",
+            caption="../report/toylang/figure.rst",
+            category="Toy language",
+            subcategory="Figures",
+            labels={"figure": "{figure}", "format": "svg"},
+        ),
+        png="results/figures/toylang/{figure}.png",
+    log:
+        "logs/draw_toylang_figure/{figure}.log",
+    benchmark:
+        "results/benchmarks/draw_toylang_figure/{figure}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(10),
+    params:
+        tracked=lambda wildcards: tracked(
+            "toylang/draw_toylang_figure.py",
+            uses=[f"zscope.figures.toylang.{wildcards.figure}"],
+            figure=wildcards.figure,
+        ),
+    script:
+        "../scripts/toylang/draw_toylang_figure.py"
+
+
+TARGETS["toylang"] = [
+    *expand(rules.draw_toylang_figure.output, figure=TOYLANG.figures),
+    *rules.make_toy_language.output,
+    *rules.summarise_toylang.output,
+]
+
+
+rule toylang:
+    """Every figure and table of the toy language study."""
+    input:
+        TARGETS["toylang"],
+    localrule: True

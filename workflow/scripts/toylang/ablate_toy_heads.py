@@ -1,0 +1,45 @@
+"""The excess of a condition's last checkpoints with heads ablated: table toylang_ablations."""
+
+from typing import Any
+
+import torch
+
+from zscope.config.toylang import LanguageConfig, ReadoutConfig
+from zscope.data.toy.language import ToyLanguage
+from zscope.data.toy.rows import rules_of
+from zscope.devices import set_threads
+from zscope.jobs import progress, run_job
+from zscope.models.checkpoints import CheckpointFile
+from zscope.models.tensor_checkpoints import load_tensor_model
+from zscope.provenance import versions
+from zscope.readouts.ablations import ablation_rows
+from zscope.readouts.weights import TensorWeights
+from zscope.tables import read_table, write_table
+from zscope.toylang_run import evaluation_of
+
+
+def main(job: Any) -> None:
+    """Input `checkpoints` is a list in the order of the slice's `seeds`."""
+    tracked, condition = job.params.tracked, job.wildcards.condition
+    part = tracked["slice"]
+    set_threads(job.threads)
+    language = ToyLanguage(LanguageConfig.model_validate(part["language"]))
+    config = ReadoutConfig.model_validate(part["readouts"])
+    rules = rules_of(read_table(job.input.rules, "toylang_rules"))
+    evaluation = evaluation_of(
+        language, part["eval_sequences"], part["bootstrap"], torch.device("cpu")
+    )
+    rows = []
+    runs = list(zip(part["seeds"], job.input.checkpoints, strict=True))
+    for seed, path in progress(runs, desc=f"ablations {condition}"):
+        file = CheckpointFile(path)
+        model = load_tensor_model(file, file.steps[-1])
+        weights = TensorWeights.from_model(model) if model.config.is_polynomial else None
+        found = ablation_rows(model, evaluation, weights, language, rules, config, seed)
+        rows += [{"condition": condition, "seed": seed, **row} for row in found]
+    provenance = {**tracked, "versions": versions("python", "numpy", "torch")}
+    write_table(rows, job.output.ablations, "toylang_ablations", provenance)
+
+
+if __name__ == "__main__":
+    run_job(snakemake, main)

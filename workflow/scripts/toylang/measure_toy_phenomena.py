@@ -1,0 +1,37 @@
+"""The three experiments on a condition's last checkpoints: table toylang_phenomena."""
+
+from typing import Any
+
+from zscope.config.toylang import LanguageConfig, ReadoutConfig
+from zscope.data.toy.language import ToyLanguage
+from zscope.devices import set_threads
+from zscope.jobs import progress, run_job
+from zscope.models.checkpoints import CheckpointFile
+from zscope.models.tensor_checkpoints import load_tensor_model
+from zscope.provenance import versions
+from zscope.readouts.weights import TensorWeights
+from zscope.tables import write_table
+from zscope.toy_phenomena import phenomena_rows
+
+
+def main(job: Any) -> None:
+    """Input `checkpoints` is a list in the order of the slice's `seeds`."""
+    tracked, condition = job.params.tracked, job.wildcards.condition
+    part = tracked["slice"]
+    set_threads(job.threads)
+    language = ToyLanguage(LanguageConfig.model_validate(part["language"]))
+    config = ReadoutConfig.model_validate(part["readouts"])
+    rows = []
+    runs = list(zip(part["seeds"], job.input.checkpoints, strict=True))
+    for seed, path in progress(runs, desc=f"phenomena {condition}"):
+        file = CheckpointFile(path)
+        model = load_tensor_model(file, file.steps[-1])
+        weights = TensorWeights.from_model(model) if model.config.is_polynomial else None
+        found = phenomena_rows(model, language, weights, part["bootstrap"], seed, config)
+        rows += [{"condition": condition, "seed": seed, **row} for row in found]
+    provenance = {**tracked, "versions": versions("python", "numpy", "torch")}
+    write_table(rows, job.output.phenomena, "toylang_phenomena", provenance)
+
+
+if __name__ == "__main__":
+    run_job(snakemake, main)
