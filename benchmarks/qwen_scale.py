@@ -21,13 +21,13 @@ import yaml
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from zscope.config.crosslingual import CrosslingualConfig
+from zscope.config.sizes import check_layer
 from zscope.data.problems import load_problems
 from zscope.data.tokenizer import make_tokenizer
 from zscope.models.language_model import LanguageModel, free_memory
 from zscope.subspace.kernels import stacked_right_space
 from zscope.subspace.patch_study import n_parts
 from zscope.subspace.patching import generate_from, run_prefix
-from zscope.subspace.sizes import check_layer
 
 ROOT = Path(__file__).parents[1]
 LAYERS = 36

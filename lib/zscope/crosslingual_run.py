@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zscope.config.crosslingual import TinyConfig, TinyTraining
+from zscope.config.sizes import check_layer
 from zscope.data.problems import LANGUAGES, Language, Problem, generate
 from zscope.errors import TrainingError
 from zscope.models.tiny_qwen import build_tiny_qwen
 from zscope.provenance import derive_seed
 from zscope.stats import wilson_interval
-from zscope.subspace.sizes import check_layer
 from zscope.training import Plan, ResumeFolder, Row, ShuffledEpochs, Trainer, every, warmup_cosine
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ Parquet is not for reading by eye; this prints the rows (those with the given va
 from __future__ import annotations
 
 import argparse
+import html
 import json
 import sys
 
@@ -59,14 +60,19 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def as_markdown(frame: pd.DataFrame) -> str:
-    """A Markdown table; numbers with four digits, nulls empty."""
+    """A Markdown table; numbers with four digits, nulls empty. Texts hold no markup: they may be
+    a model's."""
 
     def cell(value: object) -> str:
         if value is None or value is pd.NA or (isinstance(value, float) and value != value):
             return ""
-        return f"{value:.4g}" if isinstance(value, float) else str(value)
+        return f"{value:.4g}" if isinstance(value, float) else text(str(value))
 
-    lines = ["| " + " | ".join(frame.columns) + " |", "|" + " --- |" * len(frame.columns)]
+    def text(value: str) -> str:
+        return html.escape(" ".join(value.split()), quote=False).replace("|", "\\|")
+
+    names = [text(str(name)) for name in frame.columns]
+    lines = ["| " + " | ".join(names) + " |", "|" + " --- |" * len(frame.columns)]
     lines += ["| " + " | ".join(map(cell, row)) + " |" for row in frame.itertuples(index=False)]
     return "\n".join(lines)
 

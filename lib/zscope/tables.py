@@ -155,7 +155,7 @@ def _open(path: str | Path, reader: Any) -> Any:
         raise TableError(f"{path}: no such file\n{_way(path)}")
     try:
         return reader(Path(path))
-    except (pa.ArrowException, OSError, ValueError) as error:
+    except (pa.ArrowException, OSError, ValueError, RecursionError) as error:
         first = str(error).splitlines()[0][:160]
         raise TableError(f"{path}: damaged, cannot be read ({first})\n{_way(path)}") from None
 

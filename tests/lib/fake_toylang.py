@@ -459,6 +459,8 @@ def suppression(run, polynomial, learned):
             row = common | {"case": case}
             yield row | {"metric": "drop", "truth": 0.7} | within(0.6 * size + change, 0.03)
             yield row | {"metric": "change"} | within(change, 0.03)
+            if polynomial:
+                yield row | {"metric": "by_weights"} | within(-8 * change, 0.5)
 
 
 def error_correction(run, polynomial, learned):

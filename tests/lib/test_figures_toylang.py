@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import re
 import subprocess
 import sys
 import warnings
@@ -9,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import get_args
 
+import jinja2
 import numpy as np
 import pandas as pd
 import pytest
@@ -19,7 +21,17 @@ from test_figures_lag import all_axes, baselines, lines, points, words
 from zscope.config.toylang import REFERENCE as CONFIGURED
 from zscope.config.toylang import Primitive
 from zscope.figures import style
-from zscope.figures.toylang import ablations, dependency, learning, marks, skip, timeline, window
+from zscope.figures.toylang import (
+    ablations,
+    dashboard,
+    dependency,
+    learning,
+    marks,
+    reuse,
+    skip,
+    timeline,
+    window,
+)
 from zscope.figures.toylang.data import (
     NAMES,
     REFERENCE,
@@ -42,7 +54,8 @@ STUDIES = {
 # Figures of the language, or of another condition than all seeds of the reference.
 COUNTS = {"floors": "Measured on 500,000 tokens", "dependency": "n = 3 seeds"}
 EVERY = pytest.mark.parametrize("name", NEEDS)
-ANY = pytest.mark.parametrize("which", STUDIES)
+LAID_OUT = ("full", "smoke")  # one seed looks like the smoke run; this takes most of the time
+ANY = pytest.mark.parametrize("which", LAID_OUT)
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +81,7 @@ class Read(dict):
 
 @pytest.fixture(scope="module")
 def drawn():
-    """Every figure of every study, laid out without a warning, and the tables it asked for."""
+    """Every figure of every study, drawn without a warning, and the tables it asked for."""
     out = {}
     for which, make in STUDIES.items():
         tables = make()
@@ -77,7 +90,8 @@ def drawn():
             with warnings.catch_warnings():
                 warnings.simplefilter("error")
                 fig = draw(name, Tables(frames))
-                FigureCanvasAgg(fig).draw()
+                if which in LAID_OUT:
+                    FigureCanvasAgg(fig).draw()
             out[which, name] = fig, frames.names
     return out
 
@@ -122,6 +136,18 @@ def test_every_figure_has_a_module_and_its_tables():
     assert set(NEEDS) == modules - {"__init__", "needs", "data", "marks"}
     for tables in NEEDS.values():
         assert set(tables) <= set(TABLES)
+
+
+def test_every_figure_has_a_caption_of_its_own_in_the_report():
+    text = (REPO / "workflow/report/toylang/figure.rst").read_text()
+    assert re.findall(r'figure == "(\w+)"', text) == list(NEEDS)
+    captions = set()
+    for name in NEEDS:
+        snakemake = SimpleNamespace(wildcards=SimpleNamespace(figure=name))
+        caption = jinja2.Template(text).render(snakemake=snakemake).strip()
+        assert 150 < len(caption) < 2000
+        captions.add(caption)
+    assert len(captions) == len(NEEDS)
 
 
 def test_names_and_conditions_are_those_of_the_config():
@@ -190,7 +216,6 @@ def test_no_table_at_all_and_empty_tables_say_so(name):
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             fig = draw(name, Tables(frames))
-        fig.draw_without_rendering()
         assert "not applicable: " in words(fig)
 
 
@@ -465,6 +490,15 @@ def test_window_draws_truth_reach_and_every_edge(figures):
         assert points(ax, "_edge") == 0  # null: no boost
 
 
+def test_windows_show_all_that_any_rule_does(full):
+    def below(frame):
+        hit = (frame["readout"] == "window") & (frame["row"] == fake.rule_name(fake.RULES[0]))
+        return frame.assign(value=frame["value"].mask(hit & (frame["column"] == "15"), -7.0))
+
+    fig = draw("window", changed(full, "toylang_matrices", below))
+    assert fig.axes[-1].get_ylim()[0] < -7
+
+
 def test_the_reach_of_a_rule_is_its_last_distance_with_an_effect():
     rows = pd.DataFrame({"distance": [1, 2, 3], "truth": [2.0, 1.0, 0.0]})
     assert window.reach(rows) == 2
@@ -567,6 +601,8 @@ def test_suppression_shows_the_truth_the_placebo_and_the_named_head(figures):
         assert points(drops, f"_dots {case}") == len(fake.SEEDS)
     assert points(heads, "_heads named") == len(fake.SEEDS)
     assert points(heads, "_heads other") == len(fake.SEEDS) * len(fake.HEADS)
+    x, y = places(heads, "_heads").T
+    np.testing.assert_allclose(x, -8 * y)
     assert points(titled(fig, "c  softmax"), "_heads named") == 0
     assert "softmax" not in words(figures["one seed", "suppression"])
 
@@ -589,10 +625,30 @@ def test_reuse_shows_every_path_of_every_seed_beside_its_placebo(figures):
     squares = [ax for ax in all_axes(fig) if ax.images and ax.get_label() != "<colorbar>"]
     assert len(squares) == 2 * len(fake.SEEDS)
     assert squares[0].images[0].get_array().shape == (16, len(fake.PRIMITIVES))
-    counts = titled(fig, "primitives a path serves: reference")
+    counts = titled(fig, "reference: serves")
+    rises = titled(fig, "reference: rise")
     for read in ("keys", "queries", "values", "direct"):
-        assert points(counts, f"_counts {read}") == 2 * 4 * len(fake.SEEDS)
-        assert points(counts, f"_counts {read} placebo") == 4 * len(fake.SEEDS)
+        assert points(counts, f"_counts {read}") == 4 * len(fake.SEEDS)
+        n_single = len(fake.PRIMITIVES) - 1
+        assert points(rises, f"_dots {read}") == 4 * len(fake.SEEDS) * n_single
+    assert places(counts, "_counts keys")[:, 0].max() == 2  # skip and induction
+    assert len(lines(rises, "_baseline")) == 1  # cut = placebo
+
+
+def test_a_path_is_paired_with_its_own_placebo():
+    changes = pd.DataFrame(
+        {
+            "seed": 0,
+            "case": ["L0H0:keys", "L0H0:keys placebo", "L0H1:keys", "L0H1:keys placebo"],
+            "column": "skip",
+            "value": [1.0, 0.1, 2.0, 0.2],
+        }
+    )
+    changes = pd.concat([changes, changes.assign(column="all", value=9.0)], ignore_index=True)
+    found = reuse.pairs(changes)
+    assert found["path"].tolist() == ["L0H0:keys", "L0H1:keys"]
+    assert found["cut"].tolist() == [1.0, 2.0]
+    assert found["placebo"].tolist() == [0.1, 0.2]
 
 
 def test_the_dashboard_has_six_panels_and_every_claim(full, figures):
@@ -603,6 +659,19 @@ def test_the_dashboard_has_six_panels_and_every_claim(full, figures):
     for row in full.frames["toylang_summary"].to_dict("records"):
         for column in ("claim", "measured", "holds"):
             assert row[column] in text
+
+
+def test_the_dashboard_leaves_out_what_other_models_repeat():
+    rows = [
+        ("reference", "it is exact", "yes"),
+        ("softmax", "it is exact", "no"),
+        ("softmax", "reference is earlier than softmax", "unclear"),
+        ("without_skip", "nothing waits", "yes"),
+    ]
+    frame = pd.DataFrame(rows, columns=["condition", "claim", "holds"]).assign(measured="1", n=1)
+    found = [row["claim"] for row in dashboard.summary(Tables({"toylang_summary": frame}))]
+    expected = ["it is exact", "reference is earlier than softmax", "nothing waits (without_skip)"]
+    assert found == expected
 
 
 # --- the script ------------------------------------------------------------------------------

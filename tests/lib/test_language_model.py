@@ -20,6 +20,7 @@ from transformers import (
 )
 
 from zscope.config.crosslingual import TinyShape
+from zscope.config.sizes import check_k, check_layer
 from zscope.crosslingual_run import completion_loss, encode_problem, make_batch
 from zscope.data.problems import LANGUAGES, generate, load_problems
 from zscope.errors import CheckpointError, ConfigError, DataError
@@ -33,7 +34,6 @@ from zscope.models.language_model import (
 )
 from zscope.models.language_model import generate as greedy
 from zscope.models.tiny_qwen import build_tiny_qwen, save_tiny_qwen
-from zscope.subspace.sizes import check_k, check_layer
 
 CPU = torch.device("cpu")
 F32 = torch.float32

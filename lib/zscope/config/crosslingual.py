@@ -18,8 +18,8 @@ from zscope.config.base import (
     Unit,
     WrongKeyError,
 )
+from zscope.config.sizes import check_layer
 from zscope.errors import ConfigError
-from zscope.subspace.sizes import check_layer
 
 
 def _index_or_share(value: Any) -> Any:
@@ -76,6 +76,12 @@ CrosslingualFigure = Literal[
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
+def _check_file(key: str, path: str | None) -> None:
+    """Snakemake reads braces in the name of an input as a wildcard."""
+    if path is not None and (not path or not path.isprintable() or set("{}") & set(path)):
+        raise WrongKeyError(key, f"is no name of a file: {path[:60]!r} (no braces, one line)")
+
+
 class LanguageModelSource(Section):
     """Which model: `tiny`, {hub: id, revision: commit}, or {path: folder}."""
 
@@ -94,6 +100,7 @@ class LanguageModelSource(Section):
             raise ValueError("is tiny, or {hub: ..., revision: ...}, or {path: ...}: exactly one")
         if self.hub is not None and not REPOSITORY.fullmatch(self.hub):
             raise WrongKeyError("hub", f"is no owner/name of the hub: {self.hub!r}")
+        _check_file("path", self.path)
         if (self.hub is None) != (self.revision is None):
             raise WrongKeyError("revision", "goes with hub: the commit that pins the weights")
         return self
@@ -103,7 +110,7 @@ class LanguageModelSource(Section):
         """A short name for paths; a tiny model's seed is put behind it."""
         text = self.hub or self.path or "tiny"
         last = text.rstrip("/").rpartition("/")[2]
-        return re.sub(r"[^a-z0-9.]+", "-", last.lower()).strip("-.") or "model"
+        return re.sub(r"[^a-z0-9.]+", "-", last.lower())[:100].strip("-.") or "model"
 
 
 class TinyShape(Section):
@@ -229,6 +236,7 @@ class ProblemsConfig(Section):
 
     @model_validator(mode="after")
     def _file(self) -> Self:
+        _check_file("file", self.file)
         if self.file is not None and self.source != "hand_written":
             raise WrongKeyError("file", "is read only with source: hand_written", "source")
         return self

@@ -61,10 +61,13 @@ def load_tensors(
             if entry[:DIGEST_LENGTH] != _digest_text(text):
                 raise ValueError("its metadata have changed")
             plain = json.loads(text)
-            digests = plain["sha256"]
+            digests, content = dict(plain["sha256"]), plain["metadata"]
             wanted = list(digests) if names is None else list(names)
             tensors = {name: file.get_tensor(name) for name in wanted}
-    except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
+            unsigned = [name for name in wanted if name not in digests]
+            if unsigned:
+                raise ValueError(f"no checksum of tensor {unsigned[0]}")
+    except (SafetensorError, OSError, LookupError, ValueError, TypeError, RecursionError) as error:
         raise CheckpointError(
             f"{path}: damaged, cannot be read ({type(error).__name__}: {str(error)[:120]})\n"
             f"{way_out}"
@@ -72,7 +75,7 @@ def load_tensors(
     for name, tensor in tensors.items():
         if _digest(tensor) != digests[name]:
             raise CheckpointError(f"{path}: damaged, tensor {name} has changed\n{way_out}")
-    return tensors, plain["metadata"]
+    return tensors, content
 
 
 def _digest(tensor: Tensor) -> str:

@@ -8,6 +8,7 @@ transformers is after it).
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -329,6 +330,17 @@ def free_memory(device: torch.device) -> int:
 
 
 def _check_safetensors(folder: Path) -> None:
+    for index in folder.glob("model.safetensors.index.json"):  # whose files transformers reads
+        try:
+            named = set(json.loads(index.read_text("utf-8"))["weight_map"].values())
+            wrong = sorted(n for n in named if not re.fullmatch(r"[\w.-]+\.safetensors", n))
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+            raise CheckpointError(f"{index}: cannot be read\nfetch the folder again") from None
+        if wrong:
+            raise CheckpointError(
+                f"{index}: names {wrong[0]!r} as weights, which is no safetensors file of the "
+                "folder\nfetch or write the folder again"
+            )
     if any(folder.glob("*.safetensors")):
         return
     pickles = sorted(p.name for pattern in PICKLES for p in folder.glob(pattern))

@@ -5,10 +5,10 @@ from typing import Any
 
 import pandas as pd
 
+from zscope.config.sizes import check_k, check_layer
 from zscope.figures.crosslingual.data import Tables
 from zscope.figures.style import save_figure
 from zscope.jobs import run_job
-from zscope.subspace.sizes import check_k, check_layer
 from zscope.tables import read_table
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from zscope.config.crosslingual import ArdConfig, ZConfig
+from zscope.config.sizes import check_layer
 from zscope.devices import set_threads
 from zscope.jobs import progress, run_job
 from zscope.provenance import derive_seed, versions
@@ -14,7 +15,6 @@ from zscope.subspace.ard_evaluation import split_problems
 from zscope.subspace.ard_kernel import make_clouds
 from zscope.subspace.ard_study import ArdSettings, study_layer
 from zscope.subspace.measures.space_file import SpaceFile
-from zscope.subspace.sizes import check_layer
 from zscope.subspace.updates import positions_used
 from zscope.tables import read_table, write_table
 

@@ -5,13 +5,13 @@ from typing import Any
 import pandas as pd
 
 from zscope.config.crosslingual import GenerationConfig, PatchingConfig, ZConfig
+from zscope.config.sizes import check_k, check_layer
 from zscope.data.problem_tables import read_problems
 from zscope.jobs import progress, run_job
 from zscope.models.language_model import load_for_job
 from zscope.provenance import versions
 from zscope.subspace.kernels import stacked_right_space
 from zscope.subspace.patch_study import n_parts, patch_layer
-from zscope.subspace.sizes import check_k, check_layer
 from zscope.tables import write_table
 
 

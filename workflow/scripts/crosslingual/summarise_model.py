@@ -3,9 +3,9 @@
 from typing import Any
 
 from zscope.config.crosslingual import VerdictConfig, ZConfig
+from zscope.config.sizes import check_k, check_layer
 from zscope.files import atomic_path
 from zscope.jobs import run_job
-from zscope.subspace.sizes import check_k, check_layer
 from zscope.subspace.summary import Declared, Evidence, summarise
 from zscope.subspace.verdict import declared_cell
 from zscope.tables import read_table, write_table

@@ -23,7 +23,7 @@ from zscope.figures.toylang.data import (
     select,
 )
 
-COLUMNS = {"claim": (0.0, 54), "measured": (0.49, 32), "holds": (0.79, 22)}
+COLUMNS = {"claim": (0.0, 60), "measured": (0.49, 34), "holds": (0.79, 22)}
 HOLDS = {"yes": style.GREEN, "no": style.VERMILLION, "partly": style.ORANGE}
 
 
@@ -64,8 +64,8 @@ def draw(tables: Tables) -> Figure:
         fig,
         f"{count_seeds(tables.excess(), tables.get('toylang_onsets', condition=REFERENCE))} The "
         "reference. a: medians over seeds (from 3 on; else seeds). b, d, f: dots: seeds. c, e: the "
-        "first seed. Dashed: targets, chance, or no change. Claims on other conditions alone: see the "
-        "table of the summary.",
+        "first seed. Dashed: targets, chance, or no change. Claims that "
+        "other models repeat are in the table alone.",
     )
     return fig
 

@@ -152,7 +152,7 @@ def small_squares(
             ax = axes[i, j]
             image = square(ax, found[condition, seed], norm, DIVERGING, text=False)
             ax.set_title(f"{condition if j == 0 else ''} s{seed}".strip(), loc="left")
-            if j and _same_rows(found, condition, seeds):
+            if _same_rows(found, condition, seeds):
                 ax.tick_params(labelleft=False)
             if i < len(rows) - 1 and j < len(rows[i + 1][1]):
                 ax.tick_params(labelbottom=False)
@@ -162,8 +162,8 @@ def small_squares(
         for ax in axes[i, len(seeds) :]:
             ax.set_axis_off()
     if image is not None:
-        powers = [p for p in 10.0 ** np.arange(-9, 9) if largest / 15 <= p <= largest]
-        ticks = [-p for p in reversed(powers)] + [0.0, *powers]
+        powers = [p for p in 10.0 ** np.arange(-9, 9) if largest / 15 <= p <= largest / 3]
+        ticks = [-largest, *(-p for p in reversed(powers)), 0.0, *powers, largest]
         colour_bar(axes[0, 0], image, label, list(axes.flat), ticks)
 
 
@@ -235,7 +235,7 @@ def colour_bar(
     figure: Any = ax.figure
     bar = figure.colorbar(image, ax=ax if axes is None else axes, fraction=0.05, pad=0.02)
     if ticks is not None:
-        bar.set_ticks(ticks, labels=[f"{t:g}" for t in ticks])
+        bar.set_ticks(ticks, labels=[f"{t:.2g}" for t in ticks])
         bar.minorticks_off()
     bar.set_label(label)
     bar.outline.set_linewidth(0.4)

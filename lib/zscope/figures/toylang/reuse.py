@@ -57,7 +57,7 @@ def draw(tables: Tables) -> Figure:
     marks.small_squares(upper, squares, "rise of excess (nats)", ("path", "primitive"))
     axes = lower.subplots(1, 2 * len(conditions), squeeze=False)[0]
     for (rise, count), condition in zip(axes.reshape(-1, 2), conditions, strict=True):
-        style.panel_title(rise, condition)
+        style.panel_title(rise, f"{condition}: rise")
         _rises(rise, select(changes, condition=condition))
         style.panel_title(count, f"{condition}: serves")
         _counts(count, select(rows, condition=condition, metric="n_primitives"))

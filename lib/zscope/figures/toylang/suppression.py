@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -57,7 +59,8 @@ def draw(tables: Tables) -> Figure:
         "a: probability of the name's top verb; thin: a seed; thick: median over seeds (from 3 "
         "on).",
         "b: drop of it by never, and between two other words (placebo). c: change of the drop "
-        "within the window as one head is ablated, in each seed; below 0: the head suppresses.",
+        "within the window as one head of a seed is ablated, below 0: the head suppresses; against "
+        "how far its weights let never lower the top verb's logit.",
     )
     return fig
 
@@ -112,34 +115,40 @@ def _drops(ax: Axes, rows: pd.DataFrame) -> None:
 
 
 def _heads(ax: Axes, rows: pd.DataFrame) -> None:
-    rows = select(rows, metric="change")
-    if rows.empty:
+    """Change of the drop by ablating each head, against what the weights say of it, if they are
+    read; else seed by seed."""
+    change = select(rows, metric="change")
+    if change.empty:
         style.not_applicable(ax, "no head was ablated")
         return
-    seeds = seeds_of(rows)
-    named = rows["case"].str.startswith("named ")
-    for part, colour, size, name in (
-        (rows[~named], style.GREY, 10, "other"),
-        (rows[named], marks.WEIGHTS, 16, "named"),
+    keys = ["run", "case"]
+    said = select(rows, metric="by_weights").set_index(keys)["value"]
+    seeds = seeds_of(change)
+    if len(said):
+        place = numbers(said.reindex(pd.MultiIndex.from_frame(change[keys])))
+    else:
+        place = np.array([seeds.index(int(s)) for s in change["seed"]], dtype=float)
+    value = numbers(change["value"])
+    named = change["case"].str.startswith("named ").to_numpy(bool)
+    for kept, colour, size, name in (
+        (~named, style.GREY, 10, "other"),
+        (named, marks.WEIGHTS, 16, "named"),
     ):
-        ax.scatter(
-            numbers(part["value"]),
-            [seeds.index(int(s)) for s in part["seed"]],
-            s=size,
-            color=colour,
-            linewidths=0,
-            zorder=3 if name == "named" else 2,
-            label=f"_heads {name}",
-        )
-    of = rows[named]
-    for case, seed, value in zip(of["case"], of["seed"], numbers(of["value"]), strict=True):
-        head = str(case).split()[1]
-        ax.annotate(head, (value, seeds.index(int(seed))), (0, 4), ha="center",
-                    textcoords="offset points", color=marks.WEIGHTS)  # fmt: skip
-    marks.vertical(ax, 0.0)
-    low, high = ax.get_xlim()
-    ax.set_xlim(min(1.15 * low, -0.12), max(1.15 * high, 0.12))
-    ax.set_yticks(range(len(seeds)), [str(s) for s in seeds])
-    ax.set_ylim(len(seeds) - 0.5, -0.8)
-    ax.set_ylabel("seed")
-    ax.set_xlabel("change of the drop (share)")
+        if kept.any():
+            look: dict[str, Any] = {
+                "color": colour,
+                "s": size,
+                "linewidths": 0,
+                "zorder": 2 + (name == "named"),
+            }
+            ax.scatter(place[kept], value[kept], label=f"_heads {name}", **look)
+    ax.axhline(0, color=style.GREY, linestyle=(0, (4, 2)), linewidth=0.8, label="_baseline")
+    low, high = ax.get_ylim()
+    ax.set_ylim(min(1.1 * low, -0.12), max(1.1 * high, 0.12))
+    ax.set_ylabel("change of the drop (share)")
+    if len(said):
+        ax.set_xlabel("drop by the weights (nats)")
+    else:
+        ax.set_xticks(range(len(seeds)), [str(s) for s in seeds])
+        ax.set_xlim(-0.5, len(seeds) - 0.5)
+        ax.set_xlabel("seed (weights are not read)")

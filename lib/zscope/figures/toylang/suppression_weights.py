@@ -38,7 +38,8 @@ def draw(tables: Tables) -> Figure:
     fig = style.figure(style.DOUBLE, 2 * height + 2.4)
     upper, lower = style.stacked(fig, 2 * height + 0.3, 1.3)
     axes = upper.subplots(2, 2, sharex=True, sharey=True)
-    norm = marks.symmetric(*found.values())
+    possible = found["without", "truth"].notna()
+    norm = marks.symmetric(*(m[possible] for m in found.values()), least=1.0)
     image = None
     for j, (item, title) in enumerate(TITLES.items()):
         for i, (column, source) in enumerate({"value": "weights", "truth": "true"}.items()):
@@ -64,7 +65,8 @@ def draw(tables: Tables) -> Figure:
         fig,
         f"{count_seeds(cells)} a to d: seed {seed}. Logits of direct and one-head paths, mean over "
         "the distances of never; less the mean of the name's verbs other than its top one. True: "
-        "log p, alike; grey: impossible. Framed: the name's top verb, which never forbids.",
+        "log p, alike; grey: impossible. Framed: the name's top verb, which never "
+        "forbids. Colours end at the largest value of a possible verb.",
         f"Dashed: all names, and no drop. {marks.DOTS}",
         marks.cut(found["with", "value"]),
     )

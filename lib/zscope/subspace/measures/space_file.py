@@ -21,10 +21,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from zscope.config.crosslingual import Kind, ZConfig
+from zscope.config.sizes import check_k, check_layer
 from zscope.errors import DataError
 from zscope.models.checkpoints import load_tensors, save_tensors
 from zscope.models.language_model import LanguageModel
-from zscope.subspace.sizes import check_k, check_layer
 
 
 @dataclass(frozen=True)
