@@ -462,6 +462,8 @@ def test_heads_are_chosen_until_their_share_is_reached():
         for head, size in {"L0H0": 1.0, "L1H0": -7.0, "L1H1": 2.0}.items()
     }
     assert skip.chosen(product, [rule]) == ["L1H0", "L1H1"]  # .7, .9
+    equal = {f"L0H{i}": abs(product["L0H0"]) for i in range(5)}
+    assert skip.chosen(equal, [rule]) == ["L0H0", "L0H1", "L0H2"]  # more than fit are left out
     nothing = {head: 0 * m for head, m in product.items()}
     assert skip.chosen(nothing, [rule]) == []
 
@@ -580,6 +582,8 @@ def test_more_seeds_than_fit_in_a_row_are_wrapped(full):
     fig = draw("ablations", fake.study(tuple(range(7)), softmax=False))
     squares = [ax for ax in all_axes(fig) if ax.images and ax.get_label() != "<colorbar>"]
     assert len(squares) == 7
+    named = [ax.yaxis.get_tick_params()["labelleft"] for ax in squares]
+    assert named == [True, *[False] * 4, True, False]  # heads are named once a row
 
 
 def test_degrees_show_every_head_of_every_seed_and_the_largest_error(full, figures):

@@ -152,7 +152,7 @@ def small_squares(
             ax = axes[i, j]
             image = square(ax, found[condition, seed], norm, DIVERGING, text=False)
             ax.set_title(f"{condition if j == 0 else ''} s{seed}".strip(), loc="left")
-            if _same_rows(found, condition, seeds):
+            if j and _same_rows(found, condition, seeds):
                 ax.tick_params(labelleft=False)
             if i < len(rows) - 1 and j < len(rows[i + 1][1]):
                 ax.tick_params(labelbottom=False)
@@ -162,7 +162,7 @@ def small_squares(
         for ax in axes[i, len(seeds) :]:
             ax.set_axis_off()
     if image is not None:
-        powers = [p for p in 10.0 ** np.arange(-9, 9) if largest / 15 <= p <= largest / 3]
+        powers = [p for p in 10.0 ** np.arange(-9, 9) if largest / 40 <= p <= largest / 2.5]
         ticks = [-largest, *(-p for p in reversed(powers)), 0.0, *powers, largest]
         colour_bar(axes[0, 0], image, label, list(axes.flat), ticks)
 
