@@ -65,7 +65,7 @@ class Clone:
             self.command(*arguments, config=config),
             capture_output=True,
             text=True,
-            timeout=600,
+            timeout=1800,
             env=environment(),
             cwd=self.code,
             check=False,
