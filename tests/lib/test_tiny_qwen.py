@@ -99,6 +99,7 @@ def test_a_saved_model_is_an_ordinary_folder(tiny, tmp_path):
     assert {p.name for p in (tmp_path / "a").iterdir()} == names | {
         "tokenizer.json",
         "tokenizer_config.json",
+        "checksums.json",
     }
     assert [p.name for p in sorted(tmp_path.iterdir())] == ["a", "b"]
     for file in (tmp_path / "a").iterdir():
@@ -121,7 +122,7 @@ def test_a_writer_that_dies_leaves_the_old_folder(tiny, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         save_tiny_qwen(model, Dying(), tmp_path / "a")
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
-    assert len(list((tmp_path / "a").iterdir())) == 5
+    assert len(list((tmp_path / "a").iterdir())) == 6
 
 
 # --- batches and loss -------------------------------------------------------------------------

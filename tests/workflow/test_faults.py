@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import random
 import re
+import signal
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from clones import Clone, Finished
+from clones import Clone, Finished, environment
 from zscope.errors import ZscopeError
 from zscope.models.checkpoints import load_tensors
 
@@ -134,6 +137,186 @@ def test_a_missing_intermediate_is_made_again(copied: Clone) -> None:
     plan = copied.plan(metrics)
     trained = {w for rule, w in plan.jobs if rule == "train_run"}
     assert trained == {f"run={run}"}
+
+
+@pytest.mark.parametrize(("name", "how"), [("config.json", "bit"), ("tokenizer.json", "truncated")])
+def test_a_damaged_file_of_the_embedded_model_is_named(copied: Clone, name: str, how: str) -> None:
+    """The workflow's only files of JSON; its safetensors are checked in the same way."""
+    weights = next(iter(sorted(copied.folder.glob("results/crosslingual/models/*/weights"))))
+    target = str((weights.parent / "model.parquet").relative_to(copied.folder))
+    whole = {p.name: p.read_bytes() for p in weights.iterdir() if p.name[0] != "."}
+    path = weights / name
+    if how == "truncated":
+        path.write_bytes(whole[name][: len(whole[name]) // 2])
+    else:  # a digit: it stays JSON, and says another thing
+        at = re.search(rb"hidden_size\D+(\d)", whole[name]).start(1)
+        changed = bytes([whole[name][at] ^ 1])
+        path.write_bytes(whole[name][:at] + changed + whole[name][at + 1 :])
+    done = copied.snakemake("--force", target, "--allowed-rules", "measure_weights")
+    error = message(done)
+    assert str(path.relative_to(copied.folder)) in error
+    assert len(error.splitlines()) <= 3
+    rebuild = re.search(r"snakemake --cores all --force (\S+)", error)[1]
+    again = copied.snakemake("--force", rebuild)
+    assert again.status == 0, again.output[-5000:]
+    assert {n: (weights / n).read_bytes() for n in whole} == whole
+
+
+def mounted(*arguments: str) -> None:
+    """Mount, or skip the test where that is not allowed."""
+    mount = subprocess.run(["mount", *arguments], capture_output=True, check=False)
+    if os.geteuid() != 0 or mount.returncode:
+        pytest.skip("a file system can be mounted by root alone")
+
+
+@pytest.mark.parametrize(
+    ("folder", "target"),
+    [
+        ("results/lag/conditions/{condition}", "{folder}/curves.parquet"),
+        ("results/figures/lag/{condition}", "{folder}/dashboard.svg"),
+    ],
+    ids=["tables", "figures"],
+)
+def test_a_disk_that_is_full_of_tables_or_figures_leaves_nothing_half_written(
+    copied: Clone, folder: str, target: str
+) -> None:
+    condition = one_run(copied).rpartition("-s")[0]
+    folder = folder.format(condition=condition)
+    target = target.format(folder=folder)
+    before = {p.name: p.read_bytes() for p in (copied.folder / folder).iterdir()}
+    place = str(copied.folder / folder)
+    mounted("-t", "tmpfs", "-o", "size=8k", "tmpfs", place)
+    try:
+        done = copied.snakemake(target)
+        error = message(done)
+        assert f"no space left on device while writing {folder}" in error
+        assert len(error.splitlines()) <= 4
+        assert not [p for p in Path(place).rglob("*") if p.is_file()]
+        mounted("-o", "remount,size=64m", place)
+        again = copied.snakemake(target)
+        assert again.status == 0, again.output[-5000:]
+        made = {p.name: p.read_bytes() for p in Path(place).iterdir()}
+        assert Path(target).name in made
+        assert made == {name: before[name] for name in made}
+    finally:
+        subprocess.run(["umount", place], check=True)
+
+
+@pytest.mark.parametrize("place", ["results", "."])
+def test_results_that_cannot_be_written_are_named_before_anything_is_done(
+    copied: Clone, place: str
+) -> None:
+    folder = str(copied.folder / place)
+    mounted("--bind", folder, folder)
+    try:
+        mounted("-o", "remount,ro,bind", folder)
+        done = copied.snakemake("--force", "results/figures/lag/z_order_sweep.svg")
+        finished = copied.snakemake("--dry-run", "lag") if place == "results" else None
+    finally:
+        subprocess.run(["umount", folder], check=True)
+    assert done.status != 0
+    assert "Traceback" not in done.output
+    error = done.output[done.output.index("Error: ") :]
+    assert "no access to" in error
+    assert "snakemake --directory" in error
+    assert len(error.splitlines()) <= 5
+    assert (copied.folder / "results/figures/lag/z_order_sweep.svg").exists()
+    if finished:  # looking is allowed
+        assert finished.status == 0
+        assert finished.jobs == set()
+
+
+def test_the_second_of_two_workflows_in_one_folder_stops_and_the_first_goes_on(
+    copied: Clone,
+) -> None:
+    target = "results/figures/lag/z_order_sweep.svg"
+    before = (copied.folder / target).read_bytes()
+    first = subprocess.Popen(
+        copied.command("--force", target),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment(),
+        cwd=copied.code,
+    )
+    locks = copied.folder / ".snakemake/locks"
+    while first.poll() is None and not (locks.is_dir() and any(locks.iterdir())):
+        time.sleep(0.02)
+    # The first must still be at work when the second looks for the lock.
+    os.kill(first.pid, signal.SIGSTOP)
+    second = copied.snakemake("--force", target)
+    os.kill(first.pid, signal.SIGCONT)
+    output, _ = first.communicate(timeout=300)
+    assert second.status != 0
+    assert "cannot be locked" in second.output
+    assert "no other Snakemake process" in second.output.replace("\n", " ")
+    assert "Traceback" not in second.output
+    assert second.jobs == set()
+    assert first.returncode == 0, output[-5000:]
+    assert (copied.folder / target).read_bytes() == before
+
+
+def shift_dates(folder: Path, days: Callable[[], float]) -> None:
+    for path in folder.rglob("*"):
+        if path.is_file():
+            date = time.time() + 86400 * days()
+            os.utime(path, (date, date))
+
+
+def test_finished_results_stay_finished_whatever_their_dates(copied: Clone) -> None:
+    """Small inputs are compared by checksum, and the rest of what counts is in no date."""
+    rng = random.Random(0)
+    for days in (lambda: 400.0, lambda: -400.0, lambda: rng.uniform(-400, 400)):
+        shift_dates(copied.folder / "results", days)
+        assert copied.plan("lag").jobs == set()
+
+
+def test_a_clock_that_was_set_back_is_named_and_nothing_loops(copied: Clone) -> None:
+    """Inputs from the future: the job is made once, and what is wrong is said."""
+    target = "results/figures/lag/z_order_sweep.svg"
+    before = (copied.folder / target).read_bytes()
+    sweep = copied.folder / "results/lag/sweeps/z_order_sweep"
+    shift_dates(sweep, lambda: 1.0)
+    done = copied.snakemake("--force", target)
+    assert done.status != 0
+    assert done.output.count("rule draw_study_figure;") == 1
+    assert "clock skew" in done.output
+    shift_dates(sweep, lambda: 0.0)
+    again = copied.snakemake(target)
+    assert again.status == 0, again.output[-5000:]
+    assert (copied.folder / target).read_bytes() == before
+
+
+@pytest.mark.parametrize("days", [-400.0, 400.0])
+def test_a_training_that_is_resumed_under_another_clock_is_the_same(
+    smoke: tuple[Clone, Finished], fresh: Clone, days: float
+) -> None:
+    clone, done = smoke
+    assert done.status == 0, done.output[-5000:]
+    run = one_run(clone)
+    target = f"results/lag/runs/{run}/metrics.parquet"
+    process = subprocess.Popen(
+        fresh.command(target),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=environment(),
+        start_new_session=True,
+    )
+    while not list(fresh.folder.glob(f"results/lag/runs/{run}/.resume-*/state.safetensors")):
+        assert process.poll() is None
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    shift_dates(fresh.folder / "results/lag/runs" / run, lambda: days)
+    facts = fresh.folder / f"results/lag/runs/{run}/facts.parquet"
+    os.utime(facts, (1e9, 1e9))  # an input in the future is another test's
+    assert fresh.snakemake("--unlock").status == 0
+    again = fresh.snakemake(target)
+    assert again.status == 0, again.output[-5000:]
+    assert "resuming after step" in again.output
+    for name in ("metrics.parquet", "checkpoints.safetensors"):
+        ours = fresh.folder / f"results/lag/runs/{run}/{name}"
+        assert ours.read_bytes() == (clone.folder / f"results/lag/runs/{run}/{name}").read_bytes()
 
 
 @pytest.fixture

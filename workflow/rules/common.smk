@@ -51,6 +51,19 @@ def checked(function, *arguments):
         raise SystemExit(1) from None
 
 
+def check_writable():
+    """Snakemake removes outputs before it makes them again; where it may not, say so in time."""
+    for name in (".", "results", "logs"):
+        if os.path.isdir(name) and not os.access(name, os.W_OK | os.X_OK):
+            raise ConfigError(
+                f"no access to {os.path.abspath(name)}: nothing can be written there\n"
+                f"  Check the permissions (`ls -ld {name}`) and the disk (`mount`), or choose another\n"
+                "  place for the outputs with `snakemake --directory`."
+            )
+
+
+if not workflow.dryrun and workflow.is_main_process:
+    checked(check_writable)
 CONFIG = checked(load, config, config_sources())
 BOOTSTRAP = CONFIG.bootstrap.model_dump()
 DEVICE = {"device": CONFIG.device, "bootstrap": BOOTSTRAP}

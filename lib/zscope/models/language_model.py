@@ -21,6 +21,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from zscope.checksums import changed_file
 from zscope.devices import pick_device, set_threads
 from zscope.errors import CheckpointError, ConfigError, DataError
 from zscope.subspace.kernels import AttentionWeights
@@ -222,7 +223,12 @@ def load_language_model(
     if spec.get("tiny"):
         if not weights:
             raise ValueError("the embedded model needs the folder of its weights")
-        folder = _existing(Path(weights))
+        folder = Path(weights)
+        if damaged := changed_file(folder):
+            raise CheckpointError(
+                f"{damaged}: damaged, it is not as it was written\n"
+                f"rebuild it: snakemake --cores all --force {folder}"
+            )
         name = f"tiny@{_file_digest(folder / 'model.safetensors')}"
     elif spec.get("hub"):
         folder = _fetch(spec["hub"], spec.get("revision"), SMALL_FILES)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from zscope.checksums import write_checksums
 from zscope.config.crosslingual import TinyShape
 from zscope.data.tokenizer import make_tokenizer
 from zscope.files import atomic_folder
@@ -81,3 +82,4 @@ def save_tiny_qwen(
     with atomic_folder(Path(folder)) as temporary:
         model.save_pretrained(temporary, safe_serialization=True)
         tokenizer.save_pretrained(temporary)
+        write_checksums(temporary)

@@ -1,0 +1,228 @@
+"""Fifty SIGKILLs, of Snakemake and of single jobs, change nothing but the time."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import re
+import signal
+import subprocess
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+import pytest
+
+from clones import Clone, copy_code, environment
+from small import write_small
+
+pytestmark = pytest.mark.slow
+
+# How often jobs of a rule are killed, all of the rule together.
+KILLS = {
+    "make_facts": 6,
+    "train_run": 18,
+    "measure_probe": 2,
+    "summarise_condition": 5,
+    "summarise_sweep": 5,
+    "train_linear_baselines": 2,
+    "draw_study_figure": 4,
+    "draw_condition_figure": 4,
+}
+# How often Snakemake is killed, in which way: with its jobs, or leaving them as orphans; while it
+# starts, or while jobs run.
+KILLS_OF_SNAKEMAKE = ("all", "alone", "start") * 3
+# The moment of a kill is drawn up to here: CPU-seconds of the job (no job of the rule takes less),
+# or, for six training jobs in ten, checkpoints that it has written.
+LATEST_CPU_SECONDS = {"train_run": 2.5, "measure_probe": 2.5}
+LATEST_CPU_SECONDS_OF_OTHERS = 0.6
+LATEST_CHECKPOINT = 3
+
+
+def outputs(folder: Path) -> dict[str, str]:
+    """SHA-256 of every output that must not differ between repeats."""
+    files = [p for p in (folder / "results").rglob("*") if p.is_file()]
+    return {
+        str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest()
+        for p in files
+        if p.name != "timing.parquet" and "benchmarks" not in p.parts
+    }
+
+
+@dataclass
+class Victim:
+    """A running job, and the moment at which it is killed."""
+
+    process: psutil.Process
+    rule: str
+    cpu_seconds: float
+    checkpoints: int | None
+    seen: set[Path] = field(default_factory=set)
+
+    def is_due(self, folder: Path) -> bool:
+        try:
+            times = self.process.cpu_times()
+        except psutil.Error:
+            return False
+        if self.checkpoints is None:
+            return times.user + times.system >= self.cpu_seconds
+        state = resume_folder(folder, self.process.pid)
+        new = set(state.glob("step_*")) - self.seen if state else set()
+        return len(new) >= self.checkpoints
+
+
+def resume_folder(folder: Path, pid: int) -> Path | None:
+    """Where the training job of this process keeps its state."""
+    for log in (folder / "logs/train_run").glob("*.log"):
+        if re.match(rf".*; pid {pid}$", log.read_text().partition("\n")[0]):
+            found = folder.glob(f"results/lag/runs/{log.stem}/.resume-*")
+            return next(found, None)
+    return None
+
+
+def jobs_of(snakemake: psutil.Process) -> dict[int, tuple[psutil.Process, str]]:
+    """The processes that run scripts below this one, and their rules, by pid."""
+    found = {}
+    try:
+        below = snakemake.children(recursive=True)
+    except psutil.Error:
+        return {}
+    for process in below:
+        try:
+            command = process.cmdline()
+        except psutil.Error:
+            continue
+        rule = re.search(r"\.snakemake/scripts/\w+\.(\w+)\.py$", command[-1]) if command else None
+        if rule and "python" in Path(command[0]).name:
+            found[process.pid] = process, rule[1]
+    return found
+
+
+@dataclass
+class Killer:
+    """Runs the workflow of `clone` again and again, killing on a plan drawn from `rng`."""
+
+    clone: Clone
+    log: Path
+    rng: random.Random
+    left: Counter[str] = field(default_factory=lambda: Counter(KILLS))
+    killed: Counter[str] = field(default_factory=Counter)
+    orphans: list[psutil.Process] = field(default_factory=list)
+
+    def run_until(self, how: str | None) -> int | None:
+        """Call Snakemake, killing its jobs, and kill it `how` (None: not). Its status, or None."""
+        with self.log.open("a") as log:
+            process = subprocess.Popen(
+                self.clone.command("--retries", "100", config="small"),
+                stdout=log,
+                stderr=log,
+                env=environment(),
+                start_new_session=True,
+            )
+        snakemake = psutil.Process(process.pid)
+        jobs_first = self.rng.randint(1, 3)
+        start_cpu = self.rng.uniform(0.3, 1.6)
+        known: dict[int, Victim | None] = {}
+        while process.poll() is None:
+            if how == "start" and sum(snakemake.cpu_times()[:2]) >= start_cpu:
+                return self._kill_snakemake(process, how, {})
+            running = jobs_of(snakemake)
+            for pid, (job, rule) in running.items():
+                if pid not in known:
+                    known[pid] = self._victim(job, rule)
+                victim = known[pid]
+                if victim is None or not victim.is_due(self.clone.folder):
+                    continue
+                if jobs_first <= 0 and how in ("all", "alone"):
+                    return self._kill_snakemake(process, how, running)
+                if self.left[rule] > 0 and self._kill(job):
+                    self.left[rule] -= 1
+                    self.killed[rule] += 1
+                    jobs_first -= 1
+                known[pid] = None
+            time.sleep(0.05)
+        return process.wait()
+
+    def _victim(self, job: psutil.Process, rule: str) -> Victim:
+        by_checkpoint = rule == "train_run" and self.rng.random() < 0.6
+        seen = set(self.clone.folder.glob("results/lag/runs/*/.resume-*/step_*"))
+        latest = LATEST_CPU_SECONDS.get(rule, LATEST_CPU_SECONDS_OF_OTHERS)
+        return Victim(
+            job,
+            rule,
+            self.rng.uniform(0.0, latest),
+            self.rng.randint(1, LATEST_CHECKPOINT) if by_checkpoint else None,
+            seen,
+        )
+
+    def _kill(self, job: psutil.Process) -> bool:
+        try:
+            job.send_signal(signal.SIGKILL)
+        except psutil.Error:
+            return False
+        return True
+
+    def _kill_snakemake(
+        self,
+        process: subprocess.Popen[bytes],
+        how: str,
+        running: dict[int, tuple[psutil.Process, str]],
+    ) -> None:
+        if how == "alone":
+            self.orphans += [job for job, _ in running.values()]
+            process.kill()
+        else:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        self.killed[f"snakemake, {how}"] += 1
+
+    def unlock(self) -> None:
+        unlocked = self.clone.snakemake("--unlock", config="small")
+        assert unlocked.status == 0, unlocked.output
+
+
+def test_fifty_kills_at_random_moments_change_no_byte_of_the_results(tmp_path: Path) -> None:
+    code = copy_code(tmp_path / "code")
+    write_small(code)
+    calm, clone = Clone(code, tmp_path / "calm"), Clone(code, tmp_path / "killed")
+    for folder in (calm.folder, clone.folder):
+        folder.mkdir()
+    done = calm.snakemake(config="small")
+    assert done.status == 0, done.output[-5000:]
+
+    killer = Killer(clone, tmp_path / "log", random.Random(0))
+    was_locked = False
+    for how in KILLS_OF_SNAKEMAKE:
+        status = killer.run_until(how)
+        assert status is None, killer.log.read_text()[-5000:]
+        if not was_locked and how != "start":
+            # The holder of the lock is dead; the message says what to do.
+            locked = clone.snakemake(config="small")
+            assert locked.status != 0
+            assert "--unlock" in locked.output
+            was_locked = True
+        killer.unlock()
+    psutil.wait_procs(killer.orphans, timeout=60)
+    status = killer.run_until(None)
+    assert status == 0, killer.log.read_text()[-5000:]
+    text = killer.log.read_text()
+
+    # Of every rule, and of Snakemake in every way.
+    assert set(KILLS) <= set(killer.killed), killer.killed
+    assert sum(killer.killed.values()) >= 50, killer.killed
+    assert {f"snakemake, {how}" for how in KILLS_OF_SNAKEMAKE} <= set(killer.killed)
+    # Training went on from many different steps, and never from the start for want of a state.
+    resumed = {int(step) for step in re.findall(r"resuming after step (\d+) of 240", text)}
+    assert len(resumed) >= 5, resumed
+
+    ours, theirs = outputs(clone.folder), outputs(calm.folder)
+    assert {Path(name).suffix for name in theirs} == {
+        *(".parquet", ".safetensors", ".csv", ".svg", ".png"),
+    }
+    assert ours == theirs
+    assert not list(clone.folder.rglob("*.tmp"))
+    assert not list(clone.folder.rglob(".resume-*"))
+    assert clone.plan(config="small").jobs == set()
