@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
@@ -26,8 +27,9 @@ class Finished:
     @cached_property
     def blocks(self) -> list[tuple[str, str]]:
         """(rule, what Snakemake prints of the job) of every job that ran, or would in a dry run."""
-        pattern = r"^(?:local)?rule (\w+):\n((?:    .*\n)*)"
-        return re.findall(pattern, self.output, re.M)
+        # The jobs of a group are indented.
+        pattern = r"^( *)(?:local)?rule (\w+):\n((?:\1    .*\n)*)"
+        return [(rule, block) for _, rule, block in re.findall(pattern, self.output, re.M)]
 
     @property
     def jobs(self) -> set[tuple[str, str]]:
@@ -104,3 +106,13 @@ def copy_code(target: Path) -> Path:
         else:
             shutil.copy2(source, target / part)
     return target
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """SHA-256 of every output that must not differ between repeats, by its path in `folder`."""
+    files = [p for p in (folder / "results").rglob("*") if p.is_file()]
+    return {
+        str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest()
+        for p in files
+        if p.name != "timing.parquet" and "benchmarks" not in p.parts and p.name[0] != "."
+    }

@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from clones import Clone, Finished, copy_code
 
 
 @pytest.fixture(scope="session")
-def smoke(tmp_path_factory: pytest.TempPathFactory) -> tuple[Clone, Finished]:
-    """The whole workflow on config/smoke.yaml, run once for all tests. Do not edit its code."""
-    base = tmp_path_factory.mktemp("smoke")
-    clone = Clone(copy_code(base / "code"), base / "run")
-    clone.folder.mkdir()
-    return clone, clone.snakemake()
+def smoke(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> tuple[Clone, Finished]:
+    """The whole workflow on config/smoke.yaml, run once for all tests. Do not edit its code.
+
+    The first process that needs it makes it, and each works on a copy of its own.
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = (base if worker_id == "master" else base.parent) / "smoke"
+    done = shared / "done.json"
+    with FileLock(f"{shared}.lock"):
+        if not done.exists():
+            clone = Clone(copy_code(shared / "code"), shared / "run")
+            clone.folder.mkdir()
+            done.write_text(json.dumps(asdict(clone.snakemake())))
+    own = tmp_path_factory.mktemp("smoke")
+    for part in ("code", "run"):
+        shutil.copytree(shared / part, own / part, symlinks=True)
+    return Clone(own / "code", own / "run"), Finished(**json.loads(done.read_text()))
 
 
 @pytest.fixture

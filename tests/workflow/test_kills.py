@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import random
 import re
@@ -16,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from clones import Clone, copy_code, environment
+from clones import Clone, copy_code, digests, environment
 from small import write_small
 
 pytestmark = pytest.mark.slow
@@ -40,16 +39,6 @@ KILLS_OF_SNAKEMAKE = ("all", "alone", "start") * 3
 LATEST_CPU_SECONDS = {"train_run": 2.5, "measure_probe": 2.5}
 LATEST_CPU_SECONDS_OF_OTHERS = 0.6
 LATEST_CHECKPOINT = 3
-
-
-def outputs(folder: Path) -> dict[str, str]:
-    """SHA-256 of every output that must not differ between repeats."""
-    files = [p for p in (folder / "results").rglob("*") if p.is_file()]
-    return {
-        str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest()
-        for p in files
-        if p.name != "timing.parquet" and "benchmarks" not in p.parts
-    }
 
 
 @dataclass
@@ -218,7 +207,7 @@ def test_fifty_kills_at_random_moments_change_no_byte_of_the_results(tmp_path: P
     resumed = {int(step) for step in re.findall(r"resuming after step (\d+) of 240", text)}
     assert len(resumed) >= 5, resumed
 
-    ours, theirs = outputs(clone.folder), outputs(calm.folder)
+    ours, theirs = digests(clone.folder), digests(calm.folder)
     assert {Path(name).suffix for name in theirs} == {
         *(".parquet", ".safetensors", ".csv", ".svg", ".png"),
     }

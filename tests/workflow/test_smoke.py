@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import random
 import re
@@ -14,7 +13,7 @@ from typing import get_args
 
 import pytest
 
-from clones import Clone, Finished, environment
+from clones import Clone, Finished, digests, environment
 from zscope.config.crosslingual import CrosslingualFigure
 from zscope.config.lag import FigureName
 from zscope.figures.toylang.needs import ToylangFigure
@@ -87,16 +86,6 @@ def test_report_is_one_page_with_every_figure(copied: Clone) -> None:
         assert f"{name}.svg" in text
     assert "Lag" in text
     assert "log K" in text  # of the captions
-
-
-def digests(folder: Path) -> dict[str, str]:
-    """SHA-256 of every output that must not differ between repeats."""
-    kept = [p for p in (folder / "results").rglob("*") if p.suffix in (".parquet", ".safetensors")]
-    return {
-        str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest()
-        for p in kept
-        if p.name != "timing.parquet"
-    }
 
 
 def test_killed_again_and_again_the_run_ends_with_the_same_bytes(

@@ -1,0 +1,81 @@
+"""A study on a real Slurm, through workflow/profiles/slurm: what is asked for, what comes out."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+
+from clones import digests
+from cluster import Cluster
+from keeper import GPU_NODE, GPU_PARTITION, PARTITION
+from submission import Workflow, overlay
+
+pytestmark = pytest.mark.slow
+
+
+def test_sacct_is_broken_here(slurm: Cluster) -> None:
+    """So what follows shows that a broken sacct does not hang a run."""
+    done = subprocess.run(["sacct"], env=slurm.environment, capture_output=True, check=False)
+    assert done.returncode != 0
+
+
+def test_a_study_through_the_profile_is_the_local_run(slurm: Cluster, tmp_path: Path) -> None:
+    config = overlay(seeds=[0, 1], steps=30, checkpoint_every=15, device="cpu")
+    workflow = Workflow.of(tmp_path / "code", config)
+    local, remote = tmp_path / "local", tmp_path / "remote"
+    workflow.run_locally(local, "lag")
+    before = set(slurm.jobs())
+    with workflow.submitted(slurm, remote, "lag") as submission:
+        assert submission.finish(300) == 0, submission.output.read_text()[-5000:]
+    jobs = {i: job for i, job in slurm.jobs().items() if i not in before}
+    assert {job["JobState"] for job in jobs.values()} == {"COMPLETED"}
+    assert {job["Partition"] for job in jobs.values()} == {PARTITION}
+    assert {job["Account"] for job in jobs.values()} == {"my-account"}
+
+    ours, theirs = digests(remote), digests(local)
+    assert len(ours) > 10
+    assert ours == theirs
+
+    figures = [p.relative_to(local) for p in local.glob("results/figures/**/*.svg")]
+    assert figures
+    assert all((remote / figure).exists() for figure in figures)
+
+    # Steps of seconds share jobs, which ask for no more than one of them needs.
+    steps = len(list(remote.glob("logs/**/*.log")))
+    comments = sorted(job["Comment"] for job in jobs.values())
+    assert len([c for c in comments if "make_facts_train_run" in c]) == 2
+    assert len([c for c in comments if "draw_condition_figure" in c]) == 1
+    assert len([c for c in comments if "draw_study_figure" in c]) == 1
+    assert len(jobs) <= steps / 2, comments
+    assert {job["NumCPUs"] for job in jobs.values()} == {"1"}
+    assert all("mem=4000M" in j["TRES"] for j in jobs.values() if "train_run" in j["Comment"])
+
+    # What Slurm said of good jobs is kept.
+    logs = {p.stem for p in (remote / ".snakemake/slurm_logs").rglob("*.log")}
+    assert logs == set(jobs)
+
+
+def test_a_gpu_job_asks_for_a_gpu_where_there_are_some(slurm: Cluster, tmp_path: Path) -> None:
+    config = overlay(seeds=[0], steps=30, checkpoint_every=15, device="cuda")
+    workflow = Workflow.of(tmp_path / "code", config)
+    before = set(slurm.jobs())
+    folder = tmp_path / "run"
+    with workflow.submitted(slurm, folder, "lag", "--until", "train_run", "--retries", "0") as run:
+        status = run.finish(120)
+        output = run.output.read_text()
+    trained = [
+        j for i, j in slurm.jobs().items() if i not in before and "train_run" in j["Comment"]
+    ]
+    assert [(j["Partition"], j["NodeList"]) for j in trained] == [(GPU_PARTITION, GPU_NODE)]
+    assert "gpu:1" in trained[0]["TresPerJob"]
+    if torch.cuda.is_available():
+        assert status == 0, output[-5000:]
+    else:
+        assert status != 0
+        (log,) = folder.glob("logs/train_run/*.log")
+        assert "config key device: cuda is not available here" in log.read_text()
+        assert "config key device: cuda is not available here" in output
+        assert trained[0]["JobState"] == "FAILED"
