@@ -12,10 +12,14 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cluster import Cluster, cluster, wait_until
+from cluster import Cluster, cluster, name, wait_until
 from keeper import GPU_PARTITION
 
 pytestmark = pytest.mark.slow
+
+
+def names(processes: list[psutil.Process]) -> set[str]:
+    return {name(p) for p in processes}
 
 
 def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
@@ -28,9 +32,9 @@ def test_two_clusters_at_once_and_nothing_left(slurm: Cluster) -> None:
         job = other.call("sbatch", "--parsable", "-D", "/", "-o", "/dev/null", "--wrap=sleep 600")
         wait_until("it runs", lambda: other.jobs()[job.strip()]["JobState"] == "RUNNING", 30)
         assert job.strip() not in slurm.jobs() or slurm.jobs()[job.strip()]["JobName"] != "wrap"
+        wait_until("its step runs", lambda: "sleep" in names(other.processes()), 30)
         processes = other.processes()
-        names = {p.name() for p in processes}
-        assert {"munged", "slurmctld", "slurmd", "slurmstepd", "sleep"} <= names
+        assert {"munged", "slurmctld", "slurmd", "slurmstepd", "sleep"} <= names(processes)
     assert not alive(processes)
     assert not other.folder.exists()
     assert set(slurm.node_states().values()) <= {"idle", "allocated"}
