@@ -1,0 +1,93 @@
+"""Large studies can be planned, and finished ones are found finished, in seconds."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from statistics import median
+from typing import TypeVar
+
+import pytest
+
+from clones import ROOT, Clone, environment
+
+pytestmark = pytest.mark.slow
+T = TypeVar("T")
+
+
+def with_cpu_seconds(function: Callable[[], T]) -> tuple[T, float]:
+    """What it returns, and the CPU seconds of the processes that it started and waited for."""
+    before = os.times()
+    found = function()
+    after = os.times()
+    used = after.children_user + after.children_system
+    return found, used - before.children_user - before.children_system
+
+
+def test_ten_thousand_runs_are_planned_within_two_minutes_and_four_gib() -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "benchmarks/scale.py"), "--runs", "10000"],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        check=True,
+    )
+    found = json.loads(done.stdout)
+    assert found["runs"] == 10_000
+    assert found["jobs"] > 2 * found["runs"]
+    assert found["cpu_s"] < 120
+    assert found["peak_mib"] < 4096
+
+
+def test_a_finished_paper_config_is_found_finished_within_fifteen_seconds(fresh: Clone) -> None:
+    """Its outputs are empty files that Snakemake is told are up to date."""
+    plan = fresh.plan(config="paper")
+    outputs = [
+        path
+        for line in re.findall(r"^    output: (.*)$", plan.output, re.M)
+        for path in line.split(", ")
+    ]
+    assert len(outputs) > 1000
+    for output in outputs:
+        path = fresh.folder / output
+        if path.suffix:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+        else:
+            path.mkdir(parents=True)
+    touched = fresh.snakemake("--touch", config="paper")
+    assert touched.status == 0, touched.output[-5000:]
+
+    again, used = with_cpu_seconds(lambda: fresh.snakemake(config="paper"))
+    assert again.status == 0, again.output[-5000:]
+    assert "Nothing to be done" in again.output
+    assert used < 15, f"{used:.1f} CPU-s"
+
+
+def test_a_job_costs_little_more_than_its_imports(fresh: Clone) -> None:
+    """CPU seconds of Snakemake's call beyond those of a call that does nothing, work included."""
+    wildcards = [w for rule, w in fresh.plan("lag").jobs if rule == "make_facts"]
+    runs = [w.removeprefix("run=") for w in wildcards]
+    targets = [f"results/lag/runs/{run}/facts.parquet" for run in runs]
+    assert len(targets) >= 8
+    done, whole = with_cpu_seconds(lambda: fresh.snakemake(*targets))
+    assert done.status == 0, done.output[-5000:]
+    _, nothing = with_cpu_seconds(lambda: fresh.snakemake(*targets))
+    script = fresh.code / "workflow/scripts/lag/make_facts.py"
+    code = f"import runpy; runpy.run_path({str(script)!r}, run_name='imported')"
+    imports = median(
+        with_cpu_seconds(
+            lambda: subprocess.run(
+                [sys.executable, "-c", code],
+                env={**environment(), "PYTHONPATH": str(fresh.code / "lib")},
+                check=True,
+            )
+        )[1]
+        for _ in range(3)
+    )
+    a_job = (whole - nothing) / len(targets)
+    assert a_job < 1.5 * imports, f"{a_job:.2f} CPU-s a job, {imports:.2f} to import"
