@@ -443,7 +443,7 @@ class ToyTraining(Section):
     """Optimizer steps."""
     batch_size: Annotated[int, Unit("sequences")] = Field(64, ge=1)
     """Fresh sequences of a batch."""
-    muon_lr: float = Field(0.01, gt=0)
+    muon_lr: float = Field(0.02, gt=0)
     """Peak learning rate of Muon."""
     adamw_lr: float = Field(3e-3, gt=0)
     """Peak learning rate of AdamW."""
