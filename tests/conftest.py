@@ -1,8 +1,18 @@
 """What all tests share."""
 
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
 import pytest
 import torch
+from filelock import FileLock
 from hypothesis import settings
+
+from clones import Clone, Finished, copy_code
 
 torch.set_num_threads(1)
 # The first example of a test pays for imports, so the clock of a single one says nothing.
@@ -18,3 +28,48 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         reason = on_slurm[0].longrepr[2].removeprefix("Skipped: ")
         line = f"NOT TRIED ON A REAL SLURM: {len(on_slurm)} tests skipped: {reason}"
         terminalreporter.write_line(line, red=True, bold=True)
+
+
+@pytest.fixture(scope="session")
+def smoke(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> tuple[Clone, Finished]:
+    """The whole workflow on config/smoke.yaml, run once for all tests. Do not edit its code.
+
+    The first process that needs it makes it, and each works on a copy of its own.
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = (base if worker_id == "master" else base.parent) / "smoke"
+    done = shared / "done.json"
+    with FileLock(f"{shared}.lock"):
+        if not done.exists():
+            clone = Clone(copy_code(shared / "code"), shared / "run")
+            clone.folder.mkdir()
+            done.write_text(json.dumps(asdict(clone.snakemake())))
+    own = tmp_path_factory.mktemp("smoke")
+    for part in ("code", "run"):
+        shutil.copytree(shared / part, own / part, symlinks=True)
+    return Clone(own / "code", own / "run"), Finished(**json.loads(done.read_text()))
+
+
+@pytest.fixture
+def finished(smoke: tuple[Clone, Finished], tmp_path: Path) -> Clone:
+    """A copy of the code, to edit, over the finished smoke run: for dry runs alone."""
+    clone, done = smoke
+    assert done.status == 0, done.output[-5000:]
+    return Clone(copy_code(tmp_path / "edited"), clone.folder)
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Clone:
+    """A copy of the code, to edit, and an empty folder."""
+    clone = Clone(copy_code(tmp_path / "code"), tmp_path / "run")
+    clone.folder.mkdir()
+    return clone
+
+
+@pytest.fixture
+def copied(smoke: tuple[Clone, Finished], tmp_path: Path) -> Clone:
+    """A copy of the code and of the finished smoke run, to run again."""
+    clone, done = smoke
+    assert done.status == 0, done.output[-5000:]
+    shutil.copytree(clone.folder, tmp_path / "again", symlinks=True)
+    return Clone(copy_code(tmp_path / "edited"), tmp_path / "again")

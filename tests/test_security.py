@@ -6,7 +6,6 @@ import ast
 import json
 import pickle
 import re
-import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from hashlib import sha256
@@ -20,6 +19,7 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
+from clones import Clone
 from zscope.config.root import load
 from zscope.data.tokenizer import make_tokenizer
 from zscope.errors import CheckpointError, ConfigError
@@ -31,10 +31,6 @@ from zscope.show import as_markdown
 from zscope.subspace.verdict import patched_html
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "tests/workflow"))
-
-from clones import Clone, copy_code  # noqa: E402
-
 # --- what the code may not say -----------------------------------------------------------------
 
 UNSAFE_MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
@@ -407,13 +403,11 @@ def test_a_model_has_a_plain_name_in_paths(text: str, key: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("text", ["x; touch ran #", "$(touch ran)"])
-def test_a_path_in_a_config_is_no_command(tmp_path: Path, text: str) -> None:
+def test_a_path_in_a_config_is_no_command(fresh: Clone, tmp_path: Path, text: str) -> None:
     """A real run: the folder is looked for by exactly its name."""
-    clone = Clone(copy_code(tmp_path / "code"), tmp_path / "run")
-    clone.folder.mkdir()
     overlay = {"lag": None, "toylang": None, "crosslingual": {"model": {"path": text}}}
-    (clone.code / "config/hostile.yaml").write_text(yaml.safe_dump(overlay))
-    done = clone.snakemake("crosslingual", config="hostile")
+    (fresh.code / "config/hostile.yaml").write_text(yaml.safe_dump(overlay))
+    done = fresh.snakemake("crosslingual", config="hostile")
     assert done.status != 0
     assert f"{text}/config.json" in done.output
     assert not list(tmp_path.rglob("ran"))

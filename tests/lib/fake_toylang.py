@@ -256,6 +256,7 @@ def readouts(seeds, learned):
             yield row("window", rule_name(rule), "edge", edge, 16)
         for metric, top in (("precision_at_10", 1.0), ("average_precision", 0.8)):
             yield row("rules", "all", metric, top * share["skip"], 10)
+        yield row("rules", "all", "chance", 40 / N_VOCAB**3, N_VOCAB**3)
         yield row("rules", "all", "recall_at_10", 0.4 * share["skip"], 10)
         for item in (f"L0H{seed % 4}->L1H0", "all"):
             yield row("induction", item, "hits", float(round(6 * share["induction"])), 6)

@@ -473,7 +473,7 @@ def test_search_has_a_line_a_seed_and_chance_and_fills_true_rules(figures):
     precision, rank, first = (titled(fig, f"{letter}  ") for letter in "abc")
     assert len(lines(precision, "_seed")) == len(fake.SEEDS)
     triples = fake.N_VOCAB**3
-    assert baselines(precision) == [10 / triples]
+    assert baselines(precision) == [40 / triples]
     assert points(rank, "_dots") == len(fake.SEEDS) * len(fake.RULES)
     assert vertical(rank) == [10, (triples + 1) / 2]
     assert len([p for p in first.containers if p.get_label() == "_true"]) == len(fake.RULES)

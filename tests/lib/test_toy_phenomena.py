@@ -19,13 +19,14 @@ from zscope.data.toy.language import ToyLanguage
 from zscope.models.tensor_heads import ReplacedHeads, head_z, mean_z
 from zscope.models.tensor_transformer import TensorConfig, TensorTransformer
 from zscope.probes.excess import ToyEvaluation
+from zscope.readouts.suppression import head_drops
 from zscope.readouts.weights import TensorWeights
 from zscope.schemas.toylang import TABLES
 from zscope.toy_phenomena import phenomena_rows
 from zscope.toy_phenomena.core import first_layer_change, probabilities
 from zscope.toy_phenomena.error_correction import error_rows, find_repeats, repair_rows
 from zscope.toy_phenomena.reuse import _served, cut_logits, reuse_rows
-from zscope.toy_phenomena.suppression import drop_by_weights, find_pairs, suppression_rows
+from zscope.toy_phenomena.suppression import find_pairs, suppression_rows
 
 BOOTSTRAP = {"level": 0.95, "resamples": 50, "seed": 0}
 CPU = torch.device("cpu")
@@ -153,7 +154,7 @@ def planted_suppression():
 def test_the_planted_head_is_named_and_its_loss_ends_suppression():
     language, model = planted_suppression()
     weights = TensorWeights.from_model(model)
-    by_head = drop_by_weights(weights, language).mean(-1)
+    by_head = head_drops(weights, language).mean(-1).numpy()
     assert by_head[1, 1] == pytest.approx(10, abs=0.1)  # A is 8 x 8 / d_head^2 = 1
     by_head[1, 1] = 0
     assert np.abs(by_head).max() < 1e-12

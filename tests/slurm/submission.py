@@ -56,34 +56,45 @@ def overlay(*, seeds: list[int], steps: int, checkpoint_every: int, device: str)
 
 @dataclass(frozen=True)
 class Workflow:
-    """A copy of the code with a config of its own, and the profile as a user would edit it."""
+    """A copy of the code with a config, and the profile as a user would edit it."""
 
     code: Path
+    config: str
 
     @classmethod
     def of(cls, code: Path, config: dict[str, Any]) -> Workflow:
+        """With a config of its own."""
         copy_code(code)
         (code / "config/overlay.yaml").write_text(yaml.safe_dump(config))
+        return cls.edited(code, "overlay", config["device"])
+
+    @classmethod
+    def smoke(cls, code: Path) -> Workflow:
+        """With config/smoke.yaml."""
+        return cls.edited(copy_code(code), "smoke", "cpu")
+
+    @classmethod
+    def edited(cls, code: Path, config: str, device: str) -> Workflow:
         profile = code / "workflow/profiles/slurm/profile.yaml"
         text = profile.read_text()
         edits = {
             'slurm_partition: "cpu" #': f'slurm_partition: "{PARTITION}" #',
             '&gpu_partition "cpu"': f'&gpu_partition "{GPU_PARTITION}"',
         }
-        if config["device"] != "cuda":
+        if device != "cuda":
             edits['&gpu_partition "cpu"'] = f'&gpu_partition "{PARTITION}"'
         for old, new in edits.items():
             assert text.count(old) == 1, old
             text = text.replace(old, new)
         profile.write_text(text)
-        return cls(code)
+        return cls(code, config)
 
     def arguments(self, folder: Path, *targets: str) -> list[str]:
         folder.mkdir(exist_ok=True)
         return [
             *targets,
             *("--snakefile", str(self.code / "workflow/Snakefile"), "--directory", str(folder)),
-            *("--nocolor", "--configfile", str(self.code / "config/overlay.yaml")),
+            *("--nocolor", "--configfile", str(self.code / f"config/{self.config}.yaml")),
         ]
 
     def run_locally(self, folder: Path, *targets: str) -> None:

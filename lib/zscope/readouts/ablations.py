@@ -28,7 +28,8 @@ from zscope.probes.excess import ToyEvaluation
 from zscope.provenance import derive_seed
 from zscope.readouts.circuits import head_boosts
 from zscope.readouts.study import best_pair
-from zscope.readouts.truth import skip_triples, verbs_of_names
+from zscope.readouts.suppression import head_drops
+from zscope.readouts.truth import skip_triples
 from zscope.readouts.weights import TensorWeights
 
 Row = dict[str, Any]
@@ -50,7 +51,7 @@ def named_heads(
     rules: the fewest heads that give `SHARE` of the boost of the true skip rules' outputs, summed
         over rules and heads, against the mean of all outputs; the largest first.
     suppression: the head through which `never` lowers the names' top verbs most against their
-        others (`suppression.Suppression.drop`, head by head, mean over names).
+        others (`head_drops`, mean over names).
     """
     named: dict[str, Heads] = {}
     pair = best_pair(weights, language, config)
@@ -64,20 +65,10 @@ def named_heads(
         if heads := _largest(own.sum(-1)):
             named["rules"] = heads
     if language.config.on("suppress"):
-        drop = _drops(weights, language)
+        drop = head_drops(weights, language).mean(-1)
         if drop.max() > 0:
             named["suppression"] = (_head(drop, int(drop.argmax())),)
     return named
-
-
-def _drops(weights: TensorWeights, language: ToyLanguage) -> Float[Tensor, "layer head"]:
-    members = language.vocabulary.members
-    pairs = [(int(name), int(members["never"][0])) for name in members["name"]]
-    offsets = range(1, language.config.suppress.window + 1)
-    verbs = torch.tensor(verbs_of_names(language))
-    boosts = head_boosts(weights, offsets, pairs)
-    boosts = boosts.gather(-1, verbs.expand(*boosts.shape[:2], *verbs.shape))
-    return (boosts[..., 1:].mean(-1) - boosts[..., 0]).mean(-1)
 
 
 def _largest(boosts: Float[Tensor, "layer head"]) -> Heads:

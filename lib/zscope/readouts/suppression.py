@@ -9,7 +9,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from zscope.data.toy.language import ToyLanguage
+from zscope.readouts.circuits import head_boosts
 from zscope.readouts.direct import token_logits
+from zscope.readouts.truth import verbs_of_names
 from zscope.readouts.weights import TensorWeights
 
 
@@ -55,3 +58,18 @@ def suppression(
         pattern = weights.mean_patterns(layer, offsets, name, key)
         boost += (pattern * weights.outputs(layer, key)).sum(0)
     return Suppression(without.gather(1, wanted), (without + boost).gather(1, wanted))
+
+
+def head_drops(weights: TensorWeights, language: ToyLanguage) -> Float[Tensor, "layer head name"]:
+    """How far each head lowers a name's top verb against the mean of its others, in nats.
+
+    Through one head, `never` adds A(name, never) OV(never -> verb) to a verb's logit: the mean over
+    the distances of the program's window.
+    """
+    names = language.vocabulary.members["name"].tolist()
+    never = language.vocabulary.ids["never"]
+    offsets = range(1, language.config.suppress.window + 1)
+    boosts = head_boosts(weights, offsets, [(name, never) for name in names])
+    verbs = torch.tensor(verbs_of_names(language))
+    of_verbs = boosts[:, :, torch.arange(len(names))[:, None], verbs]
+    return of_verbs[..., 1:].mean(-1) - of_verbs[..., 0]

@@ -26,7 +26,7 @@ from jaxtyping import Bool, Float, Int
 from zscope.data.toy.language import ToyLanguage
 from zscope.models.tensor_heads import ReplacedHeads, mean_z
 from zscope.models.tensor_transformer import TensorTransformer
-from zscope.readouts.circuits import head_boosts
+from zscope.readouts.suppression import head_drops
 from zscope.readouts.truth import verbs_of_names
 from zscope.readouts.weights import TensorWeights
 from zscope.toy_phenomena.core import (
@@ -118,23 +118,6 @@ def _replacements(
     return first, second, (weight > 0).sum(axis=1) >= 2
 
 
-def drop_by_weights(
-    weights: TensorWeights, language: ToyLanguage
-) -> Float[np.ndarray, "layer head name"]:
-    """How far each head lowers a name's top verb against the mean of its others, in nats.
-
-    Through one head, `never` adds A(name, never) OV(never -> verb) to a verb's logit: the mean over
-    the distances of the window.
-    """
-    names = language.vocabulary.members["name"].tolist()
-    never = language.vocabulary.ids["never"]
-    offsets = range(1, language.config.suppress.window + 1)
-    boosts = head_boosts(weights, offsets, [(name, never) for name in names])
-    verbs = torch.tensor(verbs_of_names(language))
-    of_verbs = boosts[:, :, torch.arange(len(names))[:, None], verbs]
-    return (of_verbs[..., 1:].mean(-1) - of_verbs[..., 0]).numpy()
-
-
 def suppression_rows(
     model: TensorTransformer,
     language: ToyLanguage,
@@ -170,7 +153,7 @@ def suppression_rows(
     found.append(rows.mean("placebo", "drop", p[1] - p[2], truth[1] - truth[2]))
     if pairs.within.any():
         means = mean_z(model, torch.from_numpy(tokens[:FOR_MEANS]).to(device))
-        by_weights = None if weights is None else drop_by_weights(weights, language)
+        by_weights = None if weights is None else head_drops(weights, language).numpy()
         found += _head_rows(model, pairs, means, by_weights, p[1] - p[0], rows, device)
     return found
 

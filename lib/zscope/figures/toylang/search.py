@@ -49,29 +49,27 @@ def draw(tables: Tables) -> Figure:
     first = right.subplots()
     style.panel_title(first, f"c  first triples (seed {seed})")
     _first(first, select(rows, seed=seed).sort_values("rank").head(FIRST))
-    triples, true = sizes(tables)
+    triples, rules = sizes(tables)
     style.note(
         fig,
         f"{count_seeds(rows)} All {triples:,} triples (query, key, output) are ranked by what the "
         "heads add to the output's probability; no text was run through the model."
         if triples
         else count_seeds(rows),
-        f"True: the {true} rules with a key and a positive effect that editing prefixes found, of "
-        "any primitive."
-        if true
-        else "",
-        "a: a line a seed, over the ranks that were kept; dashed: chance. "
+        "a: precision: the share of the first triples whose key makes the output likelier in the "
+        f"program; recall: the share of its {rules} rules of single tokens that are among them; a "
+        "line a seed, over the ranks that were kept; dashed: the precision of all triples. "
         f"b: dots: seeds; bars: median over seeds (from 3 on); dashed: rank {TARGET}, the target, "
-        "and chance, the mean of all ranks. c: filled: true rules.",
+        "and chance, the mean of all ranks. c: filled: likelier in the program.",
     )
     return fig
 
 
 def sizes(tables: Tables) -> tuple[int, int]:
-    """The number of all triples, and of true rules; 0 if it is not known."""
+    """The number of all triples, and of single-token rules; 0 if it is not known."""
     ranks, found = tables.readout("rules", "rank"), tables.readout("rules", "recall_at_10")
-    triples, true = (int(f["n"].max()) if len(f) else 0 for f in (ranks, found))
-    return triples, true
+    triples, rules = (int(f["n"].max()) if len(f) else 0 for f in (ranks, found))
+    return triples, rules
 
 
 def panel(ax: Axes, tables: Tables) -> None:
@@ -109,15 +107,15 @@ def _precision(ax: Axes, tables: Tables, rows: pd.DataFrame) -> None:
             markersize=1.6,
             label=f"_seed {seed}",
         )
-    triples, true = sizes(tables)
-    if triples:
-        ax.axhline(true / triples, color=style.GREY, linestyle=(0, (4, 2)), label="_baseline")
-        text = f"chance: {true / triples:.1e}"
-        ax.annotate(text, (1, true / triples), (0, 3), textcoords="offset points", ha="right",
-                    color=style.GREY)  # fmt: skip
+    chance = tables.readout("rules", "chance")
+    if len(chance):
+        share = float(chance["value"].iloc[0])  # of the program, so the same everywhere
+        ax.axhline(share, color=style.GREY, linestyle=(0, (4, 2)), label="_baseline")
+        ax.annotate(f"chance: {share:.1e}", (1, share), (0, 3), textcoords="offset points",
+                    ha="right", color=style.GREY)  # fmt: skip
     style.share_axis(ax, "precision (share)")
     ax.set_xlim(-0.03, 1.05)
-    ax.set_xlabel("recall of true rules (share)")
+    ax.set_xlabel("recall of single-token rules (share)")
 
 
 def _first(ax: Axes, rows: pd.DataFrame) -> None:
