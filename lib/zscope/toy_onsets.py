@@ -74,7 +74,7 @@ WEIGHTS_ONSETS = (
     # .95 and more when training ends.
     WeightsOnset("bigram", "direct", "r", 0.9, "above", _single),
     # All true rules among the first 10 of all triples; ties share a mean rank, hence the half.
-    WeightsOnset("skip", "rules", "rank", 10.5, "below", _worst),
+    WeightsOnset("skip", "rules", "rank_all_paths", 10.5, "below", _worst),
     # 5 objects of 6, of the pair of heads with the largest contrast.
     WeightsOnset("induction", "induction", "hits", 0.8, "above", _share),
     # The top verb below its others for 5 names of 6.

@@ -92,15 +92,21 @@ def _claims(max_skip: int) -> list[Claim]:
             "toylang_readouts",
             lambda rows: _all_of(_last(rows, "direct", "top1")),
         ),
-        Claim(
-            f"every skip rule is among the first {FIRST} of all triples",
-            "toylang_readouts",
-            lambda rows: _at_most(_worst(_last(rows, "rules", "rank")), FIRST),
-        ),
-        Claim(
-            f"each of the first {FIRST} triples is true (P@{FIRST} = 1)",
-            "toylang_readouts",
-            lambda rows: _at_least(_last(rows, "rules", f"precision_at_{FIRST}"), 1),
+        *(
+            claim
+            for by, suffix in (("one head", ""), ("all paths over two tokens", "_all_paths"))
+            for claim in (
+                Claim(
+                    f"every skip rule is among the first {FIRST} of all triples, by {by}",
+                    "toylang_readouts",
+                    _worst_rank(f"rank{suffix}"),
+                ),
+                Claim(
+                    f"each of the first {FIRST} triples is true (P@{FIRST} = 1), by {by}",
+                    "toylang_readouts",
+                    _all_true(f"precision_at_{FIRST}{suffix}"),
+                ),
+            )
         ),
         Claim(
             f"the window of every rule ends at max_skip, {max_skip} tokens",
@@ -313,6 +319,14 @@ def _of(
         & (rows["metric"] == metric)
         & at
     ]
+
+
+def _worst_rank(metric: str) -> Callable[[pd.DataFrame], Outcome | None]:
+    return lambda rows: _at_most(_worst(_last(rows, "rules", metric)), FIRST)
+
+
+def _all_true(metric: str) -> Callable[[pd.DataFrame], Outcome | None]:
+    return lambda rows: _at_least(_last(rows, "rules", metric), 1)
 
 
 def _named_beats_random(chosen_by: str, primitive: str) -> Callable[[pd.DataFrame], Outcome | None]:

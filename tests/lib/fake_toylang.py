@@ -48,7 +48,7 @@ PRIMITIVES = {
 }
 READ = {  # primitive -> metric and threshold of its onset in the weights
     "bigram": ("r", 0.9),
-    "skip": ("rank", 10.5),
+    "skip": ("rank_all_paths", 10.5),
     "induction": ("hits", 0.8),
     "suppress": ("below", 0.8),
 }
@@ -251,7 +251,8 @@ def readouts(seeds, learned):
         for i, rule in enumerate(RULES):
             rank = chance ** (1 - share["skip"]) * (i + 1) ** share["skip"]
             rank = chance if step == 0 else max(1.0, round(rank))
-            yield row("rules", rule_name(rule), "rank", rank, N_VOCAB**3)
+            for metric in ("rank", "rank_all_paths"):
+                yield row("rules", rule_name(rule), metric, rank, N_VOCAB**3)
             edge = float(MAX_SKIP) if share["skip"] > 0.5 else None
             yield row("window", rule_name(rule), "edge", edge, 16)
         for metric, top in (("precision_at_10", 1.0), ("average_precision", 0.8)):

@@ -474,7 +474,7 @@ def test_search_has_a_line_a_seed_and_chance_and_fills_true_rules(figures):
     assert len(lines(precision, "_seed")) == len(fake.SEEDS)
     triples = fake.N_VOCAB**3
     assert baselines(precision) == [40 / triples]
-    assert points(rank, "_dots") == len(fake.SEEDS) * len(fake.RULES)
+    assert points(rank, "_dots") == 2 * len(fake.SEEDS) * len(fake.RULES)
     assert vertical(rank) == [10, (triples + 1) / 2]
     assert len([p for p in first.containers if p.get_label() == "_true"]) == len(fake.RULES)
     smoke = titled(figures["smoke", "search"], "c  ")
@@ -518,7 +518,7 @@ def test_induction_has_the_matrix_of_every_seed_and_its_hits(figures):
 
 
 def test_the_timeline_starts_after_step_0_and_takes_the_worst_rank(full, figures):
-    ranks = timeline.measured(full, "rules", "rank")
+    ranks = timeline.measured(full, "rules", "rank_all_paths")
     assert ranks["step"].min() > 0
     last = ranks[ranks["step"] == fake.LAST]["value"]
     raw = at_last(full.readout("rules", "rank"))
@@ -536,7 +536,7 @@ def test_a_rule_without_a_rank_leaves_no_worst_one(full):
         hit = (frame["item"] == fake.rule_name(fake.RULES[0])) & (frame["step"] == fake.LAST)
         return frame.assign(value=frame["value"].mask(hit))
 
-    ranks = timeline.measured(changed(full, "toylang_readouts", without), "rules", "rank")
+    ranks = timeline.measured(changed(full, "toylang_readouts", without), "rules", "rank_all_paths")
     assert ranks[ranks["step"] == fake.LAST]["value"].isna().all()
 
 

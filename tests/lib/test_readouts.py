@@ -17,7 +17,6 @@ from sklearn.metrics import average_precision_score
 from fake_tensor import gauges, head_rows, random_model, random_tokens, zero_model
 from zscope.errors import DataError
 from zscope.models.tensor_transformer import TensorConfig, TensorTransformer
-from zscope.readouts import rules as rules_module
 from zscope.readouts.circuits import ov_slice, product_slice, qk_slice
 from zscope.readouts.direct import (
     direct_path,
@@ -28,8 +27,9 @@ from zscope.readouts.direct import (
 )
 from zscope.readouts.induction import induction_heads
 from zscope.readouts.precision import precision_recall
-from zscope.readouts.rules import rule_ranks, top_rules, window_edge, window_profile
+from zscope.readouts.rules import search, window_edge, window_profile
 from zscope.readouts.suppression import suppression
+from zscope.readouts.two_tokens import alone_logits, two_token_logits
 from zscope.readouts.weights import TensorWeights
 
 EXACT = {"rtol": 0, "atol": 1e-10}
@@ -113,13 +113,13 @@ def everything(model):
     weights = TensorWeights.from_model(model)
     pairs = induction_heads(weights, [0, 1, 2], [3, 4], WINDOW)
     suppressed = suppression(weights, 0, [1, 2], [[3, 4], [5, 6]], WINDOW)
-    table = top_rules(weights, WINDOW, 20)
+    table = search(weights, WINDOW, 20)[0]
     yield "direct", direct_path(weights)
     yield "self", self_attention(weights)
     yield "product", product_slice(weights, 1, 2, 3, [1, 2], [3, 4], [5, 6])
     yield "rules", torch.tensor(np.stack([table.boost, table.d_prob]))
     yield "triples", torch.tensor(table.triples)
-    yield "ranks", torch.tensor(rule_ranks(weights, WINDOW, [(1, 2, 3), (4, 4, 4)]))
+    yield "ranks", torch.tensor(search(weights, WINDOW, 1, [(1, 2, 3), (4, 4, 4)])[1])
     yield "window", torch.tensor(window_profile(weights, [(1, 2, 3)], WINDOW))
     yield "pairs", torch.tensor([[p.layer, p.head, p.later_head, p.hits] for p in pairs])
     yield "induction", torch.stack([pair.matrix for pair in pairs])
@@ -147,6 +147,66 @@ def test_qk_and_ov_alone_are_gauge_their_product_is_not():
     (qk, ov), (other_qk, other_ov) = slices
     torch.testing.assert_close(other_qk, -qk)
     torch.testing.assert_close(other_ov, -ov)
+
+
+# --- two tokens ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("residual", ["add", "lerp"])
+@pytest.mark.parametrize("n_layers", [1, 2, 3])
+def test_all_paths_over_two_tokens_are_the_model_with_nothing_else(n_layers, residual):
+    model = with_filler(random_model(n_layers=n_layers, residual=residual))
+    weights = TensorWeights.from_model(model)
+    alone = alone_logits(weights)
+    for offset in (1, 3, 8):
+        logits = two_token_logits(weights, [offset])
+        for query, key in ((1, 2), (4, 4), (6, 3)):
+            tokens = (key, *[0] * (offset - 1), query)
+            expected = last_logits(model, *tokens)
+            torch.testing.assert_close(logits[query, key], expected, **EXACT)
+            torch.testing.assert_close(alone[query], last_logits(model, 0, query), **EXACT)
+    both = two_token_logits(weights, [2, 5])
+    mean = (two_token_logits(weights, [2]) + two_token_logits(weights, [5])) / 2
+    torch.testing.assert_close(both, mean, **EXACT)
+    with pytest.raises(DataError, match="no offset"):
+        two_token_logits(weights, [])
+
+
+def test_with_one_layer_all_paths_are_those_through_one_head():
+    weights = TensorWeights.from_model(random_model(n_layers=1))
+    one, all_paths = (search(weights, WINDOW, 50, [(1, 2, 3)], p) for p in ("one_head", "all"))
+    assert one[0].triples == all_paths[0].triples
+    np.testing.assert_allclose(one[0].d_prob, all_paths[0].d_prob, atol=1e-10)
+    assert one[1] == all_paths[1]
+
+
+def marked_model():
+    """2 .. 5 -> 4, where the first layer writes a mark at 5 and the second reads the mark alone."""
+    model = ruled_model(n_layers=2)
+    mark = 0
+    with_filler(model)  # token 0 itself is not marked
+    with torch.no_grad():
+        for name in ("q1", "q2"):
+            head_rows(model, 1, 1, name)[:, mark] = head_rows(model, 0, 1, name)[:, 5]
+        for name in ("k1", "k2", "v", "o"):
+            head_rows(model, 1, 1, name).copy_(head_rows(model, 0, 1, name))
+        for name in ("q1", "q2", "k1", "k2", "v", "o"):
+            head_rows(model, 0, 1, name).zero_()
+        for name in ("q1", "q2", "k1", "k2", "v"):
+            head_rows(model, 0, 0, name)[-1, 5] = 2
+        head_rows(model, 0, 0, "o")[-1, mark] = 2
+        model.head.weight[:, mark] = 0
+    return model
+
+
+def test_all_paths_find_a_rule_that_needs_two_heads():
+    """The first layer marks the query; the second answers to the mark alone."""
+    weights = TensorWeights.from_model(marked_model())
+    table, ranks = search(weights, WINDOW, 3, [(5, 2, 4)], "all")
+    assert table.triples[0] == (5, 2, 4)
+    assert table.d_prob[0] > 0.5
+    assert ranks == [1]
+    assert search(weights, WINDOW, 3, [(5, 2, 4)])[1][0] > 10
 
 
 # --- rules ---------------------------------------------------------------------------------------
@@ -178,18 +238,18 @@ def ruled_model(sign=1.0, noise=0.0, frequency=-1, **changes):
 @pytest.mark.parametrize("sign", [1, -1])
 def test_a_planted_rule_is_first_whatever_the_signs_of_its_factors(sign):
     weights = TensorWeights.from_model(ruled_model(sign, noise=0.1))
-    table = top_rules(weights, WINDOW, 5)
+    table = search(weights, WINDOW, 5)[0]
     assert table.triples[0] == (5, 2, 4)
     assert table.d_prob[0] > 0.5 > 5 * abs(table.d_prob[1])
     assert math.copysign(1, qk_slice(weights, 0, 1, 1, [5], [2])[0, 0]) == sign
-    assert rule_ranks(weights, WINDOW, [(5, 2, 4)])[0] == 1
+    assert search(weights, WINDOW, 1, [(5, 2, 4)])[1][0] == 1
 
 
 def test_every_rule_of_an_untrained_model_is_tied():
     model = TensorTransformer(TensorConfig(d_vocab=5, d_model=8, d_head=4)).init_weights(0)
     weights = TensorWeights.from_model(model)
-    assert rule_ranks(weights, WINDOW, [(0, 1, 2), (4, 4, 4)]).tolist() == [63, 63]
-    assert top_rules(weights, WINDOW, 3).triples == [(0, 0, 0), (0, 0, 1), (0, 0, 2)]
+    assert search(weights, WINDOW, 1, [(0, 1, 2), (4, 4, 4)])[1].tolist() == [63, 63]
+    assert search(weights, WINDOW, 3)[0].triples == [(0, 0, 0), (0, 0, 1), (0, 0, 2)]
     assert not fit_direct(direct_path(weights), torch.rand(5, 5).log()).top1
 
 
@@ -233,21 +293,19 @@ def search_by_loops(model, offsets):
     return found
 
 
-@pytest.mark.parametrize("chunk", [1, 60, 2**22])
-def test_search_is_that_of_naive_loops(monkeypatch, chunk):
-    monkeypatch.setattr(rules_module, "CHUNK", chunk)
+def test_search_is_that_of_naive_loops():
     model = random_model(d_vocab=5, n_heads=2)
     expected = search_by_loops(model, [1, 2, 3])
     order = sorted(expected, key=lambda triple: -expected[triple][1])
     weights = TensorWeights.from_model(model)
     for n in (1, 7, 125, 1000):
-        table = top_rules(weights, [1, 2, 3], n)
+        table = search(weights, [1, 2, 3], n)[0]
         assert table.triples == order[:n]
         values = np.array([expected[triple] for triple in order[:n]])
         np.testing.assert_allclose(table.boost, values[:, 0], atol=1e-10)
         np.testing.assert_allclose(table.d_prob, values[:, 1], atol=1e-10)
     some = [order[0], order[40], order[-1]]
-    assert rule_ranks(weights, [1, 2, 3], some).tolist() == [1, 41, 125]
+    assert search(weights, [1, 2, 3], 1, some)[1].tolist() == [1, 41, 125]
 
 
 def test_window_is_read_off_the_profile():
@@ -274,7 +332,7 @@ def test_window_is_read_off_the_profile():
 
 def test_no_offset_is_refused():
     with pytest.raises(DataError, match="no offset"):
-        top_rules(TensorWeights.from_model(random_model()), [], 3)
+        search(TensorWeights.from_model(random_model()), [], 3)[0]
 
 
 # --- induction and suppression -------------------------------------------------------------------

@@ -113,8 +113,8 @@ def test_weights_set_in_at_their_thresholds():
     readouts = pd.concat(
         [
             readout([np.nan, 0.5, 0.95, 0.96, 0.97], "direct", "r"),
-            readout([9e4, 10, 3, 1, 1], "rules", "rank", "beach .. big -> at"),
-            readout([9e4, 300, 11, 10, 2], "rules", "rank", "lake .. new -> or"),
+            readout([9e4, 10, 3, 1, 1], "rules", "rank_all_paths", "beach .. big -> at"),
+            readout([9e4, 300, 11, 10, 2], "rules", "rank_all_paths", "lake .. new -> or"),
             readout([0, 4, 4, 5, 6], "induction", "hits"),
             readout([0, 6, 6, 6, 6], "induction", "hits", "L0H3->L1H0"),
             readout([0, 1, 6, 4, 6], "suppression", "below"),

@@ -54,7 +54,7 @@ def head_boosts(
 ) -> Float[Tensor, "layer head pair vocab"]:
     """The product of every head for (query, key) pairs, the mean over `offsets` of the key.
 
-    Summed over layers and heads this is T of the rule search (`rules.top_rules`).
+    Summed over layers and heads this is T of the rule search (`rules.search`).
 
     Raises:
         DataError: no offset.

@@ -5,6 +5,10 @@
 
 with B what the query says by itself (`direct.token_logits`). dP and not T ranks: a large logit on
 a token that stays impossible is no rule.
+
+A rule may pass through two heads, one of which rewrites the query or the key for the other. With
+paths "all", T and B are those of all paths over the two tokens (`two_tokens`): T is the change of
+the query's logits by the key.
 """
 
 # Matrices keep the capitals of the formulas.
@@ -12,8 +16,9 @@ a token that stays impossible is no rule.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -22,10 +27,11 @@ from torch import Tensor
 
 from zscope.errors import DataError
 from zscope.readouts.direct import token_logits
+from zscope.readouts.two_tokens import alone_logits, two_token_logits
 from zscope.readouts.weights import TensorWeights
 
-CHUNK = 2**22  # triples held at a time: 32 MiB in double precision
 Triple = tuple[int, int, int]  # query, key, output
+Paths = Literal["one_head", "all"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,66 +49,54 @@ class RuleTable:
         return list(zip(self.query.tolist(), self.key.tolist(), self.output.tolist(), strict=True))
 
 
-def top_rules(weights: TensorWeights, offsets: Sequence[int], n: int) -> RuleTable:
-    """The `n` triples of largest dP. offsets: distances of the key that T is the mean of."""
-    V = weights.d_vocab
-    n = min(n, V**3)
-    index = torch.empty(0, dtype=torch.long)
-    boost = d_prob = torch.empty(0, dtype=torch.float64)
-    for start, T, dP in _chunks(weights, offsets):
-        flat = dP.flatten()
-        # All that may belong to the first n, ties at the edge included.
-        edge = flat.topk(min(n, len(flat))).values[-1]
-        chosen = (flat >= edge).nonzero().squeeze(1)
-        index = torch.cat([index, chosen + start * V * V])
-        boost = torch.cat([boost, T.flatten()[chosen]])
-        d_prob = torch.cat([d_prob, flat[chosen]])
-        order = d_prob.argsort(descending=True, stable=True)[:n]  # index grows along the list
-        order = order.sort().values
-        index, boost, d_prob = index[order], boost[order], d_prob[order]
-    order = d_prob.argsort(descending=True, stable=True)
-    found = index[order].numpy()
-    query, key, output = np.unravel_index(found, (V, V, V))
-    return RuleTable(query, key, output, boost[order].numpy(), d_prob[order].numpy())
+def search(
+    weights: TensorWeights,
+    offsets: Sequence[int],
+    n: int,
+    rules: Sequence[Triple] = (),
+    paths: Paths = "one_head",
+) -> tuple[RuleTable, Float[np.ndarray, " rule"]]:
+    """The `n` triples of largest dP, and the ranks of given ones among all triples.
 
+    Ranks are from 1; equal triples share their mean rank, so that an untrained model, whose U is 0,
+    gives every triple (V^3 + 1) / 2. offsets: distances of the key that T is the mean of. Holds a
+    few tables of V^3 numbers: 2 MiB each for 65 tokens, 200 MiB for 300.
 
-def rule_ranks(
-    weights: TensorWeights, offsets: Sequence[int], rules: Sequence[Triple]
-) -> Float[np.ndarray, " rule"]:
-    """Ranks from 1 of given triples among all by dP; equal ones share their mean rank.
-
-    So an untrained model, whose U is 0, gives every triple the rank (V^3 + 1) / 2.
+    Raises:
+        DataError: no offset.
     """
+    V = weights.d_vocab
+    T, dP = _scores(weights, offsets, paths)
     of_rules = torch.tensor(list(rules), dtype=torch.long).reshape(-1, 3)
-    own = torch.full((len(of_rules),), float("nan"), dtype=torch.float64)
-    for start, _, dP in _chunks(weights, offsets):
-        query = of_rules[:, 0] - start
-        here = ((query >= 0) & (query < len(dP))).nonzero().squeeze(1)
-        own[here] = dP[query[here], of_rules[here, 1], of_rules[here, 2]]
-    above, equal = torch.zeros(2, len(own), dtype=torch.float64)
-    for _, _, dP in _chunks(weights, offsets):
-        flat = dP.flatten().sort().values
-        right = torch.searchsorted(flat, own, right=True)
-        above += len(flat) - right
-        equal += right - torch.searchsorted(flat, own)
-    return (above + (equal + 1) / 2).numpy()
+    own = dP[tuple(of_rules.T)]
+    flat = dP.flatten()
+    ranks = [float((flat > x).sum() + ((flat == x).sum() + 1) / 2) for x in own]
+    # All that may belong to the first n, ties at the edge included; their index grows.
+    chosen = (flat >= flat.topk(min(n, V**3)).values[-1]).nonzero().squeeze(1)
+    found = chosen[flat[chosen].argsort(descending=True, stable=True)[:n]]
+    query, key, output = np.unravel_index(found.numpy(), (V, V, V))
+    table = RuleTable(query, key, output, T.flatten()[found].numpy(), flat[found].numpy())
+    return table, np.array(ranks)
 
 
-def _chunks(
-    weights: TensorWeights, offsets: Sequence[int]
-) -> Iterator[tuple[int, Float[Tensor, "q k o"], Float[Tensor, "q k o"]]]:
-    """(first query, T, dP) of some queries and all keys and outputs."""
-    V, E = weights.d_vocab, weights.E
-    layers = range(weights.n_layers)
+def _scores(
+    weights: TensorWeights, offsets: Sequence[int], paths: Paths
+) -> tuple[Float[Tensor, "q k o"], Float[Tensor, "q k o"]]:
+    """T and dP of all triples."""
+    if paths == "one_head":
+        B = token_logits(weights).unsqueeze(1)
+        T = _one_head(weights, offsets)
+    else:
+        B = alone_logits(weights).unsqueeze(1)
+        T = two_token_logits(weights, offsets) - B
+    return T, (B + T).softmax(-1) - B.softmax(-1)
+
+
+def _one_head(weights: TensorWeights, offsets: Sequence[int]) -> Float[Tensor, "q k o"]:
+    E, layers = weights.E, range(weights.n_layers)
     patterns = torch.cat([weights.mean_patterns(layer, offsets, E, E) for layer in layers])
     outputs = torch.cat([weights.outputs(layer, E) for layer in layers])
-    base = token_logits(weights)
-    rows = max(1, CHUNK // V**2)
-    for start in range(0, V, rows):
-        some = slice(start, start + rows)
-        T = torch.einsum("hqk,hko->qko", patterns[:, some], outputs)
-        B = base[some, None]
-        yield start, T, (B + T).softmax(-1) - B.softmax(-1)
+    return torch.einsum("hqk,hko->qko", patterns, outputs)
 
 
 def window_profile(

@@ -28,7 +28,7 @@ from zscope.readouts.circuits import head_boosts
 from zscope.readouts.direct import direct_path, fit_direct, token_logits
 from zscope.readouts.induction import LayerPair, VirtualHead, induction_heads, induction_layers
 from zscope.readouts.precision import precision_recall
-from zscope.readouts.rules import Triple, rule_ranks, top_rules, window_edge, window_profile
+from zscope.readouts.rules import Paths, Triple, search, window_edge, window_profile
 from zscope.readouts.suppression import suppression
 from zscope.readouts.truth import (
     after,
@@ -45,6 +45,7 @@ from zscope.readouts.weights import TensorWeights
 
 Row = dict[str, Any]
 FIRST = 10  # triples of the search that precision and recall are given for
+PATHS_SUFFIX: dict[Paths, str] = {"one_head": "", "all": "_all_paths"}
 
 
 def readout_rows(
@@ -60,7 +61,8 @@ def readout_rows(
         the program, whatever governs; `chance`, the share of all triples that do. Against the
         single-token rules alone, those with a key and a positive effect that editing prefixes
         finds: `rule_precision_at_10`, `recall_at_10`, and `average_precision` of the first
-        `config.top`. Suppression lowers a token and is no such rule, nor are brackets.
+        `config.top`. Suppression lowers a token and is no such rule, nor are brackets. All of them
+        through one head, and, as `rank_all_paths` and so on, by all paths over the two tokens.
     window, item a skip rule: `edge`, the distance up to which it reaches (`window_edge`), in
         tokens; null without a positive boost.
     induction, item the best pair of heads, as L0H3->L1H1, and again item all: `hits` (objects) and
@@ -125,7 +127,7 @@ def search_rows(
     rules_only = boosting_rules(language, rules)
     if not rules_only:
         return []
-    table = top_rules(weights, _offsets(config), config.top)
+    table, _ = search(weights, _offsets(config), config.top)
     triples = table.triples
     named = _named(language, rules_only, program_boosts(language, _offsets(config)), triples)
     precision = precision_recall(triples, named).precision if named else np.zeros(len(triples))
@@ -286,25 +288,38 @@ def _centred(x: Float[np.ndarray, "row column"], of: np.ndarray) -> Float[np.nda
 def _rules(
     weights: TensorWeights, language: ToyLanguage, rules: Sequence[Rule], config: ReadoutConfig
 ) -> Iterator[Row]:
+    for paths in PATHS_SUFFIX:
+        yield from _rules_by(paths, weights, language, rules, config)
+
+
+def _rules_by(
+    paths: Paths,
+    weights: TensorWeights,
+    language: ToyLanguage,
+    rules: Sequence[Rule],
+    config: ReadoutConfig,
+) -> Iterator[Row]:
     skip, true = skip_triples(language, rules), boosting_rules(language, rules)
-    if skip:
-        for rule, rank in zip(skip, rule_ranks(weights, _offsets(config), skip), strict=True):
-            item = rule_text(rule, language.vocabulary.tokens)
-            yield _number("rules", item, "rank", float(rank), weights.d_vocab**3)
+    suffix = PATHS_SUFFIX[paths]
+    table, ranks = search(weights, _offsets(config), config.top, skip, paths)
+    for rule, rank in zip(skip, ranks, strict=True):
+        item = rule_text(rule, language.vocabulary.tokens)
+        yield _number("rules", item, f"rank{suffix}", float(rank), weights.d_vocab**3)
     if not true:
         return
-    triples = top_rules(weights, _offsets(config), config.top).triples
-    found, program = precision_recall(triples, true), program_boosts(language, _offsets(config))
-    first = triples[:FIRST]
+    found = precision_recall(table.triples, true)
+    program = program_boosts(language, _offsets(config))
+    first = table.triples[:FIRST]
     named, chance = _named(language, true, program, first), _n_true(true, program[0])
     for metric, value, n in (
         ("precision_at_10", len(named) / len(first), len(first)),
         ("rule_precision_at_10", found.precision[len(first) - 1], len(first)),
         ("recall_at_10", found.recall[len(first) - 1], len(true)),
         ("average_precision", found.average_precision, len(true)),
-        ("chance", chance / weights.d_vocab**3, weights.d_vocab**3),
     ):
-        yield _number("rules", "all", metric, float(value), n)
+        yield _number("rules", "all", f"{metric}{suffix}", float(value), n)
+    if paths == "one_head":
+        yield _number("rules", "all", "chance", chance / weights.d_vocab**3, weights.d_vocab**3)
 
 
 def _n_true(true: Iterable[Triple], effect: Float[np.ndarray, "query key output"]) -> int:

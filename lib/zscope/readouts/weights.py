@@ -110,6 +110,21 @@ class TensorWeights:
         ]
         return scores[0] * scores[1] / self.d_head**2
 
+    def paired_patterns(
+        self,
+        layer: int,
+        offset: int,
+        queries: Float[Tensor, "*n d"],
+        keys: Float[Tensor, "*m d"],
+    ) -> Float[Tensor, "*nm head"]:
+        """A of stream vectors, all but d broadcast, the key `offset` tokens before its query."""
+        scores = []
+        for of_query, of_key in ((self.q1, self.k1), (self.q2, self.k2)):
+            query = torch.einsum("...d,hde->...he", queries, of_query[layer])
+            key = torch.einsum("...d,hde->...he", keys, of_key[layer])
+            scores.append((self._turned(query, offset) * key).sum(-1))
+        return scores[0] * scores[1] / self.d_head**2
+
     def mean_patterns(
         self,
         layer: int,
@@ -137,9 +152,7 @@ class TensorWeights:
         """OV: the logits of what each head writes."""
         return self.writes(layer, keys) @ self.U
 
-    def _turned(
-        self, x: Float[Tensor, "head n d_head"], offset: int
-    ) -> Float[Tensor, "head n d_head"]:
+    def _turned(self, x: Float[Tensor, "*n d_head"], offset: int) -> Float[Tensor, "*n d_head"]:
         angles = rope_angles(torch.tensor([offset]), self.d_head, self.rope_base)
         first, second = x.chunk(2, -1)
         cos, sin = angles.cos(), angles.sin()

@@ -22,7 +22,7 @@ from zscope.figures.toylang.data import (
 COLOURS = {"behaviour": marks.BEHAVIOUR, "weights": marks.WEIGHTS}
 METRICS = {
     "r": "direct path r",
-    "rank": "worst rank",
+    "rank_all_paths": "worst rank",
     "hits": "diagonal of M",
     "below": "top verb lowest",
 }

@@ -24,6 +24,7 @@ from zscope.figures.toylang.data import (
 
 FIRST = 15  # triples of one seed that are written out
 TARGET = 10  # rank that every skip rule should reach
+PATHS = {"rank": style.BLUE, "rank_all_paths": style.ORANGE}  # one head; all paths
 COLOURS = {
     "skip": style.BLUE,
     "long_range": style.GREEN,
@@ -59,8 +60,10 @@ def draw(tables: Tables) -> Figure:
         "a: precision: the share of the first triples whose key makes the output likelier in the "
         f"program; recall: the share of its {rules} rules of single tokens that are among them; a "
         "line a seed, over the ranks that were kept; dashed: the precision of all triples. "
-        f"b: dots: seeds; bars: median over seeds (from 3 on); dashed: rank {TARGET}, the target, "
-        "and chance, the mean of all ranks. c: filled: likelier in the program.",
+        "b: blue: by the paths through one head, as in a and c; orange: by all paths over the two "
+        "tokens. Dots: seeds; bars: median over seeds (from 3 on); dashed: rank "
+        f"{TARGET}, the target, and chance, the mean of all ranks. c: filled: likelier in the "
+        "program.",
     )
     return fig
 
@@ -74,18 +77,22 @@ def sizes(tables: Tables) -> tuple[int, int]:
 
 def panel(ax: Axes, tables: Tables) -> None:
     """The rank of every true skip rule at the last checkpoint, seed by seed, on a log axis."""
-    rows = tables.readout("rules", "rank")
-    if rows.empty:
+    every = {metric: tables.readout("rules", metric) for metric in PATHS}
+    if every["rank"].empty:
         style.not_applicable(ax, "no skip rule was looked for")
         return
-    last, seeds = at_last(rows), seeds_of(rows)
-    rules = list(dict.fromkeys(rows["item"]))[: marks.LARGEST]
-    for place, rule in enumerate(rules):
-        of = select(last, item=rule)
-        marks.seed_dots(ax, place, of, seeds, COLOURS["skip"], name=rule)
+    seeds = seeds_of(every["rank"])
+    rules = list(dict.fromkeys(every["rank"]["item"]))[: marks.LARGEST]
     triples, _ = sizes(tables)
     chance = (triples + 1) / 2
-    marks.log_x(ax, numbers(last["value"]), 1.0, chance)
+    drawn: list[float] = []
+    for (metric, colour), shift in zip(PATHS.items(), (-0.2, 0.2), strict=True):
+        last = at_last(every[metric])
+        drawn += numbers(last["value"]).tolist()
+        for place, rule in enumerate(rules):
+            of = select(last, item=rule)
+            marks.seed_dots(ax, place + shift, of, seeds, colour, name=rule, width=0.3)
+    marks.log_x(ax, drawn, 1.0, chance)
     marks.vertical(ax, float(TARGET))
     marks.vertical(ax, chance)
     ax.set_xlabel(f"rank among {triples:,} triples")

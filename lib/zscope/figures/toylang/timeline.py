@@ -13,7 +13,7 @@ from zscope.figures.toylang.data import NAMES, Tables, count_seeds, numbers, sel
 
 READ = {  # primitive -> readout, metric, label
     "bigram": ("direct", "r", "direct path: r"),
-    "skip": ("rules", "rank", "worst rank of a rule"),
+    "skip": ("rules", "rank_all_paths", "worst rank of a rule"),
     "suppress": ("suppression", "below", "top verb lowest\n(share of names)"),
     "induction": ("induction", "hits", "diagonal of M\n(share of objects)"),
 }
@@ -50,7 +50,7 @@ def draw(tables: Tables) -> Figure:
 
 def measured(tables: Tables, readout: str, metric: str) -> pd.DataFrame:
     """A row a (run, step): shares for counts, the worst rule for ranks, from step 1 on."""
-    if metric == "rank":
+    if metric == "rank_all_paths":
         rows = tables.readout(readout, metric)
         if rows.empty:
             return rows
@@ -76,7 +76,7 @@ def weights(ax: Axes, tables: Tables, readout: str, metric: str) -> None:
         style.not_applicable(ax, "it was not read")
         return
     style.seed_lines(ax, rows, marks.WEIGHTS)
-    if metric == "rank":
+    if metric == "rank_all_paths":
         ax.set_yscale("log")
         ax.set_ylim(float(rows["n"].max()), 0.7)  # up is better
         _dashed(ax, TOP)
