@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import html
 import json
+import signal
 import sys
 
 import pandas as pd
@@ -78,4 +79,5 @@ def as_markdown(frame: pd.DataFrame) -> str:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends it quietly
     sys.exit(main())

@@ -63,9 +63,9 @@ def draw(tables: Tables) -> Figure:
     style.note(
         fig,
         f"{count_seeds(tables.excess(), tables.get('toylang_onsets', condition=REFERENCE))} The "
-        "reference. a: medians over seeds (from 3 on; else seeds). b, d, f: dots: seeds. c, e: the "
-        "first seed. Dashed: targets, chance, or no change. Claims that "
-        "other models repeat are in the table alone.",
+        "reference. a: medians over seeds (from 3 on; else seeds). b, d, f: dots: seeds. d: "
+        "orange: by all paths. c, e: the first seed. Dashed: targets, chance, or no change. "
+        "Claims that other models repeat are in the table alone.",
     )
     return fig
 
