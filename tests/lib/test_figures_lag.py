@@ -5,6 +5,7 @@ import importlib
 import importlib.util
 import json
 import math
+import re
 import subprocess
 import sys
 from itertools import pairwise
@@ -152,6 +153,20 @@ def test_redrawing_gives_the_same_bytes(name, tmp_path):
         first, second = ((tmp_path / d / f"{name}.{kind}").read_bytes() for d in "ab")
         assert first == second
     assert b"<dc:date>" not in (tmp_path / "a" / f"{name}.svg").read_bytes()
+
+
+def test_a_layout_that_differs_in_the_last_bit_gives_the_same_bytes(tmp_path):
+    saved = []
+    for noise in (0, 1e-14):
+        fig = Figure()
+        for left in (0.1, 0.6):
+            fig.add_axes((left, 0.1 + noise, 0.3, 0.8 - noise)).plot([0, 1])
+        style.save_figure(fig, [tmp_path / "a.svg"], {})
+        saved.append((tmp_path / "a.svg").read_text())
+    assert saved[0] == saved[1]
+    names = re.findall(r'<clipPath id="(\w+)"', saved[0])
+    assert names == ["clip0", "clip1"]
+    assert set(re.findall(r"url\(#(\w+)\)", saved[0])) == set(names)
 
 
 def test_a_user_style_changes_nothing(tmp_path):

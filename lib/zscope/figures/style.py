@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
@@ -127,7 +128,21 @@ def save_figure(
             raise ValueError(f"{path}: a figure is saved as .svg or .png")
         with _settings(), atomic_path(path) as temporary:
             fig.savefig(temporary, format=kind, metadata=metadata[kind])
+            if kind == "svg":
+                _number_clips(temporary)
     fig.clear()
+
+
+def _number_clips(path: Path) -> None:
+    """Name the clips of an SVG by their order.
+
+    Matplotlib names them by a digest of their coordinates, which the solver of its layout does not
+    repeat to the last bit.
+    """
+    text = path.read_text("utf-8")
+    names = dict.fromkeys(re.findall(r"\bp[0-9a-f]{10}\b", text))
+    numbers = {name: f"clip{i}" for i, name in enumerate(names)}
+    path.write_text(re.sub(r"\bp[0-9a-f]{10}\b", lambda found: numbers[found[0]], text), "utf-8")
 
 
 # --- axes ----------------------------------------------------------------------------------
