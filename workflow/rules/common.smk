@@ -51,9 +51,9 @@ def checked(function, *arguments):
         raise SystemExit(1) from None
 
 
-def check_writable():
-    """Snakemake removes outputs before it makes them again; where it may not, say so in time."""
-    for name in (".", "results", "logs"):
+def check_writable(*folders):
+    """Raise ConfigError for the first that is there and cannot be written."""
+    for name in folders:
         if os.path.isdir(name) and not os.access(name, os.W_OK | os.X_OK):
             raise ConfigError(
                 f"no access to {os.path.abspath(name)}: nothing can be written there\n"
@@ -62,8 +62,15 @@ def check_writable():
             )
 
 
-if not workflow.dryrun and workflow.is_main_process:
-    checked(check_writable)
+# Snakemake writes here even in a dry run.
+checked(check_writable, ".")
+
+
+# And removes outputs before it makes them again; where it may not, say so in time.
+onstart:
+    checked(check_writable, "results", "logs")
+
+
 CONFIG = checked(load, config, config_sources())
 BOOTSTRAP = CONFIG.bootstrap.model_dump()
 DEVICE = {"device": CONFIG.device, "bootstrap": BOOTSTRAP}
