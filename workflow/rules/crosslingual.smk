@@ -36,6 +36,7 @@ rule train_tiny_model:
         "logs/train_tiny_model/{model}.log",
     benchmark:
         "results/benchmarks/train_tiny_model/{model}.tsv"
+    priority: 1  # the longest job, and much waits for it
     conda:
         "../../environment.yml"
     threads: 1
