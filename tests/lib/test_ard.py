@@ -493,6 +493,7 @@ def test_auc_is_sklearns():
         assert value == pytest.approx(roc_auc_score(kinds[used] == SHARED, scores[used]))
 
 
+@pytest.mark.slow
 def test_contrast_recovers_what_is_planted_and_the_seeds_objective_does_not():
     # Means over seeds of the least AUC (contrast), and of shared against noise (seed, where chance
     # is .5: the two are the same to it).

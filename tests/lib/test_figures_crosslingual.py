@@ -608,6 +608,7 @@ def test_the_dashboard_has_six_panels_and_all_verdicts(figures):
         assert words_of_it in text
 
 
+@pytest.mark.slow
 def test_the_dashboard_draws_what_there_is(tiny):
     for table in NEEDS["dashboard"]:
         frames = {n: f for n, f in tiny.frames.items() if n in NEEDS["dashboard"] and n != table}

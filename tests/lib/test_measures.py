@@ -449,6 +449,7 @@ TABLES_OF = {
 }
 
 
+@pytest.mark.slow
 def test_scripts_lead_from_weights_to_a_summary_and_repeat_exactly(lm, tmp_path):
     problems = generate(12, 0, held_out=True)
     save_tiny_qwen(lm.model, lm.tokenizer, tmp_path / "model")

@@ -165,6 +165,7 @@ def _drawn(lm, problems, Z, position_0=False, seed=7):
     return out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("position_0", [False, True])
 def test_every_condition_equals_its_definition_one_prompt_at_a_time(lm, problems, Z, position_0):
     config = PatchingConfig(draws=1, spaces=["z", "full", "energy", "random_perp"])
@@ -221,6 +222,7 @@ def test_patched_hook_under_transformers_generation_gives_the_same(lm, problems,
     ]
 
 
+@pytest.mark.slow
 def test_batch_size_and_rerun_change_nothing(lm, problems, Z, rows):
     config = PatchingConfig(draws=1, spaces=["z", "energy_perp", "full"])
 
