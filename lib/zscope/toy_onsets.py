@@ -27,6 +27,7 @@ from zscope.config.toylang import ToyOnsetConfig
 from zscope.errors import DataError
 from zscope.provenance import derive_seed
 from zscope.stats import bootstrap_weights, holm, median_time, onset
+from zscope.toy_targets import FIRST
 
 Row = dict[str, Any]
 BEHAVIOUR, WEIGHTS = "behaviour", "weights"
@@ -73,8 +74,8 @@ def _worst(rows: pd.DataFrame) -> pd.Series:
 WEIGHTS_ONSETS = (
     # .95 and more when training ends.
     WeightsOnset("bigram", "direct", "r", 0.9, "above", _single),
-    # All true rules among the first 10 of all triples; ties share a mean rank, hence the half.
-    WeightsOnset("skip", "rules", "rank_all_paths", 10.5, "below", _worst),
+    # All true rules among the first of all triples; ties share a mean rank, hence the half.
+    WeightsOnset("skip", "rules", "rank_all_paths", FIRST + 0.5, "below", _worst),
     # 5 objects of 6, of the pair of heads with the largest contrast.
     WeightsOnset("induction", "induction", "hits", 0.8, "above", _share),
     # The top verb below its others for 5 names of 6.

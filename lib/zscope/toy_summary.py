@@ -18,11 +18,9 @@ from scipy.stats import spearmanr
 
 from zscope.config.toylang import REFERENCE, ToylangConfig
 from zscope.toy_onsets import BEHAVIOUR, WEIGHTS, ordered
+from zscope.toy_targets import DIRECT_R, EXACT_PATCHING, EXCESS, EXCESS_OF_ALL, FIRST
 
 Row = dict[str, Any]
-OVERALL, SINGLE = 0.01, 0.05  # nats of excess
-DIRECT_R, FIRST = 0.95, 10
-EXACT = 1e-8  # nats
 NEAR = 0.05  # share: a probability is as the program's
 # The primitive that each set of named heads is for.
 NAMED_FOR = {"induction": "induction", "rules": "skip", "suppression": "suppress"}
@@ -73,14 +71,14 @@ def _claims(max_skip: int) -> list[Claim]:
     """Those of a language whose skip rules reach `max_skip` tokens."""
     return [
         Claim(
-            f"the excess over the floor is at most {OVERALL} nats",
+            f"the excess over the floor is at most {EXCESS_OF_ALL} nats",
             "toylang_training",
-            lambda rows: _at_most(_last_excess(rows).get("all"), OVERALL),
+            lambda rows: _at_most(_last_excess(rows).get("all"), EXCESS_OF_ALL),
         ),
         Claim(
-            f"the excess is at most {SINGLE} nats on every primitive",
+            f"the excess is at most {EXCESS} nats on every primitive",
             "toylang_training",
-            lambda rows: _at_most(_last_excess(rows).max(), SINGLE),
+            lambda rows: _at_most(_last_excess(rows).max(), EXCESS),
         ),
         Claim(
             f"names x verbs in the weights have r of at least {DIRECT_R} with the truth",
@@ -133,9 +131,9 @@ def _claims(max_skip: int) -> list[Claim]:
             for chosen_by, primitive in NAMED_FOR.items()
         ),
         Claim(
-            f"exact patching is at most {EXACT:g} nats from running the patched model",
+            f"exact patching is at most {EXACT_PATCHING:g} nats from running the patched model",
             "toylang_degrees",
-            lambda rows: _at_most(rows["error"].max(), EXACT),
+            lambda rows: _at_most(rows["error"].max(), EXACT_PATCHING),
         ),
         *_phenomena(),
         Claim(

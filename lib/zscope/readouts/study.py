@@ -42,9 +42,9 @@ from zscope.readouts.truth import (
     window_truth,
 )
 from zscope.readouts.weights import TensorWeights
+from zscope.toy_targets import FIRST
 
 Row = dict[str, Any]
-FIRST = 10  # triples of the search that precision and recall are given for
 PATHS_SUFFIX: dict[Paths, str] = {"one_head": "", "all": "_all_paths"}
 
 
@@ -312,9 +312,9 @@ def _rules_by(
     first = table.triples[:FIRST]
     named, chance = _named(language, true, program, first), _n_true(true, program[0])
     for metric, value, n in (
-        ("precision_at_10", len(named) / len(first), len(first)),
-        ("rule_precision_at_10", found.precision[len(first) - 1], len(first)),
-        ("recall_at_10", found.recall[len(first) - 1], len(true)),
+        (f"precision_at_{FIRST}", len(named) / len(first), len(first)),
+        (f"rule_precision_at_{FIRST}", found.precision[len(first) - 1], len(first)),
+        (f"recall_at_{FIRST}", found.recall[len(first) - 1], len(true)),
         ("average_precision", found.average_precision, len(true)),
     ):
         yield _number("rules", "all", f"{metric}{suffix}", float(value), n)

@@ -10,7 +10,8 @@ excess by primitive says what the path is for. Cases:
   the same place that removes nothing in particular.
 
 `n_primitives` of a path is how many single primitives it serves: those whose change has its whole
-interval above MATTERS, and is larger than the placebo's (paired, the whole interval above 0).
+interval above `toy_targets.EXCESS`, and is larger than the placebo's (paired, the whole interval
+above 0).
 """
 
 from __future__ import annotations
@@ -27,9 +28,8 @@ from zscope.models.tensor_heads import mean_z
 from zscope.models.tensor_transformer import TensorBlock, TensorTransformer
 from zscope.probes.excess import CHUNK, ToyEvaluation
 from zscope.toy_phenomena.core import Row, Rows, first_layer_change, head_name
+from zscope.toy_targets import EXCESS
 
-# The excess that the study tolerates of a primitive: a path below it is not needed.
-MATTERS = 0.05
 READS = {"keys": ("k1", "k2"), "queries": ("q1", "q2"), "values": ("v",), "direct": ()}
 
 
@@ -105,7 +105,7 @@ def _served(
     """How many single primitives a path serves, of n."""
     changes, over = (evaluation.by_primitive(x, "change") for x in (cut, cut - placebo))
     single = [pair for pair in zip(changes, over, strict=True) if pair[0]["primitive"] != "all"]
-    served = sum(change["ci_low"] > MATTERS and more["ci_low"] > 0 for change, more in single)
+    served = sum(change["ci_low"] > EXCESS and more["ci_low"] > 0 for change, more in single)
     return {"value": float(served), "ci_low": None, "ci_high": None, "n": len(single)}
 
 

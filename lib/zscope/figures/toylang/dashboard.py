@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from zscope.figures import style
-from zscope.figures.toylang import ablations, direct, induction, learning, marks, onsets, search
+from zscope.figures.toylang import ablations, direct, induction, marks, onsets, search
 from zscope.figures.toylang.data import (
     NAMES,
     REFERENCE,
@@ -22,6 +22,7 @@ from zscope.figures.toylang.data import (
     seeds_of,
     select,
 )
+from zscope.toy_targets import EXCESS, EXCESS_OF_ALL
 
 COLUMNS = {"claim": (0.0, 60), "measured": (0.49, 34), "holds": (0.79, 22)}
 HOLDS = {"yes": style.GREEN, "no": style.VERMILLION, "partly": style.ORANGE}
@@ -134,7 +135,7 @@ def _learning(ax: Axes, tables: Tables) -> None:
                 linewidth=1.6 if name == "all" else 0.7,
                 label="_median" if len(middle) else "_seed",
             )
-    for target in (learning.TARGET, *learning.TARGETS.values()):
+    for target in (EXCESS, EXCESS_OF_ALL):
         ax.axhline(target, color=style.GREY, linestyle=(0, (4, 2)), linewidth=0.8,
                    label="_baseline")  # fmt: skip
     style.step_axis(ax, rows["step"])

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from zscope.figures import style
 from zscope.figures.toylang import marks
 from zscope.figures.toylang.data import Tables, count_seeds, numbers, seeds_of, select
+from zscope.toy_targets import EXACT_PATCHING
 
-ERROR = 1e-8  # the study's target for the agreement with running the patched model, in nats
 READS = {"here": "a  read at the patched token", "later": "b  read at later tokens"}
 
 
@@ -40,7 +40,7 @@ def draw(tables: Tables) -> Figure:
         "Share: mean size of the part of a degree over the sum of the parts; whole: size of their "
         "sum, below 1 as parts cancel. Shares below 1e-4 lie at the lower edge.",
         f"c: largest difference from running the patched model (largest here: {largest:.1e}); "
-        f"dashed: {ERROR:g}, the target.",
+        f"dashed: {EXACT_PATCHING:g}, the target.",
     )
     return fig
 
@@ -92,8 +92,8 @@ def _errors(ax: Axes, rows: pd.DataFrame, colours: dict[str, str]) -> None:
             linewidths=0,
             label=f"_error {layer}",
         )
-    marks.log_x(ax, values, 1e-15, ERROR)
-    marks.vertical(ax, ERROR)
+    marks.log_x(ax, values, 1e-15, EXACT_PATCHING)
+    marks.vertical(ax, EXACT_PATCHING)
     ax.set_yticks(range(len(seeds)), [str(s) for s in seeds])
     ax.set_ylim(len(seeds) - 0.5, -0.5)
     ax.set_ylabel("seed")

@@ -19,8 +19,8 @@ from zscope.figures.toylang.data import (
     seeds_of,
     select,
 )
+from zscope.toy_targets import DIRECT_R
 
-R_TARGET = 0.95  # the study's target
 PATHS = {"": "E U alone", "_self": "and heads at the token"}
 
 
@@ -53,7 +53,7 @@ def draw(tables: Tables) -> Figure:
         f"{count_seeds(cells)} a: softmax over the whole vocabulary of E U and of what heads add "
         "when a token attends to itself; no text was run through the model.",
         "c: Pearson r of logits with true log-probabilities, both centred by name; dashed: the "
-        f"target {R_TARGET}.",
+        f"target {DIRECT_R}.",
         marks.DOTS,
         marks.cut(weights),
     )
@@ -74,7 +74,7 @@ def _agreement(ax: Axes, tables: Tables, seeds: list[int]) -> None:
         rows = at_last(tables.readout("direct", f"r{path}"))
         marks.seed_dots(ax, place, rows, seeds, style.BLUE, name=f"r{path}")
         values += list(numbers(rows["value"]))
-    marks.vertical(ax, R_TARGET)
+    marks.vertical(ax, DIRECT_R)
     known = [v for v in values if v == v]
     ax.set_xlim(min([0.9, *(v - 0.02 for v in known)]), 1.005)
     ax.set_yticks(range(len(PATHS)), list(PATHS.values()))

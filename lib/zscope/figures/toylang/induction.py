@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
 from zscope.figures import style
-from zscope.figures.toylang import learning, marks, timeline
+from zscope.figures.toylang import marks, timeline
 from zscope.figures.toylang.data import (
     Tables,
     at_last,
@@ -21,6 +21,7 @@ from zscope.figures.toylang.data import (
     seeds_of,
     select,
 )
+from zscope.toy_targets import EXCESS
 
 COLUMNS, MOST = 5, 10
 
@@ -71,7 +72,7 @@ def draw(tables: Tables) -> Figure:
         "diagonal, which is induction.",
         style.LINES,
         "b, c: the best pair at each checkpoint, which need not be the last one's; contrast: mean "
-        f"of the diagonal less that of the rest. Dashed in a: {learning.TARGET:g} nats, the "
+        f"of the diagonal less that of the rest. Dashed in a: {EXCESS:g} nats, the "
         "target; in c: what a random choice would hit.",
         f"The first {MOST} of {len(seeds)} seeds." if len(seeds) > MOST else "",
         marks.cut(grid(select(cells, seed=seeds[0]))),

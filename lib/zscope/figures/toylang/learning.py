@@ -11,10 +11,8 @@ from matplotlib.figure import Figure
 
 from zscope.figures import style
 from zscope.figures.toylang.data import NAMES, Tables, count_seeds, labels_of, numbers, select
+from zscope.toy_targets import EXCESS, EXCESS_OF_ALL, excess_target
 
-TARGETS = {"all": 0.01}
-TARGET = 0.05
-"""The study's targets in nats: of the mean over all tokens, and of every primitive."""
 COLUMNS = 5
 
 
@@ -32,7 +30,7 @@ def draw(tables: Tables) -> Figure:
         of = select(rows, primitive=name)
         panel(ax, of, style.BLACK if name == "all" else style.BLUE)
         style.step_axis(ax, rows["step"], "")
-        target = TARGETS.get(name, TARGET)
+        target = excess_target(name)
         ax.axhline(target, color=style.GREY, linestyle=(0, (4, 2)), label="_baseline")
     for ax in axes.flat[len(names) :]:
         ax.set_axis_off()
@@ -49,7 +47,7 @@ def draw(tables: Tables) -> Figure:
         f"{count_seeds(rows)} {style.LINES} Bands: 95 % intervals over sequences.",
         "Excess: exact KL from the language to the model where the primitive governs; 0 is "
         "perfect.",
-        f"Dashed: the targets, {TARGETS['all']:g} nats of all and {TARGET:g} of every primitive.",
+        f"Dashed: the targets, {EXCESS_OF_ALL:g} nats of all and {EXCESS:g} of every primitive.",
     )
     return fig
 

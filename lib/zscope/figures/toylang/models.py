@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from zscope.figures import style
-from zscope.figures.toylang import learning, marks
+from zscope.figures.toylang import marks
 from zscope.figures.toylang.data import (
     NAMES,
     REFERENCE,
@@ -20,6 +20,7 @@ from zscope.figures.toylang.data import (
     seeds_of,
     select,
 )
+from zscope.toy_targets import excess_target
 
 COLOURS = (marks.BEHAVIOUR, marks.WEIGHTS)
 APART = 0.05  # of a primitive's row: half of what a pair is apart
@@ -126,7 +127,7 @@ def _final(ax: Axes, tables: Tables, model: str, names: list[str]) -> None:
             marks.seed_dots(ax, place + shift, of, seeds, colour, name=name, width=0.36)
             values += [*numbers(of["value"]), *numbers(of["ci_low"])]
     for place, name in enumerate(names):
-        target = learning.TARGETS.get(name, learning.TARGET)
+        target = excess_target(name)
         ax.plot([target] * 2, [place - 0.45, place + 0.45], color=style.GREY,
                 linestyle=(0, (4, 2)), linewidth=0.8, label="_baseline")  # fmt: skip
     marks.log_x(ax, values, 0.005, 0.1)

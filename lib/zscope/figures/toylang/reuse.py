@@ -21,6 +21,7 @@ from zscope.figures.toylang.data import (
     seeds_of,
     select,
 )
+from zscope.toy_targets import EXCESS
 
 READS = {
     "keys": style.BLUE,
@@ -29,7 +30,6 @@ READS = {
     "direct": style.BLACK,
 }
 READ_AS = {"direct": "direct to the logits"}
-MATTERS = 0.05  # nats: the rise above which a path counts as serving a primitive
 PLACEBO = " placebo"
 
 
@@ -70,7 +70,7 @@ def draw(tables: Tables) -> Figure:
         "Left: a dot a path, single primitive and seed, against its placebo, the same change "
         "rotated at random; dashed: no difference.",
         f"Right: primitives that a path serves (a dot a head and seed): their rise is above "
-        f"{MATTERS} nats and above the placebo's, with all of the 95 % interval. Two or more "
+        f"{EXCESS} nats and above the placebo's, with all of the 95 % interval. Two or more "
         "(dashed): the path is reused.",
         marks.cut(*squares.values()),
     )

@@ -21,9 +21,9 @@ from zscope.figures.toylang.data import (
     seeds_of,
     select,
 )
+from zscope.toy_targets import FIRST
 
-FIRST = 15  # triples of one seed that are written out
-TARGET = 10  # rank that every skip rule should reach
+SHOWN = 15  # triples of one seed that are written out
 PATHS = {"rank": style.BLUE, "rank_all_paths": style.ORANGE}  # one head; all paths
 COLOURS = {
     "skip": style.BLUE,
@@ -49,7 +49,7 @@ def draw(tables: Tables) -> Figure:
     panel(rank, tables)
     first = right.subplots()
     style.panel_title(first, f"c  first triples (seed {seed})")
-    _first(first, select(rows, seed=seed).sort_values("rank").head(FIRST))
+    _first(first, select(rows, seed=seed).sort_values("rank").head(SHOWN))
     triples, rules = sizes(tables)
     style.note(
         fig,
@@ -62,7 +62,7 @@ def draw(tables: Tables) -> Figure:
         "line a seed, over the ranks that were kept; dashed: the precision of all triples. "
         "b: blue: by the paths through one head, as in a and c; orange: by all paths over the two "
         "tokens. Dots: seeds; bars: median over seeds (from 3 on); dashed: rank "
-        f"{TARGET}, the target, and chance, the mean of all ranks. c: filled: likelier in the "
+        f"{FIRST}, the target, and chance, the mean of all ranks. c: filled: likelier in the "
         "program.",
     )
     return fig
@@ -93,7 +93,7 @@ def panel(ax: Axes, tables: Tables) -> None:
             of = select(last, item=rule)
             marks.seed_dots(ax, place + shift, of, seeds, colour, name=rule, width=0.3)
     marks.log_x(ax, drawn, 1.0, chance)
-    marks.vertical(ax, float(TARGET))
+    marks.vertical(ax, float(FIRST))
     marks.vertical(ax, chance)
     ax.set_xlabel(f"rank among {triples:,} triples")
     ax.set_yticks(range(len(rules)), rules)

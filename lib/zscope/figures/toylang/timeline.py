@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from zscope.figures import style
 from zscope.figures.toylang import learning, marks
 from zscope.figures.toylang.data import NAMES, Tables, count_seeds, numbers, select
+from zscope.toy_targets import DIRECT_R, EXCESS, FIRST
 
 READ = {  # primitive -> readout, metric, label
     "bigram": ("direct", "r", "direct path: r"),
@@ -17,7 +18,6 @@ READ = {  # primitive -> readout, metric, label
     "suppress": ("suppression", "below", "top verb lowest\n(share of names)"),
     "induction": ("induction", "hits", "diagonal of M\n(share of objects)"),
 }
-TOP = 10  # rank that every skip rule should reach
 
 
 @style.styled
@@ -42,7 +42,7 @@ def draw(tables: Tables) -> Figure:
         f"{count_seeds(*read.values())} {style.LINES}",
         "Step 0 of the readouts is left out: there U is zero, and all is tied. Ranks run upwards: "
         "1 is the top.",
-        f"Dashed: targets (r .95; rank {TOP}; {learning.TARGET:g} nats) and what a random choice "
+        f"Dashed: targets (r {DIRECT_R}; rank {FIRST}; {EXCESS:g} nats) and what a random choice "
         "would have.",
     )
     return fig
@@ -79,11 +79,11 @@ def weights(ax: Axes, tables: Tables, readout: str, metric: str) -> None:
     if metric == "rank_all_paths":
         ax.set_yscale("log")
         ax.set_ylim(float(rows["n"].max()), 0.7)  # up is better
-        _dashed(ax, TOP)
+        _dashed(ax, FIRST)
         _dashed(ax, (float(rows["n"].max()) + 1) / 2)
     elif metric == "r":
         ax.set_ylim(min(-0.1, np.nanmin(numbers(rows["value"]), initial=0) - 0.05), 1.05)
-        _dashed(ax, 0.95)
+        _dashed(ax, DIRECT_R)
     elif metric in ("hits", "below"):
         style.share_axis(ax, "share")
         chance = {"hits": 1 / float(rows["n"].max())}.get(metric)
@@ -102,7 +102,7 @@ def behaviour(ax: Axes, tables: Tables, primitive: str) -> None:
         style.not_applicable(ax, "it was not measured")
         return
     learning.panel(ax, rows, marks.BEHAVIOUR)
-    _dashed(ax, learning.TARGET)
+    _dashed(ax, EXCESS)
     style.step_axis(ax, rows["step"])
 
 
