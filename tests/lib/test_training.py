@@ -681,6 +681,8 @@ def test_only_the_same_run_goes_on(tmp_path, monkeypatch, capsys, whole_run, cha
 
 KILLER = """
     # Runs the script in children of its own and kills them at random times until one is through.
+    # A child is killed a random time after a random number of its checkpoints: by the clock alone
+    # a machine that is faster the second time would be through after a kill or two.
     import os, random, signal, sys, time
     from pathlib import Path
 
@@ -697,22 +699,38 @@ KILLER = """
             os._exit(0)
         return pid
 
-    t.script_main()(t.job_of(folder / "warm", t.lag_config()))
-    started = time.monotonic()
-    os.waitpid(child(folder / "whole"), 0)
-    seconds = time.monotonic() - started
-    rng, kills, inside = random.Random(seed), 0, 0
-    for attempt in range(12):
-        pid = child(folder / "killed")
-        time.sleep(rng.uniform(0.1, 0.4) * seconds)
+    def state(folder):
+        for path in folder.glob(".resume-*/state.safetensors"):
+            try:
+                return path.stat().st_mtime_ns
+            except FileNotFoundError:
+                pass  # the child is through
+        return None
+
+    def through(pid):
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+
+    def killed(folder, n_checkpoints, seconds):
+        # Whether it was, and whether there was something to go on from.
+        pid, last = child(folder), state(folder)
+        while n_checkpoints:
+            if through(pid):
+                return False, False
+            now = state(folder)
+            if now != last:
+                n_checkpoints, last = n_checkpoints - 1, now
+            time.sleep(0.001)
+        time.sleep(seconds)
         os.kill(pid, signal.SIGKILL)
         _, status = os.waitpid(pid, 0)
-        if os.WIFEXITED(status):
-            break
-        kills += 1
-        inside += any((folder / "killed").glob(".resume-*/state.safetensors"))
-    else:
-        os.waitpid(child(folder / "killed"), 0)
+        return not os.WIFEXITED(status), state(folder) is not None
+
+    rng, kills, inside = random.Random(seed), 0, 0
+    os.waitpid(child(folder / "whole"), 0)
+    for n_checkpoints in rng.sample(range(6), 6):
+        was, left = killed(folder / "killed", n_checkpoints, rng.uniform(0, 0.05))
+        kills, inside = kills + was, inside + (was and left)
+    os.waitpid(child(folder / "killed"), 0)
     print(kills, inside)
 """
 LONG = {"steps": 400, "checkpoint_every": 10, "eval_every": 10, "early_checkpoints": False}
