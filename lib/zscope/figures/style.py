@@ -123,14 +123,24 @@ def save_figure(
         "png": {"Description": description, "Software": None},
     }
     for path in map(Path, paths):
-        kind = path.suffix.removeprefix(".")
-        if kind not in metadata:
+        if path.suffix.removeprefix(".") not in metadata:
             raise ValueError(f"{path}: a figure is saved as .svg or .png")
+    _lay_out(fig)
+    for path in map(Path, paths):
+        kind = path.suffix.removeprefix(".")
         with _settings(), atomic_path(path) as temporary:
             fig.savefig(temporary, format=kind, metadata=metadata[kind])
             if kind == "svg":
                 _number_clips(temporary)
     fig.clear()
+
+
+def _lay_out(fig: Figure) -> None:
+    """Place everything once, for all files: most of the time of a save is its layout."""
+    with _settings():
+        fig.set_dpi(RC["savefig.dpi"])
+        fig.draw_without_rendering()
+        fig.set_layout_engine(None)
 
 
 def _number_clips(path: Path) -> None:
