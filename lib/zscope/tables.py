@@ -7,7 +7,7 @@ generated from them.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
@@ -125,6 +125,19 @@ def read_table(path: str | Path, name: str) -> pd.DataFrame:
         if c.nullable and c.type == INT:
             frame[c.name] = frame[c.name].astype("Int64")
     return frame
+
+
+def read_tables(inputs: Mapping[str, str | Sequence[str]]) -> dict[str, pd.DataFrame]:
+    """The tables that a job's inputs name: a path, or paths whose rows follow each other.
+
+    A table without any path is left out. Raises TableError as `read_table`.
+    """
+    frames = {}
+    for name, paths in inputs.items():
+        found = [read_table(p, name) for p in ([paths] if isinstance(paths, str) else paths)]
+        if found:
+            frames[name] = pd.concat(found, ignore_index=True)
+    return frames
 
 
 def read_provenance(path: str | Path) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
+from zscope.figures.frames import numbers
 from zscope.files import atomic_path
 
 P = ParamSpec("P")
@@ -230,6 +231,22 @@ def baseline(ax: Axes, y: float, text: str, *, above: bool = True) -> None:
     )
 
 
+def vertical(ax: Axes, x: float, **look: Any) -> None:
+    """A dashed grey line at x; nothing if x is NaN."""
+    if np.isfinite(x):
+        ax.axvline(
+            x,
+            **{
+                "color": GREY,
+                "linestyle": (0, (4, 2)),
+                "linewidth": 0.8,
+                "zorder": 1.5,
+                "label": "_baseline",
+                **look,
+            },
+        )
+
+
 def share_axis(ax: Axes, label: str) -> None:
     """A share on y, from 0 to 1."""
     ax.set_ylim(-0.03, 1.05)
@@ -387,6 +404,63 @@ def median_mark(
             markersize=3.5,
             label="_beyond",
             clip_on=False,
+        )
+
+
+def group_dots(
+    ax: Axes,
+    place: float,
+    frame: pd.DataFrame,
+    groups: Sequence[Any],
+    colour: Any,
+    *,
+    by: str,
+    name: str,
+    width: float = 0.6,
+    horizontal: bool = True,
+    marker: str = "o",
+    filled: bool = True,
+) -> None:
+    """A dot a row at `place`, its interval as a line, the median over 3 groups or more as a bar.
+
+    frame: columns `by` and value, and ci_low and ci_high where there are intervals. groups: all
+    that `by` can be, in order: each keeps its place within `width` wherever it is drawn.
+    horizontal: values run along x.
+    """
+    offsets = dict(zip(groups, spread(len(groups), 0.7 * width), strict=True))
+    values = numbers(frame["value"])
+    where = np.array([place + offsets[group] for group in frame[by]])
+    kept = np.isfinite(values)
+    if "ci_low" in frame:
+        ends_of = zip(where, numbers(frame["ci_low"]), numbers(frame["ci_high"]), strict=True)
+        for has_value, (at, low, high) in zip(kept, ends_of, strict=True):
+            if has_value and np.isfinite(low) and np.isfinite(high):
+                ends = ([low, high], [at, at]) if horizontal else ([at, at], [low, high])
+                ax.plot(*ends, color=colour, linewidth=0.8, alpha=0.6, zorder=2, label="_interval")
+    if not kept.any():
+        return
+    pair = (values[kept], where[kept]) if horizontal else (where[kept], values[kept])
+    ax.scatter(
+        *pair,
+        s=9,
+        marker=marker,
+        facecolors=colour if filled else "white",
+        edgecolors=colour,
+        linewidths=0.8,
+        zorder=3,
+        clip_on=False,
+        label=f"_dots {name}",
+    )
+    if kept.sum() >= 3 and len({*frame[by][kept]}) >= 3:
+        draw = ax.vlines if horizontal else ax.hlines
+        draw(
+            float(np.median(values[kept])),
+            place - width / 2,
+            place + width / 2,
+            color=colour,
+            linewidth=1.8,
+            zorder=2.5,
+            label="_median",
         )
 
 

@@ -3,24 +3,18 @@
 from importlib import import_module
 from typing import Any
 
-import pandas as pd
-
 from zscope.config.sizes import check_k, check_layer
 from zscope.figures.crosslingual.data import Tables
 from zscope.figures.style import save_figure
 from zscope.jobs import run_job
-from zscope.tables import read_table
+from zscope.tables import read_tables
 
 
 def main(job: Any) -> None:
     """Inputs are named by table, a path or a list with one a model."""
     tracked = job.params.tracked
     part = tracked["slice"]
-    frames = {}
-    for name, paths in job.input.items():
-        found = [read_table(p, name) for p in ([paths] if isinstance(paths, str) else paths)]
-        if found:
-            frames[name] = pd.concat(found, ignore_index=True)
+    frames = read_tables(job.input)
     draw = import_module(f"zscope.figures.crosslingual.{part['figure']}").draw
     # Training seeds share a shape, so the declared shares mean the same in all models.
     shape = frames.pop("crosslingual_models").iloc[0]

@@ -7,7 +7,7 @@ import pandas as pd
 from zscope.config.toylang import REFERENCE, ToylangConfig
 from zscope.jobs import run_job
 from zscope.provenance import versions
-from zscope.tables import read_table, write_table
+from zscope.tables import read_table, read_tables, write_table
 from zscope.toy_onsets import compare, run_onsets, summarise
 from zscope.toy_summary import summary_rows
 
@@ -17,11 +17,7 @@ def main(job: Any) -> None:
     tracked = job.params.tracked
     part = tracked["slice"]
     config, bootstrap = ToylangConfig.model_validate(part["toylang"]), part["bootstrap"]
-    tables = {}
-    for name, paths in job.input.items():
-        found = [read_table(p, name) for p in ([paths] if isinstance(paths, str) else paths)]
-        if found:
-            tables[name] = pd.concat(found, ignore_index=True)
+    tables = read_tables(job.input)
     provenance = {**tracked, "versions": versions("python", "numpy", "pandas", "scipy")}
 
     def write(name: str, rows: list[dict[str, Any]], *counts: str) -> pd.DataFrame:

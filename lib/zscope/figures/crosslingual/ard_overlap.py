@@ -102,7 +102,7 @@ def _overlaps(ax: Axes, tables: Tables, rows: pd.DataFrame) -> None:
             )
         contrast = marks.OBJECTIVE_NAMES[objective].removeprefix("contrast: ")
         names.append(INITS[init] if init else f"{contrast}, {BASES[basis]}")
-    marks.vertical_baseline(ax, marks.constant(select(rows, null="chance"), "null_mean"))
+    style.vertical(ax, marks.constant(select(rows, null="chance"), "null_mean"))
     ax.set_yticks(range(len(names)), names)
     ax.set_ylim(len(names) - 0.4, -0.6)
     ax.set_ylabel("fit")

@@ -73,5 +73,5 @@ def _histogram(ax: Axes, rows: pd.DataFrame, colour: str, edges: np.ndarray) -> 
         shares.append(share)
         ax.stairs(share, edges, color=colour, linewidth=0.7, alpha=0.55, label=f"_model {model}")
     ax.stairs(np.median(shares, axis=0), edges, fill=True, color=colour, alpha=0.3, label="_median")
-    marks.vertical_baseline(ax, float(rows["log10_lengthscale"].median()))
+    style.vertical(ax, float(rows["log10_lengthscale"].median()))
     ax.set_xlabel("lengthscale (log10)")

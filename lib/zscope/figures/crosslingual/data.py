@@ -9,8 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from zscope.figures.frames import numbers, select
-from zscope.tables import TABLES
+from zscope.figures.frames import numbers, rows_of, select
 
 __all__ = ["Tables", "layers_of", "numbers", "select", "sizes_of"]
 
@@ -30,10 +29,7 @@ class Tables:
 
     def get(self, name: str, **equal: object) -> pd.DataFrame:
         """The rows of a table whose columns have these values; none if the table is missing."""
-        frame = self.frames.get(name)
-        if frame is None:
-            frame = pd.DataFrame(columns=[c.name for c in TABLES[name].columns])
-        return select(frame, **equal)
+        return rows_of(self.frames, name, **equal)
 
     def of_cell(self, *columns: str) -> dict[str, Any]:
         """The declared values of these columns, for `get`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,8 @@ OBJECTIVE_NAMES = {
     "uniform": "equal weights",
     "random": "random weights",
 }
+
+model_dots = partial(style.group_dots, by="model")
 
 
 def model_lines(
@@ -124,62 +127,6 @@ def null_band(
     )
 
 
-def model_dots(
-    ax: Axes,
-    place: float,
-    frame: pd.DataFrame,
-    models: Sequence[str],
-    colour: Any,
-    *,
-    name: str,
-    width: float = 0.6,
-    horizontal: bool = True,
-    marker: str = "o",
-    filled: bool = True,
-) -> None:
-    """A dot a model at `place`, its interval as a line, the median of 3 or more as a bar.
-
-    frame: at most one row a model. horizontal: values run along x. Models keep their place within
-    `width` wherever they are drawn.
-    """
-    offsets = dict(zip(models, style.spread(len(models), 0.62 * width), strict=True))
-    values = numbers(frame["value"])
-    where = np.array([place + offsets[m] for m in frame["model"]])
-    for kept, at, low, high in zip(
-        values, where, numbers(frame["ci_low"]), numbers(frame["ci_high"]), strict=True
-    ):
-        if np.isfinite(kept) and np.isfinite(low) and np.isfinite(high):
-            ends = ([low, high], [at, at]) if horizontal else ([at, at], [low, high])
-            ax.plot(*ends, color=colour, linewidth=0.8, alpha=0.7, zorder=2, label="_interval")
-    kept = np.isfinite(values)
-    if not kept.any():
-        return
-    pair = (values[kept], where[kept]) if horizontal else (where[kept], values[kept])
-    ax.scatter(
-        *pair,
-        s=9,
-        marker=marker,
-        facecolors=colour if filled else "white",
-        edgecolors=colour,
-        linewidths=0.8,
-        zorder=3,
-        clip_on=False,
-        label=f"_dots {name}",
-    )
-    if kept.sum() >= 3:
-        draw = ax.vlines if horizontal else ax.hlines
-        middle = float(np.median(values[kept]))
-        draw(
-            middle,
-            place - width / 2,
-            place + width / 2,
-            color=colour,
-            linewidth=1.8,
-            zorder=2.5,
-            label="_median",
-        )
-
-
 def null_bar(
     ax: Axes, place: float, frame: pd.DataFrame, *, width: float = 0.8, horizontal: bool = True
 ) -> None:
@@ -201,14 +148,6 @@ def layer_axis(ax: Axes, layers: Iterable[int], label: str = "layer") -> None:
     ax.set_xlim(known[0] - pad, known[-1] + pad)
     ax.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
     ax.set_xlabel(label)
-
-
-def vertical_baseline(ax: Axes, x: float) -> None:
-    """A dashed grey line at x; nothing if x is NaN."""
-    if np.isfinite(x):
-        ax.axvline(
-            x, color=style.GREY, linestyle=(0, (4, 2)), linewidth=0.8, zorder=1.5, label="_baseline"
-        )
 
 
 def constant(frame: pd.DataFrame, column: str) -> float:

@@ -49,7 +49,7 @@ def draw(tables: Tables) -> Figure:
             rates.panel(ax, tables, cell, CONDITIONS, {metric: None}, why)
             ax.set_facecolor("none")
             if ax.axison:
-                marks.vertical_baseline(ax, 0.0)
+                style.vertical(ax, 0.0)
             ax.set_xlabel(f"{rates.METRICS[metric]} (share)")
             ax.set_ylabel("patched" if ax is axes[0] else "")
             if ax is not axes[0]:

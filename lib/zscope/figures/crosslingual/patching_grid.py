@@ -69,7 +69,7 @@ def _panel(ax: Axes, tables: Tables, rows: pd.DataFrame, order: list[tuple], met
     for place, (layer, kind, k) in enumerate(order):
         of = select(rows, layer=layer, kind=kind, k=k)
         marks.model_dots(ax, place, of, tables.models, CHANGES[metric], name=metric)
-    marks.vertical_baseline(ax, 0.0)
+    style.vertical(ax, 0.0)
     ax.set_xlabel(f"{METRICS[metric]},\nZ minus energy-matched\n(difference of shares)")
 
 

@@ -22,7 +22,7 @@ def draw(tables: Tables) -> Figure:
     if rows.empty:
         return style.nothing_to_draw("nothing was planted")
     metrics = sorted(set(rows["metric"]))  # the AUCs first
-    seeds = [str(s) for s in sorted(rows["seed"].unique())]
+    seeds = sorted(rows["seed"].unique())
     fits = _fits(rows)
     fig = style.figure(style.DOUBLE, 0.19 * len(fits) + 1.7)
     axes = fig.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
@@ -31,10 +31,9 @@ def draw(tables: Tables) -> Figure:
         of = select(rows, metric=metric)
         for place, (objective, init, penalty) in enumerate(fits):
             one = of[_same(of, objective, init, penalty)]
-            frame = one.assign(model=one["seed"].astype(str), ci_low=np.nan, ci_high=np.nan)
             colour = marks.OBJECTIVES.get(objective, style.SKY)
-            marks.model_dots(ax, place, frame, seeds, colour, name=objective)
-        marks.vertical_baseline(ax, float(np.nanmedian(numbers(of["chance"]))))
+            style.group_dots(ax, place, one, seeds, colour, by="seed", name=objective)
+        style.vertical(ax, float(np.nanmedian(numbers(of["chance"]))))
         ax.set_xlim(-0.03, 1.03)
         ax.set_xticks([0, 0.5, 1])
         ax.set_xlabel("accuracy (share)" if "retrieval" in metric else "AUC (share)")

@@ -69,7 +69,7 @@ def panel(ax: Axes, tables: Tables, rows: pd.DataFrame) -> None:
             marks.OBJECTIVES[objective],
             name=objective,
         )
-    marks.vertical_baseline(ax, marks.constant(rows, "null_mean"))
+    style.vertical(ax, marks.constant(rows, "null_mean"))
     ax.set_yticks(range(len(shown)), [marks.OBJECTIVE_NAMES[o] for o in shown])
     ax.set_ylim(len(shown) - 0.4, -0.6)
     ax.tick_params(axis="y", length=0)

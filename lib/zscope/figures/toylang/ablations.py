@@ -88,7 +88,7 @@ def panel(ax: Axes, rows: pd.DataFrame, by: str, names: list[str]) -> None:
         marks.random_dots(ax, place, other, 0.6, name)
         of = select(named, primitive=name)
         marks.seed_dots(ax, place, of, seeds, marks.WEIGHTS, name=name, width=0.7)
-    marks.vertical(ax, 0.0)
+    style.vertical(ax, 0.0)
     left, right = ax.get_xlim()
     ax.set_xlim(min(left, -0.02), max(right, 0.1))
     ax.set_yticks(range(len(names)), [NAMES.get(n, n) for n in names])

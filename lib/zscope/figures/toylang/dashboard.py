@@ -189,7 +189,7 @@ def _ablation(ax: Axes, tables: Tables) -> None:
         marks.random_dots(ax, place + 0.2, null, 0.36, name)
         own = select(rows, chosen_by=by, primitive=name)
         marks.seed_dots(ax, place - 0.2, own, seeds, marks.WEIGHTS, name=by, width=0.36)
-    marks.vertical(ax, 0.0)
+    style.vertical(ax, 0.0)
     left, right = ax.get_xlim()
     ax.set_xlim(min(left, -0.02), max(right, 0.1))
     ax.set_yticks(range(len(chosen)), [NAMES[ablations.NAMED[by]] for by in chosen])

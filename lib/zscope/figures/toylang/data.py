@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from zscope.figures.frames import numbers, select
-from zscope.tables import TABLES
+from zscope.figures.frames import numbers, rows_of, select
 
 __all__ = [
     "NAMES",
@@ -51,10 +50,7 @@ class Tables:
 
     def get(self, name: str, **equal: object) -> pd.DataFrame:
         """The rows of a table whose columns have these values; none if the table is missing."""
-        frame = self.frames.get(name)
-        if frame is None:
-            frame = pd.DataFrame(columns=[c.name for c in TABLES[name].columns])
-        return select(frame, **equal)
+        return rows_of(self.frames, name, **equal)
 
     def excess(self, condition: str = REFERENCE) -> pd.DataFrame:
         """Excess by primitive at every evaluation, with the column run that `seed_lines` needs."""

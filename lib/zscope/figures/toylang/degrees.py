@@ -93,7 +93,7 @@ def _errors(ax: Axes, rows: pd.DataFrame, colours: dict[str, str]) -> None:
             label=f"_error {layer}",
         )
     marks.log_x(ax, values, 1e-15, EXACT_PATCHING)
-    marks.vertical(ax, EXACT_PATCHING)
+    style.vertical(ax, EXACT_PATCHING)
     ax.set_yticks(range(len(seeds)), [str(s) for s in seeds])
     ax.set_ylim(len(seeds) - 0.5, -0.5)
     ax.set_ylabel("seed")

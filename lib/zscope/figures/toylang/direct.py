@@ -74,7 +74,7 @@ def _agreement(ax: Axes, tables: Tables, seeds: list[int]) -> None:
         rows = at_last(tables.readout("direct", f"r{path}"))
         marks.seed_dots(ax, place, rows, seeds, style.BLUE, name=f"r{path}")
         values += list(numbers(rows["value"]))
-    marks.vertical(ax, DIRECT_R)
+    style.vertical(ax, DIRECT_R)
     known = [v for v in values if v == v]
     ax.set_xlim(min([0.9, *(v - 0.02 for v in known)]), 1.005)
     ax.set_yticks(range(len(PATHS)), list(PATHS.values()))
@@ -89,7 +89,7 @@ def _top1(ax: Axes, tables: Tables, seeds: list[int]) -> None:
         rows = at_last(tables.readout("direct", f"top1{path}"))
         marks.seed_dots(ax, place, rows, seeds, style.BLUE, name=f"top1{path}")
         n = max(n, int(rows["n"].max()) if len(rows) else 0)
-    marks.vertical(ax, float(n) if n else float("nan"))
+    style.vertical(ax, float(n) if n else float("nan"))
     ax.set_xlim(-0.2, n + 0.2 if n else 1)
     ax.set_yticks(range(len(PATHS)), [""] * len(PATHS))
     ax.set_ylim(len(PATHS) - 0.5, -0.5)

@@ -44,7 +44,7 @@ def draw(tables: Tables) -> Figure:
         known.plot([-width, width], [place] * 2, color=style.GREY, alpha=0.25, linewidth=6,
                    solid_capstyle="butt", label="_null", zorder=0.8)  # fmt: skip
     _dots(known, gap, Z95 * se, style.VERMILLION)
-    marks.vertical(known, 0.0)
+    style.vertical(known, 0.0)
     known.set_xlabel("difference (nats)")
     worst = np.nanmax(np.abs(gap[se > 0] / se[se > 0]), initial=0.0)
     tokens = int(rows["n"].max())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import matplotlib
@@ -24,63 +25,8 @@ MODELS = (style.BLUE, style.VERMILLION, style.GREEN, style.PURPLE, style.ORANGE,
 LARGEST = 16  # rows or columns of a square that can be read
 SEEDS = 5  # small squares in a row
 LEAST = 0.5  # nats that the colours of small squares reach, however small the values
+seed_dots = partial(style.group_dots, by="seed")
 DOTS = "Dots: seeds; bars: median over seeds (from 3 on)."
-
-
-def seed_dots(
-    ax: Axes,
-    place: float,
-    frame: pd.DataFrame,
-    seeds: Sequence[int],
-    colour: Any,
-    *,
-    name: str,
-    width: float = 0.6,
-    horizontal: bool = True,
-    marker: str = "o",
-    filled: bool = True,
-) -> None:
-    """A dot a row at `place`, its interval as a line, the median over 3 seeds or more as a bar.
-
-    frame: columns seed and value, and ci_low and ci_high where there are intervals. horizontal:
-    values run along x. A seed keeps its place within `width` wherever it is drawn.
-    """
-    offsets = dict(zip(seeds, style.spread(len(seeds), 0.7 * width), strict=True))
-    values = numbers(frame["value"])
-    where = np.array([place + offsets[int(s)] for s in frame["seed"]])
-    if "ci_low" in frame:
-        for at, low, high in zip(
-            where, numbers(frame["ci_low"]), numbers(frame["ci_high"]), strict=True
-        ):
-            if np.isfinite(low) and np.isfinite(high):
-                ends = ([low, high], [at, at]) if horizontal else ([at, at], [low, high])
-                ax.plot(*ends, color=colour, linewidth=0.8, alpha=0.6, zorder=2, label="_interval")
-    kept = np.isfinite(values)
-    if not kept.any():
-        return
-    pair = (values[kept], where[kept]) if horizontal else (where[kept], values[kept])
-    ax.scatter(
-        *pair,
-        s=9,
-        marker=marker,
-        facecolors=colour if filled else "white",
-        edgecolors=colour,
-        linewidths=0.8,
-        zorder=3,
-        clip_on=False,
-        label=f"_dots {name}",
-    )
-    if kept.sum() >= 3 and len({*frame["seed"][kept]}) >= 3:
-        draw = ax.vlines if horizontal else ax.hlines
-        draw(
-            float(np.median(values[kept])),
-            place - width / 2,
-            place + width / 2,
-            color=colour,
-            linewidth=1.8,
-            zorder=2.5,
-            label="_median",
-        )
 
 
 def square(
@@ -239,22 +185,6 @@ def colour_bar(
         bar.minorticks_off()
     bar.set_label(label)
     bar.outline.set_linewidth(0.4)
-
-
-def vertical(ax: Axes, x: float, **look: Any) -> None:
-    """A dashed grey line at x; nothing if x is NaN."""
-    if np.isfinite(x):
-        ax.axvline(
-            x,
-            **{
-                "color": style.GREY,
-                "linestyle": (0, (4, 2)),
-                "linewidth": 0.8,
-                "zorder": 1.5,
-                "label": "_baseline",
-                **look,
-            },
-        )
 
 
 def log_x(ax: Axes, values: Iterable[float], low: float, high: float) -> None:

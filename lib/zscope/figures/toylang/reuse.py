@@ -117,7 +117,7 @@ def _counts(ax: Axes, rows: pd.DataFrame) -> None:
         at = place + style.spread(len(values), 0.6)
         ax.scatter(values, at, s=6, color=colour, linewidths=0, label=f"_counts {read}")
         most = max(most, float(np.nanmax(values, initial=0.0)))
-    marks.vertical(ax, 1.5)
+    style.vertical(ax, 1.5)
     ax.set_xlim(-0.5, most + 0.5)
     ax.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     ax.set_yticks(range(len(READS)), READS)

@@ -105,7 +105,7 @@ def _drops(ax: Axes, rows: pd.DataFrame) -> None:
         if np.isfinite(truth).any():
             ax.vlines(np.nanmean(truth), place - 0.4, place + 0.4, color=marks.TRUTH,
                       linewidth=1.0, label="_truth", zorder=4)  # fmt: skip
-    marks.vertical(ax, 0.0)
+    style.vertical(ax, 0.0)
     low, high = ax.get_xlim()
     ax.set_xlim(min(low, -0.1), max(high, 0.8))
     ax.set_yticks(range(len(DROPS)), [name.replace(": ", ":\n") for name in DROPS.values()])

@@ -87,11 +87,11 @@ def _dots(ax: Axes, tables: Tables, metric: str, label: str) -> None:
     marks.seed_dots(ax, 0, rows, seeds_of(rows), marks.WEIGHTS, name=metric)
     if metric == "below":
         n = int(rows["n"].max())
-        marks.vertical(ax, float(n))
+        style.vertical(ax, float(n))
         ax.set_xlim(-0.3, n + 0.3)
         label = f"{label} of {n}"
     else:
-        marks.vertical(ax, 0.0)
+        style.vertical(ax, 0.0)
         low, high = numbers(rows["value"]).min(), numbers(rows["value"]).max()
         ax.set_xlim(min(-0.3, 1.15 * low), max(1.0, 1.15 * high))
     ax.set_ylim(-0.6, 0.6)

@@ -89,7 +89,7 @@ def _panel(ax: Axes, rows: pd.DataFrame, edges: pd.DataFrame) -> None:
         drawstyle="steps-mid",
         label="_truth",
     )
-    marks.vertical(ax, reach(rows) + 0.5)
+    style.vertical(ax, reach(rows) + 0.5)
     ax.axhline(0, color=style.GREY, linewidth=0.5, zorder=0.5)
     ax.set_xlim(0.5, float(first["distance"].max()) + 0.5)
     found = numbers(edges["value"])
