@@ -52,6 +52,17 @@ class WrongKeyError(ValueError):
         self.keys = (key, *also)
 
 
+def check_warmup(warmup_steps: int, steps: int) -> None:
+    """Raise WrongKeyError unless the warm-up ends before the training does."""
+    if warmup_steps >= steps:
+        raise WrongKeyError(
+            "warmup_steps",
+            f"{warmup_steps} is not below steps {steps}: the learning rate would never reach its "
+            "peak",
+            "steps",
+        )
+
+
 def _leaves(hint: Any) -> Iterator[Any]:
     """The plain types in a type hint."""
     arguments = get_args(hint)

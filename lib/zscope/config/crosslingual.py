@@ -17,6 +17,7 @@ from zscope.config.base import (
     Steps,
     Unit,
     WrongKeyError,
+    check_warmup,
 )
 from zscope.config.sizes import check_layer
 from zscope.errors import ConfigError
@@ -188,10 +189,7 @@ class TinyTraining(Section):
 
     @model_validator(mode="after")
     def _warmup(self) -> Self:
-        if self.warmup_steps >= self.steps:
-            raise WrongKeyError(
-                "warmup_steps", f"{self.warmup_steps} is not below steps {self.steps}", "steps"
-            )
+        check_warmup(self.warmup_steps, self.steps)
         return self
 
 

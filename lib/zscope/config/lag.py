@@ -22,6 +22,7 @@ from zscope.config.base import (
     Steps,
     Unit,
     WrongKeyError,
+    check_warmup,
 )
 from zscope.config.messages import Path, Sources, explain
 from zscope.errors import ConfigError
@@ -269,13 +270,7 @@ class TrainingConfig(Section):
 
     @model_validator(mode="after")
     def _warmup(self) -> Self:
-        if self.warmup_steps >= self.steps:
-            raise WrongKeyError(
-                "warmup_steps",
-                f"{self.warmup_steps} is not below steps {self.steps}: the learning rate would "
-                "never reach its peak",
-                "steps",
-            )
+        check_warmup(self.warmup_steps, self.steps)
         return self
 
     @property

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from zscope.models.checkpoints import CheckpointFile
 from zscope.models.tensor_transformer import TensorConfig, TensorTransformer
 
@@ -14,3 +16,9 @@ def load_tensor_model(file: CheckpointFile, step: int) -> TensorTransformer:
     model = TensorTransformer(TensorConfig(**file.shape))
     model.load_state_dict(file.load(step))
     return model.eval().requires_grad_(False)
+
+
+def load_last_tensor_model(path: str | Path) -> TensorTransformer:
+    """As `load_tensor_model`, of the last step of a run's checkpoints."""
+    file = CheckpointFile(path)
+    return load_tensor_model(file, file.steps[-1])

@@ -18,6 +18,10 @@ Head = tuple[int, int]  # layer, head
 CHUNK = 64  # sequences of a forward pass
 
 
+def head_name(layer: int, head: int) -> str:
+    return f"L{layer}H{head}"
+
+
 def head_z(
     model: TensorTransformer, tokens: Int[Tensor, "batch seq"]
 ) -> Float[Tensor, "layer batch seq head d_head"]:

@@ -7,7 +7,7 @@ the floor.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -73,8 +73,8 @@ class ToyEvaluation:
         found["all"] = np.ones_like(self.labels, dtype=bool)
         return {name: mask for name, mask in found.items() if mask.any()}
 
-    def excess_of_logits(
-        self, logits: Float[Tensor, "n seq vocab"], start: int = 0
+    def _excess_of_logits(
+        self, logits: Float[Tensor, "n seq vocab"], start: int
     ) -> Float[Tensor, "n seq-1"]:
         """KL(p || softmax(logits)) in nats, of the sequences from `start` on."""
         part = slice(start, start + len(logits))
@@ -84,10 +84,17 @@ class ToyEvaluation:
     @torch.no_grad()
     def excess(self, model: nn.Module) -> Float[np.ndarray, "n seq-1"]:
         """The excess at every position; `model` turns tokens into logits."""
-        parts = [
-            self.excess_of_logits(model(self.tokens[start : start + CHUNK]), start)
-            for start in range(0, len(self.tokens), CHUNK)
-        ]
+        return self.excess_by(lambda some: model(self.tokens[some]))
+
+    @torch.no_grad()
+    def excess_by(
+        self, logits_of: Callable[[slice], Float[Tensor, "some seq vocab"]]
+    ) -> Float[np.ndarray, "n seq-1"]:
+        """The excess at every position; `logits_of` gives the logits of some of the sequences."""
+        parts = []
+        for start in range(0, len(self.tokens), CHUNK):
+            logits = logits_of(slice(start, start + CHUNK))
+            parts.append(self._excess_of_logits(logits, start))
         return torch.cat(parts).double().cpu().numpy()
 
     def by_primitive(self, values: Float[np.ndarray, "n seq-1"], metric: str) -> list[Row]:

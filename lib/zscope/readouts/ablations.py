@@ -22,7 +22,7 @@ from torch import Tensor
 from zscope.config.toylang import ReadoutConfig
 from zscope.data.toy.language import ToyLanguage
 from zscope.data.toy.rules import Rule
-from zscope.models.tensor_heads import Head, ReplacedHeads, mean_z
+from zscope.models.tensor_heads import Head, ReplacedHeads, head_name, mean_z
 from zscope.models.tensor_transformer import TensorTransformer
 from zscope.probes.excess import ToyEvaluation
 from zscope.provenance import derive_seed
@@ -39,7 +39,7 @@ SHARE = 0.8  # of the skip rules' summed boost, which the heads named for them m
 
 def heads_text(heads: Iterable[Head]) -> str:
     """Heads as L0H3+L1H1."""
-    return "+".join(f"L{layer}H{head}" for layer, head in heads)
+    return "+".join(head_name(*head) for head in heads)
 
 
 def named_heads(

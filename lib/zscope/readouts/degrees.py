@@ -18,7 +18,7 @@ from torch import Tensor
 
 from zscope.data.toy.language import ToyLanguage
 from zscope.exact_patching import PatchPolynomial, head_direction, patch_polynomial
-from zscope.models.tensor_heads import ReplacedHeads, head_z
+from zscope.models.tensor_heads import ReplacedHeads, head_name, head_z
 from zscope.models.tensor_transformer import TensorTransformer
 from zscope.provenance import derive_seed
 
@@ -54,7 +54,7 @@ def degree_rows(model: TensorTransformer, language: ToyLanguage, seed: int) -> l
                 patched[:, at] = own[:, at].roll(1, 0)
                 direction = head_direction(exact, layer, head, patched - own)
                 brute = ReplacedHeads(exact, {(layer, head): patched})(tokens) - clean
-                name = f"L{layer}H{head} of another sequence"
+                name = f"{head_name(layer, head)} of another sequence"
                 reads = {"here": [at], "later": list(range(at + 1, tokens.shape[1] - 1))}
                 for where, read in reads.items():
                     if read and (where == "here" or layer < last):

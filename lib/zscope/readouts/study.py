@@ -24,6 +24,7 @@ from zscope.config.toylang import ReadoutConfig
 from zscope.data.toy.distributions import LABELS
 from zscope.data.toy.language import ToyLanguage
 from zscope.data.toy.rules import NOT_ZERO, Rule
+from zscope.models.tensor_heads import head_name
 from zscope.readouts.circuits import head_boosts
 from zscope.readouts.direct import direct_path, fit_direct, token_logits
 from zscope.readouts.induction import LayerPair, VirtualHead, induction_heads, induction_layers
@@ -171,18 +172,19 @@ def best_pair(
 ) -> VirtualHead | None:
     """The pair of heads with the largest induction contrast; none in one layer, without induction,
     or with a single object or colour."""
-    words = _inducing(language)
-    pairs = induction_heads(weights, *words, _offsets(config)) if words else []
-    return pairs[0] if pairs else None
+    best = _best_pairs(weights, language, config)
+    return best and best[0]
 
 
-def _best_layers(
+def _best_pairs(
     weights: TensorWeights, language: ToyLanguage, config: ReadoutConfig
-) -> LayerPair | None:
-    """As `best_pair`, of all heads of two layers."""
+) -> tuple[VirtualHead, LayerPair] | None:
+    """The `best_pair` of heads, and the best pair of layers by all of their heads at once."""
     words = _inducing(language)
-    pairs = induction_layers(weights, *words, _offsets(config)) if words else []
-    return pairs[0] if pairs else None
+    if words is None or weights.n_layers < 2:
+        return None
+    heads = induction_heads(weights, *words, _offsets(config))
+    return heads[0], induction_layers(weights, *words, _offsets(config))[0]
 
 
 def _inducing(language: ToyLanguage) -> tuple[list[int], list[int]] | None:
@@ -194,7 +196,8 @@ def _inducing(language: ToyLanguage) -> tuple[list[int], list[int]] | None:
 
 def pair_text(pair: VirtualHead) -> str:
     """A pair of heads as L0H3->L1H1."""
-    return f"L{pair.layer}H{pair.head}->L{pair.later_layer}H{pair.later_head}"
+    read, later = head_name(pair.layer, pair.head), head_name(pair.later_layer, pair.later_head)
+    return f"{read}->{later}"
 
 
 def _offsets(config: ReadoutConfig) -> range:
@@ -353,7 +356,7 @@ def _skip_matrices(
         qk = weights.mean_patterns(layer, _offsets(config), E[adjectives], E[places])
         ov = weights.outputs(layer, E[places])[..., functions]
         for head in range(weights.n_heads):
-            item = f"L{layer}H{head}"
+            item = head_name(layer, head)
             yield from _cells("skip_qk", item, names[0], names[1], qk[head])
             yield from _cells("skip_ov", item, names[1], names[2], ov[head])
     of_heads = head_boosts(weights, _offsets(config), [rule[:2] for rule in skip])[..., functions]
@@ -363,7 +366,7 @@ def _skip_matrices(
     total = of_heads.sum((0, 1))
     yield from _cells("skip_product", "all", texts, names[2], total, truth)
     for layer, head in np.ndindex(of_heads.shape[:2]):
-        item = f"L{layer}H{head}"
+        item = head_name(layer, head)
         yield from _cells("skip_product", item, texts, names[2], of_heads[layer, head])
 
 
@@ -397,10 +400,10 @@ def _window_matrix(
 def _induction(
     weights: TensorWeights, language: ToyLanguage, config: ReadoutConfig
 ) -> Iterator[Row]:
-    pair = best_pair(weights, language, config)
-    layers = _best_layers(weights, language, config)
-    if pair is None or layers is None:
+    best = _best_pairs(weights, language, config)
+    if best is None:
         return
+    pair, layers = best
     n = len(pair.matrix)
     for item in (pair_text(pair), "all"):
         yield _number("induction", item, "hits", pair.hits, n)
@@ -412,10 +415,10 @@ def _induction(
 def _induction_matrices(
     weights: TensorWeights, language: ToyLanguage, config: ReadoutConfig
 ) -> Iterator[Row]:
-    pair = best_pair(weights, language, config)
-    layers = _best_layers(weights, language, config)
-    if pair is None or layers is None:
+    best = _best_pairs(weights, language, config)
+    if best is None:
         return
+    pair, layers = best
     objects = _words(language, _members(language, "object"))
     truth = np.zeros(pair.matrix.shape)
     np.fill_diagonal(truth, copying_truth(language))

@@ -7,6 +7,7 @@ after short prefixes that hold what matters and full stops elsewhere.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -37,8 +38,9 @@ def boosting_rules(language: ToyLanguage, rules: Iterable[Rule]) -> dict[Triple,
     }
 
 
+@lru_cache(maxsize=1)  # the same for every checkpoint and search
 def program_boosts(
-    language: ToyLanguage, offsets: Iterable[int]
+    language: ToyLanguage, offsets: range
 ) -> tuple[Float[np.ndarray, "query key output"], Int[np.ndarray, "query key"]]:
     """Every effect of one token on another: change of p(output | query) by the key, the mean over
     its distances, against a full stop in its place; and what governs with the key at the least of

@@ -42,4 +42,5 @@ INTERVAL = (
     Column("ci_high", FLOAT, "as value", "upper end of the interval; null: none", True),
 )
 VALUE = Column("value", FLOAT, "nats, or a share", "the measurement; losses are in nats")
+NUMBER = Column("value", FLOAT, "as metric", "the measurement; null: undefined", True)
 N = Column("n", INT, "examples", "examples that the value is a mean of")

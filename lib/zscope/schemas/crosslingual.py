@@ -8,6 +8,7 @@ from zscope.schemas.base import (
     INT,
     INTERVAL,
     METRIC,
+    NUMBER,
     SEED,
     STEP,
     TEXT,
@@ -47,7 +48,6 @@ CELL = (
     Column("direction", TEXT, "", "language of the source -> language of the prompt"),
 )
 CELL_KEY = tuple(c.name for c in CELL)
-SUBSPACE_VALUE = Column("value", FLOAT, "as metric", "the measurement; null: undefined", True)
 
 _DECLARED = (
     Table(
@@ -201,7 +201,7 @@ _DECLARED = (
             KIND,
             K,
             METRIC,
-            SUBSPACE_VALUE,
+            NUMBER,
             *NULL,
         ),
         ("model", "layer", "layer_2", "head", "kind", "k", "metric"),
@@ -219,7 +219,7 @@ _DECLARED = (
             POOLING,
             POSITION_0,
             METRIC,
-            SUBSPACE_VALUE,
+            NUMBER,
             *INTERVAL,
             *NULL,
             Column("n", INT, "problems", "problems"),
@@ -240,7 +240,7 @@ _DECLARED = (
             POOLING,
             POSITION_0,
             METRIC,
-            SUBSPACE_VALUE,
+            NUMBER,
             *INTERVAL,
             *NULL,
             Column("z", FLOAT, "standard deviations", "against the null's draws", True),
@@ -272,7 +272,7 @@ _DECLARED = (
             Column("penalty", FLOAT, "", "lambda of the seed's objective; null: none", True),
             K,
             METRIC,
-            SUBSPACE_VALUE,
+            NUMBER,
             *INTERVAL,
             *NULL,
             Column("n", INT, "", "problems, or dimensions, behind the value", True),
@@ -341,7 +341,7 @@ _DECLARED = (
             Column("direction", TEXT, "", "en->zh or zh->en"),
             METRIC,
             Column("component", INT, "", "index of a singular value; null: none", True),
-            SUBSPACE_VALUE,
+            NUMBER,
             *INTERVAL,
             *NULL,
             Column("p", FLOAT, "", "against the permuted pairings", True),

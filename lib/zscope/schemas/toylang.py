@@ -7,6 +7,7 @@ from zscope.schemas.base import (
     INT,
     INTERVAL,
     METRIC,
+    NUMBER,
     SEED,
     STEP,
     TEXT,
@@ -24,7 +25,6 @@ READOUT = Column(
 ITEM = Column(
     "item", TEXT, "", "rule, head or pair of heads that it is of; all: none in particular"
 )
-NUMBER = Column("value", FLOAT, "as metric", "the measurement; null: undefined", True)
 COUNT = Column("n", INT, "as metric", "what the value is a mean or a count of")
 
 _DECLARED = (

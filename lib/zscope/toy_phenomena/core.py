@@ -93,10 +93,6 @@ def first_layer_change(
     return model.config.written * torch.cat(parts)
 
 
-def head_name(layer: int, head: int) -> str:
-    return f"L{layer}H{head}"
-
-
 @dataclass(frozen=True)
 class Rows:
     """Makes rows of toylang_phenomena of one experiment, without condition and seed.

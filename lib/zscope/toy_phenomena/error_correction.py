@@ -28,16 +28,15 @@ import torch
 from jaxtyping import Bool, Float, Int
 
 from zscope.data.toy.language import ToyLanguage
-from zscope.models.tensor_heads import mean_z
+from zscope.models.tensor_heads import head_name, mean_z
 from zscope.models.tensor_transformer import TensorTransformer
-from zscope.probes.excess import CHUNK, ToyEvaluation
+from zscope.probes.excess import ToyEvaluation
 from zscope.toy_phenomena.core import (
     Prefixes,
     Row,
     Rows,
     distinct,
     first_layer_change,
-    head_name,
     probabilities,
 )
 
@@ -195,13 +194,12 @@ def _ablation_effects(
     later heads as in the intact model."""
     n_layers = model.config.n_layers
     kept = model.config.kept ** (n_layers - 1)
-    total, direct = [], []
-    for start in range(0, len(evaluation.tokens), CHUNK):
-        some = slice(start, start + CHUNK)
-        tokens, moved = evaluation.tokens[some], change[some]
-        free = model.resume(model.stream(tokens, 1) + moved, 1)
-        frozen = model.unembed(model.stream(tokens, n_layers) + kept * moved)
-        total.append(evaluation.excess_of_logits(free, start))
-        direct.append(evaluation.excess_of_logits(frozen, start))
-    free_excess, frozen_excess = (torch.cat(x).double().cpu().numpy() for x in (total, direct))
-    return free_excess - clean, frozen_excess - clean
+
+    def free(some: slice) -> Float[torch.Tensor, "some seq vocab"]:
+        return model.resume(model.stream(evaluation.tokens[some], 1) + change[some], 1)
+
+    def frozen(some: slice) -> Float[torch.Tensor, "some seq vocab"]:
+        stream = model.stream(evaluation.tokens[some], n_layers)
+        return model.unembed(stream + kept * change[some])
+
+    return evaluation.excess_by(free) - clean, evaluation.excess_by(frozen) - clean

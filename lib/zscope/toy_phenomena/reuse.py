@@ -24,10 +24,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from zscope.models.tensor_heads import mean_z
+from zscope.models.tensor_heads import head_name, mean_z
 from zscope.models.tensor_transformer import TensorBlock, TensorTransformer
-from zscope.probes.excess import CHUNK, ToyEvaluation
-from zscope.toy_phenomena.core import Row, Rows, first_layer_change, head_name
+from zscope.probes.excess import ToyEvaluation
+from zscope.toy_phenomena.core import Row, Rows, first_layer_change
 from zscope.toy_targets import EXCESS
 
 READS = {"keys": ("k1", "k2"), "queries": ("q1", "q2"), "values": ("v",), "direct": ()}
@@ -115,12 +115,9 @@ def _excess(
     change: Float[Tensor, "n seq d"],
     read: str,
 ) -> Float[np.ndarray, "n seq-1"]:
-    parts = []
-    for start in range(0, len(evaluation.tokens), CHUNK):
-        some = slice(start, start + CHUNK)
-        logits = cut_logits(model, evaluation.tokens[some], change[some], read)
-        parts.append(evaluation.excess_of_logits(logits, start))
-    return torch.cat(parts).double().cpu().numpy()
+    return evaluation.excess_by(
+        lambda some: cut_logits(model, evaluation.tokens[some], change[some], read)
+    )
 
 
 def _random_rotation(model: TensorTransformer, rng: np.random.Generator) -> Float[Tensor, "d d"]:

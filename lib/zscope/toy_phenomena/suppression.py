@@ -24,7 +24,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 
 from zscope.data.toy.language import ToyLanguage
-from zscope.models.tensor_heads import ReplacedHeads, mean_z
+from zscope.models.tensor_heads import ReplacedHeads, head_name, mean_z
 from zscope.models.tensor_transformer import TensorTransformer
 from zscope.readouts.suppression import head_drops
 from zscope.readouts.truth import verbs_of_names
@@ -35,7 +35,6 @@ from zscope.toy_phenomena.core import (
     Row,
     Rows,
     distinct,
-    head_name,
     probabilities,
 )
 

@@ -9,8 +9,7 @@ from zscope.data.toy.language import ToyLanguage
 from zscope.data.toy.rows import rules_of
 from zscope.devices import set_threads
 from zscope.jobs import progress, run_job
-from zscope.models.checkpoints import CheckpointFile
-from zscope.models.tensor_checkpoints import load_tensor_model
+from zscope.models.tensor_checkpoints import load_last_tensor_model
 from zscope.provenance import versions
 from zscope.readouts.ablations import ablation_rows
 from zscope.readouts.weights import TensorWeights
@@ -32,8 +31,7 @@ def main(job: Any) -> None:
     rows = []
     runs = list(zip(part["seeds"], job.input.checkpoints, strict=True))
     for seed, path in progress(runs, desc=f"ablations {condition}"):
-        file = CheckpointFile(path)
-        model = load_tensor_model(file, file.steps[-1])
+        model = load_last_tensor_model(path)
         weights = TensorWeights.from_model(model) if model.config.is_polynomial else None
         found = ablation_rows(model, evaluation, weights, language, rules, config, seed)
         rows += [{"condition": condition, "seed": seed, **row} for row in found]

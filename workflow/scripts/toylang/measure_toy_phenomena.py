@@ -6,8 +6,7 @@ from zscope.config.toylang import LanguageConfig, ReadoutConfig
 from zscope.data.toy.language import ToyLanguage
 from zscope.devices import set_threads
 from zscope.jobs import progress, run_job
-from zscope.models.checkpoints import CheckpointFile
-from zscope.models.tensor_checkpoints import load_tensor_model
+from zscope.models.tensor_checkpoints import load_last_tensor_model
 from zscope.provenance import versions
 from zscope.readouts.weights import TensorWeights
 from zscope.tables import write_table
@@ -24,8 +23,7 @@ def main(job: Any) -> None:
     rows = []
     runs = list(zip(part["seeds"], job.input.checkpoints, strict=True))
     for seed, path in progress(runs, desc=f"phenomena {condition}"):
-        file = CheckpointFile(path)
-        model = load_tensor_model(file, file.steps[-1])
+        model = load_last_tensor_model(path)
         weights = TensorWeights.from_model(model) if model.config.is_polynomial else None
         found = phenomena_rows(model, language, weights, part["bootstrap"], seed, config)
         rows += [{"condition": condition, "seed": seed, **row} for row in found]
