@@ -20,7 +20,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 import fake_crosslingual as fake
-from test_figures_lag import all_axes, baselines, lines, points, words
+from looking import Read, all_axes, baselines, lines, points, vertical, words
 from zscope.config.crosslingual import CrosslingualFigure
 from zscope.figures import style
 from zscope.figures.crosslingual import accuracy, dashboard, marks, patching, rates
@@ -50,18 +50,6 @@ def draw(name, tables):
     return importlib.import_module(f"zscope.figures.crosslingual.{name}").draw(tables)
 
 
-class Read(dict):
-    """Tables by name that remember which were asked for."""
-
-    def __init__(self, frames):
-        super().__init__(frames)
-        self.names = set()
-
-    def get(self, name, default=None):
-        self.names.add(name)
-        return super().get(name, default)
-
-
 @pytest.fixture(scope="module")
 def drawn(tiny, real):
     """Every figure of both studies, laid out, and the tables it asked for."""
@@ -83,15 +71,6 @@ def figures(drawn):
 
 BOTH = pytest.mark.parametrize("which", ["tiny", "real"])
 EVERY = pytest.mark.parametrize("name", NEEDS)
-
-
-def vertical(ax):
-    """Where vertical baselines stand."""
-    return sorted(
-        float(line.get_xdata()[0])
-        for line in lines(ax, "_baseline")
-        if len(set(line.get_xdata())) == 1
-    )
 
 
 def models_of(ax, prefix="_model"):

@@ -21,6 +21,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 import fake_lag
+from looking import all_axes, baselines, lines, points, words
 from zscope.figures import style
 from zscope.figures.lag.data import SweepTables, count_censored, largest_head
 from zscope.figures.lag.transition_alignment import median_interval, relative_onsets
@@ -63,26 +64,6 @@ def drawn(request):
 @pytest.fixture(scope="module")
 def z_order():
     return draw("z_order_sweep")
-
-
-def all_axes(fig):
-    return [ax for ax in fig.axes if ax.axison]
-
-
-def lines(ax, prefix):
-    return [line for line in ax.lines if str(line.get_label()).startswith(prefix)]
-
-
-def baselines(ax):
-    return sorted(float(line.get_ydata()[0]) for line in lines(ax, "_baseline"))
-
-
-def words(fig):
-    return " ".join(" ".join(t.get_text().split()) for t in fig.findobj(Text) if t.get_text())
-
-
-def points(ax, prefix):
-    return sum(len(c.get_offsets()) for c in ax.collections if c.get_label().startswith(prefix))
 
 
 # --- every figure ----------------------------------------------------------------------------

@@ -17,7 +17,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 import fake_toylang as fake
-from test_figures_lag import all_axes, baselines, lines, points, words
+from looking import Read, all_axes, baselines, lines, points, vertical, words
 from zscope.config.toylang import REFERENCE as CONFIGURED
 from zscope.config.toylang import Primitive
 from zscope.figures import style
@@ -66,18 +66,6 @@ def draw(name, tables):
     return importlib.import_module(f"zscope.figures.toylang.{name}").draw(tables)
 
 
-class Read(dict):
-    """Tables by name that remember which were asked for."""
-
-    def __init__(self, frames):
-        super().__init__(frames)
-        self.names = set()
-
-    def get(self, name, default=None):
-        self.names.add(name)
-        return super().get(name, default)
-
-
 @pytest.fixture(scope="module")
 def drawn():
     """Every figure of every study, drawn without a warning, and the tables it asked for."""
@@ -104,11 +92,6 @@ def figures(drawn):
 def titled(fig, start):
     """The panel whose title starts so."""
     return next(ax for ax in fig.axes if ax.get_title(loc="left").startswith(start))
-
-
-def vertical(ax):
-    """Where vertical baselines stand."""
-    return sorted({float(x) for line in lines(ax, "_baseline") for x in line.get_xdata()} - {0, 1})
 
 
 def changed(tables, name, change):

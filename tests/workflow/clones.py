@@ -8,10 +8,13 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
+T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
 TARGETS = ("all", "lag", "toylang", "crosslingual")
 PARTS = ("workflow", "lib", "config", "environment.yml", "pyproject.toml")
@@ -116,3 +119,12 @@ def digests(folder: Path) -> dict[str, str]:
         for p in files
         if p.name != "timing.parquet" and "benchmarks" not in p.parts and p.name[0] != "."
     }
+
+
+def with_cpu_seconds(function: Callable[[], T]) -> tuple[T, float]:
+    """What it returns, and the CPU seconds of the processes that it started and waited for."""
+    before = os.times()
+    found = function()
+    after = os.times()
+    used = after.children_user + after.children_system
+    return found, used - before.children_user - before.children_system

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from clones import ROOT, TARGETS, Clone, environment
+from clones import ROOT, TARGETS, Clone, environment, with_cpu_seconds
 from zscope.provenance import external_imports, import_closure
 
 HEAVY = {"torch", "transformer_lens", "transformers"}
@@ -139,11 +138,7 @@ def test_the_rooms_import_what_they_may() -> None:
 
 @pytest.mark.parametrize("config", [None, "smoke", "paper"])
 def test_dry_run_answers_within_ten_seconds_of_cpu(fresh: Clone, config: str | None) -> None:
-    before = os.times()
-    plan = fresh.plan(config=config)
-    after = os.times()
-    used = after.children_user + after.children_system
-    used -= before.children_user + before.children_system
+    plan, used = with_cpu_seconds(lambda: fresh.plan(config=config))
     assert used < 10, f"{used:.1f} CPU-s"
     assert {"train_run", "measure_probe", "draw_study_figure"} <= plan.rules
     assert {"train_toy_run", "read_toy_weights", "draw_toylang_figure"} <= plan.rules

@@ -3,29 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from statistics import median
-from typing import TypeVar
 
 import pytest
 
-from clones import ROOT, Clone, environment
+from clones import ROOT, Clone, environment, with_cpu_seconds
 
 pytestmark = pytest.mark.slow
-T = TypeVar("T")
-
-
-def with_cpu_seconds(function: Callable[[], T]) -> tuple[T, float]:
-    """What it returns, and the CPU seconds of the processes that it started and waited for."""
-    before = os.times()
-    found = function()
-    after = os.times()
-    used = after.children_user + after.children_system
-    return found, used - before.children_user - before.children_system
 
 
 def test_planning_grows_with_the_runs_and_not_faster() -> None:
