@@ -55,26 +55,32 @@ def flip_a_bit_that_matters(path: Path) -> None:
     raise AssertionError(f"no bit of {path} matters")
 
 
-@pytest.mark.parametrize(
-    ("damaged", "target"),
-    [
-        ("results/lag/runs/{run}/facts.parquet", "results/lag/runs/{run}/metrics.parquet"),
-        (
-            "results/lag/runs/{run}/checkpoints.safetensors",
-            "results/lag/probes/{condition}/logit_lens.parquet",
-        ),
-        (
-            "results/lag/runs/{run}/metrics.parquet",
-            "results/lag/conditions/{condition}/curves.parquet",
-        ),
-        (
-            "results/lag/sweeps/z_order_sweep/onsets.parquet",
-            "results/figures/lag/z_order_sweep.svg",
-        ),
-    ],
-    ids=["facts", "checkpoints", "metrics", "onsets"],
+FACTS = "results/lag/runs/{run}/facts.parquet", "results/lag/runs/{run}/metrics.parquet"
+CHECKPOINTS = (
+    "results/lag/runs/{run}/checkpoints.safetensors",
+    "results/lag/probes/{condition}/logit_lens.parquet",
 )
-@pytest.mark.parametrize("how", ["truncated", "bit"])
+METRICS = (
+    "results/lag/runs/{run}/metrics.parquet",
+    "results/lag/conditions/{condition}/curves.parquet",
+)
+ONSETS = (
+    "results/lag/sweeps/z_order_sweep/onsets.parquet",
+    "results/figures/lag/z_order_sweep.svg",
+)
+
+
+@pytest.mark.parametrize(
+    ("damaged", "target", "how"),
+    [
+        (*FACTS, "bit"),
+        (*CHECKPOINTS, "truncated"),
+        (*CHECKPOINTS, "bit"),
+        (*METRICS, "truncated"),
+        (*ONSETS, "bit"),
+    ],
+    ids=lambda value: value if "/" not in value else Path(value).stem,
+)
 def test_a_damaged_file_is_named_with_the_command_that_rebuilds_it(
     copied: Clone, damaged: str, target: str, how: str
 ) -> None:
@@ -99,10 +105,10 @@ def test_a_damaged_file_is_named_with_the_command_that_rebuilds_it(
 
 
 RULE = {
-    "results/lag/runs/{run}/metrics.parquet": ["train_run"],
-    "results/lag/probes/{condition}/logit_lens.parquet": ["measure_probe"],
-    "results/lag/conditions/{condition}/curves.parquet": ["summarise_condition"],
-    "results/figures/lag/z_order_sweep.svg": ["draw_study_figure"],
+    FACTS[1]: ["train_run"],
+    CHECKPOINTS[1]: ["measure_probe"],
+    METRICS[1]: ["summarise_condition"],
+    ONSETS[1]: ["draw_study_figure"],
 }
 
 
