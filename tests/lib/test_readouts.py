@@ -330,6 +330,19 @@ def test_window_is_read_off_the_profile():
         window_edge(-profile, offsets)
 
 
+def test_triples_are_listed_among_given_pairs_and_ranked_among_all():
+    weights = TensorWeights.from_model(random_model())
+    V = weights.d_vocab
+    among = np.random.default_rng(0).random((V, V)) < 0.3
+    whole, ranks = search(weights, WINDOW, V**3, [(1, 2, 3), (3, 2, 1)])
+    some, ranks_again = search(weights, WINDOW, 40, [(1, 2, 3), (3, 2, 1)], among=among)
+    assert some.triples == [t for t in whole.triples if among[t[:2]]][:40]
+    assert list(ranks) == list(ranks_again)
+    few = np.zeros((V, V), dtype=bool)
+    few[4, 5] = True
+    assert len(search(weights, WINDOW, 40, among=few)[0].triples) == min(40, V)
+
+
 def test_no_offset_is_refused():
     with pytest.raises(DataError, match="no offset"):
         search(TensorWeights.from_model(random_model()), [], 3)[0]

@@ -30,6 +30,7 @@ from zscope.readouts.study import matrix_rows, readout_rows, search_rows
 from zscope.readouts.truth import (
     boosting_rules,
     copying_truth,
+    pairs_that_occur,
     program_boosts,
     skip_triples,
     verbs_of_names,
@@ -173,6 +174,36 @@ def test_equal_weights_leave_the_forbidden_verb_first():
     assert verbs == [[first, first + 1], [first + 2, first], [first + 1, first + 2]]
 
 
+def test_a_pair_occurs_unless_it_closes_what_was_not_opened(language):
+    opener = {")": "(", "]": "["}
+    words, occur = language.vocabulary.tokens, pairs_that_occur(language)
+    for query, key in np.ndindex(occur.shape):
+        open_, fits = [], True
+        for word in (words[key], words[query]):
+            if word in opener:
+                fits = fits and bool(open_) and open_.pop() == opener[word]
+            elif word in opener.values():
+                open_.append(word)
+        assert occur[query, key] == fits, (words[key], words[query])
+    # Sampled texts have brackets, and none that closes nothing.
+    for tokens in language.sample(50, np.random.default_rng(0)).tokens:
+        seen = [words[t] for t in tokens]
+        for i, word in enumerate(seen):
+            if word in opener:
+                assert opener[word] in seen[:i]
+
+
+def test_brackets_that_close_nothing_are_not_listed(language):
+    """A head that reads them is believed only where they can stand."""
+    ids = language.vocabulary.ids
+    model = blank(language)
+    attend(model, 0, 0, 4, ids["lake"], [ids[")"], ids["beach"]])
+    write(model, 0, 0, 0, ids[")"], {ids["."]: 9.0})
+    rules = [Rule("skip", "beach", "big", "at", 0.9, 1, 8, 5)]
+    found = search_rows(TensorWeights.from_model(model), language, rules, CONFIG)
+    assert not {row["key"] for row in found} & {")", "]"}
+
+
 def test_program_boosts_are_the_programs(language):
     """Against the rows of single prefixes, and the numbers of the config."""
     effect, label = program_boosts(language, range(1, 9))
@@ -290,7 +321,7 @@ def test_planted_rules_and_suppression_are_read_and_their_heads_named():
     n_rules = len(boosting_rules(language, rules))
     assert search[3]["recall"] == pytest.approx(4 / n_rules)
     first = search[:10]
-    assert one(rows, metric="precision_at_10")["value"] == first[-1]["precision"]
+    assert one(rows, metric="precision_at_10_all_paths")["value"] == first[-1]["precision"]
     strict = sum(r["primitive"] in ("skip", "induction", "long_range") for r in first) / 10
     assert one(rows, metric="rule_precision_at_10")["value"] == pytest.approx(strict)
     assert one(rows, metric="below")["value"] == 2

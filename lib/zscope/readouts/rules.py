@@ -22,7 +22,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from zscope.errors import DataError
@@ -55,8 +55,12 @@ def search(
     n: int,
     rules: Sequence[Triple] = (),
     paths: Paths = "one_head",
+    among: Bool[np.ndarray, "query key"] | None = None,
 ) -> tuple[RuleTable, Float[np.ndarray, " rule"]]:
     """The `n` triples of largest dP, and the ranks of given ones among all triples.
+
+    among: the pairs of which triples are listed (default: all). Ranks are among all triples in any
+    case.
 
     Ranks are from 1; equal triples share their mean rank, so that an untrained model, whose U is 0,
     gives every triple (V^3 + 1) / 2. offsets: distances of the key that T is the mean of. Holds a
@@ -72,7 +76,10 @@ def search(
     flat = dP.flatten()
     ranks = [float((flat > x).sum() + ((flat == x).sum() + 1) / 2) for x in own]
     # All that may belong to the first n, ties at the edge included; their index grows.
-    chosen = (flat >= flat.topk(min(n, V**3)).values[-1]).nonzero().squeeze(1)
+    listed = torch.ones(V, V) if among is None else torch.from_numpy(among)
+    flat = torch.where(listed.bool().unsqueeze(-1), dP, -torch.inf).flatten()
+    n = min(n, int(listed.sum()) * V)
+    chosen = (flat >= flat.topk(n).values[-1]).nonzero().squeeze(1)
     found = chosen[flat[chosen].argsort(descending=True, stable=True)[:n]]
     query, key, output = np.unravel_index(found.numpy(), (V, V, V))
     table = RuleTable(query, key, output, T.flatten()[found].numpy(), flat[found].numpy())

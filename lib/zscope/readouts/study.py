@@ -36,6 +36,7 @@ from zscope.readouts.truth import (
     after_pair,
     boosting_rules,
     copying_truth,
+    pairs_that_occur,
     program_boosts,
     rule_text,
     skip_triples,
@@ -58,12 +59,13 @@ def readout_rows(
         the true log-probabilities (`fit_direct`); `r_self`, `top1_self` of B = `token_logits`;
         `kl`, mean over names of KL(p || softmax(B)) over the whole vocabulary, in nats.
     rules, item a skip rule: `rank` of its dP among all triples, ties at their mean rank. Item all,
-        of the first triples by dP: `precision_at_10`, those whose key makes the output likelier in
-        the program, whatever governs; `chance`, the share of all triples that do. Against the
-        single-token rules alone, those with a key and a positive effect that editing prefixes
-        finds: `rule_precision_at_10`, `recall_at_10`, and `average_precision` of the first
-        `config.top`. Suppression lowers a token and is no such rule, nor are brackets. All of them
-        through one head, and, as `rank_all_paths` and so on, by all paths over the two tokens.
+        of the first triples by dP that can occur (`pairs_that_occur`): `precision_at_10`, those
+        whose key makes the output likelier in the program, whatever governs; `chance`, the share of
+        all triples that do. Against the single-token rules alone, those with a key and a positive
+        effect that editing prefixes finds: `rule_precision_at_10`, `recall_at_10`, and
+        `average_precision` of the first `config.top`. Suppression lowers a token and is no such
+        rule, nor are brackets. All of them through one head, and, as `rank_all_paths` and so on, by
+        all paths over the two tokens.
     window, item a skip rule: `edge`, the distance up to which it reaches (`window_edge`), in
         tokens; null without a positive boost.
     induction, item the best pair of heads, as L0H3->L1H1, and again item all: `hits` (objects) and
@@ -118,7 +120,8 @@ def matrix_rows(
 def search_rows(
     weights: TensorWeights, language: ToyLanguage, rules: Sequence[Rule], config: ReadoutConfig
 ) -> list[Row]:
-    """The first `config.top` triples of the search by dP, with precision and recall up to each.
+    """The first `config.top` triples that can occur (`pairs_that_occur`) by dP, by all paths over
+    the two tokens, with precision and recall up to each.
 
     rank, query, key, output, boost (T, nats), d_prob; primitive: what governs, if the key does make
     the output likelier in the program (null: it does not); precision: the share of the triples so
@@ -128,7 +131,8 @@ def search_rows(
     rules_only = boosting_rules(language, rules)
     if not rules_only:
         return []
-    table, _ = search(weights, _offsets(config), config.top)
+    occur = pairs_that_occur(language)
+    table, _ = search(weights, _offsets(config), config.top, paths="all", among=occur)
     triples = table.triples
     named = _named(language, rules_only, program_boosts(language, _offsets(config)), triples)
     precision = precision_recall(triples, named).precision if named else np.zeros(len(triples))
@@ -304,7 +308,8 @@ def _rules_by(
 ) -> Iterator[Row]:
     skip, true = skip_triples(language, rules), boosting_rules(language, rules)
     suffix = PATHS_SUFFIX[paths]
-    table, ranks = search(weights, _offsets(config), config.top, skip, paths)
+    occur = pairs_that_occur(language)
+    table, ranks = search(weights, _offsets(config), config.top, skip, paths, occur)
     for rule, rank in zip(skip, ranks, strict=True):
         item = rule_text(rule, language.vocabulary.tokens)
         yield _number("rules", item, f"rank{suffix}", float(rank), weights.d_vocab**3)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from zscope.data.toy.distributions import DistributionBuilder
 from zscope.data.toy.language import ToyLanguage
@@ -61,6 +61,22 @@ def program_boosts(
     with_key = np.mean([p[r] for r in rows], axis=0)
     without = p[[r[:, period] for r in rows]].mean(axis=0)
     return with_key - without[:, None], language.distributions.label[rows[0]]
+
+
+def pairs_that_occur(language: ToyLanguage) -> Bool[np.ndarray, "query key"]:
+    """Whether brackets allow a query with a key before it and no other bracket around.
+
+    One that closes what was never opened is in no prefix, so what it does to the next token is
+    neither true nor false.
+    """
+    members, size = language.vocabulary.members, len(language.vocabulary)
+    occur = np.ones((size, size), dtype=bool)
+    for kind in ("round", "square"):
+        openers, closers = members.get(kind, ()), members.get(f"{kind}_close", ())
+        for closer in closers:
+            occur[closer, [key for key in range(size) if key not in openers]] = False
+        occur[:, closers] = False
+    return occur
 
 
 def skip_triples(language: ToyLanguage, rules: Iterable[Rule]) -> list[Triple]:

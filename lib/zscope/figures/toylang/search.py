@@ -54,14 +54,15 @@ def draw(tables: Tables) -> Figure:
     style.note(
         fig,
         f"{count_seeds(rows)} All {triples:,} triples (query, key, output) are ranked by what the "
-        "heads add to the output's probability; no text was run through the model."
+        "key adds to the output's probability; no text was run through the model."
         if triples
         else count_seeds(rows),
         "a: precision: the share of the first triples whose key makes the output likelier in the "
         f"program; recall: the share of its {rules} rules of single tokens that are among them; a "
         "line a seed, over the ranks that were kept; dashed: the precision of all triples. "
-        "b: blue: by the paths through one head, as in a and c; orange: by all paths over the two "
-        "tokens. Dots: seeds; bars: median over seeds (from 3 on); dashed: rank "
+        "a, c: by all paths over the two tokens, of the triples that can occur (a bracket that "
+        "closes nothing is in no text). b: orange: by the same paths; blue: through one head "
+        "alone. Dots: seeds; bars: median over seeds (from 3 on); dashed: rank "
         f"{FIRST}, the target, and chance, the mean of all ranks. c: filled: likelier in the "
         "program.",
     )
