@@ -20,7 +20,18 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 import fake_crosslingual as fake
-from looking import Read, all_axes, baselines, lines, points, vertical, words
+from looking import (
+    Read,
+    all_axes,
+    assert_texts_can_be_read,
+    baselines,
+    has_median,
+    lines,
+    points,
+    titled,
+    vertical,
+    words,
+)
 from zscope.config.crosslingual import CrosslingualFigure
 from zscope.figures import style
 from zscope.figures.crosslingual import accuracy, dashboard, marks, patching, rates
@@ -81,11 +92,6 @@ def bands(ax, prefix="_null"):
     return sorted(c.get_label() for c in ax.collections if str(c.get_label()).startswith(prefix))
 
 
-def titled(fig, start):
-    """The panel whose title starts so."""
-    return next(ax for ax in fig.axes if ax.get_title(loc="left").startswith(start))
-
-
 def mutated(tables, name, change):
     """The tables with one of them changed."""
     return dataclasses.replace(tables, frames={**tables.frames, name: change(tables.frames[name])})
@@ -139,13 +145,9 @@ def test_the_number_of_models_or_seeds_is_stated(figures, which, name):
 @BOTH
 @EVERY
 def test_texts_are_7_points_or_larger_do_not_overlap_and_stay_on_the_page(figures, which, name):
-    from test_figures_lag import (
-        test_no_text_is_smaller_than_7_points_and_widths_are_of_a_column_or_two as sizes,
-    )
-    from test_figures_lag import test_no_two_texts_overlap_and_none_leaves_the_page as places
-
-    sizes((name, figures[which, name]))
-    places((name, figures[which, name]))
+    fig = figures[which, name]
+    assert_texts_can_be_read(name, fig)
+    assert fig.get_figwidth() in (style.COLUMN, style.DOUBLE)
 
 
 @BOTH
@@ -175,11 +177,6 @@ def test_no_table_at_all_and_empty_tables_say_so(name):
 @EVERY
 def test_a_figure_asks_for_the_tables_that_it_needs(drawn, name):
     assert drawn["tiny", name][1] == set(NEEDS[name])
-
-
-def has_median(fig):
-    marks = [m for ax in fig.axes for m in (*ax.lines, *ax.collections, *ax.patches)]
-    return any(m.get_label() == "_median" for m in marks)
 
 
 @EVERY

@@ -17,11 +17,10 @@ import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.text import Text
 from PIL import Image
 
 import fake_lag
-from looking import all_axes, baselines, lines, points, words
+from looking import all_axes, assert_texts_can_be_read, baselines, lines, points, words
 from zscope.figures import style
 from zscope.figures.lag.data import SweepTables, count_censored, largest_head
 from zscope.figures.lag.transition_alignment import median_interval, relative_onsets
@@ -84,45 +83,10 @@ def test_the_number_of_seeds_is_stated(drawn):
     assert f"n = {N_SEEDS} seeds" in words(fig)
 
 
-def test_no_text_is_smaller_than_7_points_and_widths_are_of_a_column_or_two(drawn):
-    _, fig = drawn
-    shown = [t for t in fig.findobj(Text) if t.get_text().strip() and t.get_visible()]
-    assert min(t.get_fontsize() for t in shown) >= 7
-    assert fig.get_figwidth() in (style.COLUMN, style.DOUBLE)
-
-
-def test_no_two_texts_overlap_and_none_leaves_the_page(drawn):
+def test_texts_can_be_read(drawn):
     name, fig = drawn
-    renderer = fig.canvas.get_renderer()
-    page = fig.bbox.padded(2)
-    hidden = _ticks_out_of_view(fig)
-    boxes = [
-        (text.get_text(), text.get_window_extent(renderer))
-        for text in dict.fromkeys(fig.findobj(Text))
-        if text.get_text().strip() and text.get_visible() and text not in hidden
-    ]
-    for text, box in boxes:
-        inside = page.x0 <= box.x0 and box.x1 <= page.x1 and page.y0 <= box.y0 and box.y1 <= page.y1
-        assert inside, (name, text)
-    for i, (a, first) in enumerate(boxes):
-        for b, second in boxes[i + 1 :]:
-            width = min(first.x1, second.x1) - max(first.x0, second.x0)
-            height = min(first.y1, second.y1) - max(first.y0, second.y0)
-            assert width <= 1 or height <= 1, (name, a, b)
-
-
-def _ticks_out_of_view(fig):
-    """Matplotlib keeps labels of ticks that it does not draw."""
-    hidden = set()
-    for axis in (axis for ax in fig.axes for axis in (ax.xaxis, ax.yaxis)):
-        shown = axis._update_ticks() if axis.axes.axison else []
-        hidden |= {
-            label
-            for tick in {*axis.majorTicks, *axis.minorTicks} - {*shown}
-            for label in (tick.label1, tick.label2)
-        }
-        hidden |= set() if axis.axes.axison else {axis.label}
-    return hidden
+    assert_texts_can_be_read(name, fig)
+    assert fig.get_figwidth() in (style.COLUMN, style.DOUBLE)
 
 
 @pytest.mark.parametrize("name", ["tasks", "z_dependence"])

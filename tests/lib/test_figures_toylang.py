@@ -17,7 +17,18 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 import fake_toylang as fake
-from looking import Read, all_axes, baselines, lines, points, vertical, words
+from looking import (
+    Read,
+    all_axes,
+    assert_texts_can_be_read,
+    baselines,
+    has_median,
+    lines,
+    points,
+    titled,
+    vertical,
+    words,
+)
 from zscope.config.toylang import REFERENCE as CONFIGURED
 from zscope.config.toylang import Primitive
 from zscope.figures import style
@@ -87,11 +98,6 @@ def drawn():
 def figures(drawn):
     """The figures alone; the tests of this module only read them."""
     return {key: fig for key, (fig, _) in drawn.items()}
-
-
-def titled(fig, start):
-    """The panel whose title starts so."""
-    return next(ax for ax in fig.axes if ax.get_title(loc="left").startswith(start))
 
 
 def changed(tables, name, change):
@@ -167,13 +173,9 @@ def test_the_number_of_seeds_is_stated(figures, which, name):
 @ANY
 @EVERY
 def test_texts_are_7_points_or_larger_do_not_overlap_and_stay_on_the_page(figures, which, name):
-    from test_figures_lag import (
-        test_no_text_is_smaller_than_7_points_and_widths_are_of_a_column_or_two as sizes,
-    )
-    from test_figures_lag import test_no_two_texts_overlap_and_none_leaves_the_page as apart
-
-    sizes((name, figures[which, name]))
-    apart((name, figures[which, name]))
+    fig = figures[which, name]
+    assert_texts_can_be_read(name, fig)
+    assert fig.get_figwidth() in (style.COLUMN, style.DOUBLE)
 
 
 @ANY
@@ -213,11 +215,6 @@ def test_a_figure_draws_what_there_is_of_its_tables(full, name):
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             draw(name, Tables(frames))
-
-
-def has_median(fig):
-    drawn = [m for ax in fig.axes for m in (*ax.lines, *ax.collections)]
-    return any(m.get_label() == "_median" for m in drawn)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 
 RUN = {
-    "steps": 240,
+    "steps": 400,
     "warmup_steps": 5,
     "eval_every": 40,
     "eval_examples": 32,

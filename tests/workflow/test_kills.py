@@ -38,7 +38,7 @@ KILLS_OF_SNAKEMAKE = ("all", "alone", "start") * 3
 # or, for six training jobs in ten, checkpoints that it has written.
 LATEST_CPU_SECONDS = {"train_run": 2.5, "measure_probe": 2.5}
 LATEST_CPU_SECONDS_OF_OTHERS = 0.6
-LATEST_CHECKPOINT = 3
+LATEST_CHECKPOINT = 2
 
 
 @dataclass
@@ -204,8 +204,8 @@ def test_fifty_kills_at_random_moments_change_no_byte_of_the_results(tmp_path: P
     assert sum(killer.killed.values()) >= 50, killer.killed
     assert {f"snakemake, {how}" for how in KILLS_OF_SNAKEMAKE} <= set(killer.killed)
     # Training went on from many different steps, and never from the start for want of a state.
-    resumed = {int(step) for step in re.findall(r"resuming after step (\d+) of 240", text)}
-    assert len(resumed) >= 5, resumed
+    resumed = {int(step) for step in re.findall(r"resuming after step (\d+) of 400", text)}
+    assert len(resumed) >= 3, resumed
 
     ours, theirs = digests(clone.folder), digests(calm.folder)
     assert {Path(name).suffix for name in theirs} == {

@@ -472,6 +472,41 @@ def spread(n: int, width: float) -> np.ndarray:
 # --- words ---------------------------------------------------------------------------------
 
 
+def count_lines(row: Mapping[str, str]) -> int:
+    """Lines that a row of a `word_table` takes."""
+    return max(text.count("\n") + 1 for text in row.values())
+
+
+def word_table(
+    ax: Axes,
+    columns: Mapping[str, float],
+    rows: Sequence[Mapping[str, str]],
+    colour: Callable[[str, str], Any],
+) -> None:
+    """Rows of words under the names of their columns, instead of axes.
+
+    columns: where each begins, as a share of the width. Texts come wrapped. colour: of a column's
+    text.
+    """
+    ax.set_axis_off()
+    lines = [count_lines(row) for row in rows]
+    total = sum(lines) + 1.2
+    for name, left in columns.items():
+        ax.text(left, 1, name, va="top", fontweight="bold", transform=ax.transAxes)
+        line = 1.2
+        for row, height in zip(rows, lines, strict=True):
+            ax.text(
+                left,
+                1 - line / total,
+                row[name],
+                va="top",
+                color=colour(name, row[name]),
+                linespacing=1.05,
+                transform=ax.transAxes,
+            )
+            line += height
+
+
 def legend(
     fig: Figure, entries: Mapping[str, Any], *, extra: Sequence[Any] = (), columns: int = 0
 ) -> None:

@@ -31,7 +31,7 @@ COLUMNS = {"question": (0.0, 68), "seed's rule": (0.52, 22), "controlled rule": 
 @style.styled
 def draw(tables: Tables) -> Figure:
     questions = verdicts(tables)
-    lines = sum(row["question"].count("\n") + 1 for row in questions)
+    lines = sum(map(style.count_lines, questions))
     fig = style.figure(style.DOUBLE, 5.9 + 0.15 * lines)
     upper, lower = style.stacked(fig, 4.6, 0.5 + 0.15 * max(lines, 1))
     (answers, site, cell), (update, retrieved, mapped) = upper.subplots(2, 3)
@@ -97,25 +97,9 @@ def _table(ax: Axes, questions: list[dict[str, str]]) -> None:
     if not questions:
         style.not_applicable(ax, "there is no summary")
         return
-    ax.set_axis_off()
-    total = sum(row["question"].count("\n") + 1 for row in questions) + 1.2
-    for name, (left, _) in COLUMNS.items():
-        ax.text(left, 1, name, va="top", fontweight="bold", transform=ax.transAxes)
-    line = 1.2
-    for row in questions:
-        height = 1 - line / total
-        for name, (left, _) in COLUMNS.items():
-            ax.text(
-                left,
-                height,
-                row[name],
-                va="top",
-                # Where models disagree no colour speaks for all of them.
-                color=VERDICTS.get(row[name], style.BLACK),
-                linespacing=1.05,
-                transform=ax.transAxes,
-            )
-        line += row["question"].count("\n") + 1
+    columns = {name: left for name, (left, _) in COLUMNS.items()}
+    # Where models disagree no colour speaks for all of them.
+    style.word_table(ax, columns, questions, lambda _, text: VERDICTS.get(text, style.BLACK))
 
 
 def _rates(

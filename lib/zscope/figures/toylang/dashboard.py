@@ -31,7 +31,7 @@ HOLDS = {"yes": style.GREEN, "no": style.VERMILLION, "partly": style.ORANGE}
 @style.styled
 def draw(tables: Tables) -> Figure:
     claims = summary(tables)
-    lines = sum(_height(row) for row in claims)
+    lines = sum(map(style.count_lines, claims))
     fig = style.figure(style.DOUBLE, 5.6 + 0.14 * max(lines, 2))
     upper, lower = style.stacked(fig, 5.0, 0.3 + 0.14 * max(lines, 2))
     (learned, when, square), (ranks, matrix, ablated) = upper.subplots(2, 3)
@@ -85,36 +85,17 @@ def summary(tables: Tables) -> list[dict[str, str]]:
     return out
 
 
-def _height(row: dict[str, str]) -> int:
-    return max(text.count("\n") + 1 for text in row.values())
-
-
 def _table(ax: Axes, claims: list[dict[str, str]]) -> None:
     if not claims:
         style.not_applicable(ax, "there is no summary")
         return
-    ax.set_axis_off()
-    total = sum(map(_height, claims)) + 1.2
-    for name, (left, _) in COLUMNS.items():
-        ax.text(left, 1, name, va="top", fontweight="bold", transform=ax.transAxes)
-    line = 1.2
-    for row in claims:
-        for name, (left, _) in COLUMNS.items():
-            ax.text(
-                left,
-                1 - line / total,
-                row[name],
-                va="top",
-                color=_colour(row["holds"]) if name == "holds" else style.BLACK,
-                linespacing=1.05,
-                transform=ax.transAxes,
-            )
-        line += _height(row)
+    columns = {name: left for name, (left, _) in COLUMNS.items()}
+    style.word_table(ax, columns, claims, _colour)
 
 
-def _colour(holds: str) -> str:
-    """By the first word; what is neither yes, no nor partly is not coloured."""
-    return HOLDS.get(re.split(r"\W", holds)[0], style.GREY)
+def _colour(column: str, text: str) -> str:
+    """Of what holds, by its first word; what is neither yes, no nor partly is not coloured."""
+    return HOLDS.get(re.split(r"\W", text)[0], style.GREY) if column == "holds" else style.BLACK
 
 
 def _learning(ax: Axes, tables: Tables) -> None:
