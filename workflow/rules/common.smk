@@ -28,6 +28,8 @@ TRACKER = Tracker(scripts=ROOT / "workflow" / "scripts", lib=ROOT / "lib")
 def tracked(script, *, uses=(), **slice):
     """Params of a rule: the config that its script reads, and a digest of its code.
 
+    Called in functions of wildcards, so that what is not asked for is not digested: every job on a
+    cluster reads these files twice.
     Tables import the schemas of a study under a computed name: those of the script's own.
     """
     schemas = f"zscope.schemas.{script.partition('/')[0]}"
@@ -71,7 +73,8 @@ onstart:
     checked(check_writable, "results", "logs")
 
 
-CONFIG = checked(load, config, config_sources())
+SOURCES = config_sources()
+CONFIG = checked(load, config, SOURCES)
 BOOTSTRAP = CONFIG.bootstrap.model_dump()
 DEVICE = {"device": CONFIG.device, "bootstrap": BOOTSTRAP}
 # A GPU is asked for only when the config says cuda: `auto` takes one if it happens to be there.

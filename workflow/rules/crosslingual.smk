@@ -19,7 +19,7 @@ rule make_problems:
         mem_mb=growing(1000),
         runtime=growing(10),
     params:
-        tracked=tracked(
+        tracked=lambda wildcards: tracked(
             "crosslingual/make_problems.py", problems=CONFIG.crosslingual.problems.model_dump()
         ),
     script:
@@ -75,7 +75,7 @@ rule answer_problems:
         runtime=growing(CONFIG.crosslingual.runtime_minutes),
         gpu=GPUS,
     params:
-        tracked=tracked(
+        tracked=lambda wildcards: tracked(
             "crosslingual/answer_problems.py",
             generation=CONFIG.crosslingual.generation.model_dump(),
             **LANGUAGE_MODEL,
@@ -104,7 +104,7 @@ rule extract_activations:
         runtime=growing(CONFIG.crosslingual.runtime_minutes),
         gpu=GPUS,
     params:
-        tracked=tracked(
+        tracked=lambda wildcards: tracked(
             "crosslingual/extract_activations.py",
             activations=CONFIG.crosslingual.activations.model_dump(),
             batch_size=CONFIG.crosslingual.generation.batch_size,
@@ -135,7 +135,7 @@ rule measure_weights:
         runtime=growing(CONFIG.crosslingual.runtime_minutes),
         gpu=GPUS,
     params:
-        tracked=tracked(
+        tracked=lambda wildcards: tracked(
             "crosslingual/measure_weights.py", z=Z, bootstrap=BOOTSTRAP, **LANGUAGE_MODEL
         ),
     script:
@@ -160,7 +160,9 @@ rule measure_geometry:
         mem_mb=growing(4000),
         runtime=growing(60),
     params:
-        tracked=tracked("crosslingual/measure_geometry.py", z=Z, bootstrap=BOOTSTRAP),
+        tracked=lambda wildcards: tracked(
+            "crosslingual/measure_geometry.py", z=Z, bootstrap=BOOTSTRAP
+        ),
     script:
         "../scripts/crosslingual/measure_geometry.py"
 
@@ -183,7 +185,9 @@ rule measure_updates:
         mem_mb=growing(4000),
         runtime=growing(60),
     params:
-        tracked=tracked("crosslingual/measure_updates.py", z=Z, bootstrap=BOOTSTRAP),
+        tracked=lambda wildcards: tracked(
+            "crosslingual/measure_updates.py", z=Z, bootstrap=BOOTSTRAP
+        ),
     script:
         "../scripts/crosslingual/measure_updates.py"
 
@@ -207,7 +211,7 @@ rule fit_bridge:
         mem_mb=growing(4000),
         runtime=growing(60),
     params:
-        tracked=tracked(
+        tracked=lambda wildcards: tracked(
             "crosslingual/fit_bridge.py",
             z=Z,
             bridge=CONFIG.crosslingual.bridge.model_dump(),
@@ -280,7 +284,7 @@ rule summarise_patching:
         mem_mb=growing(4000),
         runtime=growing(30),
     params:
-        tracked=tracked(
+        tracked=lambda wildcards: tracked(
             "crosslingual/summarise_patching.py",
             verdict=CONFIG.crosslingual.verdict.model_dump(),
             z=Z,
@@ -311,7 +315,7 @@ rule fit_ard:
         mem_mb=growing(4000),
         runtime=growing(120),
     params:
-        tracked=tracked(
+        tracked=lambda wildcards: tracked(
             "crosslingual/fit_ard.py",
             ard=CONFIG.crosslingual.ard.model_dump(exclude={"planted_seeds"}),
             z=Z,
@@ -336,7 +340,9 @@ rule recover_planted:
         mem_mb=growing(2000),
         runtime=growing(30),
     params:
-        tracked=tracked("crosslingual/recover_planted.py", ard=CONFIG.crosslingual.ard.model_dump()),
+        tracked=lambda wildcards: tracked(
+            "crosslingual/recover_planted.py", ard=CONFIG.crosslingual.ard.model_dump()
+        ),
     script:
         "../scripts/crosslingual/recover_planted.py"
 
@@ -373,7 +379,7 @@ rule summarise_model:
         mem_mb=growing(2000),
         runtime=growing(30),
     params:
-        tracked=tracked(
+        tracked=lambda wildcards: tracked(
             "crosslingual/summarise_model.py",
             verdict=CONFIG.crosslingual.verdict.model_dump(),
             z=Z,

@@ -1,6 +1,6 @@
 # What the rules of lag.smk are made from: the plan, and functions of wildcards.
 
-LAG = checked(LagPlan.of, CONFIG.lag, config_sources())
+LAG = checked(LagPlan.of, CONFIG.lag, SOURCES)
 
 
 def lag_run(wildcards):

@@ -19,7 +19,7 @@ rule make_toy_language:
         mem_mb=growing(2000),
         runtime=growing(30),
     params:
-        tracked=tracked(
+        tracked=lambda wildcards: tracked(
             "toylang/make_toy_language.py",
             language=TOY_LANGUAGE,
             n_sequences=CONFIG.toylang.n_sequences,
@@ -189,7 +189,7 @@ rule summarise_toylang:
         mem_mb=growing(2000),
         runtime=growing(20),
     params:
-        tracked=tracked(
+        tracked=lambda wildcards: tracked(
             "toylang/summarise_toylang.py",
             toylang=CONFIG.toylang.model_dump(),
             comparisons=TOYLANG.comparisons,
