@@ -95,8 +95,9 @@ class Clone:
 
 
 def environment() -> dict[str, str]:
-    """This one, less what a Snakemake or pytest above set."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("SNAKEMAKE", "PYTEST"))}
+    """This one, less what a Snakemake or pytest above set; bytecode is kept, as it commonly is."""
+    dropped = ("SNAKEMAKE", "PYTEST", "PYTHONDONTWRITEBYTECODE")
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(dropped)}
     return {**kept, "PYTHONPATH": "", "OMP_NUM_THREADS": "1"}
 
 
