@@ -7,11 +7,11 @@ from pathlib import Path
 import yaml
 
 RUN = {
-    "steps": 400,
+    "steps": 600,
     "warmup_steps": 5,
     "eval_every": 40,
     "eval_examples": 32,
-    "batch_size": 8,
+    "batch_size": 256,
     "checkpoint_every": 20,
     "early_checkpoints": False,
 }
