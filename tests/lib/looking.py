@@ -30,7 +30,7 @@ def baselines(ax):
 def vertical(ax):
     """Where vertical baselines stand."""
     ends = (line.get_xdata() for line in lines(ax, "_baseline"))
-    return sorted({float(x[0]) for x in ends if len(set(x)) == 1})
+    return sorted(float(x[0]) for x in ends if len(set(x)) == 1)
 
 
 def words(fig):

@@ -205,7 +205,7 @@ def test_fifty_kills_at_random_moments_change_no_byte_of_the_results(tmp_path: P
     assert {f"snakemake, {how}" for how in KILLS_OF_SNAKEMAKE} <= set(killer.killed)
     # Training went on from many different steps, and never from the start for want of a state.
     resumed = {int(step) for step in re.findall(r"resuming after step (\d+) of 600", text)}
-    assert len(resumed - {0}) >= 3, resumed
+    assert len(resumed) >= 5, resumed
 
     ours, theirs = digests(clone.folder), digests(calm.folder)
     assert {Path(name).suffix for name in theirs} == {
