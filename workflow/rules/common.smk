@@ -30,6 +30,7 @@ def tracked(script, *, uses=(), **slice):
 
     Called in functions of wildcards, so that what is not asked for is not digested: every job on a
     cluster reads these files twice.
+
     Tables import the schemas of a study under a computed name: those of the script's own.
     """
     schemas = f"zscope.schemas.{script.partition('/')[0]}"

@@ -231,20 +231,11 @@ def baseline(ax: Axes, y: float, text: str, *, above: bool = True) -> None:
     )
 
 
-def vertical(ax: Axes, x: float, **look: Any) -> None:
+def vertical(ax: Axes, x: float) -> None:
     """A dashed grey line at x; nothing if x is NaN."""
     if np.isfinite(x):
-        ax.axvline(
-            x,
-            **{
-                "color": GREY,
-                "linestyle": (0, (4, 2)),
-                "linewidth": 0.8,
-                "zorder": 1.5,
-                "label": "_baseline",
-                **look,
-            },
-        )
+        look: Any = {"color": GREY, "linestyle": (0, (4, 2)), "linewidth": 0.8}
+        ax.axvline(x, **look, zorder=1.5, label="_baseline")
 
 
 def share_axis(ax: Axes, label: str) -> None:
@@ -432,9 +423,9 @@ def group_dots(
     where = np.array([place + offsets[group] for group in frame[by]])
     kept = np.isfinite(values)
     if "ci_low" in frame:
-        ends_of = zip(where, numbers(frame["ci_low"]), numbers(frame["ci_high"]), strict=True)
-        for has_value, (at, low, high) in zip(kept, ends_of, strict=True):
-            if has_value and np.isfinite(low) and np.isfinite(high):
+        interval = (numbers(frame[end])[kept] for end in ("ci_low", "ci_high"))
+        for at, low, high in zip(where[kept], *interval, strict=True):
+            if np.isfinite(low) and np.isfinite(high):
                 ends = ([low, high], [at, at]) if horizontal else ([at, at], [low, high])
                 ax.plot(*ends, color=colour, linewidth=0.8, alpha=0.6, zorder=2, label="_interval")
     if not kept.any():

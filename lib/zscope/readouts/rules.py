@@ -76,11 +76,11 @@ def search(
     flat = dP.flatten()
     ranks = [float((flat > x).sum() + ((flat == x).sum() + 1) / 2) for x in own]
     # All that may belong to the first n, ties at the edge included; their index grows.
-    listed = torch.ones(V, V) if among is None else torch.from_numpy(among)
-    flat = torch.where(listed.bool().unsqueeze(-1), dP, -torch.inf).flatten()
-    n = min(n, int(listed.sum()) * V)
-    chosen = (flat >= flat.topk(n).values[-1]).nonzero().squeeze(1)
-    found = chosen[flat[chosen].argsort(descending=True, stable=True)[:n]]
+    pairs = torch.from_numpy(np.ones((V, V), dtype=bool) if among is None else among)
+    listed = torch.where(pairs.unsqueeze(-1), dP, -torch.inf).flatten()
+    n = min(n, int(pairs.sum()) * V)
+    chosen = (listed >= listed.topk(n).values[-1]).nonzero().squeeze(1)
+    found = chosen[listed[chosen].argsort(descending=True, stable=True)[:n]]
     query, key, output = np.unravel_index(found.numpy(), (V, V, V))
     table = RuleTable(query, key, output, T.flatten()[found].numpy(), flat[found].numpy())
     return table, np.array(ranks)
