@@ -12,7 +12,7 @@ import torch
 from filelock import FileLock
 from hypothesis import settings
 
-from clones import Clone, Finished, copy_code
+from clones import Clone, Finished, copy_code, copy_of_finished
 
 torch.set_num_threads(1)
 # The first example of a test pays for imports, so the clock of a single one says nothing.
@@ -55,7 +55,8 @@ def finished(smoke: tuple[Clone, Finished], tmp_path: Path) -> Clone:
     """A copy of the code, to edit, over the finished smoke run: for dry runs alone."""
     clone, done = smoke
     assert done.status == 0, done.output[-5000:]
-    return Clone(copy_code(tmp_path / "edited"), clone.folder)
+    shutil.copytree(clone.code, tmp_path / "code", symlinks=True)
+    return Clone(tmp_path / "code", clone.folder)
 
 
 @pytest.fixture
@@ -69,7 +70,4 @@ def fresh(tmp_path: Path) -> Clone:
 @pytest.fixture
 def copied(smoke: tuple[Clone, Finished], tmp_path: Path) -> Clone:
     """A copy of the code and of the finished smoke run, to run again."""
-    clone, done = smoke
-    assert done.status == 0, done.output[-5000:]
-    shutil.copytree(clone.folder, tmp_path / "again", symlinks=True)
-    return Clone(copy_code(tmp_path / "edited"), tmp_path / "again")
+    return copy_of_finished(smoke, tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +25,7 @@ class Disturbed:
 
     folder: Path
     undisturbed: dict[str, str]
-    runs: tuple[str, str, str]
+    runs: list[str]
     first: dict[str, Training]
     again: dict[str, Training]
     jobs: dict[str, dict[str, str]]
@@ -53,42 +54,42 @@ def disturbed(slurm: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Itera
     workflow = Workflow.of(base / "code", config)
     local, folder = base / "local", base / "run"
     until = ("lag", "--until", "train_run")
-    workflow.run_locally(local, *until)
-    undisturbed = digests(local)
-    names = sorted({Path(path).parent.name for path in undisturbed})
-    runs = (names[0], names[1], names[2])
     first: dict[str, Training] = {}
     again: dict[str, Training] = {}
 
     def stopped_midway() -> bool:
         """Stop the processes in the middle of their training, so that none ends too early."""
-        for run in runs:
-            parts = folder.glob(f"results/lag/runs/{run}/.resume-*/step_{CHECKPOINT:08d}.*")
+        for part in folder.glob(f"results/lag/runs/*/.resume-*/step_{CHECKPOINT:08d}.*"):
+            run = part.parts[-3]
             training = Training.of(folder, run)
-            if run not in first and list(parts) and training:
+            if run not in first and training:
                 training.process.suspend()
                 first[run] = training
         return len(first) == 3
 
     def all_started_again() -> bool:
-        for run in runs:
+        for run in first:
             training = Training.of(folder, run)
             if run not in again and training and training.process != first[run].process:
                 again[run] = training
         return len(again) == 3
 
-    with workflow.submitted(slurm, folder, *until) as submission:
+    with ThreadPoolExecutor() as pool, workflow.submitted(slurm, folder, *until) as submission:
         wait_until("three trainings", stopped_midway, 120)
         jobs = slurm.jobs()
+        dies, is_cancelled, runs_out = runs = sorted(first)
         assert {jobs[t.job]["JobState"] for t in first.values()} == {"RUNNING"}
-        dead = jobs[first[runs[0]].job]["NodeList"]
+        dead = jobs[first[dies].job]["NodeList"]
         slurm.crash(dead)
-        slurm.call("scancel", first[runs[1]].job)
-        slurm.call("scontrol", "update", f"JobId={first[runs[2]].job}", "TimeLimit=1")
+        slurm.call("scancel", first[is_cancelled].job)
+        slurm.call("scontrol", "update", f"JobId={first[runs_out].job}", "TimeLimit=1")
+        # Slurm takes a minute or two over this; meanwhile the same, undisturbed.
+        calm = pool.submit(workflow.run_locally, local, *until)
         wait_until("three trainings again", all_started_again, 240)
         status = submission.finish(120)
         assert status == 0, submission.output.read_text()[-5000:]
-    yield Disturbed(folder, undisturbed, runs, first, again, slurm.jobs())
+        calm.result()
+    yield Disturbed(folder, digests(local), runs, first, again, slurm.jobs())
     slurm.revive(dead)
 
 

@@ -112,6 +112,15 @@ def copy_code(target: Path) -> Path:
     return target
 
 
+def copy_of_finished(smoke: tuple[Clone, Finished], target: Path) -> Clone:
+    """A copy, code with its bytecode and results, of a run that must have succeeded."""
+    clone, done = smoke
+    assert done.status == 0, done.output[-5000:]
+    shutil.copytree(clone.folder, target / "run", symlinks=True)
+    shutil.copytree(clone.code, target / "code", symlinks=True)
+    return Clone(target / "code", target / "run")
+
+
 def digests(folder: Path) -> dict[str, str]:
     """SHA-256 of every output that must not differ between repeats, by its path in `folder`."""
     files = [p for p in (folder / "results").rglob("*") if p.is_file()]

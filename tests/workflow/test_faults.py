@@ -9,30 +9,36 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from clones import Clone, Finished, environment
+from clones import Clone, Finished, copy_of_finished, environment
 from zscope.errors import ZscopeError
 from zscope.models.checkpoints import load_tensors
 
 pytestmark = pytest.mark.slow
 
 
-def one_run(clone: Clone) -> str:
-    """The id of a run of the sweep z_order_sweep."""
-    return next(p.parent.name for p in sorted(clone.folder.glob("results/lag/runs/*parity1*/*")))
+def one_run(clone: Clone, condition: str = "*parity1*") -> str:
+    """The id of a run of a condition, by default of the sweep z_order_sweep."""
+    return min(p.name for p in clone.folder.glob(f"results/lag/runs/{condition}-s*"))
+
+
+def messages(done: Finished) -> list[str]:
+    """The errors as the jobs printed them; Snakemake shows each once more, from its log."""
+    assert done.status != 0, done.output
+    assert "Traceback" not in done.output, done.output[-5000:]
+    found = re.findall(r"^(Error: .*?)failed with exit status", done.output, re.M | re.S)
+    return list(dict.fromkeys(found))
 
 
 def message(done: Finished) -> str:
-    """The error as the job printed it."""
-    assert done.status != 0, done.output
-    assert "Traceback" not in done.output, done.output[-5000:]
-    start = done.output.index("\nError: ") + 1
-    return done.output[start : done.output.index("failed with exit status", start)]
+    (error,) = messages(done)
+    return error
 
 
 def content(path: Path) -> object:
@@ -55,55 +61,128 @@ def flip_a_bit_that_matters(path: Path) -> None:
     raise AssertionError(f"no bit of {path} matters")
 
 
-@pytest.mark.parametrize(
-    ("damaged", "target"),
-    [
-        ("results/lag/runs/{run}/facts.parquet", "results/lag/runs/{run}/metrics.parquet"),
-        (
-            "results/lag/runs/{run}/checkpoints.safetensors",
-            "results/lag/probes/{condition}/logit_lens.parquet",
-        ),
-        (
-            "results/lag/runs/{run}/metrics.parquet",
-            "results/lag/conditions/{condition}/curves.parquet",
-        ),
-        (
-            "results/lag/sweeps/z_order_sweep/onsets.parquet",
-            "results/figures/lag/z_order_sweep.svg",
-        ),
-    ],
-    ids=["facts", "checkpoints", "metrics", "onsets"],
-)
-@pytest.mark.parametrize("how", ["truncated", "bit"])
-def test_a_damaged_file_is_named_with_the_command_that_rebuilds_it(
-    copied: Clone, damaged: str, target: str, how: str
-) -> None:
-    run = one_run(copied)
-    names = {"run": run, "condition": run.rpartition("-s")[0]}
-    path = copied.folder / damaged.format(**names)
+@dataclass(frozen=True)
+class Damage:
+    """A file between two rules, and a target whose job reads it. `rule` makes the target."""
+
+    file: str
+    target: str
+    rule: str
+
+
+CONDITIONS = {
+    "long": "bz_to_a-k1-n80-*",
+    "probed": "bz_to_a-k2-n20-parity1-*-bs16-*",
+    "summarised": "bz_to_a-k1-n20-*",
+}
+# No target needs the file of another, so that all can be damaged at once.
+DAMAGES = {
+    "facts": Damage(
+        "results/lag/runs/{long}-s0/facts.parquet",
+        "results/lag/runs/{long}-s0/metrics.parquet",
+        "train_run",
+    ),
+    "checkpoints": Damage(
+        "results/lag/runs/{probed}-s0/checkpoints.safetensors",
+        "results/lag/probes/{probed}/logit_lens.parquet",
+        "measure_probe",
+    ),
+    "metrics": Damage(
+        "results/lag/runs/{summarised}-s0/metrics.parquet",
+        "results/lag/conditions/{summarised}/curves.parquet",
+        "summarise_condition",
+    ),
+    "onsets": Damage(
+        "results/lag/sweeps/tasks/onsets.parquet",
+        "results/figures/lag/tasks.svg",
+        "draw_study_figure",
+    ),
+    # The workflow's only files of JSON; their safetensors are checked in the same way.
+    "JSON": Damage(
+        "results/crosslingual/models/{model}/weights/{json}",
+        "results/crosslingual/models/{model}/model.parquet",
+        "measure_weights",
+    ),
+}
+
+
+def change_a_digit(path: Path) -> None:
+    """So that it stays JSON, and says another thing."""
     whole = path.read_bytes()
+    at = re.search(rb"hidden_size\D+(\d)", whole).start(1)
+    path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+
+
+def damage(path: Path, how: str) -> None:
     if how == "truncated":
+        whole = path.read_bytes()
         path.write_bytes(whole[: len(whole) // 2])
+    elif path.suffix == ".json":
+        change_a_digit(path)
     else:
         flip_a_bit_that_matters(path)
-    done = copied.snakemake(target.format(**names), "--force", "--allowed-rules", *RULE[target])
-    error = message(done)
-    assert damaged.format(**names) in error
-    assert len(error.splitlines()) <= 4
-    rebuild = re.search(r"snakemake --cores all --force (\S+)", error)
-    assert rebuild, error
-    again = copied.snakemake("--force", rebuild[1])
+
+
+@dataclass(frozen=True)
+class Mended:
+    """Files that were damaged all at once, and what came of them."""
+
+    damages: dict[str, Damage]
+    before: dict[str, dict[str, bytes]]
+    errors: list[str]
+    folder: Path
+
+
+def beside(path: Path) -> dict[str, bytes]:
+    """The file, or all of the embedded model's, since its job writes them together."""
+    files = path.parent.iterdir() if path.suffix == ".json" else [path]
+    return {p.name: p.read_bytes() for p in files if p.name[0] != "."}
+
+
+@pytest.fixture(scope="module", params=["truncated", "bit"])
+def mended(
+    request: pytest.FixtureRequest,
+    smoke: tuple[Clone, Finished],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Mended:
+    """Damage all files, make the targets, do what the errors say, and make the targets again."""
+    copied = copy_of_finished(smoke, tmp_path_factory.mktemp("damaged"))
+    (model,) = copied.folder.glob("results/crosslingual/models/*/weights")
+    names = {
+        **{k: one_run(copied, v).rpartition("-s")[0] for k, v in CONDITIONS.items()},
+        "model": model.parent.name,
+        "json": "tokenizer.json" if request.param == "truncated" else "config.json",
+    }
+    damages = {
+        key: Damage(d.file.format(**names), d.target.format(**names), d.rule)
+        for key, d in DAMAGES.items()
+    }
+    before = {key: beside(copied.folder / d.file) for key, d in damages.items()}
+    for d in damages.values():
+        damage(copied.folder / d.file, request.param)
+    targets = [d.target for d in damages.values()]
+    rules = [d.rule for d in damages.values()]
+    errors = messages(copied.snakemake("--force", *targets, "--allowed-rules", *rules))
+    rebuild = [re.search(r"snakemake --cores all --force (\S+)", error) for error in errors]
+    again = copied.snakemake("--force", *[found[1] for found in rebuild if found])
     assert again.status == 0, again.output[-5000:]
-    assert path.read_bytes() == whole
-    assert copied.snakemake(target.format(**names)).status == 0
+    assert copied.snakemake(*targets).status == 0
+    return Mended(damages, before, errors, copied.folder)
 
 
-RULE = {
-    "results/lag/runs/{run}/metrics.parquet": ["train_run"],
-    "results/lag/probes/{condition}/logit_lens.parquet": ["measure_probe"],
-    "results/lag/conditions/{condition}/curves.parquet": ["summarise_condition"],
-    "results/figures/lag/z_order_sweep.svg": ["draw_study_figure"],
-}
+@pytest.mark.parametrize("key", DAMAGES)
+def test_a_damaged_file_is_named_with_the_command_that_rebuilds_it(
+    mended: Mended, key: str
+) -> None:
+    file = mended.damages[key].file
+    (error,) = [text for text in mended.errors if file in text]
+    assert len(error.splitlines()) <= 4
+    assert re.search(r"snakemake --cores all --force \S+", error)
+    assert beside(mended.folder / file) == mended.before[key]
+
+
+def test_nothing_else_is_called_damaged(mended: Mended) -> None:
+    assert len(mended.errors) == len(DAMAGES)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(
@@ -137,29 +216,6 @@ def test_a_missing_intermediate_is_made_again(copied: Clone) -> None:
     plan = copied.plan(metrics)
     trained = {w for rule, w in plan.jobs if rule == "train_run"}
     assert trained == {f"run={run}"}
-
-
-@pytest.mark.parametrize(("name", "how"), [("config.json", "bit"), ("tokenizer.json", "truncated")])
-def test_a_damaged_file_of_the_embedded_model_is_named(copied: Clone, name: str, how: str) -> None:
-    """The workflow's only files of JSON; its safetensors are checked in the same way."""
-    weights = next(iter(sorted(copied.folder.glob("results/crosslingual/models/*/weights"))))
-    target = str((weights.parent / "model.parquet").relative_to(copied.folder))
-    whole = {p.name: p.read_bytes() for p in weights.iterdir() if p.name[0] != "."}
-    path = weights / name
-    if how == "truncated":
-        path.write_bytes(whole[name][: len(whole[name]) // 2])
-    else:  # a digit: it stays JSON, and says another thing
-        at = re.search(rb"hidden_size\D+(\d)", whole[name]).start(1)
-        changed = bytes([whole[name][at] ^ 1])
-        path.write_bytes(whole[name][:at] + changed + whole[name][at + 1 :])
-    done = copied.snakemake("--force", target, "--allowed-rules", "measure_weights")
-    error = message(done)
-    assert str(path.relative_to(copied.folder)) in error
-    assert len(error.splitlines()) <= 3
-    rebuild = re.search(r"snakemake --cores all --force (\S+)", error)[1]
-    again = copied.snakemake("--force", rebuild)
-    assert again.status == 0, again.output[-5000:]
-    assert {n: (weights / n).read_bytes() for n in whole} == whole
 
 
 def mounted(*arguments: str) -> None:

@@ -424,6 +424,8 @@ rule draw_crosslingual_figure:
         "logs/draw_crosslingual_figure/{figure}.log",
     benchmark:
         "results/benchmarks/draw_crosslingual_figure/{figure}.tsv"
+    # Seconds each, and as many whatever the config: not worth a place in a cluster's queue.
+    localrule: True
     conda:
         "../../environment.yml"
     threads: 1

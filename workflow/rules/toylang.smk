@@ -225,6 +225,8 @@ rule draw_toylang_figure:
         "logs/draw_toylang_figure/{figure}.log",
     benchmark:
         "results/benchmarks/draw_toylang_figure/{figure}.tsv"
+    # Seconds each, and as many whatever the config: not worth a place in a cluster's queue.
+    localrule: True
     conda:
         "../../environment.yml"
     threads: 1
