@@ -16,7 +16,7 @@ from submission import Training, Workflow, overlay
 pytestmark = pytest.mark.slow
 
 CHECKPOINT = 50  # steps between two
-STEPS = 20 * CHECKPOINT
+STEPS = 12 * CHECKPOINT
 
 
 @dataclass(frozen=True)

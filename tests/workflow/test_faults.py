@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -203,7 +204,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpo
     kept = fresh.folder / re.search(r"of step (\d+), is (\S+)", error)[2]
     tensors, _ = load_tensors(kept)
     assert all(t.isfinite().all() for t in tensors.values())
-    assert step < 30
+    assert step < 240
     assert "learning rate" in error
     assert not list(fresh.folder.glob(f"results/lag/runs/{name}/*.safetensors"))
 
@@ -356,9 +357,8 @@ def test_a_clock_that_was_set_back_is_named_and_nothing_loops(copied: Clone) -> 
     assert (copied.folder / target).read_bytes() == before
 
 
-@pytest.mark.parametrize("days", [-400.0, 400.0])
 def test_a_training_that_is_resumed_under_another_clock_is_the_same(
-    smoke: tuple[Clone, Finished], fresh: Clone, days: float
+    smoke: tuple[Clone, Finished], fresh: Clone
 ) -> None:
     clone, done = smoke
     assert done.status == 0, done.output[-5000:]
@@ -376,16 +376,19 @@ def test_a_training_that_is_resumed_under_another_clock_is_the_same(
         time.sleep(0.005)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    shift_dates(fresh.folder / "results/lag/runs" / run, lambda: days)
-    facts = fresh.folder / f"results/lag/runs/{run}/facts.parquet"
-    os.utime(facts, (1e9, 1e9))  # an input in the future is another test's
     assert fresh.snakemake("--unlock").status == 0
-    again = fresh.snakemake(target)
-    assert again.status == 0, again.output[-5000:]
-    assert "resuming after step" in again.output
-    for name in ("metrics.parquet", "checkpoints.safetensors"):
-        ours = fresh.folder / f"results/lag/runs/{run}/{name}"
-        assert ours.read_bytes() == (clone.folder / f"results/lag/runs/{run}/{name}").read_bytes()
+    for days in (-400.0, 400.0):
+        killed = Clone(fresh.code, fresh.folder.with_name(f"{days:+.0f}"))
+        shutil.copytree(fresh.folder, killed.folder, symlinks=True)
+        folder = killed.folder / "results/lag/runs" / run
+        shift_dates(folder, lambda days=days: days)
+        os.utime(folder / "facts.parquet", (1e9, 1e9))  # from the future is another test's
+        again = killed.snakemake(target)
+        assert again.status == 0, again.output[-5000:]
+        assert "resuming after step" in again.output
+        for name in ("metrics.parquet", "checkpoints.safetensors"):
+            ours, theirs = folder / name, clone.folder / f"results/lag/runs/{run}/{name}"
+            assert ours.read_bytes() == theirs.read_bytes()
 
 
 @pytest.fixture

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import random
 import re
-import signal
-import subprocess
-import time
 from pathlib import Path
 from typing import get_args
 
 import pytest
 
-from clones import Clone, Finished, digests, environment
+from clones import Clone, Finished
 from zscope.config.crosslingual import CrosslingualFigure
 from zscope.config.lag import FigureName
 from zscope.figures.toylang.needs import ToylangFigure
@@ -86,32 +81,3 @@ def test_report_is_one_page_with_every_figure(copied: Clone) -> None:
         assert f"{name}.svg" in text
     assert "Lag" in text
     assert "log K" in text  # of the captions
-
-
-def test_killed_again_and_again_the_run_ends_with_the_same_bytes(
-    smoke: tuple[Clone, Finished], fresh: Clone
-) -> None:
-    """SIGKILL of Snakemake and all its jobs at random moments of the training of every run."""
-    clone, done = smoke
-    assert done.status == 0, done.output[-5000:]
-    metrics = sorted(clone.folder.glob("results/lag/runs/*/metrics.parquet"))[:3]
-    targets = [str(path.relative_to(clone.folder)) for path in metrics]
-    rng = random.Random(0)
-    for _ in range(4):
-        process = subprocess.Popen(
-            fresh.command(*targets),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env=environment(),
-            start_new_session=True,
-        )
-        time.sleep(rng.uniform(3, 8))
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        unlocked = fresh.snakemake("--unlock")
-        assert unlocked.status == 0, unlocked.output
-    again = fresh.snakemake(*targets)
-    assert again.status == 0, again.output[-5000:]
-    ours, theirs = digests(fresh.folder), digests(clone.folder)
-    assert len(ours) == 3 * len(targets)
-    assert ours == {name: theirs[name] for name in ours}
