@@ -76,6 +76,8 @@ def test_report_is_one_page_with_every_figure(copied: Clone) -> None:
     report = copied.folder / "report.html"
     done = copied.snakemake("--report", str(report))
     assert done.status == 0, done.output[-5000:]
+    # What docutils says of a caption that it cannot read.
+    assert not re.findall(r"\((?:WARNING|ERROR|SEVERE)/\d\).*", done.output)
     text = report.read_text()
     for name in ("z_order_sweep", "k_sweep", "dashboard", "linear_contrast", "patching", "planted"):
         assert f"{name}.svg" in text
