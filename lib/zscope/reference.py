@@ -7,14 +7,10 @@ python -m zscope.reference --check    exit 1 if one of them is not what the code
 from __future__ import annotations
 
 import argparse
-import ast
-import inspect
 import json
 import sys
-import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -58,10 +54,10 @@ def blocks() -> Iterator[Block]:
     """Every section, outermost first; `<name>` stands for a key of the user's."""
     places = dict(_places(Config))
     for model, path in places.items():
-        keys, meanings = [], _meanings(model)
+        keys = []
         for name, field in model.model_fields.items():
             inner = _section(field.annotation)
-            keys.append(_key(name, field, meanings.get(name, ""), places[inner] if inner else ""))
+            keys.append(_key(name, field, places[inner] if inner else ""))
         yield Block(path, _one_line(model.__doc__ or ""), tuple(keys))
 
 
@@ -147,10 +143,6 @@ def schema() -> str:
         "$comment": f"Generated from lib/zscope/config/ by {COMMAND}.",
         **Config.model_json_schema(),
     }
-    for block, _ in _places(Config):
-        properties = (out if block is Config else out["$defs"][block.__name__])["properties"]
-        for name, text in _meanings(block).items():
-            properties[name] = dict(sorted({**properties[name], "description": text}.items()))
     _strip(out)
     sweep = out["$defs"]["Sweep"]["properties"]
     names = []
@@ -208,27 +200,7 @@ def main(arguments: list[str] | None = None) -> int:
 # --- a key ---------------------------------------------------------------------------------
 
 
-def _meanings(model: type[Section]) -> dict[str, str]:
-    """The texts below the fields of a section, its own and inherited.
-
-    pydantic can read them too (use_attribute_docstrings), but does so whenever it is imported.
-    """
-    found = {}
-    for base in reversed(model.__mro__):
-        if issubclass(base, Section):
-            (definition,) = ast.parse(textwrap.dedent(inspect.getsource(base))).body
-            assert isinstance(definition, ast.ClassDef)
-            for field, below in pairwise(definition.body):
-                match field, below:
-                    case (
-                        ast.AnnAssign(target=ast.Name(id=name)),
-                        ast.Expr(value=ast.Constant(value=str(text))),
-                    ):
-                        found[name] = inspect.cleandoc(text)
-    return found
-
-
-def _key(name: str, field: FieldInfo, meaning: str, see: str) -> Key:
+def _key(name: str, field: FieldInfo, see: str) -> Key:
     metadata = [*field.metadata, *_metadata(field.annotation)]
     units = [m.name for m in metadata if isinstance(m, Unit)]
     return Key(
@@ -237,7 +209,9 @@ def _key(name: str, field: FieldInfo, meaning: str, see: str) -> Key:
         _default(field, see),
         _allowed(field.annotation, metadata),
         units[0] if units else "",
-        " ".join(filter(None, [_one_line(meaning), f"See {_link(see)}." if see else ""])),
+        " ".join(
+            filter(None, [_one_line(field.description or ""), f"See {_link(see)}." if see else ""])
+        ),
     )
 
 

@@ -109,7 +109,7 @@ def test_one_figure_touches_only_its_ancestors(fresh: Clone) -> None:
         "draw_study_figure",
     }
     trained = {w for rule, w in plan.jobs if rule == "train_run"}
-    assert len(trained) == 2
+    assert len(trained) == 4
     assert not any("parity" in w for w in trained)
 
 
