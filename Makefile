@@ -6,8 +6,6 @@ ARGS ?=
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 READY := .venv/.ready
 SINGLE_THREADED := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
-# Whole files, in the order that tests/conftest.py gives them.
-TWO_WORKERS := -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run report test test-quick lint format docs lock clean
@@ -34,10 +32,10 @@ report: run ## report.html: every figure with its caption and provenance, in one
 	snakemake --report report.html
 
 test: setup ## every test
-	$(SINGLE_THREADED) python -m pytest $(TWO_WORKERS) $(ARGS)
+	$(SINGLE_THREADED) python -m pytest -n 2 --dist loadfile $(ARGS)
 
 test-quick: setup ## the tests that take seconds
-	$(SINGLE_THREADED) python -m pytest $(TWO_WORKERS) -m "not slow" $(ARGS)
+	$(SINGLE_THREADED) python -m pytest -n 2 --dist loadfile -m "not slow" $(ARGS)
 
 lint: setup ## style, types, the rules, and that the generated files are in step
 	ruff check

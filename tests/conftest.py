@@ -20,26 +20,6 @@ settings.register_profile("zscope", deadline=None)
 settings.load_profile("zscope")
 
 
-# The files that take minutes. They are given out first and in this order, so that no worker is left
-# alone with one in the end, and none waits for the smoke run that another makes.
-LONGEST = (
-    "slurm/test_study_on_slurm.py",
-    "workflow/test_kills.py",
-    "workflow/test_faults.py",
-    "slurm/test_faults_on_slurm.py",
-    "workflow/test_crosslingual.py",
-    "workflow/test_staleness.py",
-    "workflow/test_scale.py",
-)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    def place(item: pytest.Item) -> int:
-        return next((i for i, f in enumerate(LONGEST) if item.path.match(f)), len(LONGEST))
-
-    items.sort(key=place)
-
-
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Nobody should believe that the workflow was tried on a Slurm when it was not."""
     skipped = terminalreporter.stats.get("skipped", [])
