@@ -19,6 +19,6 @@ def needs_slurm() -> None:
 
 @pytest.fixture(scope="session")
 def slurm(needs_slurm: None) -> Iterator[Cluster]:
-    """Three nodes without GPUs, one with two fake ones. sacct is there, and fails."""
+    """Four nodes without GPUs, one with two fake ones. sacct is there, and fails."""
     with cluster() as running:
         yield running

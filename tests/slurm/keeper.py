@@ -29,9 +29,10 @@ from contextlib import suppress
 from pathlib import Path
 
 READY = "ready"
-NODES = ("n1", "n2", "n3")
+NODES = ("n1", "n2", "n3", "n4")
 GPU_NODE = "g1"
 PARTITION, GPU_PARTITION = "batch", "accelerated"
+URGENT_PARTITION = "urgent"  # its jobs take the nodes of PARTITION from others
 # Two GPUs in name only: Slurm counts them and hands out their numbers, and opens nothing.
 GPU_FILES = ("/dev/null", "/dev/zero")
 # Memory is only counted. One core a node, so that each runs one job at a time.
@@ -110,9 +111,12 @@ SlurmdTimeout=10
 KillWait=2
 MinJobAge=600
 JobRequeue=0
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
 DefMemPerCPU=500
 {nodes}
 PartitionName={PARTITION} Nodes={",".join(NODES)} Default=YES MaxTime=12:00:00 State=UP
+PartitionName={URGENT_PARTITION} Nodes={",".join(NODES)} MaxTime=1:00:00 PriorityTier=2 State=UP
 PartitionName={GPU_PARTITION} Nodes={GPU_NODE} MaxTime=12:00:00 State=UP
 """
 
