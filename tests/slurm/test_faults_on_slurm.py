@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -9,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from clones import digests
+from clones import Clone, digests
 from cluster import Cluster, wait_until
 from keeper import URGENT_PARTITION
 from submission import Training, Workflow, overlay
@@ -24,6 +27,7 @@ STEPS = 12 * CHECKPOINT
 class Disturbed:
     """Four trainings, each disturbed after its first checkpoints, and what came of them."""
 
+    workflow: Workflow
     folder: Path
     undisturbed: dict[str, str]
     runs: list[str]
@@ -31,10 +35,11 @@ class Disturbed:
     again: dict[str, Training]
     jobs: dict[str, dict[str, str]]
 
-    def assert_resumed(self, run: str) -> None:
-        log = (self.folder / f"logs/train_run/{run}.log").read_text()
-        assert f"{run}: resuming after step" in log
-        of_run = {k: v for k, v in digests(self.folder).items() if f"/{run}/" in k}
+    def assert_made(self, run: str, folder: Path, *, resumed: bool = True) -> None:
+        """`folder` has what the undisturbed run has."""
+        log = (folder / f"logs/train_run/{run}.log").read_text()
+        assert (f"{run}: resuming after step" in log) is resumed
+        of_run = {k: v for k, v in digests(folder).items() if f"/{run}/" in k}
         assert len(of_run) == 3
         assert of_run == {name: self.undisturbed[name] for name in of_run}
 
@@ -54,6 +59,17 @@ class Disturbed:
         assert second["TimeLimit"] == "01:20:00"  # twice 10 minutes for the facts and 30
 
 
+def stop_midway(folder: Path, stopped: dict[str, Training]) -> int:
+    """Stop the processes in the middle of their training, so that none ends too early."""
+    for part in folder.glob(f"results/lag/runs/*/.resume-*/step_{CHECKPOINT:08d}.*"):
+        run = part.parts[-3]
+        training = Training.of(folder, run)
+        if run not in stopped and training:
+            training.process.suspend()
+            stopped[run] = training
+    return len(stopped)
+
+
 @pytest.fixture(scope="module")
 def disturbed(slurm: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Disturbed]:
     base = tmp_path_factory.mktemp("disturbed")
@@ -64,16 +80,6 @@ def disturbed(slurm: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Itera
     first: dict[str, Training] = {}
     again: dict[str, Training] = {}
 
-    def stopped_midway() -> bool:
-        """Stop the processes in the middle of their training, so that none ends too early."""
-        for part in folder.glob(f"results/lag/runs/*/.resume-*/step_{CHECKPOINT:08d}.*"):
-            run = part.parts[-3]
-            training = Training.of(folder, run)
-            if run not in first and training:
-                training.process.suspend()
-                first[run] = training
-        return len(first) == 4
-
     def all_started_again() -> bool:
         for run in first:
             training = Training.of(folder, run)
@@ -82,7 +88,7 @@ def disturbed(slurm: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Itera
         return len(again) == 4
 
     with ThreadPoolExecutor() as pool, workflow.submitted(slurm, folder, *until) as submission:
-        wait_until("four trainings", stopped_midway, 120)
+        wait_until("four trainings", lambda: stop_midway(folder, first) == 4, 120)
         jobs = slurm.jobs()
         dies, is_cancelled, runs_out, is_preempted = runs = sorted(first)
         assert {jobs[t.job]["JobState"] for t in first.values()} == {"RUNNING"}
@@ -101,26 +107,56 @@ def disturbed(slurm: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Itera
         calm.result()
     jobs = slurm.jobs()
     assert (jobs[urgent]["JobState"], jobs[urgent]["NodeList"]) == ("COMPLETED", wanted)
-    yield Disturbed(folder, digests(local), runs, first, again, jobs)
+    yield Disturbed(workflow, folder, digests(local), runs, first, again, jobs)
     slurm.revive(dead)
 
 
 def test_when_a_node_dies_its_job_goes_on_elsewhere(disturbed: Disturbed) -> None:
     disturbed.assert_requeued(disturbed.runs[0])
-    disturbed.assert_resumed(disturbed.runs[0])
+    disturbed.assert_made(disturbed.runs[0], disturbed.folder)
 
 
 def test_a_cancelled_job_is_submitted_again_and_goes_on(disturbed: Disturbed) -> None:
     disturbed.assert_tried_again(disturbed.runs[1], "CANCELLED")
-    disturbed.assert_resumed(disturbed.runs[1])
+    disturbed.assert_made(disturbed.runs[1], disturbed.folder)
 
 
 def test_a_job_over_its_time_limit_gets_more_and_goes_on(disturbed: Disturbed) -> None:
     disturbed.assert_tried_again(disturbed.runs[2], "TIMEOUT")
-    disturbed.assert_resumed(disturbed.runs[2])
+    disturbed.assert_made(disturbed.runs[2], disturbed.folder)
 
 
 def test_a_preempted_job_goes_on_when_there_is_room(disturbed: Disturbed) -> None:
     """Its node was taken by a job of a partition that comes first."""
     disturbed.assert_requeued(disturbed.runs[3])
-    disturbed.assert_resumed(disturbed.runs[3])
+    disturbed.assert_made(disturbed.runs[3], disturbed.folder)
+
+
+def test_when_snakemake_is_killed_its_jobs_are_nobodys_and_the_next_call_makes_up_for_it(
+    slurm: Cluster, disturbed: Disturbed, tmp_path: Path
+) -> None:
+    """One job is cancelled and goes on; one ends by itself, unrecorded, and is made again."""
+    cancelled, ends = runs = disturbed.runs[:2]
+    targets = [f"results/lag/runs/{run}/metrics.parquet" for run in runs]
+    folder = tmp_path / "run"
+    stopped: dict[str, Training] = {}
+    with disturbed.workflow.submitted(slurm, folder, *targets) as submission:
+        wait_until("two trainings", lambda: stop_midway(folder, stopped) == 2, 120)
+        os.killpg(submission.process.pid, signal.SIGKILL)
+    slurm.call("scancel", stopped[cancelled].job)
+    stopped[ends].process.resume()
+    wait_until("no job is left", lambda: not slurm.call("squeue", "-h"), 60)
+    assert (folder / targets[1]).exists()
+    clone = Clone(disturbed.workflow.code, folder)
+    assert clone.snakemake("--unlock", config="overlay").status == 0
+    with disturbed.workflow.submitted(slurm, folder, *targets) as submission:
+        assert submission.finish(120) == 0, submission.output.read_text()[-5000:]
+    disturbed.assert_made(cancelled, folder)
+    disturbed.assert_made(ends, folder, resumed=False)
+    # Both are known for what they are: nothing is to be done, and after an edit both are.
+    assert clone.plan(*targets, config="overlay").jobs == set()
+    edited = Clone(tmp_path / "edited", folder)
+    shutil.copytree(clone.code, edited.code)
+    edited.append("lib/zscope/training.py", "\nEDITED = True\n")
+    plan = edited.plan(*targets, config="overlay")
+    assert {w for rule, w in plan.jobs if rule == "train_run"} == {f"run={run}" for run in runs}

@@ -3,6 +3,7 @@ import sys
 from glob import glob
 
 from snakemake.common.configfile import load_configfile
+from snakemake_interface_executor_plugins.settings import SharedFSUsage
 
 # This clone's library is the one that the digests are of, so it is the one that runs, in the jobs
 # too, whatever else is installed.
@@ -10,6 +11,12 @@ sys.path.insert(0, str(ROOT / "lib"))
 os.environ.update(
     PYTHONPATH=os.pathsep.join(filter(None, [str(ROOT / "lib"), os.environ.get("PYTHONPATH")]))
 )
+
+# What made an output is recorded by the Snakemake that submitted its job. When that one is killed,
+# the job goes on; it must not strike the output off the list of incomplete ones, for without a record
+# no edit would ever make it stale. So it keeps a list of its own.
+if workflow.remote_exec:
+    workflow.storage_settings.shared_fs_usage -= {SharedFSUsage.PERSISTENCE}
 
 from zscope.config.root import load
 from zscope.errors import ConfigError
