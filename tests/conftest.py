@@ -55,8 +55,7 @@ def finished(smoke: tuple[Clone, Finished], tmp_path: Path) -> Clone:
     """A copy of the code, to edit, over the finished smoke run: for dry runs alone."""
     clone, done = smoke
     assert done.status == 0, done.output[-5000:]
-    shutil.copytree(clone.code, tmp_path / "edited", symlinks=True)
-    return Clone(tmp_path / "edited", clone.folder)
+    return clone.to_edit(tmp_path / "edited")
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -142,7 +140,7 @@ def test_when_snakemake_is_killed_its_jobs_are_nobodys_and_the_next_call_makes_u
     stopped: dict[str, Training] = {}
     with disturbed.workflow.submitted(slurm, folder, *targets) as submission:
         wait_until("two trainings", lambda: stop_midway(folder, stopped) == 2, 120)
-        os.killpg(submission.process.pid, signal.SIGKILL)
+    assert submission.process.returncode == -signal.SIGKILL
     slurm.call("scancel", stopped[cancelled].job)
     stopped[ends].process.resume()
     wait_until("no job is left", lambda: not slurm.call("squeue", "-h"), 60)
@@ -155,8 +153,7 @@ def test_when_snakemake_is_killed_its_jobs_are_nobodys_and_the_next_call_makes_u
     disturbed.assert_made(ends, folder, resumed=False)
     # Both are known for what they are: nothing is to be done, and after an edit both are.
     assert clone.plan(*targets, config="overlay").jobs == set()
-    edited = Clone(tmp_path / "edited", folder)
-    shutil.copytree(clone.code, edited.code)
+    edited = clone.to_edit(tmp_path / "edited")
     edited.append("lib/zscope/training.py", "\nEDITED = True\n")
     plan = edited.plan(*targets, config="overlay")
     assert {w for rule, w in plan.jobs if rule == "train_run"} == {f"run={run}" for run in runs}

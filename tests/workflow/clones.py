@@ -83,6 +83,11 @@ class Clone:
         assert dry.status == 0, dry.output
         return dry
 
+    def to_edit(self, code: Path) -> Clone:
+        """A copy of the code, with its bytecode, over the same folder."""
+        shutil.copytree(self.code, code, symlinks=True)
+        return Clone(code, self.folder)
+
     def edit(self, file: str, old: str, new: str) -> None:
         path = self.code / file
         text = path.read_text()

@@ -12,12 +12,6 @@ os.environ.update(
     PYTHONPATH=os.pathsep.join(filter(None, [str(ROOT / "lib"), os.environ.get("PYTHONPATH")]))
 )
 
-# What made an output is recorded by the Snakemake that submitted its job. When that one is killed,
-# the job goes on; it must not strike the output off the list of incomplete ones, for without a record
-# no edit would ever make it stale. So it keeps a list of its own.
-if workflow.remote_exec:
-    workflow.storage_settings.shared_fs_usage -= {SharedFSUsage.PERSISTENCE}
-
 from zscope.config.root import load
 from zscope.errors import ConfigError
 from zscope.figures.crosslingual import needs as crosslingual_needs
@@ -28,6 +22,12 @@ from zscope.plans.lag import FIGURE_PROBES, LagPlan
 from zscope.plans.toylang import ToylangPlan
 from zscope.probes.registry import PROBES
 from zscope.provenance import Tracker
+
+# What made an output is recorded by the Snakemake that submitted its job. When that one is killed,
+# the job goes on; it must not strike the output off the list of incomplete ones, for without a record
+# no edit would ever make it stale. So it keeps a list of its own.
+if workflow.remote_exec:
+    workflow.storage_settings.shared_fs_usage -= {SharedFSUsage.PERSISTENCE}
 
 TRACKER = Tracker(scripts=ROOT / "workflow" / "scripts", lib=ROOT / "lib")
 
