@@ -4,6 +4,15 @@ Their message is all that is shown: a few lines that name the file, key or path 
 Anything else that is raised is a bug of ours and is shown with its traceback.
 """
 
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+
+OPTIONS = "ZSCOPE_SNAKEMAKE_OPTIONS"
+"""Where the workflow leaves, for its jobs, how it was called."""
+
 
 class ZscopeError(Exception):
     """Base of every error whose message is meant for the user."""
@@ -27,3 +36,9 @@ class CheckpointError(ZscopeError):
 
 class TrainingError(ZscopeError):
     """Training cannot go on (a loss that is not finite, a gate that is not met)."""
+
+
+def rebuild(path: str | Path) -> str:
+    """The way out of a damaged output: the command that makes it anew, for the user to copy."""
+    command = f"snakemake --cores all --force {shlex.quote(str(path))}"
+    return f"rebuild it: {command} {os.environ.get(OPTIONS, '')}".rstrip()

@@ -17,7 +17,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from zscope.errors import TableError
+from zscope.errors import TableError, rebuild
 from zscope.files import atomic_path
 from zscope.schemas.base import INT, Table
 
@@ -116,7 +116,7 @@ def read_table(path: str | Path, name: str) -> pd.DataFrame:
         if not found.equals(TABLES[name].schema):
             raise TableError(
                 f"{path}: not a {name} table of this version: its columns are {found.names}\n"
-                f"{_way(path)}"
+                f"{rebuild(path)}"
             )
         return arrow.to_pandas(integer_object_nulls=True)
 
@@ -165,13 +165,9 @@ def table_name(path: str | Path) -> str:
 
 def _open(path: str | Path, reader: Any) -> Any:
     if not Path(path).exists():
-        raise TableError(f"{path}: no such file\n{_way(path)}")
+        raise TableError(f"{path}: no such file\n{rebuild(path)}")
     try:
         return reader(Path(path))
     except (pa.ArrowException, OSError, ValueError, RecursionError) as error:
         first = str(error).splitlines()[0][:160]
-        raise TableError(f"{path}: damaged, cannot be read ({first})\n{_way(path)}") from None
-
-
-def _way(path: str | Path) -> str:
-    return f"rebuild it: snakemake --cores all --force {path}"
+        raise TableError(f"{path}: damaged, cannot be read ({first})\n{rebuild(path)}") from None

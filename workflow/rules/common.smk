@@ -1,4 +1,5 @@
 import os
+import shlex
 import sys
 from glob import glob
 
@@ -13,7 +14,7 @@ os.environ.update(
 )
 
 from zscope.config.root import load
-from zscope.errors import ConfigError
+from zscope.errors import OPTIONS, ConfigError
 from zscope.figures.crosslingual import needs as crosslingual_needs
 from zscope.figures.toylang import needs as toylang_needs
 from zscope.plans import find
@@ -51,6 +52,21 @@ def config_sources():
     return [(os.path.relpath(f), load_configfile(f)) for f in files] + given
 
 
+def options_given():
+    """What a later call needs, beside its targets, to be about the outputs of this one."""
+    moved = workflow.overwrite_workdir is not None
+    place = Path(os.environ.get("PWD", "") if moved else "")
+    found = (place / "workflow" / "Snakefile").resolve() == Path(workflow.main_snakefile).resolve()
+    given = {
+        "--snakefile": [] if found else [workflow.main_snakefile],
+        "--directory": [os.getcwd()] if moved else [],
+        "--configfile": workflow.config_settings.configfiles,
+        "--config": workflow.config_settings.config_args,
+    }
+    words = [[name, *map(str, values)] for name, values in given.items() if values]
+    return shlex.join(word for option in words for word in option)
+
+
 def checked(function, *arguments):
     """Call `function`; a mistake of the user's ends Snakemake with its message alone."""
     try:
@@ -71,6 +87,10 @@ def check_writable(*folders):
                 "  place for the outputs with `snakemake --directory`."
             )
 
+
+# For the messages of jobs, whose own Snakemake on a cluster was called by no user.
+if workflow.is_main_process:
+    os.environ[OPTIONS] = options_given()
 
 # Snakemake writes here even in a dry run.
 checked(check_writable, ".")

@@ -12,6 +12,8 @@ rule make_problems:
         "logs/make_problems/all.log",
     benchmark:
         "results/benchmarks/make_problems/all.tsv"
+    # Seconds, and once: not worth a place in a cluster's queue.
+    localrule: True
     conda:
         "../../environment.yml"
     threads: 1

@@ -12,6 +12,8 @@ rule make_toy_language:
         "logs/make_toy_language/all.log",
     benchmark:
         "results/benchmarks/make_toy_language/all.tsv"
+    # Seconds, and once: not worth a place in a cluster's queue.
+    localrule: True
     conda:
         "../../environment.yml"
     threads: 1

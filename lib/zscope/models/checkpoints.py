@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from zscope.errors import CheckpointError
+from zscope.errors import CheckpointError, rebuild
 from zscope.files import atomic_path
 
 DIGEST_LENGTH = 64  # hex digits of a SHA-256
@@ -51,7 +51,7 @@ def load_tensors(
 
     Raises CheckpointError, with `way_out`, if the file is missing, damaged or of another kind.
     """
-    way_out = way_out or f"rebuild it: snakemake --cores all --force {path}"
+    way_out = way_out or rebuild(path)
     if not Path(path).exists():
         raise CheckpointError(f"{path}: no such file\n{way_out}")
     try:

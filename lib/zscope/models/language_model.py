@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from zscope.checksums import changed_file
 from zscope.devices import pick_device, set_threads
-from zscope.errors import CheckpointError, ConfigError, DataError
+from zscope.errors import CheckpointError, ConfigError, DataError, rebuild
 from zscope.subspace.kernels import AttentionWeights
 
 if TYPE_CHECKING:
@@ -226,8 +226,7 @@ def load_language_model(
         folder = Path(weights)
         if damaged := changed_file(folder):
             raise CheckpointError(
-                f"{damaged}: damaged, it is not as it was written\n"
-                f"rebuild it: snakemake --cores all --force {folder}"
+                f"{damaged}: damaged, it is not as it was written\n{rebuild(folder)}"
             )
         name = f"tiny@{_file_digest(folder / 'model.safetensors')}"
     elif spec.get("hub"):

@@ -25,7 +25,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from zscope.data.problems import Language, Problem
-from zscope.errors import DataError
+from zscope.errors import DataError, rebuild
 from zscope.files import atomic_folder
 from zscope.jobs import progress
 from zscope.models.language_model import LanguageModel, residual_states
@@ -140,7 +140,7 @@ def layers_of(folder: str | Path) -> tuple[int, ...]:
     """The layers that were extracted, from 0 to n_layers. Raises DataError if there are none."""
     found = sorted(int(p.name.removeprefix("layer=")) for p in Path(folder).glob("layer=[0-9]*"))
     if not found:
-        raise DataError(f"{folder}: holds no activations\n{_way(folder)}")
+        raise DataError(f"{folder}: holds no activations\n{rebuild(folder)}")
     return tuple(found)
 
 
@@ -166,7 +166,7 @@ def _prompts(
         found.setdefault(language, []).append((problem, state))
     orders = {tuple(problem for problem, _ in prompts) for prompts in found.values()}
     if len(orders) > 1:
-        raise DataError(f"{folder}: layer {layer}: a language lacks problems\n{_way(folder)}")
+        raise DataError(f"{folder}: layer {layer}: a language lacks problems\n{rebuild(folder)}")
     return found
 
 
@@ -176,7 +176,7 @@ def _rows(
     """Prompt by prompt, in the order of the file."""
     if layer not in (there := layers_of(folder)):
         raise DataError(
-            f"{folder}: no layer {layer}: there are {there[0]} to {there[-1]}\n{_way(folder)}"
+            f"{folder}: no layer {layer}: there are {there[0]} to {there[-1]}\n{rebuild(folder)}"
         )
     file = _file(folder, layer)
     try:
@@ -188,7 +188,7 @@ def _rows(
         values = state.flatten().to_numpy().reshape(len(table), state.type.list_size)
     except (pa.ArrowException, OSError, KeyError, ValueError, AttributeError) as error:
         first = str(error).splitlines()[0][:160]
-        raise DataError(f"{file}: damaged, cannot be read ({first})\n{_way(folder)}") from None
+        raise DataError(f"{file}: damaged, cannot be read ({first})\n{rebuild(folder)}") from None
     starts = np.flatnonzero(token == 0)
     for start, stop in zip(starts, [*starts[1:], len(token)], strict=True):
         yield problem[start], language[start], values[start:stop]
@@ -208,7 +208,3 @@ def _padded(prompts: Sequence[tuple[str, Float[np.ndarray, "tokens d"]]]) -> Sta
 
 def _file(folder: Path, layer: int) -> Path:
     return folder / f"layer={layer:02d}" / "part-0000.parquet"
-
-
-def _way(folder: str | Path) -> str:
-    return f"rebuild it: snakemake --cores all --force {folder}"
