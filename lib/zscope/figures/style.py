@@ -140,7 +140,8 @@ def _lay_out(fig: Figure) -> None:
     """Place everything once, for all files: most of the time of a save is its layout."""
     with _settings():
         fig.set_dpi(RC["savefig.dpi"])
-        fig.draw_without_rendering()
+        if engine := fig.get_layout_engine():
+            engine.execute(fig)
         fig.set_layout_engine(None)
 
 
