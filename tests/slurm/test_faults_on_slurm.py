@@ -14,6 +14,7 @@ from clones import Clone, digests
 from cluster import Cluster, wait_until
 from keeper import URGENT_PARTITION
 from submission import Training, Workflow, overlay
+from zscope.errors import OPTIONS
 
 pytestmark = pytest.mark.slow
 
@@ -141,6 +142,8 @@ def test_when_snakemake_is_killed_its_jobs_are_nobodys_and_the_next_call_makes_u
     with disturbed.workflow.submitted(slurm, folder, *targets) as submission:
         wait_until("two trainings", lambda: stop_midway(folder, stopped) == 2, 120)
     assert submission.process.returncode == -signal.SIGKILL
+    # A job knows how the user called Snakemake, for the commands that its messages give.
+    assert f"--directory {folder} --config" in stopped[ends].process.environ()[OPTIONS]
     slurm.call("scancel", stopped[cancelled].job)
     stopped[ends].process.resume()
     wait_until("no job is left", lambda: not slurm.call("squeue", "-h"), 60)
