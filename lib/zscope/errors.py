@@ -42,3 +42,8 @@ def rebuild(path: str | Path) -> str:
     """The way out of a damaged output: the command that makes it anew, for the user to copy."""
     command = f"snakemake --cores all --force {shlex.quote(str(path))}"
     return f"rebuild it: {command} {os.environ.get(OPTIONS, '')}".rstrip()
+
+
+def start_anew(folder: str | Path) -> str:
+    """The way out of a damaged state of training: the command that removes it, wherever typed."""
+    return f"start the run anew: rm -r {shlex.quote(str(Path(folder).absolute()))}"

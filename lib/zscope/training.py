@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from zscope.errors import CheckpointError, TrainingError
+from zscope.errors import CheckpointError, TrainingError, start_anew
 from zscope.jobs import progress
 from zscope.models.checkpoints import load_tensors, save_tensors
 
@@ -268,7 +268,7 @@ class Trainer(Generic[Batch]):
         save_tensors(tensors, self.folder.state, progress_so_far)
 
     def _restore(self) -> None:
-        way_out = f"start the run anew: rm -r {self.folder.path}"
+        way_out = start_anew(self.folder.path)
         tensors, saved = load_tensors(self.folder.state, way_out=way_out)
         parts: dict[str, dict[str, Tensor]] = {}
         for name, tensor in tensors.items():

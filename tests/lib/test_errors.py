@@ -1,8 +1,8 @@
-"""The command that rebuilds a damaged output can be copied, whatever its name and the call."""
+"""The commands that errors give can be copied, whatever the names and wherever they are typed."""
 
 import shlex
 
-from zscope.errors import OPTIONS, rebuild
+from zscope.errors import OPTIONS, rebuild, start_anew
 
 
 def command(path):
@@ -19,3 +19,9 @@ def test_what_the_call_was_given_comes_after_the_output(monkeypatch):
     monkeypatch.setenv(OPTIONS, "--configfile 'my config.yaml' --config device=cpu")
     given = ["--configfile", "my config.yaml", "--config", "device=cpu"]
     assert command("x.parquet") == ["snakemake", "--cores", "all", "--force", "x.parquet", *given]
+
+
+def test_a_state_is_removed_from_wherever_the_command_is_typed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = shlex.split(start_anew("my runs/.resume-1").removeprefix("start the run anew: "))
+    assert words == ["rm", "-r", str(tmp_path / "my runs/.resume-1")]

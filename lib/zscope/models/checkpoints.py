@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from zscope.errors import CheckpointError, rebuild
+from zscope.errors import CheckpointError, rebuild, start_anew
 from zscope.files import atomic_path
 
 DIGEST_LENGTH = 64  # hex digits of a SHA-256
@@ -101,8 +101,7 @@ def join(
     tensors: dict[str, Tensor] = {}
     names: set[str] = set()
     for step, part in parts.items():
-        way_out = f"start the run anew: rm -r {part.parent}"
-        state, _ = load_tensors(part, way_out=way_out)
+        state, _ = load_tensors(part, way_out=start_anew(part.parent))
         tensors.update({f"{step:08d}/{name}": t for name, t in state.items()})
         names.update(state)
     metadata = {
