@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import yaml
 
-from clones import copy_code, environment
+from clones import copy_code, environment, run
 from cluster import Cluster, wait_until
 from keeper import GPU_PARTITION, PARTITION
 
@@ -99,15 +99,8 @@ class Workflow:
 
     def run_locally(self, folder: Path, *targets: str) -> None:
         command = [sys.executable, "-m", "snakemake", *self.arguments(folder, *targets)]
-        done = subprocess.run(
-            [*command, "--cores", "2"],
-            capture_output=True,
-            text=True,
-            timeout=600,
-            env=environment(),
-            check=False,
-        )
-        assert done.returncode == 0, (done.stdout + done.stderr)[-5000:]
+        done = run([*command, "--cores", "2"], seconds=600)
+        assert done.status == 0, done.output[-5000:]
 
     @contextmanager
     def submitted(self, slurm: Cluster, folder: Path, *targets: str) -> Iterator[Submission]:

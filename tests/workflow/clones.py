@@ -66,16 +66,7 @@ class Clone:
         ]
 
     def snakemake(self, *arguments: str, config: str | None = "smoke") -> Finished:
-        done = subprocess.run(
-            self.command(*arguments, config=config),
-            capture_output=True,
-            text=True,
-            timeout=1800,
-            env=environment(),
-            cwd=self.code,
-            check=False,
-        )
-        return Finished(done.returncode, done.stdout + done.stderr)
+        return run(self.command(*arguments, config=config), cwd=self.code)
 
     def plan(self, *arguments: str, config: str | None = "smoke") -> Finished:
         """A dry run. It must succeed."""
@@ -97,6 +88,20 @@ class Clone:
     def append(self, file: str, text: str) -> None:
         with (self.code / file).open("a") as stream:
             stream.write(text)
+
+
+def run(command: list[str], *, cwd: Path | None = None, seconds: float = 1800) -> Finished:
+    """Run a command to its end; what fails there is the caller's to judge."""
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        env=environment(),
+        cwd=cwd,
+        check=False,
+    )
+    return Finished(done.returncode, done.stdout + done.stderr)
 
 
 def environment() -> dict[str, str]:

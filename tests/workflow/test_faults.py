@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from clones import Clone, Finished, copy_of_finished, environment
+from clones import Clone, Finished, copy_of_finished, environment, run
 from zscope.errors import ZscopeError
 from zscope.models.checkpoints import load_tensors
 
@@ -153,15 +153,8 @@ def rebuild(given: list[list[str]]) -> None:
     assert [words[:4] for words in given] == [head] * len(given)
     (options,) = {tuple(words[5:]) for words in given}
     targets = [words[4] for words in given]
-    done = subprocess.run(
-        [sys.executable, "-m", *head, *targets, *options],
-        capture_output=True,
-        text=True,
-        env=environment(),
-        cwd="/",
-        check=False,
-    )
-    assert done.returncode == 0, (done.stdout + done.stderr)[-5000:]
+    done = run([sys.executable, "-m", *head, *targets, *options], cwd=Path("/"))
+    assert done.status == 0, done.output[-5000:]
 
 
 @pytest.fixture(scope="module", params=["truncated", "bit"])

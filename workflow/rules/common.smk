@@ -55,12 +55,11 @@ def config_sources():
 def options_given():
     """What a later call needs, beside its targets, to be about the outputs of this one."""
     moved = workflow.overwrite_workdir is not None
-    place = Path(os.environ.get("PWD", "") if moved else "")
-    found = (place / "workflow" / "Snakefile").resolve() == Path(workflow.main_snakefile).resolve()
+    found = Path("workflow/Snakefile").resolve() == Path(workflow.main_snakefile).resolve()
     given = {
-        "--snakefile": [] if found else [workflow.main_snakefile],
+        "--snakefile": [workflow.main_snakefile] if moved or not found else [],
         "--directory": [os.getcwd()] if moved else [],
-        "--configfile": workflow.config_settings.configfiles,
+        "--configfile": workflow.overwrite_configfiles,
         "--config": workflow.config_settings.config_args,
     }
     words = [[name, *map(str, values)] for name, values in given.items() if values]
