@@ -22,8 +22,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zscope.jobs import peak_rss_mib
-from zscope.subspace.ard_kernel import Clouds, make_pairs, paired_mmd
+from zscope.core.jobs import peak_rss_mib
+from zscope.studies.crosslingual.ard.kernel import Clouds, make_pairs, paired_mmd
 
 D = 2048  # Qwen2.5-3B
 REQUIRED_TIME, REQUIRED_MEMORY = 8.0, 4.0

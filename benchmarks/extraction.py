@@ -20,12 +20,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from zscope.config.crosslingual import TinyShape
-from zscope.data.problems import LANGUAGES, Problem, generate
-from zscope.jobs import peak_rss_mib
+from zscope.core.jobs import peak_rss_mib
 from zscope.models.language_model import LanguageModel, residual_states
-from zscope.models.tiny_qwen import build_tiny_qwen
-from zscope.subspace.activations import extract
+from zscope.studies.crosslingual.config import TinyShape
+from zscope.studies.crosslingual.problems.parallel import LANGUAGES, Problem, generate
+from zscope.studies.crosslingual.space.activations import extract
+from zscope.studies.crosslingual.tiny_qwen import build_tiny_qwen
 
 FLAT = 0.2  # MiB of memory for every further MiB written: above, memory grows with the problems
 

@@ -18,11 +18,17 @@ from typing import Any
 
 import torch
 
-from zscope.data.problems import generate as make_problems
 from zscope.models.language_model import LanguageModel, generate
-from zscope.models.tiny_qwen import TinyShape, build_tiny_qwen
-from zscope.subspace.patching import Component, Patch, generate_from, patched, run_prefix
-from zscope.subspace.spaces import random_space
+from zscope.studies.crosslingual.patching.patched_generation import (
+    Component,
+    Patch,
+    generate_from,
+    patched,
+    run_prefix,
+)
+from zscope.studies.crosslingual.problems.parallel import generate as make_problems
+from zscope.studies.crosslingual.space.subspaces import random_space
+from zscope.studies.crosslingual.tiny_qwen import TinyShape, build_tiny_qwen
 
 REQUIRED = 8.0
 LAYER, K, LENGTH = 2, 16, 12

@@ -20,13 +20,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from zscope.config.lag import DataConfig
-from zscope.data.disambiguation import Disambiguation, encode, make_facts, sample_rows
-from zscope.models.bridge import to_bridge
 from zscope.models.transformer import Transformer, TransformerConfig
-from zscope.probes import quantities as q
-from zscope.probes.core import Bootstrap, ProbeBatch, batches, run_probes
-from zscope.probes.registry import PROBES
+from zscope.models.wrapped_transformer import to_bridge
+from zscope.studies.lag import quantities as q
+from zscope.studies.lag.config import DataConfig
+from zscope.studies.lag.facts import Disambiguation, encode, make_facts, sample_rows
+from zscope.studies.lag.probes.measuring import Bootstrap, ProbeBatch, batches, run_probes
+from zscope.studies.lag.probes.registry import PROBES
 
 REQUIRED = 8.0  # times faster than the loops
 

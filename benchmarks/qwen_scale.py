@@ -20,14 +20,14 @@ import torch
 import yaml
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from zscope.config.crosslingual import CrosslingualConfig
 from zscope.config.sizes import check_layer
-from zscope.data.problems import load_problems
-from zscope.data.tokenizer import make_tokenizer
+from zscope.models.attention_kernels import stacked_right_space
 from zscope.models.language_model import LanguageModel, free_memory
-from zscope.subspace.kernels import stacked_right_space
-from zscope.subspace.patch_study import n_parts
-from zscope.subspace.patching import generate_from, run_prefix
+from zscope.studies.crosslingual.config import CrosslingualConfig
+from zscope.studies.crosslingual.patching.conditions import n_parts
+from zscope.studies.crosslingual.patching.patched_generation import generate_from, run_prefix
+from zscope.studies.crosslingual.problems.parallel import load_problems
+from zscope.studies.crosslingual.problems.tokenizer import make_tokenizer
 
 ROOT = Path(__file__).parents[1]
 LAYERS = 36

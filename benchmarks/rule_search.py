@@ -19,9 +19,9 @@ import time
 import torch
 
 from zscope.models.tensor_transformer import TensorConfig, TensorTransformer
-from zscope.readouts.direct import token_logits
-from zscope.readouts.rules import search
-from zscope.readouts.weights import TensorWeights
+from zscope.studies.toylang.readouts.direct import token_logits
+from zscope.studies.toylang.readouts.rule_search import search
+from zscope.studies.toylang.readouts.weights import TensorWeights
 
 WINDOW = range(1, 9)
 PAIRS = 200

@@ -17,8 +17,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from zscope.subspace.kernels import AttentionWeights, stacked_right_space
-from zscope.subspace.spaces import similarity
+from zscope.models.attention_kernels import AttentionWeights, stacked_right_space
+from zscope.studies.crosslingual.space.subspaces import similarity
 
 D, HEADS, KV, D_HEAD = 2048, 16, 2, 128  # Qwen2.5-3B
 REQUIRED = 20.0  # times faster than explicit kernels

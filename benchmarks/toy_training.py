@@ -19,15 +19,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zscope.config.toylang import LanguageConfig
-from zscope.data.toy.batches import ToyBatches
-from zscope.data.toy.language import ToyLanguage
 from zscope.models.tensor_transformer import (
     TensorConfig,
     TensorTransformer,
     make_optimizers,
     rope_angles,
 )
+from zscope.studies.toylang.config import LanguageConfig
+from zscope.toy_language.batches import ToyBatches
+from zscope.toy_language.language import ToyLanguage
 
 BATCH, CLIP = 64, 1.0
 MUON_LR, ADAMW_LR = 0.02, 3e-3

@@ -22,11 +22,11 @@ import torch
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
-from zscope.config.lag import RunConfig
-from zscope.data.disambiguation import Disambiguation, encode, make_facts
-from zscope.lag_run import build_model, train_run
-from zscope.models.bridge import to_bridge
-from zscope.probes.training_metrics import evaluation_sets
+from zscope.models.wrapped_transformer import to_bridge
+from zscope.studies.lag.config import RunConfig
+from zscope.studies.lag.evaluation import evaluation_sets
+from zscope.studies.lag.facts import Disambiguation, encode, make_facts
+from zscope.studies.lag.training import build_model, train_run
 from zscope.training import ResumeFolder
 
 BOOTSTRAP = {"level": 0.95, "resamples": 1000, "seed": 0}

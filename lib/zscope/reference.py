@@ -19,10 +19,10 @@ from annotated_types import Ge, Gt, Le, Len, Lt, MinLen
 from pydantic.fields import FieldInfo
 
 from zscope.config.base import Section, Unit
-from zscope.config.lag import RunConfig
-from zscope.config.root import Config
-from zscope.schemas.base import Table
-from zscope.tables import TABLES
+from zscope.studies.config import Config
+from zscope.studies.lag.config import RunConfig
+from zscope.tables.read import TABLES
+from zscope.tables.schema import Table
 
 SCHEMA = "workflow/schemas/config.schema.json"
 COMMAND = "python -m zscope.reference"
@@ -120,7 +120,7 @@ def tables_page() -> str:
         "provenance (config slice, code digest, versions, device):",
         "",
         "```python",
-        "from zscope.tables import read_provenance, read_table",
+        "from zscope.tables.read import read_provenance, read_table",
         "",
         'table = read_table("results/lag/sweeps/z_order_sweep/summary.parquet", "lag_summary")',
         'how = read_provenance("results/lag/sweeps/z_order_sweep/summary.parquet")',

@@ -14,8 +14,8 @@ import sys
 
 import pandas as pd
 
-from zscope.errors import TableError, ZscopeError
-from zscope.tables import read_provenance, read_table, table_name
+from zscope.core.errors import TableError, ZscopeError
+from zscope.tables.read import read_provenance, read_table, table_name
 
 
 def rows(path: str, where: list[str]) -> pd.DataFrame:

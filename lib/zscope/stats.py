@@ -1,19 +1,25 @@
 """Intervals, tests and onset times. numpy arrays in, numpy arrays or floats out; no torch.
 
-Which interval for what: Wilson or Clopper-Pearson for rates (a bootstrap of 0/20 is [0, 0]), the
-bootstrap for means and ratios of means, the cluster bootstrap when examples share a problem, a
-prompt or a seed, Kaplan-Meier for the times of transitions that some runs never make.
+Which interval for what: Wilson for rates (a bootstrap of 0/20 is [0, 0]), the bootstrap for means
+and ratios of means, order statistics for the median of a few numbers, Kaplan-Meier for the times of
+transitions that some runs never make. The level, and the number and seed of the resamples, come
+from the config's one `Bootstrap`.
 """
+
+from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Bool, Float, Int
 from numpy.typing import ArrayLike
 
-# statsmodels takes over a second to import, so the functions that need it import it themselves.
+if TYPE_CHECKING:
+    from zscope.config.base import Bootstrap
+
+# scipy.stats takes half a second to import, so the functions that need it import it themselves.
 
 
 def bootstrap_weights(
@@ -30,12 +36,11 @@ def bootstrap_weights(
 
 
 def bootstrap_interval(
-    values: Float[np.ndarray, "n *columns"],
-    denominator: Float[np.ndarray, "n *columns"] | None = None,
+    values: Float[np.ndarray, n * columns],
+    denominator: Float[np.ndarray, n * columns] | None = None,
     *,
+    bootstrap: Bootstrap,
     rng: np.random.Generator | None = None,
-    level: float = 0.95,
-    n_resamples: int = 1000,
     weights: Float[np.ndarray, "resamples n"] | None = None,
 ) -> tuple[Float[np.ndarray, "*columns"], Float[np.ndarray, "*columns"]]:
     """Percentile bootstrap interval of a mean or a ratio of means (Efron and Tibshirani 1993).
@@ -43,21 +48,21 @@ def bootstrap_interval(
     values: [n] or [n, m], one row per example; every column is resampled with the same draws.
     denominator: [n] or [n, m]; if given, the statistic is mean(values) / mean(denominator).
     Resamples in which the mean denominator is 0 leave the ratio undefined and are left out.
-    rng, n_resamples: the draws; or weights: draws to share between calls, from `bootstrap_weights`.
+    rng: of the draws, by default from the bootstrap's seed; or weights: draws to share between
+    calls, from `bootstrap_weights`.
 
     Returns (low, high), each of shape [] or [m]. NaN where values hold a NaN, and everywhere if n
-    is 1 (one example says nothing about spread). Raises ValueError for no examples, shapes that do
-    not fit, a level outside (0, 1), or neither rng nor weights.
+    is 1 (one example says nothing about spread). Raises ValueError for no examples or shapes that
+    do not fit.
     """
     values = np.asarray(values, dtype=np.float64)
     if values.ndim not in (1, 2) or len(values) == 0:
         raise ValueError(f"values must be [n] or [n, m] with n >= 1, got shape {values.shape}")
-    tails = _tails(level)
+    tails = bootstrap.tails
     n = len(values)
     if weights is None:
-        if rng is None:
-            raise ValueError("give rng or weights")
-        weights = bootstrap_weights(n, n_resamples, rng)
+        rng = rng or np.random.default_rng(bootstrap.seed)
+        weights = bootstrap_weights(n, bootstrap.resamples, rng)
     elif weights.ndim != 2 or weights.shape[1] != n:
         raise ValueError(f"weights of shape {weights.shape} do not fit {n} examples")
     if n == 1:
@@ -80,59 +85,48 @@ def bootstrap_interval(
     return low, high
 
 
-def cluster_bootstrap_interval(
-    values: Float[np.ndarray, "n *columns"],
-    clusters: Shaped[np.ndarray, " n"],
-    denominator: Float[np.ndarray, "n *columns"] | None = None,
-    *,
-    rng: np.random.Generator,
-    level: float = 0.95,
-    n_resamples: int = 1000,
-) -> tuple[Float[np.ndarray, "*columns"], Float[np.ndarray, "*columns"]]:
-    """`bootstrap_interval` over whole clusters (problems, prompts, seeds) of dependent examples.
-
-    clusters: [n] labels of any sortable type. The statistic stays the mean over examples (or the
-    ratio of means): the sum over a resample's examples divided by how many they are. With one
-    cluster the interval is NaN.
-    """
-    values = np.asarray(values, dtype=np.float64)
-    below = np.ones(len(values)) if denominator is None else np.asarray(denominator, np.float64)
-    if not len(clusters) == len(values) == len(below):
-        raise ValueError(f"{len(values)} values, {len(clusters)} clusters, {len(below)} below")
-    labels, index = np.unique(np.asarray(clusters), return_inverse=True)
-    sums = np.zeros((len(labels), *values.shape[1:]))
-    sums_below = np.zeros((len(labels), *below.shape[1:]))
-    np.add.at(sums, index, values)
-    np.add.at(sums_below, index, below)
-    return bootstrap_interval(sums, sums_below, rng=rng, level=level, n_resamples=n_resamples)
-
-
 def wilson_interval(
-    successes: ArrayLike, n: ArrayLike, level: float = 0.95
+    successes: ArrayLike, n: ArrayLike, level: float
 ) -> tuple[Float[np.ndarray, "*shape"], Float[np.ndarray, "*shape"]]:
-    """Wilson score interval of a rate, (low, high) of the inputs' shape; NaN where n is 0."""
-    return _rate_interval(successes, n, level, "wilson")
+    """Wilson score interval of a rate, (low, high) of the inputs' shape; NaN where n is 0.
+
+    Raises ValueError unless 0 <= successes <= n.
+    """
+    from scipy.stats import binomtest
+
+    def ends(hits: int, trials: int) -> tuple[float, float]:
+        if trials == 0:
+            return np.nan, np.nan
+        low, high = binomtest(hits, trials).proportion_ci(level, method="wilson")
+        return float(low), float(high)
+
+    hits, trials = np.broadcast_arrays(np.asarray(successes, int), np.asarray(n, int))
+    found = [ends(int(h), int(t)) for h, t in zip(hits.flat, trials.flat, strict=True)]
+    low, high = np.array(found, dtype=np.float64).reshape(*hits.shape, 2).T
+    return low.T, high.T
 
 
-def clopper_pearson_interval(
-    successes: ArrayLike, n: ArrayLike, level: float = 0.95
-) -> tuple[Float[np.ndarray, "*shape"], Float[np.ndarray, "*shape"]]:
-    """Clopper-Pearson interval of a rate (coverage never below the level); as `wilson_interval`."""
-    return _rate_interval(successes, n, level, "beta")
+def median_interval(
+    values: Float[np.ndarray, " n"], level: float
+) -> tuple[float, float, float, float]:
+    """Median, its distribution-free interval, and the interval's coverage; NaN counts as infinite.
 
+    The interval runs from the r-th smallest to the r-th largest value, with the largest r for which
+    the binomial coverage 1 - 2 P(Bin(n, 1/2) < r) is at least `level`; with too few values for that
+    it is the range (r = 1), whose coverage is then below the level (David and Nagaraja 2003, sec.
+    7.1). Raises ValueError without values.
+    """
+    from scipy.stats import binom
 
-def _rate_interval(
-    successes: ArrayLike, n: ArrayLike, level: float, method: Literal["wilson", "beta"]
-) -> tuple[Float[np.ndarray, "*shape"], Float[np.ndarray, "*shape"]]:
-    from statsmodels.stats.proportion import proportion_confint
-
-    successes, n = np.broadcast_arrays(np.asarray(successes, float), np.asarray(n, float))
-    if np.any((successes < 0) | (successes > n)):
-        raise ValueError("successes must lie between 0 and n")
-    _tails(level)
-    n = np.where(n == 0, np.nan, n)
-    low, high = proportion_confint(successes, n, alpha=1 - level, method=method)
-    return low, high
+    ordered = np.sort(np.where(np.isnan(values), np.inf, values))
+    n = len(ordered)
+    if n == 0:
+        raise ValueError("the median of no values")
+    coverage = 1 - 2 * binom.cdf(np.arange(n // 2 + 1), n, 0.5)  # of r = 1, 2, ...
+    r = max(1, int(np.sum(coverage >= level)))
+    middle = ordered[[(n - 1) // 2, n // 2]]
+    median = middle[0] if np.isinf(middle[1]) else middle.mean()
+    return float(median), float(ordered[r - 1]), float(ordered[n - r]), float(coverage[r - 1])
 
 
 def paired_permutation_test(
@@ -198,13 +192,13 @@ def _adjust(
 
 def mcnemar_exact(a: Bool[np.ndarray, " n"], b: Bool[np.ndarray, " n"]) -> float:
     """Two-sided exact McNemar p value of paired outcomes; 1 without discordant pairs."""
-    from statsmodels.stats.contingency_tables import mcnemar
+    from scipy.stats import binomtest
 
     a, b = np.asarray(a, dtype=bool), np.asarray(b, dtype=bool)
     if a.shape != b.shape:
         raise ValueError(f"outcomes are not paired: shapes {a.shape} and {b.shape}")
-    table = [[np.sum(a & b), np.sum(a & ~b)], [np.sum(~a & b), np.sum(~a & ~b)]]
-    return float(mcnemar(table, exact=True).pvalue)
+    only_a, only_b = int(np.sum(a & ~b)), int(np.sum(~a & b))
+    return float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
 
 
 def onset(
@@ -247,9 +241,8 @@ def median_time(
     times: Float[np.ndarray, " runs"],
     observed: Bool[np.ndarray, " runs"],
     *,
-    rng: np.random.Generator,
-    level: float = 0.95,
-    n_resamples: int = 1000,
+    bootstrap: Bootstrap,
+    rng: np.random.Generator | None = None,
 ) -> MedianTime:
     """Kaplan-Meier median of right-censored times, with a bootstrap interval over runs.
 
@@ -265,13 +258,14 @@ def median_time(
         raise ValueError(f"need paired vectors, got shapes {times.shape} and {observed.shape}")
     if not np.isfinite(times).all():
         raise ValueError("times must be finite: a run without onset has its last time, censored")
-    tails = _tails(level)
+    tails = bootstrap.tails
     n = times.size
     median = _kaplan_meier_median(times, observed, np.ones((1, n)))[0]
     low = high = np.nan
     if n > 1:
         # Whole counts: sums of k/n would make S miss 1/2 by a rounding error more often.
-        counts = np.rint(bootstrap_weights(n, n_resamples, rng) * n)
+        rng = rng or np.random.default_rng(bootstrap.seed)
+        counts = np.rint(bootstrap_weights(n, bootstrap.resamples, rng) * n)
         medians = _kaplan_meier_median(times, observed, counts)
         low = np.quantile(medians, tails[0], method="lower")
         high = np.quantile(medians, tails[1], method="higher")
@@ -293,9 +287,3 @@ def _kaplan_meier_median(
     survival = np.cumprod(1 - happened / np.maximum(at_risk, 1), axis=1)
     half = survival <= 0.5 + 1e-12
     return np.where(half.any(axis=1), events[np.argmax(half, axis=1)], np.inf)
-
-
-def _tails(level: float) -> tuple[float, float]:
-    if not 0 < level < 1:
-        raise ValueError(f"level must lie between 0 and 1, got {level}")
-    return (1 - level) / 2, (1 + level) / 2

@@ -20,8 +20,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from zscope.errors import CheckpointError, TrainingError, start_anew
-from zscope.jobs import progress
+from zscope.core.errors import CheckpointError, TrainingError, start_anew
+from zscope.core.jobs import progress
 from zscope.models.checkpoints import load_tensors, save_tensors
 
 Batch = TypeVar("Batch")

@@ -14,7 +14,7 @@ from clones import Clone, digests
 from cluster import Cluster, wait_until
 from keeper import URGENT_PARTITION
 from submission import Training, Workflow, overlay
-from zscope.errors import OPTIONS
+from zscope.core.errors import OPTIONS
 
 pytestmark = pytest.mark.slow
 

@@ -11,9 +11,9 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from clones import Clone
-from zscope.config.crosslingual import CrosslingualConfig
-from zscope.plans.crosslingual import ONLY_TRAINED, CrosslingualPlan
-from zscope.tables import read_table
+from zscope.studies.crosslingual.config import CrosslingualConfig
+from zscope.studies.crosslingual.study import ONLY_TRAINED, CrosslingualPlan
+from zscope.tables.read import read_table
 
 pytestmark = pytest.mark.slow
 

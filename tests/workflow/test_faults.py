@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from clones import Clone, Finished, copy_of_finished, environment, run
-from zscope.errors import ZscopeError
+from zscope.core.errors import ZscopeError
 from zscope.models.checkpoints import load_tensors
 
 pytestmark = pytest.mark.slow

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from clones import ROOT, TARGETS, Clone, environment, with_cpu_seconds
-from zscope.provenance import external_imports, import_closure
+from zscope.core.provenance import external_imports, import_closure
 
 HEAVY = {"torch", "transformer_lens", "transformers"}
 SCRIPTS = ROOT / "workflow/scripts"
@@ -90,8 +90,8 @@ def test_scripts_are_named_after_their_rules_and_never_read_the_config() -> None
 def test_every_figure_of_the_plan_has_a_module_and_a_caption() -> None:
     from typing import get_args
 
-    from zscope.config.lag import FigureName
-    from zscope.plans.lag import CONDITION_FIGURES
+    from zscope.studies.lag.config import FigureName
+    from zscope.studies.lag.study import CONDITION_FIGURES
 
     for kind, names in (("study", get_args(FigureName)), ("condition", CONDITION_FIGURES)):
         captions = (ROOT / f"workflow/report/lag/{kind}_figure.rst").read_text()
@@ -101,7 +101,7 @@ def test_every_figure_of_the_plan_has_a_module_and_a_caption() -> None:
 
 
 def test_every_figure_of_the_toy_language_has_a_module_and_a_caption() -> None:
-    from zscope.figures.toylang.needs import NEEDS
+    from zscope.studies.toylang.figures.needs import NEEDS
 
     captions = (ROOT / "workflow/report/toylang/figure.rst").read_text()
     for name in NEEDS:
@@ -117,7 +117,7 @@ def test_the_library_knows_nothing_of_snakemake() -> None:
 
 def test_the_rooms_import_what_they_may() -> None:
     lib = ROOT / "lib"
-    allowed = {"zscope", "zscope.errors", "zscope.provenance"}
+    allowed = {"zscope", "zscope.core.errors", "zscope.core.provenance"}
 
     def rooms(file: str) -> set[str]:
         closure = import_closure(lib / "zscope" / file, search=[lib])
@@ -125,10 +125,10 @@ def test_the_rooms_import_what_they_may() -> None:
         return {n.removesuffix(".__init__") for n in names}
 
     assert {n for n in rooms("config/root.py") if not n.startswith("zscope.config")} <= allowed
-    assert rooms("provenance.py") <= {"zscope.provenance", "zscope"}
+    assert rooms("provenance.py") <= {"zscope.core.provenance", "zscope"}
     assert rooms("stats.py") <= {"zscope.stats", "zscope"}
     assert rooms("tables.py") <= {
-        *("zscope.tables", "zscope.files", "zscope.schemas", "zscope.schemas.base"),
+        *("zscope.tables.read", "zscope.core.files", "zscope.schemas", "zscope.tables.schema"),
         *allowed,
     }
     for figure in FIGURES:

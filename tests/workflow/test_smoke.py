@@ -9,11 +9,11 @@ from typing import get_args
 import pytest
 
 from clones import Clone, Finished
-from zscope.config.crosslingual import CrosslingualFigure
-from zscope.config.lag import FigureName
-from zscope.figures.toylang.needs import ToylangFigure
-from zscope.plans.lag import CONDITION_FIGURES
-from zscope.tables import TABLES, read_provenance, read_table
+from zscope.studies.crosslingual.config import CrosslingualFigure
+from zscope.studies.lag.config import FigureName
+from zscope.studies.lag.study import CONDITION_FIGURES
+from zscope.studies.toylang.figures.needs import ToylangFigure
+from zscope.tables.read import TABLES, read_provenance, read_table
 
 pytestmark = pytest.mark.slow
 

@@ -18,7 +18,7 @@ def test_finished_run_has_nothing_to_do(finished: Clone) -> None:
 
 
 def test_editing_a_probe_reruns_that_probe_and_its_dependants_only(finished: Clone) -> None:
-    finished.append("lib/zscope/probes/logit_lens.py", "\nEDITED = 1\n")
+    finished.append("lib/zscope/studies/lag/probes/logit_lens.py", "\nEDITED = 1\n")
     plan = finished.plan()
     assert plan.rules == AFTER_PROBES | {"measure_probe"}
     probed = {wildcards for rule, wildcards in plan.jobs if rule == "measure_probe"}
@@ -29,7 +29,7 @@ def test_editing_a_probe_reruns_that_probe_and_its_dependants_only(finished: Clo
 
 
 def test_editing_a_figure_redraws_that_figure_only(finished: Clone) -> None:
-    finished.append("lib/zscope/figures/lag/k_sweep.py", "\nEDITED = 1\n")
+    finished.append("lib/zscope/studies/lag/figures/k_sweep.py", "\nEDITED = 1\n")
     assert finished.plan().jobs == {("draw_study_figure", "figure=k_sweep")}
 
 
@@ -42,10 +42,10 @@ def test_editing_the_style_redraws_every_figure_and_nothing_else(finished: Clone
     "file",
     [
         "lib/zscope/training.py",
-        "lib/zscope/probes/core.py",
+        "lib/zscope/studies/lag/probes/measuring.py",
         "workflow/scripts/lag/train_run.py",
         "lib/zscope/figures/style.py",
-        "lib/zscope/config/lag.py",
+        "lib/zscope/studies/lag/config.py",
     ],
 )
 def test_a_comment_reruns_nothing(finished: Clone, file: str) -> None:
@@ -135,7 +135,9 @@ def figures_of(plan: Finished) -> set[str]:
 
 
 def test_editing_an_experiment_reruns_it_and_its_dependants_only(finished: Clone) -> None:
-    finished.append("lib/zscope/subspace/patching.py", "\nEDITED = 1\n")
+    finished.append(
+        "lib/zscope/studies/crosslingual/patching/patched_generation.py", "\nEDITED = 1\n"
+    )
     plan = finished.plan()
     assert plan.rules == {"patch_layer", *AFTER_PATCHING}
     assert figures_of(plan) == {"patching", "patching_grid", "necessity", "dashboard"}
@@ -174,14 +176,14 @@ def test_another_model_seed_leaves_the_other_models_alone(finished: Clone) -> No
 
 
 def test_a_new_column_of_one_study_leaves_the_others_as_they_are(finished: Clone) -> None:
-    finished.edit("lib/zscope/schemas/crosslingual.py", "the right answer", "the answer")
+    finished.edit("lib/zscope/studies/crosslingual/tables.py", "the right answer", "the answer")
     plan = finished.plan()
     assert {"make_problems", "train_tiny_model"} <= plan.rules
     assert not plan.rules & {"make_facts", "train_run", *AFTER_TRAINING}
 
 
 def test_editing_one_of_its_figures_redraws_that_one(finished: Clone) -> None:
-    finished.append("lib/zscope/figures/crosslingual/bridge.py", "\nEDITED = 1\n")
+    finished.append("lib/zscope/studies/crosslingual/figures/bridge.py", "\nEDITED = 1\n")
     plan = finished.plan()
     assert plan.rules == {"draw_crosslingual_figure"}
     assert "bridge" in figures_of(plan)

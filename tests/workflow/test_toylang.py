@@ -7,9 +7,9 @@ import math
 import pytest
 
 from clones import Clone, Finished
-from zscope.figures.toylang.needs import NEEDS
 from zscope.models.checkpoints import CheckpointFile
-from zscope.tables import read_table
+from zscope.studies.toylang.figures.needs import NEEDS
+from zscope.tables.read import read_table
 
 pytestmark = pytest.mark.slow
 
@@ -89,16 +89,16 @@ def test_unknown_names_say_what_there_is(fresh: Clone) -> None:
 
 
 def test_editing_a_figure_redraws_that_figure_only(finished: Clone) -> None:
-    finished.append("lib/zscope/figures/toylang/floors.py", "\nEDITED = 1\n")
+    finished.append("lib/zscope/studies/toylang/figures/floors.py", "\nEDITED = 1\n")
     assert finished.plan().jobs == {("draw_toylang_figure", "figure=floors")}
 
 
 @pytest.mark.parametrize(
     ("file", "rules"),
     [
-        ("lib/zscope/readouts/degrees.py", {"read_toy_weights"}),
-        ("lib/zscope/toy_phenomena/reuse.py", {"measure_toy_phenomena"}),
-        ("lib/zscope/toy_onsets.py", set()),
+        ("lib/zscope/studies/toylang/readouts/degrees.py", {"read_toy_weights"}),
+        ("lib/zscope/studies/toylang/phenomena/reuse.py", {"measure_toy_phenomena"}),
+        ("lib/zscope/studies/toylang/onsets.py", set()),
     ],
 )
 def test_editing_a_measurement_runs_it_and_what_hangs_on_it(

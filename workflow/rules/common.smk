@@ -13,16 +13,11 @@ os.environ.update(
     PYTHONPATH=os.pathsep.join(filter(None, [str(ROOT / "lib"), os.environ.get("PYTHONPATH")]))
 )
 
-from zscope.config.root import load
-from zscope.errors import OPTIONS, ConfigError
-from zscope.figures.crosslingual import needs as crosslingual_needs
-from zscope.figures.toylang import needs as toylang_needs
-from zscope.plans import find
-from zscope.plans.crosslingual import CrosslingualPlan
-from zscope.plans.lag import FIGURE_PROBES, LagPlan
-from zscope.plans.toylang import ToylangPlan
-from zscope.probes.registry import PROBES
-from zscope.provenance import Tracker
+from zscope.core.errors import OPTIONS, ConfigError, find
+from zscope.core.provenance import Tracker
+from zscope.figures.registry import read_captions
+from zscope.studies.config import load
+from zscope.studies.registry import TITLES
 
 # What made an output is recorded by the Snakemake that submitted its job. When that one is killed,
 # the job goes on; it must not strike the output off the list of incomplete ones, for without a record
@@ -38,11 +33,8 @@ def tracked(script, *, uses=(), **slice):
 
     Called in functions of wildcards, so that what is not asked for is not digested: every job on a
     cluster reads these files twice.
-
-    Tables import the schemas of a study under a computed name: those of the script's own.
     """
-    schemas = f"zscope.schemas.{script.partition('/')[0]}"
-    return TRACKER(script, uses=[*uses, schemas], **slice)
+    return TRACKER(script, uses=uses, **slice)
 
 
 def config_sources():
@@ -103,15 +95,31 @@ onstart:
 SOURCES = config_sources()
 CONFIG = checked(load, config, SOURCES)
 BOOTSTRAP = CONFIG.bootstrap.model_dump()
-DEVICE = {"device": CONFIG.device, "bootstrap": BOOTSTRAP}
 # A GPU is asked for only when the config says cuda: `auto` takes one if it happens to be there.
 GPUS = 1 if CONFIG.device == "cuda" else 0
 
 
-# What `all` makes: the targets of every study, which its rules put here.
+# What each study's rules put here: its plan, and what `all` makes of it beside its figures.
+PLANS = {}
 TARGETS = {}
+
+
+def targets(study):
+    """All that a study makes."""
+    figures = expand(
+        "results/figures/{study}/{figure}.{kind}",
+        study=study,
+        figure=PLANS[study].drawings,
+        kind=("svg", "png"),
+    )
+    return [*figures, *TARGETS[study]]
 
 
 def growing(base):
     """A resource that grows with every attempt of a job."""
     return lambda wildcards, attempt: base * attempt
+
+
+def caption(study, name, **values):
+    """A text of workflow/report/{study}.rst, for the param `caption`, which report/caption.rst shows."""
+    return read_captions(ROOT / "workflow" / "report" / f"{study}.rst")[name].format(**values)

@@ -1,6 +1,40 @@
 # The cross-lingual Z study: problems -> models -> activations and patched outputs -> measurements
 # -> verdicts -> figures.
 
+CROSSLINGUAL = CrosslingualPlan(CONFIG.crosslingual)
+# The model that is read, for every rule that loads it.
+LANGUAGE_MODEL = {
+    "model": CONFIG.crosslingual.model.model_dump(),
+    "dtype": CONFIG.crosslingual.dtype,
+    "device": CONFIG.device,
+}
+Z = CONFIG.crosslingual.z.model_dump()
+OF_MODEL = "results/crosslingual/models/{model}"
+
+
+def crosslingual_weights(wildcards):
+    """The folder of the weights, where we train them."""
+    seed = checked(find, CROSSLINGUAL.models, wildcards.model, "model")
+    return [] if seed is None else f"{OF_MODEL}/weights"
+
+
+def crosslingual_folder(wildcards):
+    """The files of a model that lies in a folder: another model there makes all stale."""
+    path = CONFIG.crosslingual.model.path
+    if path is None:
+        return []
+    return [os.path.join(path, "config.json"), *sorted(glob(os.path.join(path, "*.safetensors")))]
+
+
+def crosslingual_tables(wildcards):
+    """The tables that a figure shows, by name, of every model."""
+    names = checked(find, crosslingual_needs.NEEDS, wildcards.figure, "figure of the study")
+    return {
+        name: expand(OF_STUDY[name], model=CROSSLINGUAL.models)
+        for name in dict.fromkeys(["crosslingual_models", *names])
+        if name in OF_STUDY
+    }
+
 
 rule make_problems:
     """Generate the parallel problems, or read the hand-written ones."""
@@ -14,9 +48,6 @@ rule make_problems:
         "results/benchmarks/make_problems/all.tsv"
     # Seconds, and once: not worth a place in a cluster's queue.
     localrule: True
-    conda:
-        "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=growing(1000),
         runtime=growing(10),
@@ -39,9 +70,6 @@ rule train_tiny_model:
     benchmark:
         "results/benchmarks/train_tiny_model/{model}.tsv"
     priority: 1  # the longest job, and much waits for it
-    conda:
-        "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=growing(4000),
         runtime=growing(CONFIG.crosslingual.runtime_minutes),
@@ -69,9 +97,6 @@ rule answer_problems:
         "logs/answer_problems/{model}.log",
     benchmark:
         "results/benchmarks/answer_problems/{model}.tsv"
-    conda:
-        "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=growing(CONFIG.crosslingual.mem_mb),
         runtime=growing(CONFIG.crosslingual.runtime_minutes),
@@ -98,9 +123,6 @@ rule extract_activations:
         "logs/extract_activations/{model}.log",
     benchmark:
         "results/benchmarks/extract_activations/{model}.tsv"
-    conda:
-        "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=growing(CONFIG.crosslingual.mem_mb),
         runtime=growing(CONFIG.crosslingual.runtime_minutes),
@@ -129,9 +151,6 @@ rule measure_weights:
         "logs/measure_weights/{model}.log",
     benchmark:
         "results/benchmarks/measure_weights/{model}.tsv"
-    conda:
-        "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=growing(CONFIG.crosslingual.mem_mb),
         runtime=growing(CONFIG.crosslingual.runtime_minutes),
@@ -155,9 +174,6 @@ rule measure_geometry:
         "logs/measure_geometry/{model}.log",
     benchmark:
         "results/benchmarks/measure_geometry/{model}.tsv"
-    conda:
-        "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=growing(4000),
         runtime=growing(60),
@@ -180,9 +196,6 @@ rule measure_updates:
         "logs/measure_updates/{model}.log",
     benchmark:
         "results/benchmarks/measure_updates/{model}.tsv"
-    conda:
-        "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=growing(4000),
         runtime=growing(60),
@@ -206,9 +219,6 @@ rule fit_bridge:
         "logs/fit_bridge/{model}.log",
     benchmark:
         "results/benchmarks/fit_bridge/{model}.tsv"
-    conda:
-        "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=growing(4000),
         runtime=growing(60),
@@ -235,9 +245,6 @@ rule patch_layer:
         "logs/patch_layer/{model}/{layer}.log",
     benchmark:
         "results/benchmarks/patch_layer/{model}/{layer}.tsv"
-    conda:
-        "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=growing(CONFIG.crosslingual.mem_mb),
         runtime=growing(CONFIG.crosslingual.runtime_minutes),
@@ -279,9 +286,6 @@ rule summarise_patching:
         "logs/summarise_patching/{model}.log",
     benchmark:
         "results/benchmarks/summarise_patching/{model}.tsv"
-    conda:
-        "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=growing(4000),
         runtime=growing(30),
@@ -310,9 +314,6 @@ rule fit_ard:
         "logs/fit_ard/{model}.log",
     benchmark:
         "results/benchmarks/fit_ard/{model}.tsv"
-    conda:
-        "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=growing(4000),
         runtime=growing(120),
@@ -335,9 +336,6 @@ rule recover_planted:
         "logs/recover_planted/all.log",
     benchmark:
         "results/benchmarks/recover_planted/all.tsv"
-    conda:
-        "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=growing(2000),
         runtime=growing(30),
@@ -374,9 +372,6 @@ rule summarise_model:
         "logs/summarise_model/{model}.log",
     benchmark:
         "results/benchmarks/summarise_model/{model}.tsv"
-    conda:
-        "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=growing(2000),
         runtime=growing(30),
@@ -409,42 +404,6 @@ OF_STUDY = {
 }
 
 
-rule draw_crosslingual_figure:
-    """Draw one figure of the study from the tables of all its models."""
-    input:
-        unpack(crosslingual_tables),
-    output:
-        svg=report(
-            "results/figures/crosslingual/{figure}.svg",
-            caption="../report/crosslingual/figure.rst",
-            category="Cross-lingual Z",
-            subcategory="Figures",
-            labels={"figure": "{figure}", "format": "svg"},
-        ),
-        png="results/figures/crosslingual/{figure}.png",
-    log:
-        "logs/draw_crosslingual_figure/{figure}.log",
-    benchmark:
-        "results/benchmarks/draw_crosslingual_figure/{figure}.tsv"
-    # Seconds each, and as many whatever the config: not worth a place in a cluster's queue.
-    localrule: True
-    conda:
-        "../../environment.yml"
-    threads: 1
-    resources:
-        mem_mb=growing(2000),
-        runtime=growing(10),
-    params:
-        tracked=lambda wildcards: tracked(
-            "crosslingual/draw_crosslingual_figure.py",
-            uses=[f"zscope.figures.crosslingual.{wildcards.figure}"],
-            figure=wildcards.figure,
-            verdict=CONFIG.crosslingual.verdict.model_dump(),
-            z={key: Z[key] for key in ("kinds", "position_0")},
-            gate=CONFIG.crosslingual.tiny.training.gate if CROSSLINGUAL.trained else None,
-        ),
-    script:
-        "../scripts/crosslingual/draw_crosslingual_figure.py"
 
 
 TARGETS["crosslingual"] = [

@@ -1,5 +1,39 @@
 # The late disambiguation lag: facts -> runs -> probes -> conditions -> sweeps -> figures.
 
+LAG = checked(LagPlan.of, CONFIG.lag, SOURCES)
+
+
+def lag_run(wildcards):
+    return checked(find, LAG.runs, wildcards.run, "run").resolved
+
+
+def lag_condition_runs(wildcards):
+    return checked(find, LAG.conditions, wildcards.condition, "condition")
+
+
+def lag_sweep(wildcards):
+    return checked(find, LAG.sweeps, wildcards.sweep, "sweep")
+
+
+def lag_figure_probes(wildcards):
+    """The probe tables that a figure of one condition shows."""
+    wanted = checked(find, FIGURE_PROBES, wildcards.figure, "figure of a condition")
+    return [
+        f"results/lag/probes/{wildcards.condition}/{probe}.parquet"
+        for probe in LAG.probes[wildcards.condition]
+        if probe in wanted
+    ]
+
+
+def lag_figure_sweep(name):
+    """The path of table `name` of the sweep that a figure shows."""
+
+    def path(wildcards):
+        sweep = checked(find, LAG.figures, wildcards.figure, "figure")
+        return f"results/lag/sweeps/{sweep}/{name}.parquet"
+
+    return path
+
 
 wildcard_constraints:
     run="[^/]+",
@@ -17,9 +51,6 @@ rule make_facts:
         "logs/make_facts/{run}.log",
     benchmark:
         "results/benchmarks/make_facts/{run}.tsv"
-    conda:
-        "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=growing(1000),
         runtime=growing(10),
@@ -41,9 +72,6 @@ rule train_run:
         "logs/train_run/{run}.log",
     benchmark:
         "results/benchmarks/train_run/{run}.tsv"
-    conda:
-        "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=growing(4000),
         runtime=growing(CONFIG.lag.runtime_minutes),
@@ -69,9 +97,6 @@ rule measure_probe:
         "logs/measure_probe/{condition}/{probe}.log",
     benchmark:
         "results/benchmarks/measure_probe/{condition}/{probe}.tsv"
-    conda:
-        "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=growing(4000),
         runtime=growing(CONFIG.lag.runtime_minutes),
@@ -110,9 +135,6 @@ rule summarise_condition:
         "logs/summarise_condition/{condition}.log",
     benchmark:
         "results/benchmarks/summarise_condition/{condition}.tsv"
-    conda:
-        "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=growing(2000),
         runtime=growing(20),
@@ -154,9 +176,6 @@ rule summarise_sweep:
         "logs/summarise_sweep/{sweep}.log",
     benchmark:
         "results/benchmarks/summarise_sweep/{sweep}.tsv"
-    conda:
-        "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=growing(4000),
         runtime=growing(20),
@@ -179,9 +198,6 @@ rule train_linear_baselines:
         "logs/train_linear_baselines/all.log",
     benchmark:
         "results/benchmarks/train_linear_baselines/all.tsv"
-    conda:
-        "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=growing(1000),
         runtime=growing(10),
@@ -193,84 +209,8 @@ rule train_linear_baselines:
         "../scripts/lag/train_linear_baselines.py"
 
 
-rule draw_study_figure:
-    """Draw one figure of the study from the tables of the sweep that it shows."""
-    input:
-        runs=lag_figure_sweep("runs"),
-        curves=lag_figure_sweep("curves"),
-        onsets=lag_figure_sweep("onsets"),
-        summary=lag_figure_sweep("summary"),
-        linear=branch(
-            lambda wildcards: wildcards.figure == "linear_contrast",
-            then=rules.train_linear_baselines.output.losses,
-        ),
-    output:
-        svg=report(
-            "results/figures/lag/{figure}.svg",
-            caption="../report/lag/study_figure.rst",
-            category="Lag",
-            subcategory="Study",
-            labels={"figure": "{figure}", "format": "svg"},
-        ),
-        png="results/figures/lag/{figure}.png",
-    log:
-        "logs/draw_study_figure/{figure}.log",
-    benchmark:
-        "results/benchmarks/draw_study_figure/{figure}.tsv"
-    conda:
-        "../../environment.yml"
-    threads: 1
-    resources:
-        mem_mb=growing(1500),
-        runtime=growing(10),
-    params:
-        tracked=lambda wildcards: tracked(
-            "lag/draw_study_figure.py",
-            uses=[f"zscope.figures.lag.{wildcards.figure}"],
-            figure=wildcards.figure,
-            sweep=LAG.figures[wildcards.figure],
-        ),
-    script:
-        "../scripts/lag/draw_study_figure.py"
 
 
-rule draw_condition_figure:
-    """Draw one figure of a condition: all its seeds."""
-    input:
-        metrics=lambda wildcards: expand(
-            "results/lag/runs/{run}/metrics.parquet", run=lag_condition_runs(wildcards)
-        ),
-        probes=lag_figure_probes,
-        runs=rules.summarise_condition.output.runs,
-        onsets=rules.summarise_condition.output.onsets,
-    output:
-        svg=report(
-            "results/figures/lag/{condition}/{figure}.svg",
-            caption="../report/lag/condition_figure.rst",
-            category="Lag",
-            subcategory="{condition}",
-            labels={"figure": "{figure}", "format": "svg"},
-        ),
-        png="results/figures/lag/{condition}/{figure}.png",
-    log:
-        "logs/draw_condition_figure/{condition}/{figure}.log",
-    benchmark:
-        "results/benchmarks/draw_condition_figure/{condition}/{figure}.tsv"
-    conda:
-        "../../environment.yml"
-    threads: 1
-    resources:
-        mem_mb=growing(1500),
-        runtime=growing(10),
-    params:
-        tracked=lambda wildcards: tracked(
-            "lag/draw_condition_figure.py",
-            uses=[f"zscope.figures.lag.{wildcards.figure}"],
-            figure=wildcards.figure,
-            condition=wildcards.condition,
-        ),
-    script:
-        "../scripts/lag/draw_condition_figure.py"
 
 
 TARGETS["lag"] = [

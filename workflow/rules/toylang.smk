@@ -1,6 +1,43 @@
 # The toy language and tensor transformers: language -> runs -> readouts of the weights, ablations and
 # experiments -> onsets and claims -> figures.
 
+TOYLANG = ToylangPlan(CONFIG.toylang)
+TOY_LANGUAGE = CONFIG.toylang.run.language.model_dump()
+TOY_READOUTS = CONFIG.toylang.readouts.model_dump()
+OF_RUN = "results/toylang/runs/{run}"
+OF_CONDITION = "results/toylang/conditions/{condition}"
+
+
+def toy_run(wildcards):
+    """What a run is made from."""
+    run = checked(find, TOYLANG.runs, wildcards.run, "run")
+    return {"config": CONFIG.toylang.conditions[run.condition].model_dump(), "seed": run.seed}
+
+
+def toy_runs(conditions):
+    """The runs of a condition, which is one of `conditions`."""
+
+    def of_condition(wildcards):
+        return checked(find, conditions, wildcards.condition, "condition that is measured so")
+
+    return of_condition
+
+
+def toy_checkpoints(conditions):
+    """The checkpoints of a condition's runs, by seed."""
+
+    def of_condition(wildcards):
+        names = [run.name for run in toy_runs(conditions)(wildcards)]
+        return expand(f"{OF_RUN}/checkpoints.safetensors", run=names)
+
+    return of_condition
+
+
+def toy_tables(wildcards):
+    """The tables that a figure shows, by name, of every run and condition that has one."""
+    names = checked(find, toylang_needs.NEEDS, wildcards.figure, "figure of the study")
+    return {name: TOY_TABLES[name] for name in names}
+
 
 rule make_toy_language:
     """Sample the reference's language; find its true rules and the least loss of each primitive."""
@@ -14,9 +51,6 @@ rule make_toy_language:
         "results/benchmarks/make_toy_language/all.tsv"
     # Seconds, and once: not worth a place in a cluster's queue.
     localrule: True
-    conda:
-        "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=growing(2000),
         runtime=growing(30),
@@ -42,9 +76,6 @@ rule train_toy_run:
         "logs/train_toy_run/{run}.log",
     benchmark:
         "results/benchmarks/train_toy_run/{run}.tsv"
-    conda:
-        "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=growing(2000),
         runtime=growing(60),
@@ -71,9 +102,6 @@ rule read_toy_weights:
         "logs/read_toy_weights/{condition}.log",
     benchmark:
         "results/benchmarks/read_toy_weights/{condition}.tsv"
-    conda:
-        "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=growing(3000),
         runtime=growing(60),
@@ -99,9 +127,6 @@ rule ablate_toy_heads:
         "logs/ablate_toy_heads/{condition}.log",
     benchmark:
         "results/benchmarks/ablate_toy_heads/{condition}.tsv"
-    conda:
-        "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=growing(2000),
         runtime=growing(60),
@@ -128,9 +153,6 @@ rule measure_toy_phenomena:
         "logs/measure_toy_phenomena/{condition}.log",
     benchmark:
         "results/benchmarks/measure_toy_phenomena/{condition}.tsv"
-    conda:
-        "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=growing(2000),
         runtime=growing(60),
@@ -184,9 +206,6 @@ rule summarise_toylang:
         "logs/summarise_toylang/all.log",
     benchmark:
         "results/benchmarks/summarise_toylang/all.tsv"
-    conda:
-        "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=growing(2000),
         runtime=growing(20),
@@ -210,39 +229,6 @@ TOY_TABLES = {
 }
 
 
-rule draw_toylang_figure:
-    """Draw one figure of the study from the tables of all its runs."""
-    input:
-        unpack(toy_tables),
-    output:
-        svg=report(
-            "results/figures/toylang/{figure}.svg",
-            caption="../report/toylang/figure.rst",
-            category="Toy language",
-            subcategory="Figures",
-            labels={"figure": "{figure}", "format": "svg"},
-        ),
-        png="results/figures/toylang/{figure}.png",
-    log:
-        "logs/draw_toylang_figure/{figure}.log",
-    benchmark:
-        "results/benchmarks/draw_toylang_figure/{figure}.tsv"
-    # Seconds each, and as many whatever the config: not worth a place in a cluster's queue.
-    localrule: True
-    conda:
-        "../../environment.yml"
-    threads: 1
-    resources:
-        mem_mb=growing(2000),
-        runtime=growing(10),
-    params:
-        tracked=lambda wildcards: tracked(
-            "toylang/draw_toylang_figure.py",
-            uses=[f"zscope.figures.toylang.{wildcards.figure}"],
-            figure=wildcards.figure,
-        ),
-    script:
-        "../scripts/toylang/draw_toylang_figure.py"
 
 
 TARGETS["toylang"] = [

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    Strict,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 
@@ -52,17 +60,6 @@ class WrongKeyError(ValueError):
         self.keys = (key, *also)
 
 
-def check_warmup(warmup_steps: int, steps: int) -> None:
-    """Raise WrongKeyError unless the warm-up ends before the training does."""
-    if warmup_steps >= steps:
-        raise WrongKeyError(
-            "warmup_steps",
-            f"{warmup_steps} is not below steps {steps}: the learning rate would never reach its "
-            "peak",
-            "steps",
-        )
-
-
 def _leaves(hint: Any) -> Iterator[Any]:
     """The plain types in a type hint."""
     arguments = get_args(hint)
@@ -72,12 +69,59 @@ def _leaves(hint: Any) -> Iterator[Any]:
         yield from _leaves(argument)
 
 
-class BootstrapConfig(Section):
-    """Bootstrap intervals."""
+class Bootstrap(Section):
+    """Every interval's level, and the resamples of those that are bootstrapped."""
 
     level: float = Field(0.95, gt=0, lt=1)
     """Confidence level of every interval."""
     resamples: int = Field(1000, ge=10)
-    """Resamples of every interval."""
+    """Resamples of every bootstrap interval."""
     seed: Seed = 0
-    """Seed of the resampling."""
+    """Random seed of the resampling."""
+
+    @property
+    def tails(self) -> tuple[float, float]:
+        """The quantiles at the interval's ends."""
+        return (1 - self.level) / 2, (1 + self.level) / 2
+
+
+def percent(level: float) -> str:
+    """A confidence level for people: "95 %"."""
+    return f"{100 * level:.4g} %"
+
+
+class TrainingSection(Section):
+    """What every training has: its length, its schedule and the largest step of its gradient."""
+
+    steps: Steps = Field(1000, ge=1)
+    """Optimizer steps."""
+    warmup_steps: Steps = Field(50, ge=0)
+    """Steps over which the learning rate rises linearly from 0."""
+    final_lr_fraction: Probability = 0.0
+    """Share of the peak learning rate that the schedule ends at."""
+    grad_clip: float = Field(1.0, gt=0)
+    """Largest global norm of the gradient."""
+
+    @model_validator(mode="after")
+    def _warmup(self) -> Self:
+        if self.warmup_steps >= self.steps:
+            raise WrongKeyError(
+                "warmup_steps",
+                f"{self.warmup_steps} is not below steps {self.steps}: the learning rate would "
+                "never reach its peak",
+                "steps",
+            )
+        return self
+
+
+class AdamWSection(TrainingSection):
+    """Training by AdamW (Loshchilov and Hutter 2019)."""
+
+    lr: float = Field(1e-3, gt=0)
+    """Peak learning rate."""
+    beta1: float = Field(0.9, ge=0, lt=1)
+    """AdamW's decay of the first moment."""
+    beta2: float = Field(0.999, ge=0, lt=1)
+    """AdamW's decay of the second moment."""
+    weight_decay: float = Field(0.01, ge=0)
+    """Decoupled weight decay."""

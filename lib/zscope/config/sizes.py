@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from zscope.errors import ConfigError
+from zscope.core.errors import ConfigError
 
 
 def check_layer(layer: int | float, n_layers: int) -> int:

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 import pandas as pd
-
-from zscope.tables import TABLES
 
 
 def select(frame: pd.DataFrame, **equal: object) -> pd.DataFrame:
@@ -23,9 +19,8 @@ def numbers(column: pd.Series) -> np.ndarray:
     return column.to_numpy(dtype=float, na_value=np.nan)
 
 
-def rows_of(frames: Mapping[str, pd.DataFrame], name: str, **equal: object) -> pd.DataFrame:
-    """The rows of a table whose columns have these values; none if the table is missing."""
-    frame = frames.get(name)
-    if frame is None:
-        frame = pd.DataFrame(columns=[c.name for c in TABLES[name].columns])
-    return select(frame, **equal)
+def count_seeds(*counts: int, of: str = "") -> str:
+    """How many seeds are behind a figure, in words: "n = 3 to 5 seeds per condition." """
+    low, high = min(counts, default=0), max(counts, default=0)
+    number = f"{low}" if low == high else f"{low} to {high}"
+    return f"n = {number} seed{'s' * (high != 1)}{' per ' * bool(of)}{of}."

@@ -1,9 +1,8 @@
-"""The one look of zscope's figures: sizes, colours, axes, lines over seeds, onsets, saving.
+"""The one look of zscope's figures: sizes, colours, axes, baselines, words, saving.
 
 A figure module decorates its `draw` with `styled`, gets its panels from `figure`, and draws with
-the helpers here, so that the same thing looks the same everywhere: a thin line is one seed, a
-faint band its interval, a thick line the median over seeds, a dashed grey line a baseline, a dot
-an onset, an open arrow an onset that had not come by the last step (right-censored).
+the helpers here and in `marks`, so that the same thing looks the same everywhere: a dashed grey line
+is a baseline.
 """
 
 from __future__ import annotations
@@ -19,15 +18,13 @@ from typing import Any, ParamSpec
 
 import matplotlib
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
-from zscope.figures.frames import numbers
-from zscope.files import atomic_path
+from zscope.core.files import atomic_path
 
 P = ParamSpec("P")
 
@@ -41,18 +38,15 @@ BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
 YELLOW, BLUE, VERMILLION, PURPLE = "#F0E442", "#0072B2", "#D55E00", "#CC79A7"
 GREY = "#6B6B6B"
 QUALITATIVE = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK, YELLOW)
-METRIC_COLOURS = {
-    "loss": ORANGE,
-    "first_loss": BLACK,
-    "set_mass": BLUE,
-    "z_gap": VERMILLION,
-    "candidate_loss": GREEN,
-    "candidate_accuracy": PURPLE,
-    "candidate_top3": SKY,
-    "lag": PURPLE,
-}
-PHASE_COLOURS = {"nothing learned": "#EEEEEE", "knows B, ignores z": "#FFF3D6", "uses z": "#E3F1FA"}
 
+# The look of every baseline.
+DASHED: dict[str, Any] = {
+    "color": GREY,
+    "linestyle": (0, (4, 2)),
+    "linewidth": 0.8,
+    "zorder": 1.5,
+    "label": "_baseline",
+}
 RC: dict[str, Any] = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],  # ships with matplotlib: the same outlines everywhere
@@ -218,7 +212,7 @@ def baseline(ax: Axes, y: float, text: str, *, above: bool = True) -> None:
     """
     if not np.isfinite(y):
         return
-    ax.axhline(y, color=GREY, linestyle=(0, (4, 2)), linewidth=0.8, zorder=1.5, label="_baseline")
+    ax.axhline(y, **DASHED)
     ax.annotate(
         text,
         (1.0, y),
@@ -235,8 +229,7 @@ def baseline(ax: Axes, y: float, text: str, *, above: bool = True) -> None:
 def vertical(ax: Axes, x: float) -> None:
     """A dashed grey line at x; nothing if x is NaN."""
     if np.isfinite(x):
-        look: Any = {"color": GREY, "linestyle": (0, (4, 2)), "linewidth": 0.8}
-        ax.axvline(x, **look, zorder=1.5, label="_baseline")
+        ax.axvline(x, **DASHED)
 
 
 def share_axis(ax: Axes, label: str) -> None:
@@ -271,194 +264,6 @@ def nothing_to_draw(why: str, *sentences: str) -> Figure:
 
 def panel_title(ax: Axes, text: str) -> None:
     ax.set_title(text, loc="left")
-
-
-# --- seeds ---------------------------------------------------------------------------------
-
-
-def seed_lines(
-    ax: Axes, frame: pd.DataFrame, colour: Any, *, x: str = "step", y: str = "value"
-) -> None:
-    """A thin line a run with its interval as a faint band, and the median over runs, thick.
-
-    frame: one row a (run, x), with columns run, x, y, ci_low, ci_high. The median is drawn at the
-    steps that all runs have, and only over 3 runs or more.
-    """
-    for run, of_run in frame.sort_values(x).groupby("run", sort=True):
-        low, high = (of_run[c].to_numpy(float, na_value=np.nan) for c in ("ci_low", "ci_high"))
-        steps = of_run[x].to_numpy(float)
-        ax.plot(
-            steps,
-            of_run[y].to_numpy(float, na_value=np.nan),
-            color=colour,
-            linewidth=0.7,
-            alpha=0.55,
-            label=f"_seed {run}",
-        )
-        if np.isfinite(low).any():
-            ax.fill_between(steps, low, high, color=colour, alpha=0.12, linewidth=0)
-    middle = median_over_runs(frame, x, y)
-    if len(middle):
-        ax.plot(middle.index, middle.to_numpy(float), color=colour, linewidth=1.8, label="_median")
-
-
-def median_over_runs(frame: pd.DataFrame, x: str = "step", y: str = "value") -> pd.Series:
-    """The median over runs at every x that all runs have; empty below 3 runs."""
-    runs = frame["run"].nunique()
-    grouped = frame.dropna(subset=[y]).groupby(x)[y]
-    middle = grouped.median()
-    return middle[grouped.size() == runs] if runs >= 3 else middle.iloc[:0]
-
-
-def onset_marks(ax: Axes, onsets: Iterable[float], colour: Any, name: str) -> None:
-    """A thin dotted vertical line at every seed's onset; NaN (censored) is not drawn."""
-    for step in onsets:
-        if np.isfinite(step):
-            ax.axvline(
-                step,
-                color=colour,
-                linestyle=":",
-                linewidth=0.8,
-                alpha=0.8,
-                zorder=1,
-                label=f"_onset {name}",
-            )
-
-
-def onset_dots(
-    ax: Axes,
-    x: Iterable[float],
-    times: Iterable[float],
-    limits: Iterable[float],
-    colour: Any,
-    *,
-    name: str,
-    horizontal: bool = False,
-) -> None:
-    """A dot an onset; an open arrow at `limits`, the last time seen, where the time is NaN.
-
-    horizontal: time runs along x, so the arrow points to the right.
-    """
-    place, time, limit = (np.asarray(list(v), dtype=float) for v in (x, times, limits))
-    came = np.isfinite(time)
-    for kept, values, marker, face, label in (
-        (came, time, "o", colour, "_onset"),
-        (~came & np.isfinite(limit), limit, ">" if horizontal else "^", "none", "_censored"),
-    ):
-        if kept.any():
-            pair = (values[kept], place[kept]) if horizontal else (place[kept], values[kept])
-            ax.scatter(
-                *pair,
-                s=13,
-                marker=marker,
-                facecolors=face,
-                edgecolors=colour,
-                linewidths=0.8,
-                alpha=0.85,
-                zorder=3,
-                label=f"{label} {name}",
-                clip_on=False,
-            )
-
-
-def median_mark(
-    ax: Axes,
-    left: float,
-    right: float,
-    median: float,
-    low: float,
-    high: float,
-    limit: float,
-    colour: Any,
-    *,
-    horizontal: bool = False,
-) -> None:
-    """A median as a bar from left to right, its interval as a line at the right end.
-
-    NaN ends lie beyond `limit`, the last time seen, where the line ends in an arrow. Nothing is
-    drawn for a median beyond it: the open arrows of the runs say so. horizontal: time runs along
-    x, and left and right are places on y.
-    """
-    across = ax.vlines if horizontal else ax.hlines
-    along = ax.hlines if horizontal else ax.vlines
-    if np.isfinite(median):
-        across(median, left, right, color=colour, linewidth=2.0, zorder=4, label="_median")
-    if not np.isfinite(low):
-        return
-    end = high if np.isfinite(high) else limit
-    along(right, low, end, color=colour, linewidth=1.0, zorder=2, label="_interval")
-    if not np.isfinite(high):
-        point = (end, right) if horizontal else (right, end)
-        ax.plot(
-            *point,
-            marker=">" if horizontal else "^",
-            color=colour,
-            markersize=3.5,
-            label="_beyond",
-            clip_on=False,
-        )
-
-
-def group_dots(
-    ax: Axes,
-    place: float,
-    frame: pd.DataFrame,
-    groups: Sequence[Any],
-    colour: Any,
-    *,
-    by: str,
-    name: str,
-    width: float = 0.6,
-    horizontal: bool = True,
-    marker: str = "o",
-    filled: bool = True,
-) -> None:
-    """A dot a row at `place`, its interval as a line, the median over 3 groups or more as a bar.
-
-    frame: columns `by` and value, and ci_low and ci_high where there are intervals. groups: all
-    that `by` can be, in order: each keeps its place within `width` wherever it is drawn.
-    horizontal: values run along x.
-    """
-    offsets = dict(zip(groups, spread(len(groups), 0.7 * width), strict=True))
-    values = numbers(frame["value"])
-    where = np.array([place + offsets[group] for group in frame[by]])
-    kept = np.isfinite(values)
-    if "ci_low" in frame:
-        interval = (numbers(frame[end])[kept] for end in ("ci_low", "ci_high"))
-        for at, low, high in zip(where[kept], *interval, strict=True):
-            if np.isfinite(low) and np.isfinite(high):
-                ends = ([low, high], [at, at]) if horizontal else ([at, at], [low, high])
-                ax.plot(*ends, color=colour, linewidth=0.8, alpha=0.6, zorder=2, label="_interval")
-    if not kept.any():
-        return
-    pair = (values[kept], where[kept]) if horizontal else (where[kept], values[kept])
-    ax.scatter(
-        *pair,
-        s=9,
-        marker=marker,
-        facecolors=colour if filled else "white",
-        edgecolors=colour,
-        linewidths=0.8,
-        zorder=3,
-        clip_on=False,
-        label=f"_dots {name}",
-    )
-    if kept.sum() >= 3 and len({*frame[by][kept]}) >= 3:
-        draw = ax.vlines if horizontal else ax.hlines
-        draw(
-            float(np.median(values[kept])),
-            place - width / 2,
-            place + width / 2,
-            color=colour,
-            linewidth=1.8,
-            zorder=2.5,
-            label="_median",
-        )
-
-
-def spread(n: int, width: float) -> np.ndarray:
-    """Offsets that set n seeds side by side, evenly over `width` around 0."""
-    return np.linspace(-width / 2, width / 2, n) if n > 1 else np.zeros(n)
 
 
 # --- words ---------------------------------------------------------------------------------

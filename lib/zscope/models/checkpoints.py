@@ -20,8 +20,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from zscope.errors import CheckpointError, rebuild, start_anew
-from zscope.files import atomic_path
+from zscope.core.errors import CheckpointError, rebuild, start_anew
+from zscope.core.files import atomic_path
 
 DIGEST_LENGTH = 64  # hex digits of a SHA-256
 

@@ -21,10 +21,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from zscope.checksums import changed_file
-from zscope.devices import pick_device, set_threads
-from zscope.errors import CheckpointError, ConfigError, DataError, rebuild
-from zscope.subspace.kernels import AttentionWeights
+from zscope.core.checksums import changed_file
+from zscope.core.devices import pick_device, set_threads
+from zscope.core.errors import CheckpointError, ConfigError, DataError, rebuild
+from zscope.models.attention_kernels import AttentionWeights
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

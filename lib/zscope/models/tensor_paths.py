@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from zscope.errors import DataError
+from zscope.core.errors import DataError
 from zscope.models.tensor_transformer import TensorAttention, TensorTransformer
 
 Head = tuple[int, int]  # layer, head

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from zscope.errors import ConfigError
+from zscope.core.errors import ConfigError
 
 RMS_EPS = 1e-5
 CACHED = 2**17  # entries of patterns held at a time: 512 KiB in single precision

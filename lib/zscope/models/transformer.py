@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zscope.config.lag import ModelConfig
+from zscope.studies.lag.config import ModelConfig
 
 LANES = 16  # float32 numbers of the widest vector registers
 

@@ -4,14 +4,14 @@ from typing import Any
 
 import pandas as pd
 
-from zscope.config.crosslingual import GenerationConfig
-from zscope.data.problem_tables import read_problems
-from zscope.data.problems import LANGUAGES
-from zscope.jobs import progress, run_job
+from zscope.core.jobs import progress, run_job
+from zscope.core.provenance import versions
 from zscope.models.language_model import generate, load_for_job
-from zscope.provenance import versions
-from zscope.subspace.patch_readouts import output_columns, read_text
-from zscope.tables import write_table
+from zscope.studies.crosslingual.config import GenerationConfig
+from zscope.studies.crosslingual.patching.readouts import output_columns, read_text
+from zscope.studies.crosslingual.problems.parallel import LANGUAGES
+from zscope.studies.crosslingual.problems.problem_rows import read_problems
+from zscope.tables.read import write_table
 
 NO_PATCH = {
     "layer": None,

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from zscope.data.problem_tables import read_problems
-from zscope.data.problems import LANGUAGES
-from zscope.jobs import run_job
+from zscope.core.jobs import run_job
+from zscope.core.provenance import versions
 from zscope.models.language_model import load_for_job
-from zscope.provenance import versions
-from zscope.subspace.activations import extract
+from zscope.studies.crosslingual.problems.parallel import LANGUAGES
+from zscope.studies.crosslingual.problems.problem_rows import read_problems
+from zscope.studies.crosslingual.space.activations import extract
 
 
 def main(job: Any) -> None:

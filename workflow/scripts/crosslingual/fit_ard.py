@@ -5,18 +5,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from zscope.config.crosslingual import ArdConfig, ZConfig
 from zscope.config.sizes import check_layer
-from zscope.devices import set_threads
-from zscope.jobs import progress, run_job
-from zscope.provenance import derive_seed, versions
-from zscope.subspace.activations import layers_of, read_layer
-from zscope.subspace.ard_evaluation import split_problems
-from zscope.subspace.ard_kernel import make_clouds
-from zscope.subspace.ard_study import ArdSettings, study_layer
-from zscope.subspace.measures.space_file import SpaceFile
-from zscope.subspace.updates import positions_used
-from zscope.tables import read_table, write_table
+from zscope.core.devices import set_threads
+from zscope.core.jobs import progress, run_job
+from zscope.core.provenance import derive_seed, versions
+from zscope.studies.crosslingual.ard.evaluation import split_problems
+from zscope.studies.crosslingual.ard.kernel import make_clouds
+from zscope.studies.crosslingual.ard.layer_fits import ArdSettings, study_layer
+from zscope.studies.crosslingual.config import ArdConfig, ZConfig
+from zscope.studies.crosslingual.measures.space_file import SpaceFile
+from zscope.studies.crosslingual.space.activations import layers_of, read_layer
+from zscope.studies.crosslingual.space.updates import positions_used
+from zscope.tables.read import read_table, write_table
 
 
 def main(job: Any) -> None:

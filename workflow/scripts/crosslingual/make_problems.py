@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from zscope.config.crosslingual import ProblemsConfig
-from zscope.data.problem_tables import problem_rows
-from zscope.data.problems import generate, load_problems
-from zscope.jobs import run_job
-from zscope.tables import write_table
+from zscope.core.jobs import run_job
+from zscope.studies.crosslingual.config import ProblemsConfig
+from zscope.studies.crosslingual.problems.parallel import generate, load_problems
+from zscope.studies.crosslingual.problems.problem_rows import problem_rows
+from zscope.tables.read import write_table
 
 
 def main(job: Any) -> None:

@@ -4,16 +4,16 @@ from typing import Any
 
 import pandas as pd
 
-from zscope.config.crosslingual import ZConfig
-from zscope.devices import set_threads
-from zscope.jobs import progress, run_job
-from zscope.provenance import versions
-from zscope.subspace.activations import layers_of, read_layer
-from zscope.subspace.measures.geometry import layer_rows
-from zscope.subspace.measures.nulls import random_spaces
-from zscope.subspace.measures.rows import Resamples, Row
-from zscope.subspace.measures.space_file import SpaceFile
-from zscope.tables import write_table
+from zscope.core.devices import set_threads
+from zscope.core.jobs import progress, run_job
+from zscope.core.provenance import versions
+from zscope.studies.crosslingual.config import ZConfig
+from zscope.studies.crosslingual.measures.geometry import layer_rows
+from zscope.studies.crosslingual.measures.intervals import Resamples, Row
+from zscope.studies.crosslingual.measures.nulls import random_spaces
+from zscope.studies.crosslingual.measures.space_file import SpaceFile
+from zscope.studies.crosslingual.space.activations import layers_of, read_layer
+from zscope.tables.read import write_table
 
 
 def main(job: Any) -> None:

@@ -6,21 +6,21 @@ from typing import Any
 import pandas as pd
 import torch
 
-from zscope.config.crosslingual import ZConfig
-from zscope.jobs import progress, run_job
+from zscope.core.jobs import progress, run_job
+from zscope.core.provenance import derive_seed, versions
 from zscope.models.language_model import load_for_job
-from zscope.provenance import derive_seed, versions
-from zscope.subspace.measures.nulls import random_spaces
-from zscope.subspace.measures.rows import Row
-from zscope.subspace.measures.space_file import ZSettings, key, write_spaces
-from zscope.subspace.measures.weights import (
+from zscope.studies.crosslingual.config import ZConfig
+from zscope.studies.crosslingual.measures.intervals import Row
+from zscope.studies.crosslingual.measures.nulls import random_spaces
+from zscope.studies.crosslingual.measures.space_file import ZSettings, key, write_spaces
+from zscope.studies.crosslingual.measures.weights import (
     FfnMoments,
     ffn_rows,
     layer_spaces,
     rank_rows,
     similarity_rows,
 )
-from zscope.tables import write_table
+from zscope.tables.read import write_table
 
 
 def main(job: Any) -> None:

@@ -4,15 +4,15 @@ from typing import Any
 
 import pandas as pd
 
-from zscope.config.crosslingual import GenerationConfig, PatchingConfig, ZConfig
 from zscope.config.sizes import check_k, check_layer
-from zscope.data.problem_tables import read_problems
-from zscope.jobs import progress, run_job
+from zscope.core.jobs import progress, run_job
+from zscope.core.provenance import versions
+from zscope.models.attention_kernels import stacked_right_space
 from zscope.models.language_model import load_for_job
-from zscope.provenance import versions
-from zscope.subspace.kernels import stacked_right_space
-from zscope.subspace.patch_study import n_parts, patch_layer
-from zscope.tables import write_table
+from zscope.studies.crosslingual.config import GenerationConfig, PatchingConfig, ZConfig
+from zscope.studies.crosslingual.patching.conditions import n_parts, patch_layer
+from zscope.studies.crosslingual.problems.problem_rows import read_problems
+from zscope.tables.read import write_table
 
 
 def main(job: Any) -> None:

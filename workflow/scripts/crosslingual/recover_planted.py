@@ -4,13 +4,13 @@ from typing import Any
 
 import torch
 
-from zscope.config.crosslingual import ArdConfig
-from zscope.devices import set_threads
-from zscope.jobs import progress, run_job
-from zscope.provenance import derive_seed, versions
-from zscope.subspace.ard_study import ArdSettings
-from zscope.subspace.planted import PlantedSettings, plant, recover
-from zscope.tables import write_table
+from zscope.core.devices import set_threads
+from zscope.core.jobs import progress, run_job
+from zscope.core.provenance import derive_seed, versions
+from zscope.studies.crosslingual.ard.layer_fits import ArdSettings
+from zscope.studies.crosslingual.ard.planted import PlantedSettings, plant, recover
+from zscope.studies.crosslingual.config import ArdConfig
+from zscope.tables.read import write_table
 
 
 def main(job: Any) -> None:

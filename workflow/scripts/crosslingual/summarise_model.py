@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from zscope.config.crosslingual import VerdictConfig, ZConfig
 from zscope.config.sizes import check_k, check_layer
-from zscope.files import atomic_path
-from zscope.jobs import run_job
-from zscope.subspace.summary import Declared, Evidence, summarise
-from zscope.subspace.verdict import declared_cell
-from zscope.tables import read_table, write_table
+from zscope.core.files import atomic_path
+from zscope.core.jobs import run_job
+from zscope.studies.crosslingual.config import VerdictConfig, ZConfig
+from zscope.studies.crosslingual.patching.paired_tests import declared_cell
+from zscope.studies.crosslingual.questions import Declared, Evidence, summarise
+from zscope.tables.read import read_table, write_table
 
 NAMES = ("outputs", "weights", "geometry", "updates", "ard", "bridge", "rates", "tests")
 

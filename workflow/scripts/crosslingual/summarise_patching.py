@@ -4,11 +4,11 @@ from typing import Any
 
 import pandas as pd
 
-from zscope.config.crosslingual import VerdictConfig, ZConfig
-from zscope.files import atomic_path
-from zscope.jobs import run_job
-from zscope.provenance import derive_seed
-from zscope.subspace.verdict import (
+from zscope.core.files import atomic_path
+from zscope.core.jobs import run_job
+from zscope.core.provenance import derive_seed
+from zscope.studies.crosslingual.config import VerdictConfig, ZConfig
+from zscope.studies.crosslingual.patching.paired_tests import (
     by_problem,
     declared_cell,
     paired_tests,
@@ -16,7 +16,7 @@ from zscope.subspace.verdict import (
     patched_table,
     rates,
 )
-from zscope.tables import read_provenance, read_table, write_table
+from zscope.tables.read import read_provenance, read_table, write_table
 
 
 def main(job: Any) -> None:

@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-from zscope.config.crosslingual import TinyConfig
-from zscope.crosslingual_run import check_gate, train_tiny
-from zscope.devices import pick_device, set_threads
-from zscope.jobs import run_job
-from zscope.models.tiny_qwen import save_tiny_qwen
-from zscope.provenance import digest_of, versions
-from zscope.tables import write_table
+from zscope.core.devices import pick_device, set_threads
+from zscope.core.jobs import run_job
+from zscope.core.provenance import digest_of, versions
+from zscope.studies.crosslingual.config import TinyConfig
+from zscope.studies.crosslingual.tiny_qwen import save_tiny_qwen
+from zscope.studies.crosslingual.training import check_gate, train_tiny
+from zscope.tables.read import write_table
 from zscope.training import ResumeFolder
 
 

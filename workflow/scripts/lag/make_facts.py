@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from zscope.config.lag import RunConfig
-from zscope.data.disambiguation import make_facts
-from zscope.jobs import run_job
-from zscope.provenance import derive_seed
-from zscope.tables import write_table
+from zscope.core.jobs import run_job
+from zscope.core.provenance import derive_seed
+from zscope.studies.lag.config import RunConfig
+from zscope.studies.lag.facts import make_facts
+from zscope.tables.read import write_table
 
 
 def data_seed(run: RunConfig) -> int:

@@ -6,16 +6,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from zscope.config.lag import RunConfig
-from zscope.data.disambiguation import encode, sample_rows
-from zscope.devices import pick_device, set_threads
-from zscope.jobs import progress, run_job
-from zscope.models.bridge import load_weights, to_bridge
+from zscope.core.devices import pick_device, set_threads
+from zscope.core.jobs import progress, run_job
+from zscope.core.provenance import derive_seed, versions
 from zscope.models.checkpoints import CheckpointFile
 from zscope.models.transformer import Transformer, TransformerConfig
-from zscope.probes.core import Bootstrap, Row, run_probes
-from zscope.provenance import derive_seed, versions
-from zscope.tables import read_table, write_table
+from zscope.models.wrapped_transformer import load_weights, to_bridge
+from zscope.studies.lag.config import RunConfig
+from zscope.studies.lag.facts import encode, sample_rows
+from zscope.studies.lag.probes.measuring import Bootstrap, Row, run_probes
+from zscope.tables.read import read_table, write_table
 
 
 def main(job: Any) -> None:

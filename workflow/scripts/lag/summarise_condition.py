@@ -4,16 +4,16 @@ from typing import Any
 
 import pandas as pd
 
-from zscope.config.lag import OnsetConfig, RunConfig
-from zscope.jobs import run_job
-from zscope.summaries import (
+from zscope.core.jobs import run_job
+from zscope.studies.lag.config import OnsetConfig, RunConfig
+from zscope.studies.lag.onsets import (
     describe_run,
     find_onsets,
     find_phases,
     probe_curves,
     training_curves,
 )
-from zscope.tables import read_table, write_table
+from zscope.tables.read import read_table, write_table
 
 
 def main(job: Any) -> None:

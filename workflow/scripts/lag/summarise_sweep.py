@@ -4,10 +4,10 @@ from typing import Any
 
 import pandas as pd
 
-from zscope.files import atomic_path
-from zscope.jobs import run_job
-from zscope.summaries import summarise_onsets
-from zscope.tables import read_table, write_table
+from zscope.core.files import atomic_path
+from zscope.core.jobs import run_job
+from zscope.studies.lag.onsets import summarise_onsets
+from zscope.tables.read import read_table, write_table
 
 
 def main(job: Any) -> None:

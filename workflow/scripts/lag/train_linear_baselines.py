@@ -2,9 +2,13 @@
 
 from typing import Any
 
-from zscope.baselines import LinearSettings, ill_conditioned_regression, planted_selector
-from zscope.jobs import run_job
-from zscope.tables import write_table
+from zscope.core.jobs import run_job
+from zscope.studies.lag.linear_baselines import (
+    LinearSettings,
+    ill_conditioned_regression,
+    planted_selector,
+)
+from zscope.tables.read import write_table
 
 
 def main(job: Any) -> None:

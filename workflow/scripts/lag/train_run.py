@@ -3,15 +3,15 @@
 from pathlib import Path
 from typing import Any
 
-from zscope.config.lag import RunConfig
-from zscope.data.disambiguation import encode
-from zscope.devices import pick_device, set_threads
-from zscope.jobs import run_job
-from zscope.lag_run import train_run
+from zscope.core.devices import pick_device, set_threads
+from zscope.core.jobs import run_job
+from zscope.core.provenance import digest_of, versions
 from zscope.models.checkpoints import CheckpointFile, join
 from zscope.models.transformer import TransformerConfig
-from zscope.provenance import digest_of, versions
-from zscope.tables import read_provenance, read_table, write_table
+from zscope.studies.lag.config import RunConfig
+from zscope.studies.lag.facts import encode
+from zscope.studies.lag.training import train_run
+from zscope.tables.read import read_provenance, read_table, write_table
 from zscope.training import ResumeFolder
 
 

@@ -4,17 +4,17 @@ from typing import Any
 
 import torch
 
-from zscope.config.toylang import LanguageConfig, ReadoutConfig
-from zscope.data.toy.language import ToyLanguage
-from zscope.data.toy.rows import rules_of
-from zscope.devices import set_threads
-from zscope.jobs import progress, run_job
+from zscope.core.devices import set_threads
+from zscope.core.jobs import progress, run_job
+from zscope.core.provenance import versions
 from zscope.models.tensor_checkpoints import load_last_tensor_model
-from zscope.provenance import versions
-from zscope.readouts.ablations import ablation_rows
-from zscope.readouts.weights import TensorWeights
-from zscope.tables import read_table, write_table
-from zscope.toylang_run import evaluation_of
+from zscope.studies.toylang.config import LanguageConfig, ReadoutConfig
+from zscope.studies.toylang.readouts.ablations import ablation_rows
+from zscope.studies.toylang.readouts.weights import TensorWeights
+from zscope.studies.toylang.training import evaluation_of
+from zscope.tables.read import read_table, write_table
+from zscope.toy_language.language import ToyLanguage
+from zscope.toy_language.language_rows import rules_of
 
 
 def main(job: Any) -> None:

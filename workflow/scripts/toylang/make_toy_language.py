@@ -4,13 +4,13 @@ from typing import Any
 
 import numpy as np
 
-from zscope.config.toylang import LanguageConfig
-from zscope.data.toy.language import ToyLanguage
-from zscope.data.toy.rows import floor_rows, rule_rows, sequence_rows
-from zscope.data.toy.rules import find_rules
-from zscope.jobs import run_job
-from zscope.provenance import derive_seed, versions
-from zscope.tables import write_table
+from zscope.core.jobs import run_job
+from zscope.core.provenance import derive_seed, versions
+from zscope.studies.toylang.config import LanguageConfig
+from zscope.tables.read import write_table
+from zscope.toy_language.language import ToyLanguage
+from zscope.toy_language.language_rows import floor_rows, rule_rows, sequence_rows
+from zscope.toy_language.rules import find_rules
 
 
 def main(job: Any) -> None:

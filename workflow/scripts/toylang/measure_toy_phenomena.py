@@ -2,15 +2,15 @@
 
 from typing import Any
 
-from zscope.config.toylang import LanguageConfig, ReadoutConfig
-from zscope.data.toy.language import ToyLanguage
-from zscope.devices import set_threads
-from zscope.jobs import progress, run_job
+from zscope.core.devices import set_threads
+from zscope.core.jobs import progress, run_job
+from zscope.core.provenance import versions
 from zscope.models.tensor_checkpoints import load_last_tensor_model
-from zscope.provenance import versions
-from zscope.readouts.weights import TensorWeights
-from zscope.tables import write_table
-from zscope.toy_phenomena import phenomena_rows
+from zscope.studies.toylang.config import LanguageConfig, ReadoutConfig
+from zscope.studies.toylang.phenomena.experiments import phenomena_rows
+from zscope.studies.toylang.readouts.weights import TensorWeights
+from zscope.tables.read import write_table
+from zscope.toy_language.language import ToyLanguage
 
 
 def main(job: Any) -> None:

@@ -4,18 +4,18 @@ from typing import Any
 
 import pandas as pd
 
-from zscope.config.toylang import LanguageConfig, ReadoutConfig
-from zscope.data.toy.language import ToyLanguage
-from zscope.data.toy.rows import rules_of
-from zscope.devices import set_threads
-from zscope.jobs import progress, run_job
+from zscope.core.devices import set_threads
+from zscope.core.jobs import progress, run_job
+from zscope.core.provenance import versions
 from zscope.models.checkpoints import CheckpointFile
 from zscope.models.tensor_checkpoints import load_tensor_model
-from zscope.provenance import versions
-from zscope.readouts.degrees import degree_rows
-from zscope.readouts.study import matrix_rows, readout_rows, search_rows
-from zscope.readouts.weights import TensorWeights
-from zscope.tables import read_table, write_table
+from zscope.studies.toylang.config import LanguageConfig, ReadoutConfig
+from zscope.studies.toylang.readouts.degrees import degree_rows
+from zscope.studies.toylang.readouts.readout_rows import matrix_rows, readout_rows, search_rows
+from zscope.studies.toylang.readouts.weights import TensorWeights
+from zscope.tables.read import read_table, write_table
+from zscope.toy_language.language import ToyLanguage
+from zscope.toy_language.language_rows import rules_of
 
 
 def main(job: Any) -> None:

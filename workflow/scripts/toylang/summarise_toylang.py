@@ -4,12 +4,12 @@ from typing import Any
 
 import pandas as pd
 
-from zscope.config.toylang import REFERENCE, ToylangConfig
-from zscope.jobs import run_job
-from zscope.provenance import versions
-from zscope.tables import read_table, read_tables, write_table
-from zscope.toy_onsets import compare, run_onsets, summarise
-from zscope.toy_summary import summary_rows
+from zscope.core.jobs import run_job
+from zscope.core.provenance import versions
+from zscope.studies.toylang.claims import summary_rows
+from zscope.studies.toylang.config import REFERENCE, ToylangConfig
+from zscope.studies.toylang.onsets import compare, run_onsets, summarise
+from zscope.tables.read import read_table, read_tables, write_table
 
 
 def main(job: Any) -> None:

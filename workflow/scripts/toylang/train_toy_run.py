@@ -3,14 +3,14 @@
 from pathlib import Path
 from typing import Any
 
-from zscope.config.toylang import ToyRunConfig
-from zscope.data.toy.language import ToyLanguage
-from zscope.devices import pick_device, set_threads
-from zscope.jobs import run_job
+from zscope.core.devices import pick_device, set_threads
+from zscope.core.jobs import run_job
+from zscope.core.provenance import digest_of, versions
 from zscope.models.checkpoints import join
-from zscope.provenance import digest_of, versions
-from zscope.tables import write_table
-from zscope.toylang_run import model_shape, train_run
+from zscope.studies.toylang.config import ToyRunConfig
+from zscope.studies.toylang.training import model_shape, train_run
+from zscope.tables.read import write_table
+from zscope.toy_language.language import ToyLanguage
 from zscope.training import ResumeFolder
 
 

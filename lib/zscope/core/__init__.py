@@ -1,0 +1,1 @@
+"""What every job stands on: errors, whole files, digests, devices, logs."""

@@ -1,0 +1,443 @@
+"""What a result hangs on: digests of code and settings, package versions, named seeds.
+
+Snakemake notices a change of a script file but not of the modules it imports. A rule therefore
+carries a digest of its script's transitive import closure among its params (`Tracker`); Snakemake
+reruns exactly the rules whose digest changed. The digest ignores comments, docstrings and
+formatting, and is the same on every Python version that can parse the code.
+
+Standard library only, and never imports the code it digests: the Snakefile uses it.
+
+What a digest does not see: modules imported under computed names (name them in `uses`), data
+files (make them inputs), versions of installed packages (see `versions`), and submodules that
+are reached only as attributes or through `from package import *`.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import operator
+import os
+import platform
+import sys
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any, SupportsIndex
+
+StrPath = str | os.PathLike[str]
+
+# --- one file ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Import:
+    """`from <level dots><module> import <names>`; `import a.b` has level 0 and no names."""
+
+    level: int
+    module: tuple[str, ...]
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Source:
+    digest: str
+    imports: tuple[_Import, ...]
+
+
+# `ctx` follows from the place in the tree; the others record how something was written down.
+_SPELLING = frozenset({"ctx", "kind", "type_comment", "simple", "type_ignores"})
+
+
+class _Normaliser:
+    """Writes a syntax tree as text that only a change of meaning changes; notes the imports.
+
+    `ast.dump` will not do: its text differs between Python versions. Here a field that is absent
+    or empty is left out, so a field that a later Python adds to a node does not show.
+    """
+
+    def __init__(self) -> None:
+        self.text: list[str] = []
+        self.imports: list[_Import] = []
+
+    def node(self, node: ast.AST) -> None:
+        node_type = type(node)
+        if node_type is ast.Constant:
+            self.text.append(_constant(node.value))  # type: ignore[attr-defined]
+            return
+        self._note_import(node)
+        self.text.append(node_type.__name__ + "(")
+        for name in node_type._fields:
+            value = getattr(node, name, None)
+            if value is None or value == [] or name in _SPELLING:
+                continue
+            if name == "body" and node_type is ast.If and _is_type_checking(node.test):  # type: ignore[attr-defined]
+                continue
+            self.text.append(name + "=")
+            if isinstance(value, ast.AST):
+                self.node(value)
+            elif isinstance(value, list):
+                self._items(_unwrap(node_type, value))
+            else:
+                self.text.append(_constant(value))
+            self.text.append(",")
+        self.text.append(")")
+
+    def _items(self, items: Iterable[Any]) -> None:
+        self.text.append("[")
+        for item in items:
+            if not isinstance(item, ast.AST):
+                self.text.append(_constant(item))
+            elif not _is_idle(item):
+                self.node(item)
+            else:
+                continue
+            self.text.append(",")
+        self.text.append("]")
+
+    def _note_import(self, node: ast.AST) -> None:
+        if isinstance(node, ast.Import):
+            self.imports += [_Import(0, tuple(alias.name.split("."))) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            module = tuple(node.module.split(".")) if node.module else ()
+            names = tuple(alias.name for alias in node.names)
+            self.imports.append(_Import(node.level or 0, module, names))
+        elif isinstance(node, ast.Call) and node.args and _called(node) in _IMPORTERS:
+            name = node.args[0]
+            if isinstance(name, ast.Constant) and isinstance(name.value, str):
+                stripped = name.value.lstrip(".")
+                level = len(name.value) - len(stripped)
+                self.imports.append(_Import(level, tuple(stripped.split("."))))
+
+
+_IMPORTERS = frozenset({"import_module", "__import__"})
+
+
+def _called(node: ast.Call) -> str | None:
+    """The last part of the name of the called function."""
+    return getattr(node.func, "attr", None) or getattr(node.func, "id", None)
+
+
+def _constant(value: object) -> str:
+    # `ascii`, since what `repr` escapes hangs on Python's Unicode tables; `hex`, since `repr`
+    # refuses very long integers.
+    return hex(value) if type(value) is int else ascii(value)
+
+
+def _is_idle(node: ast.AST) -> bool:
+    """Whether the node is a statement that does nothing: a docstring, a bare constant, `pass`."""
+    return isinstance(node, ast.Pass) or (
+        isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    )
+
+
+def _is_type_checking(test: ast.expr) -> bool:
+    name = getattr(test, "attr", None) or getattr(test, "id", None)
+    return name == "TYPE_CHECKING"
+
+
+def _unwrap(node_type: type[ast.AST], items: list[Any]) -> list[Any]:
+    """Undo the two differences of spelling that reach the syntax tree."""
+    if node_type is ast.Delete and len(items) == 1 and isinstance(items[0], ast.Tuple):
+        return items[0].elts or items  # del (a, b)
+    if node_type is ast.JoinedStr:  # Python versions split the text around {fields} differently
+        joined: list[Any] = []
+        for item in items:
+            text = isinstance(item, ast.Constant)
+            if text and joined and isinstance(joined[-1], ast.Constant):
+                joined[-1] = ast.Constant(str(joined[-1].value) + str(item.value))
+            elif not text or item.value != "":
+                joined.append(item)
+        return joined
+    return items
+
+
+@cache
+def _read(path: str, mtime_ns: int, size: int) -> _Source:
+    """Digest and imports of one file; the last two arguments only make the cache forget edits."""
+    content = Path(path).read_bytes()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SyntaxWarning)
+            tree = ast.parse(content)
+        normaliser = _Normaliser()
+        normaliser.node(tree)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        # A half-edited module must not stop every command; its own rules will report it.
+        return _Source(hashlib.sha256(b"unparsed:" + content).hexdigest(), ())
+    text = "".join(normaliser.text)
+    return _Source(hashlib.sha256(text.encode()).hexdigest(), tuple(normaliser.imports))
+
+
+def _source(path: str) -> _Source:
+    state = os.stat(path)
+    return _read(path, state.st_mtime_ns, state.st_size)
+
+
+# --- the closure ---------------------------------------------------------------------------
+
+
+class _Closure:
+    """The files below `search` that importing `roots` may execute, and the names found nowhere."""
+
+    def __init__(self, roots: Sequence[StrPath], search: Sequence[StrPath]) -> None:
+        self.search = tuple(os.path.abspath(folder) for folder in search)
+        self.sources: dict[str, _Source] = {}
+        self.external: set[str] = set()
+        self._found: dict[tuple[str, tuple[str, ...]], tuple[str, ...]] = {}
+        self._pending = [os.path.abspath(root) for root in roots]
+        self._own_folders = {
+            root: folder
+            for root in self._pending
+            if not os.path.isfile(os.path.join(folder := os.path.dirname(root), "__init__.py"))
+        }
+        while self._pending:
+            path = self._pending.pop()
+            if path not in self.sources:
+                self.sources[path] = _source(path)
+                self._pending += self._packages_of(path)
+                for imported in self.sources[path].imports:
+                    self._follow(path, imported)
+
+    def label(self, path: str) -> str:
+        """The path below its search folder; for a script elsewhere, its name."""
+        for folder in self.search:
+            if path.startswith(folder + os.sep):
+                return Path(path).relative_to(folder).as_posix()
+        return os.path.basename(path)
+
+    def _packages_of(self, path: str) -> Iterator[str]:
+        """The `__init__.py` of every package around `path`: importing it executes them."""
+        for search in self.search:
+            folder = os.path.dirname(path)
+            while folder.startswith(search + os.sep):
+                package = os.path.join(folder, "__init__.py")
+                if os.path.isfile(package):
+                    yield package
+                folder = os.path.dirname(folder)
+
+    def _follow(self, path: str, imported: _Import) -> None:
+        if imported.level:
+            folder = os.path.dirname(path)
+            for _ in range(imported.level - 1):
+                folder = os.path.dirname(folder)
+            folders = [folder]
+        else:
+            top = imported.module[0]
+            if top in sys.stdlib_module_names:
+                return
+            # Snakemake puts a script's own folder on its path, after everything else.
+            folders = [*self.search, *filter(None, [self._own_folders.get(path)])]
+            folders = [folder for folder in folders if _exists(folder, top)][:1]
+            if not folders:
+                self.external.add(top)
+        for folder in folders:
+            self._pending += self._find(folder, imported.module)
+            for name in imported.names:  # each may be a module or a name defined in one
+                self._pending += self._find(folder, (*imported.module, name))
+
+    def _find(self, folder: str, module: tuple[str, ...]) -> tuple[str, ...]:
+        key = folder, module
+        if key not in self._found:
+            self._found[key] = _find_module(folder, module)
+        return self._found[key]
+
+
+def _exists(folder: str, name: str) -> bool:
+    path = os.path.join(folder, name)
+    return os.path.isfile(path + ".py") or os.path.isdir(path)
+
+
+def _find_module(folder: str, module: tuple[str, ...]) -> tuple[str, ...]:
+    """The files that importing dotted `module` from `folder` executes, as far as they exist."""
+    files = []
+    for part in module:
+        package = os.path.join(folder, part)
+        if os.path.isfile(init := os.path.join(package, "__init__.py")):
+            files.append(init)
+        elif os.path.isfile(file := package + ".py"):
+            files.append(file)
+            break
+        elif not os.path.isdir(package):
+            break
+        folder = package
+    return tuple(files)
+
+
+def import_closure(*roots: StrPath, search: Sequence[StrPath]) -> tuple[Path, ...]:
+    """The roots and every file below the `search` folders that importing them may execute.
+
+    Follows absolute and relative imports, also those inside functions, and `import_module("a.b")`
+    of a literal; not what is imported only under `if TYPE_CHECKING:`. Sorted; absolute paths.
+
+    Raises:
+        FileNotFoundError: a root does not exist.
+    """
+    return tuple(Path(path) for path in sorted(_Closure(roots, search).sources))
+
+
+def external_imports(*roots: StrPath, search: Sequence[StrPath]) -> frozenset[str]:
+    """Top-level names of the third-party modules that the import closure of `roots` imports.
+
+    Names found neither below `search` nor in the standard library; only those that the closure
+    names itself, not what they import in turn.
+
+    Raises:
+        FileNotFoundError: a root does not exist.
+    """
+    return frozenset(_Closure(roots, search).external)
+
+
+def code_digest(*roots: StrPath, search: Sequence[StrPath]) -> str:
+    """SHA-256 (16 hex digits) of the code in the import closure of `roots`.
+
+    Covers each file's path below its search folder (a script outside them: its name) and its
+    content without comments, docstrings, `pass` and formatting. A file that does not parse counts
+    with its bytes. The order of the roots does not matter.
+
+    Raises:
+        FileNotFoundError: a root does not exist.
+    """
+    closure = _Closure(roots, search)
+    lines = sorted(
+        f"{closure.label(path)} {source.digest}" for path, source in closure.sources.items()
+    )
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+
+
+# --- a rule's params -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Tracker:
+    """Makes the params of a rule: `tracked = Tracker(scripts=..., lib=...)` in the Snakefile.
+
+        params:
+            **tracked("lag/train_run.py", uses=["zscope.studies.lag.probes.logit_lens"], steps=1000),
+
+    Scripts are named relative to `scripts`; `lib` is searched for the modules they import. A
+    digest is computed once per tracker, so one Snakefile parse sees one state of the code.
+    """
+
+    scripts: Path
+    lib: Path
+    _digests: dict[tuple[str, ...], str] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    def __call__(
+        self, script: StrPath, /, *, uses: Sequence[str] = (), **slice: object
+    ) -> dict[str, Any]:
+        """`{"code": digest, "slice": sorted plain dict}`.
+
+        Args:
+            script: path of the script, relative to `scripts` or absolute.
+            uses: dotted names of the modules that the script imports under computed names.
+            slice: the part of the config that the script reads; plain values (see `plain`).
+
+        Raises:
+            FileNotFoundError: the script does not exist.
+            ModuleNotFoundError: a module in `uses` does not exist below `lib`.
+            TypeError: the slice holds something else than plain values.
+        """
+        return {"code": self.digest(script, uses=uses), "slice": plain(slice)}
+
+    def digest(self, script: StrPath, /, *, uses: Sequence[str] = ()) -> str:
+        """The `code_digest` of a script and of the modules it `uses`; raises as a call does."""
+        key = (os.fspath(script), *sorted(uses))
+        if key not in self._digests:
+            modules = [self._module(name) for name in uses]
+            self._digests[key] = code_digest(self.scripts / script, *modules, search=[self.lib])
+        return self._digests[key]
+
+    def _module(self, name: str) -> str:
+        parts = tuple(name.split("."))
+        stem = os.path.join(os.path.abspath(self.lib), *parts)
+        files = _find_module(os.path.abspath(self.lib), parts)
+        if not files or files[-1] not in (stem + ".py", os.path.join(stem, "__init__.py")):
+            raise ModuleNotFoundError(f"uses: no module {name!r} below {self.lib}", name=name)
+        return files[-1]
+
+
+def plain(value: object, *, name: str = "") -> Any:
+    """A copy of `value` with every dict sorted by key and every tuple made a list.
+
+    Snakemake compares params by their text and drops silently what it cannot write down, so only
+    str, int, float, bool, None, list, tuple and dict with str keys are let through: no Path, no
+    dataclass, no numpy scalar, no enum, no pydantic model.
+
+    Raises:
+        TypeError: anything else; the message names the key path, below `name` if given.
+    """
+    if isinstance(value, dict):
+        for key in value:
+            if type(key) is not str:
+                raise TypeError(f"{name or 'value'}: key {key!r} is no str but {_kind(key)}")
+        path = f"{name}." if name else ""
+        return {key: plain(value[key], name=path + key) for key in sorted(value)}
+    if type(value) in (list, tuple):
+        return [plain(item, name=f"{name}[{index}]") for index, item in enumerate(value)]  # type: ignore[arg-type, var-annotated]
+    # The exact type, since numpy.float64 is a float, and enums and Snakemake's files are str.
+    if value is None or type(value) in (str, int, float, bool):
+        return value
+    raise TypeError(
+        f"{name or 'value'}: {_kind(value)} is not a plain value "
+        "(str, int, float, bool, None, list, tuple, dict)"
+    )
+
+
+def _kind(value: object) -> str:
+    return f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
+
+
+# --- ids, seeds, versions ------------------------------------------------------------------
+
+
+def digest_of(value: object, *, length: int = 16) -> str:
+    """The first `length` hex digits (at most 64) of the SHA-256 of a plain value.
+
+    For run ids and resume keys: stable forever. Hashes the JSON text with sorted keys, no spaces,
+    floats by `repr` (so 1 and 1.0 differ) and tuples as lists.
+
+    Raises:
+        TypeError: `value` is not plain (see `plain`).
+        ValueError: `length` is not in 1..64.
+    """
+    if not 1 <= length <= 64:
+        raise ValueError(f"length must be in 1..64, not {length}")
+    text = json.dumps(plain(value), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:length]
+
+
+def derive_seed(seed: SupportsIndex, name: str) -> int:
+    """The seed of one named source of randomness ("init", "order", ...) of a run.
+
+    The first 63 bits of SHA-256 of the text "{seed}/{name}": fits a signed 64-bit integer. Stable
+    forever: a change would change every result.
+
+    Raises:
+        TypeError: `seed` is not an integer.
+    """
+    content = f"{operator.index(seed)}/{name}".encode()
+    return int.from_bytes(hashlib.sha256(content).digest()[:8], "big") >> 1
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Installed versions by distribution name, without importing anything.
+
+    "python" stands for the interpreter; a package that is absent has "not installed".
+    """
+    found = {}
+    for package in packages:
+        if package == "python":
+            found[package] = platform.python_version()
+            continue
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found

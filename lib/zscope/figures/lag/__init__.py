@@ -1,1 +1,0 @@
-"""The figures of the lag study: `draw(SweepTables)` or `draw(ConditionTables)` a module."""

@@ -1,0 +1,114 @@
+"""The figures there are: each module in `studies/<study>/figures/` that says what it NEEDS is one.
+
+    NEEDS = (ONSETS, SUMMARY)      # Table objects of the study: what the figure is drawn from
+
+    @style.styled
+    def draw(tables: Tables) -> Figure: ...
+
+Modules are read without being imported, because the Snakefile asks for them at every call and
+matplotlib takes a second to load. Standard library only.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from zscope.tables.schema import Table
+
+STUDIES = Path(__file__).parents[1] / "studies"
+
+
+@dataclass(frozen=True)
+class FigureModule:
+    """A figure's module. constants: its upper-case names with plain values, such as SWEEP."""
+
+    study: str
+    name: str
+    needs: tuple[str, ...]
+    constants: Mapping[str, Any]
+
+    @property
+    def module(self) -> str:
+        return f"zscope.studies.{self.study}.figures.{self.name}"
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure as a plan asks for it.
+
+    inputs: the files of each table that it needs, by the table's short name; a list may be empty.
+    declared: what it is told beside its tables, in plain values. group: where the report lists it.
+    """
+
+    module: FigureModule
+    inputs: Mapping[str, Sequence[str]]
+    has_intervals: bool
+    declared: Mapping[str, Any] = field(default_factory=dict)
+    group: str = "Figures"
+
+    @classmethod
+    def of(
+        cls,
+        module: FigureModule,
+        tables: Sequence[Table],
+        files: Callable[[Table], Sequence[str]],
+        declared: Mapping[str, Any] | None = None,
+        group: str = "Figures",
+    ) -> Drawing:
+        """`tables` are all of the study's; `files` gives those of one table for this figure.
+
+        Raises KeyError if the module needs a table that the study does not have.
+        """
+        by_name = {table.short.upper(): table for table in tables}
+        needed = [by_name[name] for name in module.needs]
+        return cls(
+            module,
+            {table.short: list(files(table)) for table in needed},
+            any(table.has_interval for table in needed),
+            declared or {},
+            group,
+        )
+
+
+@cache
+def figure_modules(study: str) -> dict[str, FigureModule]:
+    """The figures of a study by name, in alphabetical order."""
+    found = {}
+    for path in sorted((STUDIES / study / "figures").glob("*.py")):
+        constants, needs = _read(path)
+        if needs is not None:
+            found[path.stem] = FigureModule(study, path.stem, needs, constants)
+    return found
+
+
+def read_captions(path: Path) -> dict[str, str]:
+    """The captions of a study: reStructuredText below a heading that is the figure's name."""
+    parts = re.split(r"^(\w+)\n-+\n", path.read_text("utf-8"), flags=re.M)
+    return {name: text.strip() for name, text in zip(parts[1::2], parts[2::2], strict=True)}
+
+
+def _read(path: Path) -> tuple[dict[str, Any], tuple[str, ...] | None]:
+    constants, needs = {}, None
+    for name, value in _assignments(ast.parse(path.read_text("utf-8"))):
+        if name == "NEEDS" and isinstance(value, ast.Tuple):
+            needs = tuple(item.id for item in value.elts if isinstance(item, ast.Name))
+            continue
+        try:
+            constants[name] = ast.literal_eval(value)
+        except ValueError:
+            continue  # computed: of no concern to the plan
+    return constants, needs
+
+
+def _assignments(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
+    for node in tree.body:
+        targets = node.targets if isinstance(node, ast.Assign) else []
+        for target in targets:
+            if isinstance(target, ast.Name) and target.id.isupper():
+                yield target.id, node.value  # type: ignore[union-attr]

@@ -1,0 +1,175 @@
+"""Z from the weights of one attention layer: top right singular vectors of its heads' kernels.
+
+A head's kernel is K_h = A_h^T B_h, with g the gain of the layer's input norm:
+
+    "qk"   (W_q,h g)^T (W_k,kv(h) g)   rows of Z lie in the row space of W_k (the key side)
+    "kq"   its transpose               in that of W_q (the query side)
+    "ov"   W_o,h^T (W_v,kv(h) g)       in that of W_v (what the layer reads to write)
+
+The kernel of "qk" is the score only where query and key share a position, since the rotary
+embedding sits between W_q and W_k; biases of the projections are left out. The seed's
+1/sqrt(d_head) is left out too: every K_h is scaled to Frobenius norm 1 before they are stacked.
+"""
+
+# Matrices keep the capitals of the formulas.
+# ruff: noqa: N806
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias, get_args
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from zscope.core.errors import DataError
+
+Kind: TypeAlias = Literal["qk", "kq", "ov"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+
+@dataclass(frozen=True, eq=False)
+class AttentionWeights:
+    """Weights of one layer; head h reads key-value head h // (n_heads // n_kv).
+
+    Every matrix maps the stream's d dimensions (last axis) to or from a head's d_head. Raises
+    ValueError if the shapes contradict each other.
+    """
+
+    W_q: Float[Tensor, "n_heads d_head d"]
+    W_k: Float[Tensor, "n_kv d_head d"]
+    W_v: Float[Tensor, "n_kv d_head d"]
+    W_o: Float[Tensor, "n_heads d_head d"]
+    gain: Float[Tensor, " d"]
+
+    def __post_init__(self) -> None:
+        n_heads, d_head, d = self.W_q.shape
+        n_kv = len(self.W_k)
+        expected = {"W_k": (n_kv, d_head, d), "W_v": (n_kv, d_head, d), "gain": (d,)}
+        for name, shape in (expected | {"W_o": (n_heads, d_head, d)}).items():
+            if tuple(getattr(self, name).shape) != shape:
+                raise ValueError(f"{name} is {tuple(getattr(self, name).shape)}, not {shape}")
+        if n_heads % n_kv:
+            raise ValueError(f"{n_heads} heads cannot share {n_kv} key-value heads")
+
+    @property
+    def n_heads(self) -> int:
+        return len(self.W_q)
+
+    @property
+    def n_kv(self) -> int:
+        return len(self.W_k)
+
+    @property
+    def d_head(self) -> int:
+        return self.W_q.shape[1]
+
+    @property
+    def d(self) -> int:
+        return self.W_q.shape[2]
+
+    @classmethod
+    def from_qwen2(cls, layer: Any) -> AttentionWeights:
+        """Float64 copies of the weights of a transformers `Qwen2DecoderLayer`, on the CPU."""
+        attention = layer.self_attn
+        d_head = attention.head_dim
+
+        def heads(weight: Tensor) -> Tensor:
+            return weight.detach().cpu().double().unflatten(0, (-1, d_head)).clone()
+
+        return cls(
+            heads(attention.q_proj.weight),
+            heads(attention.k_proj.weight),
+            heads(attention.v_proj.weight),
+            heads(attention.o_proj.weight.mT),
+            layer.input_layernorm.weight.detach().cpu().double().clone(),
+        )
+
+
+def rank_bound(weights: AttentionWeights, kind: Kind = "qk", head: int | None = None) -> int:
+    """Largest rank that the stacked kernel can have: matrices on its right x d_head, or d."""
+    n = 1 if head is not None else weights.n_heads if kind == "kq" else weights.n_kv
+    return min(n * weights.d_head, weights.d)
+
+
+def stacked_right_space(
+    weights: AttentionWeights, k: int, kind: Kind = "qk", head: int | None = None
+) -> Float[Tensor, "k d"]:
+    """V_Z: top k right singular vectors of the stacked kernels, rows orthonormal, in float64.
+
+    head: this head's kernel alone. The largest entry of a row is positive. Raises DataError if k
+    is more than the rank of the stacked kernel: what is past it would be arbitrary.
+    """
+    bound = rank_bound(weights, kind, head)
+    if not 1 <= k <= bound:
+        n = bound // weights.d_head if bound % weights.d_head == 0 else None
+        why = f"{n} x {weights.d_head}" if n else f"d {weights.d}"
+        raise DataError(f"k = {k} is not in 1..{bound}, the rank bound of kind {kind} ({why})")
+    _, s, V = torch.linalg.svd(_factor(weights, kind, head), full_matrices=False)
+    rank = int((s > s[0] * torch.finfo(s.dtype).eps * weights.d).sum())
+    if k > rank:
+        raise DataError(f"k = {k} is more than {rank}, the rank of these weights (kind {kind})")
+    V = V[:k]
+    largest = V.gather(1, V.abs().argmax(1, keepdim=True))
+    return V * largest.sign()
+
+
+def stacked_spectrum(weights: AttentionWeights, kind: Kind = "qk") -> Float[Tensor, " rank_bound"]:
+    """Singular values of the stacked kernels, falling; their squares sum to n_heads."""
+    return torch.linalg.svdvals(_factor(weights, kind, None))
+
+
+def head_spectra(weights: AttentionWeights, kind: Kind = "qk") -> Float[Tensor, "n_heads r"]:
+    """Singular values of every head's kernel, falling; their squares sum to 1; r = min(d_head, d).
+
+    A^T B has those of R_A R_B^T, the triangles of its factors.
+    """
+    left, right = _sides(weights, kind)
+    triangles = [torch.linalg.qr(x.mT, mode="r").R for x in (left, right)]
+    per_head = [x.repeat_interleave(weights.n_heads // len(x), 0) for x in triangles]
+    s = torch.linalg.svdvals(per_head[0] @ per_head[1].mT)
+    return s / torch.linalg.vector_norm(s, dim=-1, keepdim=True)
+
+
+def _sides(
+    weights: AttentionWeights, kind: Kind
+) -> tuple[Float[Tensor, "n_left d_head d"], Float[Tensor, "n_right d_head d"]]:
+    """A and B of K_h = A^T B: one matrix a head, or one a key-value head where heads share it."""
+    gain = weights.gain.double()
+    if kind == "ov":
+        return weights.W_o.double(), weights.W_v.double() * gain
+    q, k = weights.W_q.double() * gain, weights.W_k.double() * gain
+    if kind == "qk":
+        return q, k
+    if kind == "kq":
+        return k, q
+    raise ValueError(f"no kind {kind!r}: one of {', '.join(KINDS)}")
+
+
+def _factor(
+    weights: AttentionWeights, kind: Kind, head: int | None
+) -> Float[Tensor, "rank_bound d"]:
+    """F with F^T F = sum_h K_h^T K_h, and so with the stack's singular values and right vectors.
+
+    The heads of a group share B: their sum is B^T (sum_h c_h A_h A_h^T) B with c_h = 1/||K_h||^2,
+    and only its middle, d_head x d_head, has to be factored.
+    """
+    left, right = _sides(weights, kind)
+    share = weights.n_heads // weights.n_kv
+    grams_left, grams_right = left @ left.mT, right @ right.mT
+    middle = grams_left.repeat_interleave(weights.n_heads // len(left), 0)
+    other = grams_right.repeat_interleave(weights.n_heads // len(right), 0)
+    squares = (middle * other).sum((1, 2), keepdim=True)  # ||A^T B||^2 = <A A^T, B B^T>
+    if not bool(torch.isfinite(squares).all() and (squares > 0).all()):
+        raise DataError("the kernel of a head is zero or not finite: there is no Z")
+    middle = middle / squares
+    if head is not None:
+        middle, right = middle[head : head + 1], right[[head if kind == "kq" else head // share]]
+    elif len(right) < weights.n_heads:
+        middle = middle.unflatten(0, (len(right), share)).sum(1)
+    # A root by eigenvectors, not by Cholesky: with fewer dimensions than d_head it is singular.
+    values, vectors = torch.linalg.eigh(middle)
+    root = values.clamp(min=0).sqrt().unsqueeze(-1) * vectors.mT
+    rows = (root @ right).flatten(0, 1)
+    return rows if len(rows) <= weights.d else torch.linalg.qr(rows, mode="r").R

@@ -1,1 +1,0 @@
-"""What is measured on a model: one module a probe, registered in registry.py."""

@@ -1,1 +1,0 @@
-"""The schema of every Parquet table, a module a study: its tables are named after it."""

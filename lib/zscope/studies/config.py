@@ -1,0 +1,67 @@
+"""config.yaml as a whole.
+
+`load(raw)` validates the mapping that Snakemake read from config/*.yaml; a mistake becomes one
+`ConfigError` that names the key, the value, what is allowed and the file. The reference page
+docs/config.md and workflow/schemas/config.schema.json are generated from these models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, Self
+
+from pydantic import ValidationError, model_validator
+
+from zscope.config.base import BootstrapConfig, Section
+from zscope.config.messages import explain
+from zscope.core.errors import ConfigError
+from zscope.studies.crosslingual.config import CrosslingualConfig
+from zscope.studies.lag.config import LagConfig
+from zscope.studies.toylang.config import ToylangConfig
+
+
+class Config(Section):
+    """config.yaml."""
+
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where models run; auto: cuda, else mps, else cpu."""
+    bootstrap: BootstrapConfig = BootstrapConfig()
+    """Bootstrap intervals."""
+    lag: LagConfig | None = None
+    """The late disambiguation lag; null: not run."""
+    toylang: ToylangConfig | None = None
+    """The toy language and tensor transformers; null: not run."""
+    crosslingual: CrosslingualConfig | None = None
+    """The cross-lingual Z study; null: not run."""
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if self.lag is None and self.toylang is None and self.crosslingual is None:
+            raise ValueError(
+                "no study is configured: give lag, toylang, crosslingual, or several of them"
+            )
+        return self
+
+
+def load(raw: Mapping[str, Any], sources: Iterable[tuple[str, Mapping[str, Any]]] = ()) -> Config:
+    """Validate the mapping that was read from the configuration files.
+
+    `sources` are (file name, its mapping), later ones winning: the message names the file that set
+    the offending key. Raises ConfigError, one line a mistake.
+    """
+    files = list(sources)
+    if files:  # what no file holds was given as --config
+        files.insert(0, ("--config", plain(raw)))
+    try:
+        return Config.model_validate(plain(raw))
+    except ValidationError as error:
+        raise ConfigError(explain(error, Config, files)) from None
+
+
+def plain(raw: Any) -> Any:
+    """Ordinary dicts and lists of Snakemake's."""
+    if isinstance(raw, Mapping):
+        return {k: plain(v) for k, v in raw.items()}
+    if isinstance(raw, list | tuple):
+        return [plain(v) for v in raw]
+    return raw

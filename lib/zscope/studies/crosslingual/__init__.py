@@ -1,0 +1,1 @@
+"""Is there a language-agnostic subspace Z that carries a problem's answer?"""

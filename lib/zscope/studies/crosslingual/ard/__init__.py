@@ -1,0 +1,1 @@
+"""Experiment C: ARD-MMD and the contrast that replaces it."""

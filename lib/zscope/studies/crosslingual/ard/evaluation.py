@@ -1,0 +1,156 @@
+"""What fitted lengthscales are worth: held-out retrieval of translations, and overlap with Z.
+
+Lengthscales are fitted on some problems and judged on others. In retrieval the translation of a
+problem is looked for among candidates by smallest MMD^2. A fit lives in a basis (rows orthonormal),
+Z is a rotated subspace, so the two are compared by energy, sum_j w_j ||P_Z b_j||^2, whose value for
+a random space is k/d, and not by which indices they name.
+"""
+
+# Matrices keep the capitals of the formulas.
+# ruff: noqa: N803, N806
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int, Shaped
+from torch import Tensor
+
+from zscope.core.errors import DataError
+
+TOKENS_A_DIRECTION = 4  # fewer, and the variance along a principal axis is not known
+
+
+class Split(NamedTuple):
+    """Rows of the problems that lengthscales are fitted on, and of those they are judged on."""
+
+    train: Int[np.ndarray, " n_train"]
+    test: Int[np.ndarray, " n_test"]
+
+
+class Retrieval(NamedTuple):
+    """Whether each problem's translation is nearest (ties share the hit), and 1 / candidates."""
+
+    zh_en: Float[np.ndarray, " n"]
+    en_zh: Float[np.ndarray, " n"]
+    chance: Float[np.ndarray, " n"]
+
+
+def split_problems(
+    categories: Shaped[np.ndarray, " n"],
+    train_share: float,
+    rng: np.random.Generator,
+    most: int | None = None,
+) -> Split:
+    """Split every category in about the same proportion; use `most` problems at most.
+
+    Problems are taken in turn from all categories, in random order within each. Raises DataError if
+    either side would have fewer than 2 problems.
+    """
+    order = rng.permutation(len(categories))
+    _, labels = np.unique(categories[order], return_inverse=True)
+    turn = np.zeros(len(order), int)
+    for label in range(labels.max() + 1):
+        turn[labels == label] = np.arange(np.sum(labels == label))
+    order = order[np.lexsort((labels, turn))][:most]
+    names = categories[order]
+    train: list[int] = []
+    owed = 0.0
+    for name in np.unique(names):
+        rows = order[names == name]
+        # What rounding one category loses the next ones get back.
+        owed += train_share * len(rows)
+        n = min(round(owed), len(rows))
+        owed -= n
+        train += rows[:n].tolist()
+    test = np.setdiff1d(order, train)
+    if min(len(train), len(test)) < 2:
+        raise DataError(
+            f"{len(order)} problems split into {len(train)} to fit on and {len(test)} to judge: "
+            "either needs 2 or more; give more problems or another crosslingual.ard.train_share"
+        )
+    return Split(np.sort(np.asarray(train)), test)
+
+
+def principal_axes(tokens: Float[Tensor, "n d"]) -> Float[Tensor, "r d"]:
+    """Principal axes of centred tokens, by falling variance, in float64.
+
+    Only the leading n/4 of them (at most d), without those of no variance: along others the
+    variance, which weights are relative to, is not known.
+    """
+    tokens = tokens.double()
+    values, vectors = torch.linalg.eigh(tokens.mT @ tokens)
+    values, vectors = values.flip(0), vectors.flip(1)
+    rank = int((values > values[0] * 1e-12).sum())
+    return vectors[:, : min(rank, len(tokens) // TOKENS_A_DIRECTION)].mT.contiguous()
+
+
+def z_axes(tokens: Float[Tensor, "n d"], V: Float[Tensor, "k d"]) -> Float[Tensor, "r d"]:
+    """[V_Z; V_perp]: principal axes of the tokens inside the space, then of the rest."""
+    tokens, V = tokens.double(), V.double()
+    coordinates = tokens @ V.mT
+    inside = principal_axes(coordinates) @ V
+    perp = principal_axes(tokens - coordinates @ V)
+    # Rounding leaves the rest a variance of about 1e-32 inside.
+    return torch.cat([inside, perp[: V.shape[1] - len(V)]])
+
+
+def retrieve(M: Float[Tensor, "n n"], candidates: Bool[Tensor, "n n"]) -> Retrieval:
+    """Retrieval by smallest M (row zh_i, column en_j) among the candidates, in both directions.
+
+    candidates: symmetric, true on the diagonal. A tie of t, the right one among them, is 1/t.
+    """
+    M = M.double().masked_fill(~candidates, torch.inf)
+
+    def hits(M: Tensor) -> np.ndarray:
+        best = M.amin(1, keepdim=True)
+        nearest = best == M
+        return (nearest.diagonal() / nearest.sum(1)).numpy()
+
+    return Retrieval(hits(M), hits(M.mT), (1 / candidates.sum(1)).numpy())
+
+
+def same_category(categories: Shaped[np.ndarray, " n"]) -> Bool[Tensor, "n n"]:
+    """Which problems share a category: the hard candidates."""
+    return torch.from_numpy(categories[:, None] == categories[None, :])
+
+
+def weight_overlap(
+    weights: Float[Tensor, " r"], basis: Float[Tensor, "r d"], V: Float[Tensor, "k d"]
+) -> float:
+    """Weighted mean over the basis of the share of its directions inside the space.
+
+    The mean over random spaces is k/d. Raises DataError if no weight is above 0.
+    """
+    weights = weights.double()
+    if not float(weights.sum()) > 0:
+        raise DataError("no direction has a weight to overlap with")
+    shares = (basis.double() @ V.double().mT).square().sum(1)
+    return float(weights @ shares / weights.sum())
+
+
+def index_overlap(chosen: Bool[Tensor, " d"], V: Float[Tensor, "k d"]) -> float:
+    """The seed's C.7: share of the chosen dimensions among the k that hold most of Z's energy.
+
+    NaN if nothing is chosen. Chance is k/d. Z is rotated, so this says less than `weight_overlap`.
+    """
+    top = torch.zeros_like(chosen)
+    top[V.square().sum(0).topk(len(V)).indices] = True
+    return float(top[chosen].double().mean())
+
+
+def survivors(log_l: Float[Tensor, " d"]) -> Bool[Tensor, " d"]:
+    """The seed's Z: dimensions whose lengthscale is below the median."""
+    return log_l < log_l.quantile(0.5)
+
+
+def rank_correlation(a: Float[Tensor, " d"], b: Float[Tensor, " d"]) -> float:
+    """Spearman's; NaN if either is constant."""
+    from scipy.stats import rankdata
+
+    ranks = [rankdata(x.double().numpy()) for x in (a, b)]
+    if any(np.ptp(r) == 0 for r in ranks):
+        return float("nan")
+    return float(np.corrcoef(*ranks)[0, 1])

@@ -1,0 +1,449 @@
+"""The configuration of the cross-lingual study (seed 004)."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+from zscope.config.base import (
+    Flag,
+    Probability,
+    Section,
+    Seed,
+    Seeds,
+    Steps,
+    Unit,
+    WrongKeyError,
+    check_warmup,
+)
+from zscope.config.sizes import check_layer
+from zscope.core.errors import ConfigError
+
+
+def _index_or_share(value: Any) -> Any:
+    """Layers count from 0; 0.75 is three quarters of the depth."""
+    whole = type(value) is int and value >= 0
+    if not whole and not (type(value) is float and 0 <= value < 1):
+        raise PydanticCustomError(
+            "index_or_share",
+            "must be a layer's index, such as 2, or a share of the depth, such as 0.75",
+        )
+    return value
+
+
+def _number_or_share(value: Any) -> Any:
+    whole = type(value) is int and value >= 1
+    if not whole and not (type(value) is float and 0 < value <= 1):
+        raise PydanticCustomError(
+            "number_or_share", "must be a number of dimensions, such as 50, or a share, such as 0.5"
+        )
+    return value
+
+
+Depth = Annotated[int | float, BeforeValidator(_index_or_share)]
+Size = Annotated[int | float, BeforeValidator(_number_or_share)]
+Kind = Literal["qk", "kq", "ov"]
+Pooling = Literal["mean", "last"]
+Design = Literal["mean", "ot", "site_answer", "site_language"]
+Space = Literal["z", "z_perp", "full", "random", "random_perp", "energy", "energy_perp"]
+PatchSource = Literal["matched", "mismatched", "own", "placebo", "mean"]
+Where = Literal["prefill", "all"]
+Direction = Literal["zh->en", "en->zh"]
+Basis = Literal["coordinates", "pca", "z"]
+Position0 = Literal["exclude", "include"]
+CrosslingualFigure = Literal[
+    "training",
+    "accuracy",
+    "ranks",
+    "overlap",
+    "similarity",
+    "geometry",
+    "language_energy",
+    "patching",
+    "patching_grid",
+    "necessity",
+    "updates",
+    "ard_degeneracy",
+    "ard_spectrum",
+    "ard_overlap",
+    "retrieval",
+    "planted",
+    "bridge",
+    "dashboard",
+]
+REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+
+def _check_file(key: str, path: str | None) -> None:
+    """Snakemake reads braces in the name of an input as a wildcard."""
+    if path is not None and (not path or not path.isprintable() or set("{}") & set(path)):
+        raise WrongKeyError(key, f"is no name of a file: {path[:60]!r} (no braces, one line)")
+
+
+class LanguageModelSource(Section):
+    """Which model: `tiny`, {hub: id, revision: commit}, or {path: folder}."""
+
+    tiny: Flag = False
+    """Train the embedded bilingual model; `model: tiny` is short for this."""
+    hub: str | None = None
+    """A Qwen2 or Llama model of the Hugging Face hub, such as Qwen/Qwen2.5-3B; needs a revision."""
+    revision: str | None = None
+    """Commit (or tag) of the hub model, so that a result names its weights."""
+    path: str | None = None
+    """Folder of a saved Qwen2 or Llama model: config.json, model.safetensors and a tokenizer."""
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if self.tiny + (self.hub is not None) + (self.path is not None) != 1:
+            raise ValueError("is tiny, or {hub: ..., revision: ...}, or {path: ...}: exactly one")
+        if self.hub is not None and not REPOSITORY.fullmatch(self.hub):
+            raise WrongKeyError("hub", f"is no owner/name of the hub: {self.hub!r}")
+        _check_file("path", self.path)
+        if (self.hub is None) != (self.revision is None):
+            raise WrongKeyError("revision", "goes with hub: the commit that pins the weights")
+        return self
+
+    @property
+    def name(self) -> str:
+        """A short name for paths; a tiny model's seed is put behind it."""
+        text = self.hub or self.path or "tiny"
+        last = text.rstrip("/").rpartition("/")[2]
+        return re.sub(r"[^a-z0-9.]+", "-", last.lower())[:100].strip("-.") or "model"
+
+
+class TinyShape(Section):
+    """The embedded Qwen2 model: rotary grouped-query attention, tied embeddings."""
+
+    n_layers: int = Field(4, ge=1, le=64)
+    """Decoder layers."""
+    d_model: int = Field(64, ge=2)
+    """Width of the residual stream; a multiple of n_heads."""
+    d_mlp: int = Field(192, ge=1)
+    """Hidden units of a layer's MLP."""
+    n_heads: int = Field(4, ge=1)
+    """Query heads; a multiple of n_kv_heads."""
+    n_kv_heads: int = Field(2, ge=1)
+    """Key-value heads."""
+    rope_theta: float = Field(1e4, gt=0)
+    """Base of the rotary embedding."""
+    init_std: float = Field(0.05, gt=0)
+    """Standard deviation of the initial weights."""
+
+    @model_validator(mode="after")
+    def _heads(self) -> Self:
+        for key, whole, part in (
+            ("d_model", self.d_model, "n_heads"),
+            ("n_heads", self.n_heads, "n_kv_heads"),
+        ):
+            if whole % getattr(self, part):
+                raise WrongKeyError(
+                    key, f"{whole} is not divisible by {part} {getattr(self, part)}", part
+                )
+        if self.d_model // self.n_heads % 2:
+            raise WrongKeyError(
+                "d_model", "d_model / n_heads must be even, for the rotary embedding", "n_heads"
+            )
+        return self
+
+
+class TinyTraining(Section):
+    """How the embedded model is trained: AdamW on the tokens of the answer sentence."""
+
+    n_pairs: int = Field(20000, ge=1)
+    """Training problems; each gives a Chinese and an English text."""
+    batch_size: Annotated[int, Unit("texts")] = Field(64, ge=1)
+    """Texts of a batch, of similar length."""
+    steps: Steps = Field(4000, ge=1)
+    """Optimizer steps."""
+    lr: float = Field(2e-3, gt=0)
+    """Peak learning rate."""
+    beta1: float = Field(0.9, ge=0, lt=1)
+    """AdamW's decay of the first moment."""
+    beta2: float = Field(0.98, ge=0, lt=1)
+    """AdamW's decay of the second moment."""
+    weight_decay: float = Field(0.3, ge=0)
+    """Decoupled weight decay, on matrices only."""
+    warmup_steps: Steps = Field(60, ge=0)
+    """Steps over which the learning rate rises linearly from 0."""
+    final_lr_fraction: Probability = 0.03
+    """Share of the peak learning rate that the cosine ends at."""
+    grad_clip: float = Field(1.0, gt=0)
+    """Largest global norm of the gradient."""
+    early_exit: Probability = 0.5
+    """Share of the batches that leave the model after one of exit_layers (LayerSkip, Elhoushi et
+    al. 2024), so that the answer is there in the middle of the model; 0: it may come in the last
+    layer alone, and a patch before it then carries nothing."""
+    exit_layers: Annotated[list[Depth], Field(min_length=1)] = [0.5, 0.75]
+    """Layers before which such a batch leaves, by index or share of the depth."""
+    eval_every: Steps = Field(500, ge=1)
+    """Steps between evaluations."""
+    eval_problems: Annotated[int, Unit("problems")] = Field(500, ge=10)
+    """Held-out problems of an evaluation, the last one's accuracy being the gate's."""
+    checkpoint_every: Steps = Field(500, ge=1)
+    """Steps between the checkpoints that a killed job resumes from."""
+    gate: Probability = 0.95
+    """Least exact accuracy on held-out operands in either language; below it the job fails."""
+
+    @model_validator(mode="after")
+    def _warmup(self) -> Self:
+        check_warmup(self.warmup_steps, self.steps)
+        return self
+
+
+class TinyConfig(Section):
+    """The embedded bilingual model, trained in the workflow."""
+
+    shape: TinyShape = TinyShape()
+    """Its architecture."""
+    training: TinyTraining = TinyTraining()
+    """How it is trained."""
+
+    @model_validator(mode="after")
+    def _exits(self) -> Self:
+        n = self.shape.n_layers
+        for depth in self.training.exit_layers if self.training.early_exit else ():
+            try:
+                index = check_layer(depth, n)
+            except ConfigError as error:
+                raise WrongKeyError("training", f"exit_layers: {error}", "shape") from None
+            if index == 0:
+                raise WrongKeyError(
+                    "training",
+                    f"exit_layers: {depth} of {n} layers leaves before the first: give one from 1 "
+                    f"to {n - 1}, or early_exit: 0",
+                    "shape",
+                )
+        return self
+
+
+class ProblemsConfig(Section):
+    """The parallel problems that everything is measured on."""
+
+    source: Literal["generated", "hand_written"] = "generated"
+    """Where they come from. generated: of the embedded model's kind, with operands held out
+    of its training; hand_written: the 24 problems of the package, or those of `file`."""
+    file: str | None = None
+    """YAML file of hand-written problems; null: the package's."""
+    n: Annotated[int, Unit("problems")] = Field(100, ge=4)
+    """How many are generated (hand-written ones are all used)."""
+    seed: Seed = 0
+    """Seed of the generator; the same problems for every model."""
+
+    @model_validator(mode="after")
+    def _file(self) -> Self:
+        _check_file("file", self.file)
+        if self.file is not None and self.source != "hand_written":
+            raise WrongKeyError("file", "is read only with source: hand_written", "source")
+        return self
+
+
+class GenerationConfig(Section):
+    """Greedy generation."""
+
+    max_new_tokens: Annotated[int, Unit("tokens")] = Field(12, ge=1)
+    """Longest output; the seed allows 100."""
+    batch_size: Annotated[int, Unit("prompts")] = Field(100, ge=1)
+    """Prompts of one batch, for generation and extraction."""
+    min_letters: Annotated[int, Unit("letters")] = Field(1, ge=1)
+    """An output with fewer letters has no language; 5 for real models."""
+    strict: Flag = True
+    """An answer counts only in the exact sentence that the embedded model was taught; false: any
+    text with a final marker, for real models."""
+
+
+class ZConfig(Section):
+    """The subspace Z: top right singular vectors of the stacked attention kernels of a layer."""
+
+    layers: Annotated[list[Depth], Field(min_length=1)] = [0.5, 0.75]
+    """Layers whose input is read and patched, by index or share of the depth."""
+    k: Annotated[list[Size], Field(min_length=1)] = [0.5, 0.195]
+    """Dimensions of Z, as a number or as a share of n_kv_heads * d_head."""
+    kinds: Annotated[list[Kind], Field(min_length=1)] = ["qk", "kq", "ov"]
+    """Which kernel; the first is the one that patching, updates, ARD and the bridge use."""
+    draws: int = Field(20, ge=2)
+    """Random and energy-matched subspaces behind every null band."""
+    position_0: Position0 = "exclude"
+    """Whether the first token, which collects attention, is pooled and patched."""
+
+
+class ActivationsConfig(Section):
+    """Hidden states, extracted once."""
+
+    dtype: Literal["float16", "float32"] = "float32"
+    """Type they are stored in."""
+
+
+class PatchingConfig(Section):
+    """Experiment A: the grid of conditions; every combination that makes sense is run."""
+
+    designs: Annotated[list[Design], Field(min_length=1)] = [
+        "mean",
+        "ot",
+        "site_answer",
+        "site_language",
+    ]
+    """How. mean: the source's mean state at every position (seed); ot: each position's image under
+    optimal transport (seed, A.6); site_*: one position, the answer's or the last of the prompt."""
+    spaces: Annotated[list[Space], Field(min_length=1)] = [
+        "z",
+        "z_perp",
+        "full",
+        "random",
+        "random_perp",
+        "energy",
+        "energy_perp",
+    ]
+    """What is replaced; energy: random spaces that hold as much energy as Z."""
+    sources: Annotated[list[PatchSource], Field(min_length=1)] = [
+        "matched",
+        "mismatched",
+        "own",
+        "placebo",
+        "mean",
+    ]
+    """Where the new content comes from: the translation, another problem with another answer, the
+    prompt's own mean, a random vector of the same norm, the mean over problems (necessity)."""
+    where: Annotated[list[Where], Field(min_length=1)] = ["prefill", "all"]
+    """Patch the prompt alone, or (design mean) every generated token too."""
+    directions: Annotated[list[Direction], Field(min_length=1)] = ["zh->en", "en->zh"]
+    """Source language -> prompt language."""
+    draws: int = Field(2, ge=1)
+    """Random and energy-matched spaces of each condition."""
+
+
+class VerdictConfig(Section):
+    """The cell that the verdict is read from, declared before the run, and the rules."""
+
+    layer: Depth = 0.5
+    """Layer; one of z.layers."""
+    k: Size = 0.5
+    """Dimensions; one of z.k."""
+    design: Design = "mean"
+    """Design of the patch."""
+    source: PatchSource = "mismatched"
+    """Source of the patch."""
+    where: Where = "all"
+    """Which tokens are patched; a hook that stays during generation (seed) patches all."""
+    direction: Direction = "zh->en"
+    """Source language -> prompt language."""
+    high: Probability = 0.5
+    """Seed's rule: a rate from here on counts as "changes"; one minus it as "preserves"."""
+    margin: Probability = 0.1
+    """Seed's partial success: Z changes this much more of the answers than Z-perp."""
+    alpha: float = Field(0.05, gt=0, lt=1)
+    """Level of the paired tests of the controlled rule, after Holm's correction."""
+
+
+class ArdConfig(Section):
+    """Experiment C: ARD-MMD, the seed's objective and the contrast that replaces it."""
+
+    layers: list[Depth] | None = None
+    """Layers; null: z.layers. A whole number may name the state after the last layer."""
+    lambdas: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1)] = [
+        0.001,
+        0.01,
+        0.1,
+    ]
+    """Weights of the seed's sparsity penalty."""
+    lr: float = Field(0.01, gt=0)
+    """Adam's learning rate of the seed's objective."""
+    steps: Steps = Field(500, ge=10)
+    """Steps of the seed's objective."""
+    contrast_lr: float = Field(0.05, gt=0)
+    """Adam's learning rate of the contrast."""
+    contrast_steps: Steps = Field(200, ge=10)
+    """Steps of the contrast."""
+    tau: float = Field(0.02, gt=0)
+    """Temperature of the InfoNCE form of the contrast."""
+    bases: Annotated[list[Basis], Field(min_length=1)] = ["coordinates", "pca", "z"]
+    """Coordinates in which lengthscales are learnt: the stream's, principal axes, [V_Z; V_perp]."""
+    train_share: float = Field(0.5, gt=0, lt=1)
+    """Share of the problems that lengthscales are fitted on; the rest are retrieved."""
+    max_problems: Annotated[int, Unit("problems")] = Field(60, ge=8)
+    """Most problems that are used, for time."""
+    planted_seeds: Seeds = [0, 1, 2]
+    """Seeds of the planted data on which both objectives are scored."""
+
+
+class BridgeConfig(Section):
+    """Experiment D: the linear map between the languages inside Z."""
+
+    poolings: Annotated[list[Pooling], Field(min_length=1)] = ["mean", "last"]
+    """How a prompt's states become one vector."""
+    permutations: int = Field(200, ge=20)
+    """Shuffles of the pairing, within categories, behind the null."""
+
+
+class CrosslingualConfig(Section):
+    """The cross-lingual Z study (seed 004)."""
+
+    model: LanguageModelSource = LanguageModelSource(tiny=True)
+    """Which model: tiny, {hub: id, revision: commit}, or {path: folder}."""
+    seeds: Seeds = [0]
+    """Training seeds of the tiny model; each is a model of its own in every table and figure."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Type of the weights in memory."""
+    tiny: TinyConfig = TinyConfig()
+    """The embedded bilingual model."""
+    problems: ProblemsConfig = ProblemsConfig()
+    """The parallel problems."""
+    generation: GenerationConfig = GenerationConfig()
+    """Greedy generation."""
+    z: ZConfig = ZConfig()
+    """The subspace Z."""
+    activations: ActivationsConfig = ActivationsConfig()
+    """Hidden states, extracted once."""
+    patching: PatchingConfig = PatchingConfig()
+    """Experiment A: activation patching."""
+    verdict: VerdictConfig = VerdictConfig()
+    """The pre-declared cell and rules of the verdict."""
+    ard: ArdConfig = ArdConfig()
+    """Experiment C: ARD-MMD."""
+    bridge: BridgeConfig = BridgeConfig()
+    """Experiment D: the linear bridge."""
+    runtime_minutes: Annotated[int, Unit("min")] = Field(60, ge=1)
+    """Longest time of a job that runs the model, on a cluster; doubled on a retry."""
+    mem_mb: Annotated[int, Unit("MB")] = Field(4000, ge=500)
+    """Memory of a job that loads the model."""
+
+    @field_validator("model", mode="before")
+    @classmethod
+    def _short(cls, value: Any) -> Any:
+        return {"tiny": True} if value == "tiny" else value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if len(set(self.seeds)) != len(self.seeds):
+            raise WrongKeyError("seeds", f"repeats a seed: {self.seeds}")
+        verdict, patching = self.verdict, self.patching
+        for key, block, among in (
+            ("layer", "z", "layers"),
+            ("k", "z", "k"),
+            ("design", "patching", "designs"),
+            ("source", "patching", "sources"),
+            ("where", "patching", "where"),
+            ("direction", "patching", "directions"),
+        ):
+            value, allowed = getattr(verdict, key), getattr(getattr(self, block), among)
+            if value not in allowed:
+                raise WrongKeyError(
+                    "verdict", f"{key} {value} is not among {block}.{among} {allowed}", block
+                )
+        needed = ("z", "z_perp", "full", "random", "energy", "energy_perp")
+        if missing := [s for s in needed if s not in patching.spaces]:
+            raise WrongKeyError("patching", f"the verdict needs the spaces {', '.join(missing)}")
+        if self.model.tiny and self.problems.source != "generated":
+            raise WrongKeyError(
+                "problems", "the tiny model knows the words of generated problems only", "model"
+            )
+        return self
+
+    @property
+    def model_names(self) -> dict[str, int | None]:
+        """The models' names, with the training seed of each tiny one."""
+        if self.model.tiny:
+            return {f"tiny-s{seed}": seed for seed in self.seeds}
+        return {self.model.name: None}

@@ -1,0 +1,112 @@
+"""Do the fitted lengthscales find Z? |Z| over layers, and their energy inside SVD-Z."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from zscope.figures import style
+from zscope.studies.crosslingual.figures import model_marks
+from zscope.studies.crosslingual.figures.ard_fits import INITS
+from zscope.studies.crosslingual.figures.lookups import Tables, layers_of, numbers, select
+
+COUNTS: dict[str, tuple[str, Any]] = {
+    "n_below_median": ("below the median (seed)", "-"),
+    "n_below_3sd": ("below 3 standard deviations", (0, (3, 1))),
+}
+CONTRASTS = ("gap", "info_nce")
+BASES = {"coordinates": "coordinates", "pca": "PCA", "z": "[V_Z; V_perp]"}
+
+
+@style.styled
+def draw(tables: Tables) -> Figure:
+    rows = tables.get("crosslingual_ard")
+    if rows[rows["metric"].isin([*COUNTS, "overlap"])].empty:
+        return style.nothing_to_draw("no lengthscale was fitted", tables.count())
+    layers = layers_of(rows)
+    overlaps = select(rows, metric="overlap", k=tables.cell["k"])
+    layer = int(tables.cell["layer"])
+    here = select(overlaps, layer=layer)
+    fig = style.figure(style.DOUBLE, 4.4)
+    left, right = fig.subplots(1, 2, width_ratios=(1, 1.25))
+    style.panel_title(left, "a  |Z| over layers")
+    _sizes(left, rows, layers)
+    style.panel_title(right, f"b  energy in SVD-Z at layer {layer}")
+    _overlaps(right, tables, here)
+    style.legend(
+        fig,
+        {model_marks.OBJECTIVE_NAMES[o]: model_marks.OBJECTIVES[o] for o in ("seed", *CONTRASTS)},
+        extra=[
+            *(style.line(name, style.BLACK, linestyle=dash) for name, dash in COUNTS.values()),
+            style.patch("null: shuffled weights", (*model_marks.rgb(style.GREY), 0.35)),
+        ],
+        columns=3,
+    )
+    counted = rows[rows["metric"].isin(COUNTS)]
+    dims = int(numbers(counted["n"]).max()) if len(counted) else 0
+    style.note(
+        fig,
+        tables.count(),
+        f"{dims} dimensions." if dims else "",
+        "a: seed's objective, all inits and lambdas, median of them; below the median is half by "
+        "construction (dashed). Directions of a contrast: exp of the entropy of its weights on "
+        "coordinates.",
+        f"b: k = {tables.cell['k']}; dots: models, the seed's at every lambda; dashed: k/d.",
+        "Grey: the same weights in shuffled order, 95 %.",
+    )
+    return fig
+
+
+def _sizes(ax: Axes, rows: pd.DataFrame, layers: list[int]) -> None:
+    for metric, (_, dash) in COUNTS.items():
+        of = select(rows, objective="seed", metric=metric)
+        of = of.assign(value=numbers(of["value"]))
+        middle = of.groupby(["model", "layer"], sort=False)["value"].median().reset_index()
+        model_marks.model_lines(ax, middle, model_marks.OBJECTIVES["seed"], linestyle=dash)
+    for objective in CONTRASTS:
+        of = select(rows, objective=objective, metric="effective_directions", basis="coordinates")
+        model_marks.model_lines(
+            ax, of.drop(columns=["ci_low", "ci_high"]), model_marks.OBJECTIVES[objective]
+        )
+    counted = select(rows, metric="n_below_median")
+    if len(counted):
+        style.baseline(ax, float(numbers(counted["n"]).max()) / 2, "d/2")
+    ax.set_ylim(bottom=0)
+    ax.set_ylabel("|Z| (dimensions)")
+    model_marks.layer_axis(ax, layers)
+
+
+def _overlaps(ax: Axes, tables: Tables, rows: pd.DataFrame) -> None:
+    if rows.empty:
+        style.not_applicable(ax, f"no overlap was measured at k = {tables.cell['k']}")
+        return
+    fits: list[tuple[str, str, str | None]] = [("seed", "coordinates", init) for init in INITS]
+    fits += [(objective, basis, None) for objective in CONTRASTS for basis in BASES]
+    names: list[str] = []
+    for objective, basis, init in fits:
+        of = select(rows, objective=objective, basis=basis)
+        of = select(of, init=init) if init else of
+        if of.empty:
+            continue
+        model_marks.null_bar(ax, len(names), select(of, null="shuffled"))
+        for penalty in of["penalty"].drop_duplicates():
+            one = of[of["penalty"].isna()] if pd.isna(penalty) else select(of, penalty=penalty)
+            model_marks.model_dots(
+                ax,
+                len(names),
+                one.drop_duplicates("model"),
+                tables.models,
+                model_marks.OBJECTIVES[objective],
+                name=objective,
+            )
+        contrast = model_marks.OBJECTIVE_NAMES[objective].removeprefix("contrast: ")
+        names.append(INITS[init] if init else f"{contrast}, {BASES[basis]}")
+    style.vertical(ax, model_marks.constant(select(rows, null="chance"), "null_mean"))
+    ax.set_yticks(range(len(names)), names)
+    ax.set_ylim(len(names) - 0.4, -0.6)
+    ax.set_ylabel("fit")
+    ax.set_xlim(-0.03, 1.03)
+    ax.set_xlabel("energy inside Z (share); dashed: k/d")

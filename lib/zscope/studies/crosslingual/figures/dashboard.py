@@ -1,0 +1,146 @@
+"""The study in one figure: six panels, and what the seed and the controlled rules conclude."""
+
+from __future__ import annotations
+
+import textwrap
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from zscope.figures import style
+from zscope.studies.crosslingual.figures import (
+    accuracy,
+    bridge,
+    model_marks,
+    rates,
+    retrieval,
+    updates,
+)
+from zscope.studies.crosslingual.figures.ard_fits import declared_fits, nearest_layer
+from zscope.studies.crosslingual.figures.lookups import Tables, layers_of, select
+
+VERDICTS = {
+    "yes": style.GREEN,
+    "partial": style.ORANGE,
+    "no": style.VERMILLION,
+    "undetermined": style.GREY,
+}
+CELL = (rates.Z, rates.ENERGY, rates.OWN, rates.Z_PERP, rates.ENERGY_PERP, rates.FULL)
+SITE = (rates.Z, rates.ENERGY, rates.Z_PERP, rates.FULL)
+SCORES = {"seed_r2": "seed", "loo_r2": "LOO", "ridge_loo_r2": "ridge", "procrustes_r2": "rot."}
+COLUMNS = {"question": (0.0, 68), "seed's rule": (0.52, 22), "controlled rule": (0.76, 22)}
+
+
+@style.styled
+def draw(tables: Tables) -> Figure:
+    questions = verdicts(tables)
+    lines = sum(map(style.count_lines, questions))
+    fig = style.figure(style.DOUBLE, 5.9 + 0.15 * lines)
+    upper, lower = style.stacked(fig, 4.6, 0.5 + 0.15 * max(lines, 1))
+    (answers, site, cell), (update, retrieved, mapped) = upper.subplots(2, 3)
+    style.panel_title(answers, "a  accuracy")
+    accuracy.panel(answers, tables)
+    style.panel_title(site, "b  control: the answer's site")
+    # In the declared layer, at the answer's site, the state of another problem's.
+    one = {**tables.cell, "design": "site_answer", "source": "mismatched", "where": "prefill"}
+    _rates(site, tables, one, SITE, {"source_answer": None}, "answer of the source (share)")
+    style.panel_title(cell, "c  the declared cell")
+    _rates(cell, tables, dict(tables.cell), CELL, {**rates.CHANGES}, "changed (share)")
+    style.panel_title(update, "d  R(l), added inside Z")
+    _updates(update, tables)
+    style.panel_title(retrieved, "e  held-out retrieval")
+    _retrieval(retrieved, tables)
+    style.panel_title(mapped, "f  linear bridge in Z")
+    _bridge(mapped, tables)
+    _table(lower.subplots(), questions)
+    style.legend(
+        fig,
+        {f"a, d: {n}": c for n, c in model_marks.LANGUAGES.items()}
+        | {f"c: {rates.METRICS[m]}": c for m, c in rates.CHANGES.items()}
+        | {f"f: {name}": bridge.SPACES[s] for s, name in bridge.NAMES.items()},
+        columns=4,
+    )
+    cells = tables.get("crosslingual_rates", stratum="baseline_correct", space="z")
+    style.note(
+        fig,
+        tables.count(cells),
+        f"{tables.declared('layer', 'k', 'kind', 'design', 'source', 'where').capitalize()}, "
+        f"{tables.cell['direction']}.",
+        "Dots and thin lines: models with 95 % intervals; bars and thick lines: median over models "
+        "(from 3 on). Dashed: chance, or no effect; shaded: energy-matched (orange) and random or "
+        "permuted (grey).",
+    )
+    return fig
+
+
+def verdicts(tables: Tables) -> list[dict[str, str]]:
+    """A row a question: the question, wrapped, and how many models have which verdict, by rule."""
+    rows = tables.get("crosslingual_summary")
+    out = []
+    for question, of in rows.groupby("question", sort=False):
+        out.append(
+            {
+                "question": textwrap.fill(str(question), COLUMNS["question"][1]),
+                "seed's rule": _counted(of["seed_verdict"]),
+                "controlled rule": _counted(of["controlled_verdict"]),
+            }
+        )
+    return out
+
+
+def _counted(column: pd.Series) -> str:
+    """The verdict, or each with its number of models, the most frequent first."""
+    counts = Counter(column)
+    if len(counts) == 1:
+        return str(column.iloc[0])
+    return ", ".join(f"{verdict} {n}" for verdict, n in counts.most_common())
+
+
+def _table(ax: Axes, questions: list[dict[str, str]]) -> None:
+    if not questions:
+        style.not_applicable(ax, "there is no summary")
+        return
+    columns = {name: left for name, (left, _) in COLUMNS.items()}
+    # Where models disagree no colour speaks for all of them.
+    style.word_table(ax, columns, questions, lambda _, text: VERDICTS.get(text, style.BLACK))
+
+
+def _rates(
+    ax: Axes,
+    tables: Tables,
+    cell: dict[str, Any],
+    conditions: Sequence[rates.Condition],
+    metrics: Mapping[str, str | None],
+    label: str,
+) -> None:
+    rates.panel(ax, tables, cell, conditions, metrics)
+    ax.set_xlabel(label)
+    ax.set_ylabel("patched")
+
+
+def _updates(ax: Axes, tables: Tables) -> None:
+    rows = select(updates.update_rows(tables), k=tables.cell["k"])
+    if rows.empty:
+        style.not_applicable(ax, "not measured")
+        return
+    updates.ratio(ax, rows, list(model_marks.LANGUAGES), named=True)
+    style.at_least(ax, 0.0, 1.1)
+    model_marks.layer_axis(ax, layers_of(rows))
+    ax.set_ylabel("R (ratio)")
+
+
+def _retrieval(ax: Axes, tables: Tables) -> None:
+    rows = tables.get("crosslingual_ard", metric="retrieval_category_zh_en", basis="coordinates")
+    rows = declared_fits(rows)
+    rows = select(rows, layer=nearest_layer(tables, rows))
+    retrieval.panel(ax, tables, rows)
+    ax.set_xlabel("accuracy in a category (share)")
+    ax.set_ylabel("weights")
+
+
+def _bridge(ax: Axes, tables: Tables) -> None:
+    bridge.panel(ax, tables, select(bridge.bridge_rows(tables), k=tables.cell["k"]), SCORES)

@@ -1,0 +1,191 @@
+"""Models, intervals and nulls as marks: the part that the figures of the study share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.ticker import MaxNLocator
+
+from zscope.figures import marks, style
+from zscope.studies.crosslingual.figures.lookups import numbers, select
+
+COLOURS = {
+    "none": style.BLACK,
+    "z": style.BLUE,
+    "z_perp": style.VERMILLION,
+    "full": style.GREEN,
+    "random": style.GREY,
+    "energy": style.ORANGE,
+    "random_perp": style.GREY,
+    "energy_perp": style.ORANGE,
+    "own": style.PURPLE,
+    "placebo": style.SKY,
+}
+LANGUAGES = {"en": style.GREEN, "zh": style.PURPLE}
+NULL_NAMES = {"random": "random spaces", "energy": "energy-matched spaces"}
+OBJECTIVES = {
+    "seed": style.VERMILLION,
+    "gap": style.BLUE,
+    "info_nce": style.GREEN,
+    "uniform": style.BLACK,
+    "random": style.GREY,
+}
+OBJECTIVE_NAMES = {
+    "seed": "seed's objective",
+    "gap": "contrast: gap",
+    "info_nce": "contrast: InfoNCE",
+    "uniform": "equal weights",
+    "random": "random weights",
+}
+
+model_dots = partial(marks.group_dots, by="model")
+
+
+def model_lines(
+    ax: Axes,
+    frame: pd.DataFrame,
+    colour: Any,
+    *,
+    x: str = "layer",
+    y: str = "value",
+    linestyle: Any = "-",
+) -> None:
+    """A thin line a model with its interval as a faint band; the median over 3 models or more.
+
+    frame: a row a (model, x), with columns model, x and y, and, if y is the value, ci_low and
+    ci_high. The median is drawn where all models have a value. A model alone is drawn thick.
+    """
+    frame = frame.assign(**{y: numbers(frame[y])})
+    groups = list(frame.sort_values(x).groupby("model", sort=False))
+    alone = len(groups) == 1
+    for model, rows in groups:
+        place = rows[x].to_numpy(float)
+        ax.plot(
+            place,
+            rows[y].to_numpy(),
+            color=colour,
+            linestyle=linestyle,
+            linewidth=1.6 if alone else 0.7,
+            alpha=1.0 if alone else 0.55,
+            marker="o" if len(place) <= 12 else "",
+            markersize=3.5 if alone else 2.2,
+            markeredgewidth=0,
+            label=f"_model {model}",
+        )
+        if y == "value" and "ci_low" in rows:
+            low, high = (numbers(rows[c]) for c in ("ci_low", "ci_high"))
+            if np.isfinite(low).any():
+                ax.fill_between(
+                    place, low, high, color=colour, alpha=0.13, linewidth=0, label="_interval"
+                )
+    middle = marks.median_over_runs(frame.rename(columns={"model": "run"}), x, y)
+    if len(middle):
+        ax.plot(
+            middle.index.to_numpy(float),
+            middle.to_numpy(float),
+            color=colour,
+            linestyle=linestyle,
+            linewidth=1.8,
+            label="_median",
+        )
+
+
+def null_band(
+    ax: Axes,
+    frame: pd.DataFrame,
+    colour: Any,
+    name: str,
+    *,
+    x: str = "layer",
+    over: str | None = None,
+) -> None:
+    """The null's interval as a band, its mean as a thin dotted line: medians over models.
+
+    over: a column that the null is divided by. Nothing is drawn without null_low and null_high.
+    """
+    scale = numbers(frame[over]) if over else 1.0
+    columns = {c: numbers(frame[c]) / scale for c in ("null_low", "null_mean", "null_high")}
+    middle = pd.DataFrame({x: frame[x].to_numpy(float), **columns}).groupby(x).median()
+    middle = middle.dropna(subset=["null_low", "null_high"])
+    if middle.empty:
+        return
+    low, high = middle["null_low"].to_numpy(), middle["null_high"].to_numpy()
+    place = middle.index.to_numpy()
+    if len(place) == 1:
+        place, low, high = place[0] + np.array([-0.3, 0.3]), np.repeat(low, 2), np.repeat(high, 2)
+    ax.fill_between(
+        place, low, high, color=colour, alpha=0.25, linewidth=0, zorder=0.8, label=f"_null {name}"
+    )
+    ax.plot(
+        middle.index, middle["null_mean"], color=colour, linestyle=":", linewidth=0.9, zorder=0.9
+    )
+
+
+def null_bar(
+    ax: Axes, place: float, frame: pd.DataFrame, *, width: float = 0.8, horizontal: bool = True
+) -> None:
+    """The null's interval as a grey bar behind the dots at `place`: median over models."""
+    low, high = (constant(frame, column) for column in ("null_low", "null_high"))
+    if not np.isfinite(low) or not np.isfinite(high):
+        return
+    look: dict[str, Any] = {"color": style.GREY, "alpha": 0.25, "zorder": 0.8, "label": "_null"}
+    if horizontal:
+        ax.barh(place, high - low, width, left=low, **look)
+    else:
+        ax.bar(place, high - low, width, bottom=low, **look)
+
+
+def layer_axis(ax: Axes, layers: Iterable[int], label: str = "layer") -> None:
+    """Layers on x, at whole numbers."""
+    known = sorted({int(v) for v in layers}) or [0]
+    pad = max(0.4, 0.02 * (known[-1] - known[0]))
+    ax.set_xlim(known[0] - pad, known[-1] + pad)
+    ax.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
+    ax.set_xlabel(label)
+
+
+def constant(frame: pd.DataFrame, column: str) -> float:
+    """The median of a column that is about the same in every row; NaN without values."""
+    values = numbers(frame[column])
+    return float(np.nanmedian(values)) if np.isfinite(values).any() else float("nan")
+
+
+def null_patches(names: Iterable[str]) -> list[Any]:
+    """Legend entries of null bands."""
+    return [style.patch(NULL_NAMES[name], (*rgb(COLOURS[name]), 0.35)) for name in names]
+
+
+def lines_note(models: Sequence[str], *, intervals: bool = True) -> str:
+    """What lines are, in words. intervals: whether they have any."""
+    band = "; band: its 95 % interval" if intervals else ""
+    if len(models) < 2:
+        return f"Line: the model{band}."
+    return f"Thin: a model{band}; thick: median over models (from 3 on)."
+
+
+def dots_note(models: Sequence[str], interval: str = "95 % interval") -> str:
+    """What dots are, in words."""
+    if len(models) < 2:
+        return f"Dots: the model with its {interval}."
+    return f"Dots: models, each with its {interval}; bars: median over models (from 3 on)."
+
+
+def rgb(colour: str) -> tuple[float, float, float]:
+    """Red, green and blue of a colour, for a see-through one."""
+    return to_rgb(colour)
+
+
+def by_null(frame: pd.DataFrame) -> Mapping[str, pd.DataFrame]:
+    """The rows against each null that is there."""
+    return {name: rows for name in NULL_NAMES if len(rows := select(frame, null=name))}
+
+
+def once(frame: pd.DataFrame, *by: str) -> pd.DataFrame:
+    """A row a (model, *by): a value is repeated for every null that it is compared with."""
+    return frame.drop_duplicates(["model", *by])

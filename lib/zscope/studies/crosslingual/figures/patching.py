@@ -1,0 +1,76 @@
+"""The headline: does Z carry the answer? Rates in the declared cell and its three neighbours."""
+
+from __future__ import annotations
+
+from matplotlib.figure import Figure
+
+from zscope.figures import style
+from zscope.studies.crosslingual.figures import model_marks, rates
+from zscope.studies.crosslingual.figures.lookups import Tables
+
+CONDITIONS = (
+    rates.Z,
+    rates.ENERGY,
+    rates.RANDOM,
+    rates.OWN,
+    rates.PLACEBO,
+    rates.Z_PERP,
+    rates.ENERGY_PERP,
+    rates.FULL,
+)
+METRICS = ("answer_changed", "source_answer", "language_changed")
+SOURCES = {"mismatched": "another problem's", "matched": "the translation's"}
+WHERE = {"prefill": "the prompt", "all": "every token"}
+
+
+@style.styled
+def draw(tables: Tables) -> Figure:
+    if tables.get("crosslingual_rates").empty:
+        return style.nothing_to_draw("nothing was patched", tables.count())
+    if tables.get("crosslingual_rates", stratum="baseline_correct").empty:
+        return style.nothing_to_draw(rates.NONE_RIGHT, tables.count())
+    cells = neighbours(tables)
+    fig = style.figure(style.DOUBLE, 1.85 * len(cells) + 1.0)
+    bands = style.stacked(fig, *[1.0] * len(cells))
+    for band, cell, letter in zip(bands, cells, "abcde", strict=False):
+        source = SOURCES.get(cell["source"], f"the {cell['source']}")
+        title = f"{letter}  {source} states ({cell['source']}), at {WHERE[cell['where']]}"
+        if cell == tables.cell:
+            title += " - the declared cell"
+            band.set_facecolor("#FFFBEF")
+        band.suptitle(title, fontsize=8, x=0.01, ha="left")
+        axes = band.subplots(1, len(METRICS))
+        for ax, metric in zip(axes, METRICS, strict=True):
+            why = "not run"
+            if cell["where"] == "all" and cell["design"] != "mean":
+                why = f"design {cell['design']} patches the prompt alone"
+            elif metric == "source_answer" and cell["source"] != "mismatched":
+                why = "the source has no other answer"
+            rates.panel(ax, tables, cell, CONDITIONS, {metric: None}, why)
+            ax.set_facecolor("none")
+            if ax.axison:
+                style.vertical(ax, 0.0)
+            ax.set_xlabel(f"{rates.METRICS[metric]} (share)")
+            ax.set_ylabel("patched" if ax is axes[0] else "")
+            if ax is not axes[0]:
+                ax.tick_params(labelleft=False)
+    style.note(
+        fig,
+        tables.count(tables.get("crosslingual_rates", stratum="baseline_correct", space="z")),
+        f"{tables.declared('layer', 'k', 'kind', 'design').capitalize()}, "
+        f"{tables.cell['direction']} (source -> prompt).",
+        "Only problems that were right unpatched; dashed: unpatched outputs, 0 by definition.",
+        model_marks.dots_note(tables.models, "95 % Wilson interval"),
+        "Z would be causal if Z were above energy-matched on answers and below it on language, "
+        "and Z-perp the reverse of its own (open orange).",
+    )
+    return fig
+
+
+def neighbours(tables: Tables) -> list[dict]:
+    """The declared cell, then the other combinations of matched or mismatched, prompt or all."""
+    declared = dict(tables.cell)
+    others = [
+        declared | {"source": source, "where": where} for source in SOURCES for where in WHERE
+    ]
+    return [declared, *(cell for cell in others if cell != declared)]

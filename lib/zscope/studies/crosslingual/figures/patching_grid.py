@@ -1,0 +1,82 @@
+"""Does the answer hang on the cell? Z minus energy-matched, for all layers, sizes and kernels."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from zscope.figures import style
+from zscope.studies.crosslingual.figures import model_marks
+from zscope.studies.crosslingual.figures.lookups import Tables, numbers, select
+from zscope.studies.crosslingual.figures.rates import CHANGES, METRICS
+
+DECLARED = "#FFF3D6"
+
+
+@style.styled
+def draw(tables: Tables) -> Figure:
+    rows = tables.get(
+        "crosslingual_tests",
+        first="z",
+        second="energy",
+        stratum="baseline_correct",
+        **tables.of_cell("design", "source", "where", "position_0"),
+    )
+    rows = rows[rows["metric"].isin(CHANGES)]
+    if rows.empty:
+        why = "Z was not compared with energy-matched spaces"
+        return style.nothing_to_draw(why, tables.count())
+    cells = rows[["layer", "kind", "k"]].drop_duplicates()
+    cells = cells.sort_values(["kind", "layer", "k"], ascending=[True, True, False])
+    order = list(cells.itertuples(index=False, name=None))
+    columns = [
+        (direction, metric) for direction in dict.fromkeys(rows["direction"]) for metric in CHANGES
+    ]
+    fig = style.figure(style.DOUBLE, 0.34 * len(order) + 1.9)
+    axes = fig.subplots(1, len(columns), sharey=True, sharex=True, squeeze=False)[0]
+    for ax, (direction, metric), letter in zip(axes, columns, "abcdefgh", strict=False):
+        style.panel_title(ax, f"{letter}  {direction}")
+        _panel(ax, tables, select(rows, direction=direction, metric=metric), order, metric)
+        declared = direction == tables.cell["direction"]
+        _mark_declared(ax, tables, order, declared)
+    ends = [numbers(rows[c]) for c in ("ci_low", "ci_high", "value")]
+    reach = max(0.2, *(float(abs(v[v == v]).max(initial=0)) for v in ends))
+    axes[0].set_xlim(-1.05 * reach, 1.05 * reach)
+    axes[0].set_yticks(
+        range(len(order)), [f"layer {layer}, {kind}, k = {k}" for layer, kind, k in order]
+    )
+    axes[0].set_ylabel("cell")
+    axes[0].set_ylim(len(order) - 0.4, -0.6)
+    style.legend(
+        fig,
+        {METRICS[m]: c for m, c in CHANGES.items()},
+        extra=[style.patch("the declared cell", DECLARED)],
+    )
+    style.note(
+        fig,
+        tables.count(rows),
+        f"Design {tables.cell['design']}, source {tables.cell['source']}, "
+        f"where {tables.cell['where']}; only problems that were right unpatched. Dashed: no "
+        "difference. Z carries the answer alone if blue lies right of it and red left.",
+        model_marks.dots_note(tables.models, "95 % bootstrap interval"),
+        "A robustness table, not a search: the verdict is read from the declared cell.",
+    )
+    return fig
+
+
+def _panel(ax: Axes, tables: Tables, rows: pd.DataFrame, order: list[tuple], metric: str) -> None:
+    for place, (layer, kind, k) in enumerate(order):
+        of = select(rows, layer=layer, kind=kind, k=k)
+        model_marks.model_dots(ax, place, of, tables.models, CHANGES[metric], name=metric)
+    style.vertical(ax, 0.0)
+    ax.set_xlabel(f"{METRICS[metric]},\nZ minus energy-matched\n(difference of shares)")
+
+
+def _mark_declared(ax: Axes, tables: Tables, order: list[tuple], declared: bool) -> None:
+    cell = tuple(tables.cell[c] for c in ("layer", "kind", "k"))
+    if declared and cell in order:
+        place = order.index(cell)
+        ax.axhspan(
+            place - 0.5, place + 0.5, color=DECLARED, linewidth=0, zorder=0, label="_declared"
+        )

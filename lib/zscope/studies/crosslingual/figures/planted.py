@@ -1,0 +1,81 @@
+"""Can the objectives find what is planted? AUC of the shared dimensions, seed by seed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from zscope.figures import marks, style
+from zscope.studies.crosslingual.figures import model_marks
+from zscope.studies.crosslingual.figures.ard_fits import INITS
+from zscope.studies.crosslingual.figures.lookups import Tables, numbers, select
+
+SCOPES = {"all": "all problems", "category": "its category"}
+
+
+@style.styled
+def draw(tables: Tables) -> Figure:
+    rows = tables.get("crosslingual_planted")
+    if rows.empty:
+        return style.nothing_to_draw("nothing was planted")
+    metrics = sorted(set(rows["metric"]))  # the AUCs first
+    seeds = sorted(rows["seed"].unique())
+    fits = _fits(rows)
+    fig = style.figure(style.DOUBLE, 0.19 * len(fits) + 1.7)
+    axes = fig.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
+    for ax, metric, letter in zip(axes, metrics, "abcdefgh", strict=False):
+        style.panel_title(ax, f"{letter}  {_name(metric)}")
+        of = select(rows, metric=metric)
+        for place, (objective, init, penalty) in enumerate(fits):
+            one = of[_same(of, objective, init, penalty)]
+            colour = model_marks.OBJECTIVES.get(objective, style.SKY)
+            marks.group_dots(ax, place, one, seeds, colour, by="seed", name=objective)
+        style.vertical(ax, float(np.nanmedian(numbers(of["chance"]))))
+        ax.set_xlim(-0.03, 1.03)
+        ax.set_xticks([0, 0.5, 1])
+        ax.set_xlabel("accuracy (share)" if "retrieval" in metric else "AUC (share)")
+    axes[0].set_yticks(range(len(fits)), [_label(*fit) for fit in fits])
+    axes[0].set_ylim(len(fits) - 0.4, -0.6)
+    axes[0].set_ylabel("objective")
+    style.note(
+        fig,
+        f"n = {len(seeds)} seed{'s' * (len(seeds) != 1)} of planted data.",
+        "Numbers after the seed's inits: lambda.",
+        "Dots: seeds; bars: median over seeds (from 3 on); dashed: chance. AUC: probability that "
+        "a shared dimension ranks above one of the other kind; 1 is perfect, below .5 is the "
+        "wrong way round.",
+    )
+    return fig
+
+
+def _fits(rows: pd.DataFrame) -> list[tuple]:
+    fits = rows[["objective", "init", "penalty"]].drop_duplicates()
+    order = {name: i for i, name in enumerate(model_marks.OBJECTIVES)}
+    ranked = fits.assign(order=fits["objective"].map(order).fillna(99))
+    ranked = ranked.sort_values(["order", "init", "penalty"], kind="stable")
+    return list(ranked[["objective", "init", "penalty"]].itertuples(index=False, name=None))
+
+
+def _same(rows: pd.DataFrame, objective: str, init: Any, penalty: Any) -> pd.Series:
+    kept = rows["objective"] == objective
+    for column, value in (("init", init), ("penalty", penalty)):
+        kept &= rows[column].isna() if pd.isna(value) else rows[column] == value
+    return kept.astype(bool)
+
+
+def _label(objective: str, init: Any, penalty: Any) -> str:
+    text = model_marks.OBJECTIVE_NAMES.get(objective, objective)
+    if not pd.isna(penalty):
+        text = f"{INITS.get(str(init), str(init))}, {penalty:g}"
+    return text
+
+
+def _name(metric: str) -> str:
+    """What is measured, in two lines."""
+    what, _, of = metric.partition("_")
+    if what == "auc":
+        return "AUC: " + of.replace("_vs_", "\nagainst ")
+    return f"{what}\namong {SCOPES.get(of, of)}"

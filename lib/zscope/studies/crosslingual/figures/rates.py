@@ -1,0 +1,116 @@
+"""Rates of patching as rows of dots: the part that patching, necessity and the dashboard share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+from zscope.figures import style
+from zscope.studies.crosslingual.figures import model_marks
+from zscope.studies.crosslingual.figures.lookups import Tables, select
+
+METRICS = {
+    "answer_changed": "answer changed",
+    "source_answer": "answer of the source",
+    "language_changed": "language changed",
+    "correct": "right answer",
+}
+CHANGES = {"answer_changed": style.BLUE, "language_changed": style.VERMILLION}
+STRIPE = "#F4F4F4"
+NONE_RIGHT = "no problem was right unpatched"
+
+
+class Condition(NamedTuple):
+    """What is patched in. source: instead of the cell's."""
+
+    name: str
+    space: str
+    colour: str
+    source: str | None = None
+
+
+NONE = Condition("unpatched", "none", model_marks.COLOURS["none"])
+Z = Condition("Z", "z", model_marks.COLOURS["z"])
+ENERGY = Condition("energy-matched", "energy", model_marks.COLOURS["energy"])
+RANDOM = Condition("random", "random", model_marks.COLOURS["random"])
+OWN = Condition("Z, own mean", "z", model_marks.COLOURS["own"], "own")
+PLACEBO = Condition("Z, placebo", "z", model_marks.COLOURS["placebo"], "placebo")
+Z_PERP = Condition("Z-perp", "z_perp", model_marks.COLOURS["z_perp"])
+ENERGY_PERP = Condition("energy-matched perp", "energy_perp", model_marks.COLOURS["energy"])
+FULL = Condition("everything", "full", model_marks.COLOURS["full"])
+
+
+def condition_rows(
+    tables: Tables, cell: Mapping[str, Any], condition: Condition, metric: str
+) -> pd.DataFrame:
+    """A row a model, over the problems that were right unpatched; n is how many.
+
+    cell: layer, k, kind, design, source, where, position_0 and direction. The unpatched outputs,
+    of the design's prompt, and a patch of everything are the same at every k and kernel.
+    """
+    rows = tables.get(
+        "crosslingual_rates",
+        space=condition.space,
+        metric=metric,
+        stratum="baseline_correct",
+        layer=cell["layer"],
+        position_0=cell["position_0"],
+        direction=cell["direction"],
+    )
+    if condition.space == "none":
+        forced = "site_answer" if cell["design"] == "site_answer" else "none"
+        return select(rows, design=forced)
+    source = condition.source or cell["source"]
+    rows = select(rows, design=cell["design"], where=cell["where"], source=source)
+    if condition.space == "full":
+        return rows.drop_duplicates("model")
+    return select(rows, k=cell["k"], kind=cell["kind"])
+
+
+def panel(
+    ax: Axes,
+    tables: Tables,
+    cell: Mapping[str, Any],
+    conditions: Sequence[Condition],
+    metrics: Mapping[str, str | None],
+    why: str = "not run",
+) -> None:
+    """Conditions on y, rates on x, a dot a model.
+
+    metrics: name -> colour (None: the condition's); several share a condition's row, from above.
+    why: what an empty panel says.
+    """
+    found = {
+        (c, metric): condition_rows(tables, cell, c, metric)
+        for c in conditions
+        for metric in metrics
+    }
+    patched = [rows for (c, _), rows in found.items() if c.space != "none"]
+    if not any(rows["value"].notna().any() for rows in patched):
+        judged = tables.get("crosslingual_rates", stratum="baseline_correct")
+        run = len(tables.get("crosslingual_rates"))
+        style.not_applicable(ax, NONE_RIGHT if run and judged.empty else why)
+        return
+    height = 0.8 / len(metrics)
+    for place, condition in enumerate(conditions):
+        if place % 2:
+            ax.axhspan(place - 0.5, place + 0.5, color=STRIPE, linewidth=0, zorder=0)
+        for j, (metric, colour) in enumerate(metrics.items()):
+            model_marks.model_dots(
+                ax,
+                place + (j - (len(metrics) - 1) / 2) * height,
+                found[condition, metric],
+                tables.models,
+                colour or condition.colour,
+                name=f"{metric} {condition.name}",
+                width=0.75 * height,
+                filled=not condition.space.endswith("_perp"),
+            )
+    ax.set_yticks(range(len(conditions)), [c.name for c in conditions])
+    ax.set_ylim(len(conditions) - 0.4, -0.6)
+    ax.tick_params(axis="y", length=0)
+    ax.set_xlim(-0.03, 1.03)
+    ax.set_xticks([0, 0.5, 1])

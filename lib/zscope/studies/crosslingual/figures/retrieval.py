@@ -1,0 +1,77 @@
+"""What are the fitted lengthscales worth? Held-out translations found by smallest MMD."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from zscope.figures import style
+from zscope.studies.crosslingual.figures import model_marks
+from zscope.studies.crosslingual.figures.ard_fits import declared_fits, nearest_layer
+from zscope.studies.crosslingual.figures.lookups import Tables, layers_of, select
+
+BASES = {"coordinates": "coordinates", "pca": "principal axes", "z": "[V_Z; V_perp]"}
+SCOPES = {"all": "all problems", "category": "its category"}
+DIRECTIONS = {"zh_en": "zh to en", "en_zh": "en to zh"}
+
+
+@style.styled
+def draw(tables: Tables) -> Figure:
+    rows = tables.get("crosslingual_ard")
+    rows = rows[rows["metric"].astype(str).str.startswith("retrieval_")]
+    rows = declared_fits(rows)
+    if rows.empty:
+        return style.nothing_to_draw("no translation was retrieved", tables.count())
+    layer = nearest_layer(tables, rows)
+    bases = [b for b in BASES if b in set(rows["basis"])]
+    columns = [(scope, direction) for scope in SCOPES for direction in DIRECTIONS]
+    fig = style.figure(style.DOUBLE, 1.55 * len(bases) + 1.2)
+    axes = fig.subplots(len(bases), len(columns), squeeze=False, sharex=True)
+    for i, (basis, line) in enumerate(zip(bases, axes, strict=True)):
+        for ax, (scope, direction) in zip(line, columns, strict=True):
+            of = select(rows, layer=layer, basis=basis, metric=f"retrieval_{scope}_{direction}")
+            panel(ax, tables, of)
+            if i == 0:
+                ax.set_title(f"{DIRECTIONS[direction]}, among\n{SCOPES[scope]}", loc="left")
+            if i == len(bases) - 1:
+                ax.set_xlabel("accuracy (share)")
+            if ax is not line[0]:
+                ax.tick_params(labelleft=False)
+        line[0].set_ylabel(f"weights on\n{BASES[basis]}")
+    chances = {
+        scope: model_marks.constant(rows[rows["metric"].str.contains(f"_{scope}_")], "null_mean")
+        for scope in SCOPES
+    }
+    style.note(
+        fig,
+        tables.count(rows, of="held-out problems"),
+        f"Layer {layer} (layers fitted: {', '.join(map(str, layers_of(rows)))}). Dashed: chance, "
+        f"1/n ({chances['all']:.3g} among all, {chances['category']:.3g} in a category). Seed: "
+        "from Z, middle lambda; it is fitted on coordinates alone.",
+        model_marks.dots_note(tables.models, "95 % bootstrap interval"),
+    )
+    return fig
+
+
+def panel(ax: Axes, tables: Tables, rows: pd.DataFrame) -> None:
+    """Objectives on y, held-out accuracy on x, a dot a model; chance dashed."""
+    if rows.empty:
+        style.not_applicable(ax, "not fitted")
+        return
+    shown = [o for o in model_marks.OBJECTIVES if o in set(rows["objective"])]
+    for place, objective in enumerate(shown):
+        model_marks.model_dots(
+            ax,
+            place,
+            select(rows, objective=objective),
+            tables.models,
+            model_marks.OBJECTIVES[objective],
+            name=objective,
+        )
+    style.vertical(ax, model_marks.constant(rows, "null_mean"))
+    ax.set_yticks(range(len(shown)), [model_marks.OBJECTIVE_NAMES[o] for o in shown])
+    ax.set_ylim(len(shown) - 0.4, -0.6)
+    ax.tick_params(axis="y", length=0)
+    ax.set_xlim(-0.03, 1.03)
+    ax.set_xticks([0, 0.5, 1])

@@ -1,0 +1,1 @@
+"""Measurements that need no forward pass: tensors in, tidy rows out."""

@@ -1,0 +1,165 @@
+"""Experiment D: how well a linear map carries one language's Z to the other's.
+
+Rows of crosslingual_bridge, one set a layer, k, pooling and direction ("en->zh" predicts Chinese
+from English, as the seed does). Scores are those of subspace.bridge:
+
+    seed_r2             in sample, without an intercept: the seed's R2
+    ols_r2              in sample, with one; with n <= k + 1 pairs it is 1 on noise too
+    loo_r2              each pair predicted from the others
+    ridge_loo_r2        the same with a ridge, its penalty chosen inside the fold
+    procrustes_r2       of a scaled rotation, in sample
+    procrustes_scale    its scale
+    orthogonality_error the seed's ||W'W - I||_F / k, which is 1/sqrt(k) for W = 0
+    singular_value      of the seed's W, by component
+
+Space "z" carries the null of shuffled pairings within categories (permutation) and a p value.
+Spaces "random" and "energy" hold the mean over draws, their interval being that of the draws.
+"""
+
+# Matrices keep the capitals of the formulas.
+# ruff: noqa: N803, N806
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
+
+from zscope.core.provenance import derive_seed
+from zscope.studies.crosslingual.config import BridgeConfig, Position0
+from zscope.studies.crosslingual.measures.intervals import (
+    NO_INTERVAL,
+    NO_NULL,
+    Row,
+    finite,
+    null_band,
+    quantiles,
+)
+from zscope.studies.crosslingual.measures.nulls import (
+    EnergyNull,
+    Layer,
+    null_spaces,
+    pooled,
+    real_tokens,
+)
+from zscope.studies.crosslingual.measures.space_file import SpaceFile, key
+from zscope.studies.crosslingual.problems.parallel import Language
+from zscope.studies.crosslingual.space.linear_map import Bridge, bridge, p_value, permutation_null
+
+SCORES = (
+    "seed_r2",
+    "ols_r2",
+    "loo_r2",
+    "ridge_loo_r2",
+    "procrustes_r2",
+    "procrustes_scale",
+    "orthogonality_error",
+)
+
+DIRECTIONS: tuple[tuple[Language, Language], ...] = (("en", "zh"), ("zh", "en"))
+
+
+def layer_rows(
+    states: Layer,
+    layer: int,
+    spaces: SpaceFile,
+    random: Mapping[int, Float[Tensor, "draws k d"]],
+    categories: Shaped[np.ndarray, " n"],
+    config: BridgeConfig,
+    position_0: Position0,
+    level: float,
+    seed: int,
+) -> Iterator[Row]:
+    """Every row of one layer, in Z of the main kind, without the model. random: uniform, by k.
+
+    categories: of the problems in the order of the states.
+    """
+    settings = spaces.settings
+    kind = settings.kinds[0]
+    draws = len(next(iter(random.values())))
+    energy = EnergyNull(
+        real_tokens(states, position_0), draws, derive_seed(seed, f"bridge/L{layer}")
+    )
+    for k in settings.ks:
+        if not spaces.has(layer, k, kind):
+            continue
+        V = spaces.load(layer, k, kind)
+        others = null_spaces(V, random[k], energy, key(layer, k, kind))
+        for pooling in config.poolings:
+            for source, target in DIRECTIONS:
+                about = {"layer": layer, "k": k, "kind": kind, "pooling": pooling}
+                direction = f"{source}->{target}"
+                name = f"permutation/L{layer}/k{k}/{pooling}/{direction}"
+                for row in bridge_rows(
+                    pooled(states[source], pooling, position_0),
+                    pooled(states[target], pooling, position_0),
+                    V,
+                    others,
+                    categories,
+                    config.permutations,
+                    torch.Generator().manual_seed(derive_seed(seed, name)),
+                    level,
+                ):
+                    yield {**about, "direction": direction, **row}
+
+
+def bridge_rows(
+    x: Float[Tensor, "n d"],
+    y: Float[Tensor, "n d"],
+    V: Float[Tensor, "k d"],
+    others: Mapping[str, Float[Tensor, "draws k d"]],
+    categories: Shaped[np.ndarray, " n"],
+    permutations: int,
+    generator: torch.Generator,
+    level: float,
+) -> Iterator[Row]:
+    """Rows of the map from x to y, without the columns that say what they are.
+
+    others: random spaces to compare Z with, by name. Raises DataError as `bridge`.
+    """
+    n = len(x)
+    found = bridge(x @ V.mT, y @ V.mT)
+    null = permutation_null(x @ V.mT, y @ V.mT, categories, permutations, generator)._asdict()
+    for metric in SCORES:
+        value = float(getattr(found, metric))
+        columns: Row = {**NO_NULL, "p": None}
+        if metric in null:
+            columns = null_band("permutation", null[metric], level)
+            columns["p"] = p_value(value, null[metric])
+        yield _row("z", metric, value, n) | columns
+    for i, value in enumerate(found.singular_values.tolist()):
+        yield _row("z", "singular_value", value, n) | {"component": i}
+    for name, spaces in others.items():
+        drawn = [bridge(x @ W.mT, y @ W.mT) for W in spaces]
+        yield from _drawn_rows(name, drawn, n, level)
+
+
+def _drawn_rows(name: str, drawn: list[Bridge], n: int, level: float) -> Iterator[Row]:
+    for metric in SCORES:
+        values = np.array([getattr(b, metric) for b in drawn])
+        yield _row(name, metric, float(values.mean()), n) | _between(values, level)
+    spectra = torch.stack([b.singular_values for b in drawn]).numpy()
+    for i, values in enumerate(spectra.T):
+        row = _row(name, "singular_value", float(values.mean()), n)
+        yield row | {"component": i} | _between(values, level)
+
+
+def _between(values: Float[np.ndarray, " draws"], level: float) -> Row:
+    low, high = quantiles(values, level)
+    return {"ci_low": low, "ci_high": high}
+
+
+def _row(space: str, metric: str, value: float, n: int) -> Row:
+    return {
+        "space": space,
+        "metric": metric,
+        "component": None,
+        "value": finite(value),
+        **NO_INTERVAL,
+        **NO_NULL,
+        "p": None,
+        "n": n,
+    }

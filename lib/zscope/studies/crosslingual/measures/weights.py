@@ -1,0 +1,201 @@
+"""Phases 1 and 2 of the seed, from the weights of a layer alone: rows of crosslingual_weights.
+
+Metrics, of a head's kernel (`head`), or of the stacked kernels of all heads:
+
+    entropy_rank, energy_rank, participation_ratio, stable_rank
+        effective ranks (subspace.ranks); the null has Gaussian weights of the same shapes
+    <rank>_cv
+        coefficient of variation of a rank across the heads
+
+of Z, for every k:
+
+    ffn_write_share   share of the energy of the columns of W_down in Z
+    ffn_read_share    share of that of the rows of W_gate and W_up, times their norm's gain
+    ffn_write_span    overlap of Z with the k directions that W_down writes most into
+    layer_similarity  tr(P_i P_j) / k of the spaces of two layers
+
+whose null has uniform spaces of k dimensions; its mean is the analytic k/d.
+"""
+
+# Matrices keep the capitals of the formulas.
+# ruff: noqa: N803, N806
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from zscope.models.attention_kernels import AttentionWeights, Kind, rank_bound, stacked_right_space
+from zscope.studies.crosslingual.measures.intervals import NO_NULL, Row, null_band
+from zscope.studies.crosslingual.measures.space_file import ZSettings, key
+from zscope.studies.crosslingual.space.ranks import (
+    coefficient_of_variation,
+    gaussian_weights,
+    head_ranks,
+    layer_ranks,
+)
+from zscope.studies.crosslingual.space.subspaces import chance_share
+
+RANK_METRICS = {
+    "entropy": "entropy_rank",
+    "energy": "energy_rank",
+    "participation": "participation_ratio",
+    "stable": "stable_rank",
+}
+# The rank of a whole stack hardly varies between draws, and takes the longest.
+STACK_DRAWS = 3
+
+
+def layer_spaces(
+    weights: AttentionWeights, layer: int, settings: ZSettings
+) -> tuple[dict[str, Float[Tensor, "k d"]], list[str]]:
+    """V_Z by name (`space_file.key`), and a note on every one that cannot be.
+
+    Those of single heads are of the main kind, and of the other kinds at the settings' layers.
+    """
+    found: dict[str, Tensor] = {}
+    notes = []
+    for kind in settings.kinds:
+        alone = kind == settings.kinds[0] or layer in settings.layers
+        for head in (None, *range(weights.n_heads)) if alone else (None,):
+            # All of d is no subspace: nothing is left outside it.
+            bound = min(rank_bound(weights, kind, head), weights.d - 1)
+            fits = [k for k in settings.ks if k <= bound]
+            if fits:
+                V = stacked_right_space(weights, max(fits), kind, head)
+                found |= {key(layer, k, kind, head): V[:k] for k in fits}
+            for k in set(settings.ks) - set(fits):
+                name = key(layer, k, kind, head)
+                notes.append(f"no space {name}: its kernel has {bound} dimensions at most")
+    return found, notes
+
+
+def rank_rows(
+    weights: AttentionWeights,
+    layer: int,
+    kinds: Sequence[Kind],
+    draws: int,
+    generator: torch.Generator,
+    level: float,
+) -> Iterator[Row]:
+    """Effective ranks of heads and of their stack, and how they vary across heads."""
+    heads: dict[Kind, list[dict[str, Tensor]]] = {kind: [] for kind in kinds}
+    stacks: dict[Kind, list[dict[str, Tensor]]] = {kind: [] for kind in kinds}
+    for i in range(draws):
+        gaussian = gaussian_weights(weights, generator)
+        for kind in kinds:
+            heads[kind].append(head_ranks(gaussian, kind))
+            if i < STACK_DRAWS:
+                stacks[kind].append(layer_ranks(gaussian, kind))
+    for kind in kinds:
+        own, stack = head_ranks(weights, kind), layer_ranks(weights, kind)
+        for name, metric in RANK_METRICS.items():
+            null = torch.stack([ranks[name] for ranks in heads[kind]])
+            band = null_band("gaussian", null.flatten(), level)
+            for head, value in enumerate(own[name].tolist()):
+                yield _row(layer, metric, value, band, kind, head=head)
+            stack_null = torch.stack([ranks[name] for ranks in stacks[kind]])
+            band = null_band("gaussian", stack_null, level)
+            yield _row(layer, metric, float(stack[name]), band, kind)
+            band = null_band("gaussian", coefficient_of_variation(null), level)
+            value = float(coefficient_of_variation(own[name]))
+            yield _row(layer, f"{metric}_cv", value, band, kind)
+
+
+@dataclass(frozen=True, eq=False)
+class FfnMoments:
+    """W^T W of the vectors of the stream that a layer's FFN writes, and of those that it reads."""
+
+    write: Float[Tensor, "d d"]
+    read: Float[Tensor, "d d"]
+
+    @classmethod
+    def from_qwen2(cls, layer: Any) -> FfnMoments:
+        """Of a transformers `Qwen2DecoderLayer`, in float64 on the CPU."""
+        gain = layer.post_attention_layernorm.weight.detach().cpu().double()
+
+        def moments(vectors: Tensor) -> Tensor:
+            W = vectors.detach().cpu().double()
+            return W.mT @ W
+
+        mlp = layer.mlp
+        read = moments(mlp.gate_proj.weight) + moments(mlp.up_proj.weight)
+        return cls(moments(mlp.down_proj.weight.mT), gain.unsqueeze(1) * read * gain)
+
+
+def ffn_rows(
+    ffn: FfnMoments,
+    spaces: Mapping[tuple[Kind, int], Float[Tensor, "k d"]],
+    random: Mapping[int, Float[Tensor, "draws k d"]],
+    layer: int,
+    level: float,
+) -> Iterator[Row]:
+    """Shares of the FFN's energy in the layer's Z. spaces: by kind and k; random: by k."""
+    top = torch.linalg.eigh(ffn.write).eigenvectors.flip(1)
+    for (kind, k), V in spaces.items():
+        span = top[:, :k]
+        for metric, moments in (
+            ("ffn_write_share", ffn.write / ffn.write.trace()),
+            ("ffn_read_share", ffn.read / ffn.read.trace()),
+            ("ffn_write_span", span @ span.mT / k),
+        ):
+            null = _uniform_null(_energy(random[k], moments), k, V.shape[1], level)
+            yield _row(layer, metric, float(_energy(V, moments)), null, kind, k=k)
+
+
+def similarity_rows(
+    spaces: Mapping[int, Float[Tensor, "k d"]],
+    random: Float[Tensor, "draws k d"],
+    kind: Kind,
+    level: float,
+) -> Iterator[Row]:
+    """tr(P_i P_j) / k of all pairs of layers i < j. spaces: by layer, all of one k.
+
+    The null has all pairs of the random spaces.
+    """
+    k, d = random.shape[1:]
+    first, second = torch.triu_indices(len(random), len(random), offset=1)
+    null = (random[first] @ random[second].mT).square().sum((1, 2)) / k
+    band = _uniform_null(null, k, d, level)
+    for i, V in spaces.items():
+        for j, other in spaces.items():
+            if i < j:
+                value = float((V @ other.mT).square().sum()) / k
+                yield _row(i, "layer_similarity", value, band, kind, k=k) | {"layer_2": j}
+
+
+def _energy(V: Float[Tensor, "*n k d"], moments: Float[Tensor, "d d"]) -> Float[Tensor, "*n"]:
+    """tr(V M V^T)."""
+    return ((V @ moments) * V).sum((-2, -1))
+
+
+def _uniform_null(draws: Float[Tensor, " draws"], k: int, d: int, level: float) -> Row:
+    return null_band("random", draws, level) | {"null_mean": chance_share(k, d)}
+
+
+def _row(
+    layer: int,
+    metric: str,
+    value: float,
+    null: Row,
+    kind: Kind,
+    *,
+    head: int | None = None,
+    k: int | None = None,
+) -> Row:
+    return {
+        "layer": layer,
+        "layer_2": None,
+        "head": head,
+        "kind": kind,
+        "k": k,
+        "metric": metric,
+        "value": value,
+        **NO_NULL,
+        **null,
+    }

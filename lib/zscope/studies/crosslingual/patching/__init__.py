@@ -1,0 +1,1 @@
+"""Experiment A: activation patching during generation, and its tests."""

@@ -1,0 +1,282 @@
+"""Activation patching of the residual stream before a layer, during batched greedy generation.
+
+At the patched positions t of resid_pre(l), the input of decoder layer l,
+
+    h[t] <- h[t] - P h[t] + P s[t]
+
+with P the projector onto a component of the stream (seed 004, A.4) and s the source's states. P is
+never formed as a matrix of d x d. Prompts are padded on the left; padding is never patched.
+
+The clean prompts are run once up to layer l (`run_prefix`); every patch goes on from there, with a
+KV cache, and rows that have ended are dropped.
+"""
+
+# Matrices keep the capitals of the formulas.
+# ruff: noqa: N806
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeAlias, get_args
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from zscope.core.errors import ConfigError
+from zscope.models.language_model import Generated, LanguageModel
+from zscope.models.language_model import positions as token_positions
+from zscope.studies.crosslingual.space.updates import positions_used
+
+Where: TypeAlias = Literal["prefill", "all"]
+WHERES: tuple[Where, ...] = get_args(Where)
+
+
+@dataclass(frozen=True, eq=False)
+class Component:
+    """A part of the stream: the space of V [k, d], its complement (`perp`), or all (V None)."""
+
+    V: Float[Tensor, "k d"] | None
+    perp: bool = False
+
+    def of(self, x: Float[Tensor, "*n d"]) -> Float[Tensor, "*n d"]:
+        """P x."""
+        if self.V is None:
+            return x
+        V = self.V.to(x)
+        inside = (x @ V.mT) @ V
+        return x - inside if self.perp else inside
+
+    def replaced(
+        self, x: Float[Tensor, "*n d"], source: Float[Tensor, "*n d"]
+    ) -> Float[Tensor, "*n d"]:
+        """x - P x + P s."""
+        return source if self.V is None else x + self.of(source - x)
+
+
+@dataclass(frozen=True, eq=False)
+class Patch:
+    """What is put into a batch of prompts, and where.
+
+    Attributes:
+        component: the part that is replaced.
+        source: s, the states to put in: one for each position of the padded prompts, or one for all
+            of them.
+        positions: the prompt's positions that are patched; never padding.
+        where: `prefill`: the prompt alone; `all`: every generated token too, which needs a source
+            that is one vector (ConfigError otherwise).
+        directions: placebo. If given, P(s - h[t]) is replaced by this unit vector with the norm of
+            P(s - h[t]); it must lie in the component.
+    """
+
+    component: Component
+    source: Float[Tensor, "batch one_or_seq d"]
+    positions: Bool[Tensor, "batch seq"]
+    where: Where = "prefill"
+    directions: Float[Tensor, "batch d"] | None = None
+
+    def __post_init__(self) -> None:
+        if self.where == "all" and self.source.shape[1] != 1:
+            raise ConfigError(
+                "patching where: all puts one vector into every generated token, and only the\n"
+                "design mean has one: use where: prefill with the designs ot and site"
+            )
+
+    def prompt(self, h: Float[Tensor, "batch seq d"]) -> Float[Tensor, "batch seq d"]:
+        """The prompt's states, patched at `positions`, in float32 inside and h's dtype outside."""
+        return torch.where(self.positions.unsqueeze(-1), self.token(h), h)
+
+    def token(self, h: Float[Tensor, "batch seq d"]) -> Float[Tensor, "batch seq d"]:
+        """States that are patched at every position."""
+        x, source = h.float(), self.source.float()
+        if self.directions is None:
+            return self.component.replaced(x, source).expand_as(h).to(h.dtype)
+        norms = torch.linalg.vector_norm(self.component.of(source - x), dim=-1, keepdim=True)
+        return (x + norms * self.directions.float().unsqueeze(1)).to(h.dtype)
+
+    def select(self, rows: Int[Tensor, " kept"]) -> Patch:
+        """The patch of these rows of the batch."""
+        return replace(
+            self,
+            source=self.source[rows],
+            positions=self.positions[rows],
+            directions=None if self.directions is None else self.directions[rows],
+        )
+
+
+class PatchHook:
+    """A forward pre-hook of a decoder layer: its first call sees prompts, the others one token.
+
+    `patch` may be exchanged between calls, as rows of the batch are dropped.
+    """
+
+    def __init__(self, patch: Patch) -> None:
+        self.patch, self.in_prompt = patch, True
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        h, *rest = args
+        if self.in_prompt:
+            self.in_prompt = False
+            return (self.patch.prompt(h), *rest)
+        if self.patch.where == "prefill":
+            return None
+        return (self.patch.token(h), *rest)
+
+
+@contextmanager
+def patched(lm: LanguageModel, layer: int, patch: Patch) -> Iterator[PatchHook]:
+    """Patch resid_pre(layer) of the model in one generation inside the block."""
+    hook = PatchHook(patch)
+    handle = lm.layer(layer).register_forward_pre_hook(hook)
+    try:
+        yield hook
+    finally:
+        handle.remove()
+
+
+@dataclass(frozen=True, eq=False)
+class Prefix:
+    """Prompts run, unpatched, up to the input of a layer, with what the rest of the run needs.
+
+    Attributes:
+        states: resid_pre(layer).
+        cache: keys and values of the layers before it, each [batch, n_kv, seq, d_head].
+        positions: of the tokens, from 0 at the first real one.
+        attention, rotary: the causal mask and rotary embedding of the prompts.
+    """
+
+    layer: int
+    mask: Int[Tensor, "batch seq"]
+    states: Float[Tensor, "batch seq d"]
+    cache: tuple[tuple[Tensor, Tensor], ...]
+    positions: Int[Tensor, "batch seq"]
+    attention: Any
+    rotary: tuple[Tensor, Tensor]
+
+    def __len__(self) -> int:
+        return len(self.mask)
+
+    def used(self, position_0: bool) -> Bool[Tensor, "batch seq"]:
+        """Positions that a patch of whole prompts acts on. DataError if a prompt has none."""
+        return positions_used(self.mask, skip_first=not position_0)
+
+
+@torch.no_grad()
+def run_prefix(
+    lm: LanguageModel, ids: Int[Tensor, "batch seq"], mask: Int[Tensor, "batch seq"], layer: int
+) -> Prefix:
+    """Run left-padded prompts through the layers before `layer`."""
+    from transformers import DynamicCache
+    from transformers.masking_utils import create_causal_mask
+
+    model = lm.model.model
+    positions = token_positions(mask)
+    cache: Any = DynamicCache(config=lm.model.config)
+    h = model.embed_tokens(ids)
+    attention = create_causal_mask(
+        config=lm.model.config,
+        inputs_embeds=h,
+        attention_mask=mask,
+        past_key_values=cache,
+        position_ids=positions,
+    )
+    rotary = model.rotary_emb(h, positions)
+    h = _run_layers(model.layers[:layer], h, attention, rotary, positions, cache)
+    kept = tuple((x.keys, x.values) for x in cache.layers[:layer])
+    return Prefix(layer, mask, h, kept, positions, attention, rotary)
+
+
+@torch.no_grad()
+def generate_from(
+    lm: LanguageModel, prefix: Prefix, patch: Patch | None, max_new_tokens: int
+) -> list[Generated]:
+    """Greedy completions of the prefix's prompts under a patch (None: as they are).
+
+    Equal to generating from each prompt alone, up to ties of logits in float rounding.
+    """
+    if patch is None:
+        return _generate(lm, prefix, None, max_new_tokens)
+    with patched(lm, prefix.layer, patch) as hook:
+        return _generate(lm, prefix, hook, max_new_tokens)
+
+
+def _generate(
+    lm: LanguageModel, prefix: Prefix, hook: PatchHook | None, max_new_tokens: int
+) -> list[Generated]:
+    from transformers import DynamicCache
+
+    model = lm.model.model
+    ends = torch.tensor(_end_tokens(lm), dtype=torch.long, device=prefix.mask.device)
+    cache = DynamicCache(config=lm.model.config)
+    for i, (keys, values) in enumerate(prefix.cache):
+        cache.update(keys, values, i)
+    mask, positions = prefix.mask, prefix.positions
+    h = _run_layers(
+        model.layers[prefix.layer :],
+        prefix.states,
+        prefix.attention,
+        prefix.rotary,
+        positions,
+        cache,
+    )
+    rows = torch.arange(len(prefix), device=mask.device)  # those that go on
+    out = torch.full((len(prefix), max_new_tokens), -1, device=mask.device)
+    last = model.norm(h[:, -1:])
+    for i in range(max_new_tokens):
+        token = lm.model.lm_head(last)[:, -1].argmax(-1)
+        out[rows, i] = token
+        going = ~torch.isin(token, ends)
+        if i + 1 == max_new_tokens or not bool(going.any()):
+            break
+        if not bool(going.all()):
+            kept = going.nonzero().flatten()
+            rows, token, mask, positions = (x[kept] for x in (rows, token, mask, positions))
+            cache.batch_select_indices(kept)
+            if hook is not None:
+                hook.patch = hook.patch.select(kept)
+        mask = torch.cat([mask, torch.ones_like(mask[:, :1])], 1)
+        positions = positions[:, -1:] + 1
+        last = model(
+            input_ids=token.unsqueeze(1),
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+        ).last_hidden_state
+    return [_generated(lm, row, ends.tolist()) for row in out.tolist()]
+
+
+def _end_tokens(lm: LanguageModel) -> list[int]:
+    ends = lm.model.generation_config.eos_token_id
+    return ends if isinstance(ends, list) else [] if ends is None else [ends]
+
+
+def _generated(lm: LanguageModel, row: list[int], ends: list[int]) -> Generated:
+    tokens = [t for t in row if t >= 0]
+    finished = bool(tokens) and tokens[-1] in ends
+    kept = tokens[:-1] if finished else tokens
+    text = str(lm.tokenizer.decode(kept, skip_special_tokens=True))
+    return Generated(text, finished, len(kept))
+
+
+def _run_layers(
+    layers: Sequence[nn.Module] | nn.ModuleList,
+    h: Float[Tensor, "batch seq d"],
+    attention: Any,
+    rotary: tuple[Tensor, Tensor],
+    positions: Int[Tensor, "batch seq"],
+    cache: Any,
+) -> Float[Tensor, "batch seq d"]:
+    """The stream after `layers`, as the model's own forward runs them."""
+    for layer in layers:
+        h = layer(
+            h,
+            attention_mask=attention,
+            position_embeddings=rotary,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+        )
+    return h

@@ -1,0 +1,157 @@
+"""What is patched in: the states of the source prompts, for every design and source.
+
+matched      the translation of the same problem
+mismatched   another problem with another answer, in the source's language
+placebo      the states of `mismatched`, of which only the norm of the difference is used
+own          the prompt's own mean: what is lost by pooling, with nothing transferred
+mean         the mean over the other problems in the prompt's language (mean ablation)
+
+mean           one vector, the mean over the source prompt's tokens (seed 004, A.3)
+ot             for each token its image under optimal transport (seed 004, A.6)
+site_answer    the state at the last token of a forced answer stem
+site_language  the state at the prompt's last token
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from zscope.core.errors import DataError
+from zscope.models.language_model import LanguageModel
+from zscope.studies.crosslingual.config import Design, PatchSource
+from zscope.studies.crosslingual.patching.patched_generation import run_prefix
+from zscope.studies.crosslingual.problems.parallel import Language, Problem
+from zscope.studies.crosslingual.problems.wording import COMPLETIONS
+from zscope.studies.crosslingual.space.alignment import barycentric_image
+
+# Pooling the prompt says nothing about one site, and a mean has no tokens to transport.
+SOURCES_OF: dict[Design, tuple[PatchSource, ...]] = {
+    "mean": ("matched", "mismatched", "own", "placebo", "mean"),
+    "ot": ("matched", "mismatched", "placebo"),
+    "site_answer": ("matched", "mismatched", "placebo", "mean"),
+    "site_language": ("matched", "mismatched", "placebo", "mean"),
+}
+
+
+class Partners(NamedTuple):
+    """For each problem the index of its mismatched one, and whether that is of another category."""
+
+    problem: list[int]
+    other_category: list[bool]
+
+
+def mismatched_partners(problems: Sequence[Problem], seed: int) -> Partners:
+    """Another problem with another answer, of the same category where there is one.
+
+    Drawn uniformly, each by itself. Raises DataError if all problems have the same answer.
+    """
+    rng = np.random.default_rng(seed)
+    index, other_category = [], []
+    for problem in problems:
+        different = [j for j, p in enumerate(problems) if p.answer != problem.answer]
+        if not different:
+            raise DataError("all problems have the same answer: none can be mismatched")
+        same = [j for j in different if problems[j].category == problem.category]
+        index.append(int(rng.choice(same or different)))
+        other_category.append(not same)
+    # By value: deranging indices would pair problems whose answers agree.
+    assert all(problems[j].answer != p.answer for p, j in zip(problems, index, strict=True))
+    return Partners(index, other_category)
+
+
+def forced_stem(language: Language) -> str:
+    """The start of a completion up to the number, as in "答案是"."""
+    return COMPLETIONS[language].partition("{")[0]
+
+
+@dataclass(frozen=True, eq=False)
+class PromptStates:
+    """resid_pre(l) of the prompts of one language, in float32.
+
+    prompts: of each problem, its real tokens alone. answer_site: of the last token of the prompt
+    with the forced stem.
+    """
+
+    prompts: list[Float[Tensor, "tokens d"]]
+    answer_site: Float[Tensor, "n d"]
+
+    def pooled(self, position_0: bool) -> Float[Tensor, "n d"]:
+        """Mean over each prompt's tokens, in float64, then float32. DataError if none is left."""
+        skip = 0 if position_0 else 1
+        if any(len(x) <= skip for x in self.prompts):
+            raise DataError("a prompt of one token has nothing left to pool without position 0")
+        return torch.stack([x[skip:].double().mean(0) for x in self.prompts]).float()
+
+    def site(self, design: Design) -> Float[Tensor, "n d"]:
+        """The states at a site design's position."""
+        if design == "site_answer":
+            return self.answer_site
+        return torch.stack([x[-1] for x in self.prompts])
+
+
+def read_states(
+    lm: LanguageModel,
+    problems: Sequence[Problem],
+    language: Language,
+    layer: int,
+    batch_size: int,
+) -> PromptStates:
+    """Run the prompts of one language, plain and with the forced stem, up to `layer`."""
+    texts = [p.prompt(language) for p in problems]
+    stem = forced_stem(language)
+    prompts, sites = [], []
+    for start in range(0, len(texts), batch_size):
+        part = texts[start : start + batch_size]
+        prefix = run_prefix(lm, *lm.encode(part), layer)
+        prompts += [h[m.bool()].float() for h, m in zip(prefix.states, prefix.mask, strict=True)]
+        sites.append(run_prefix(lm, *lm.encode([t + stem for t in part]), layer).states[:, -1])
+    return PromptStates(prompts, torch.cat(sites).float())
+
+
+def source_states(
+    design: Design,
+    source: PatchSource,
+    target: PromptStates,
+    other: PromptStates,
+    partners: Sequence[int],
+    position_0: bool,
+) -> list[Float[Tensor, "one_or_tokens d"]]:
+    """s of each problem: one row, or (design ot) one a patched token of its prompt.
+
+    target: states of the patched prompts; other: of the same problems in the source's language.
+    Raises DataError where the two make no sense together (see SOURCES_OF).
+    """
+    if source not in SOURCES_OF[design]:
+        raise DataError(f"design {design} has no source {source}")
+    index = range(len(partners)) if source == "matched" else partners
+    if design == "ot":
+        skip = 0 if position_0 else 1
+        return [
+            barycentric_image(other.prompts[j][skip:], x[skip:])
+            for x, j in zip(target.prompts, index, strict=True)
+        ]
+
+    def vectors(states: PromptStates) -> Tensor:
+        return states.pooled(position_0) if design == "mean" else states.site(design)
+
+    if source == "own":
+        chosen = vectors(target)
+    elif source == "mean":
+        chosen = _mean_of_others(vectors(target))
+    else:
+        chosen = vectors(other)[torch.as_tensor(list(index))]
+    return list(chosen.unsqueeze(1))
+
+
+def _mean_of_others(x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+    if len(x) < 2:
+        raise DataError("the mean over other problems needs 2 or more")
+    wide = x.double()
+    return ((wide.sum(0) - wide) / (len(x) - 1)).float()

@@ -1,0 +1,1 @@
+"""Parallel arithmetic problems, their tokenizer, and reading answers."""

@@ -1,0 +1,286 @@
+"""Parallel Chinese and English arithmetic problems: generated ones, and hand-written ones.
+
+Generated problems train and test the embedded model; hand-written ones are for real models. In both
+the two texts of a problem hold the same numbers and have the same answer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.resources
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import yaml
+
+from zscope.core.errors import DataError
+from zscope.studies.crosslingual.problems.wording import (
+    COMPLETIONS,
+    DISTRACTORS,
+    NAMES,
+    OBJECTS,
+    TEMPLATES,
+)
+
+Language = Literal["en", "zh"]
+LANGUAGES: tuple[Language, ...] = ("en", "zh")
+MAX_NUMBER = 40  # the largest number in a generated text, answers included
+DISTRACTOR_SHARE = 0.4
+HELD_OUT_MODULUS = 7
+LARGEST_SHARE = 400  # operands of a category that count for its share of the problems
+# Salts the split. Of the salts from 0 on it is the first by which every category has about a
+# seventh of its operands held out, the small ones too, with three or more different answers.
+HELD_OUT_SALT = 43
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A problem in both languages.
+
+    Attributes:
+        id: unique within what made it.
+        operands: the numbers that the answer is computed from.
+        zh, en: the question, without a line break at its end.
+        held_out: never trained on, in either language.
+    """
+
+    id: str
+    category: str
+    operands: tuple[int, ...]
+    answer: int
+    zh: str
+    en: str
+    held_out: bool
+
+    def prompt(self, language: Language) -> str:
+        """The question and a newline: what the model is given."""
+        return (self.en if language == "en" else self.zh) + "\n"
+
+    def completion(self, language: Language) -> str:
+        """The right completion of the prompt, without the end-of-text token."""
+        return COMPLETIONS[language].format(self.answer)
+
+
+@dataclass(frozen=True)
+class Category:
+    """A kind of problem: its possible operands and the answer they have."""
+
+    operands: Callable[[], Iterator[tuple[int, ...]]]
+    answer: Callable[..., int]
+
+
+def _pairs(first: range, second: range) -> Iterator[tuple[int, ...]]:
+    return itertools.product(first, second)
+
+
+_TO_20 = range(1, 21)
+
+# Operands go to 20 (those of `half`, and the terms of a `sequence`, to 40) and answers to 40. A
+# smaller range is memorised: the held-out accuracy falls.
+CATEGORIES = {
+    "add": Category(lambda: _pairs(_TO_20, _TO_20), lambda a, b: a + b),
+    "subtract": Category(
+        lambda: ((a, b) for a, b in _pairs(_TO_20, _TO_20) if b < a), lambda a, b: a - b
+    ),
+    "difference": Category(
+        lambda: ((a, b) for a, b in _pairs(_TO_20, _TO_20) if a != b), lambda a, b: abs(a - b)
+    ),
+    "double": Category(lambda: ((a,) for a in _TO_20), lambda a: 2 * a),
+    "half": Category(lambda: ((2 * a,) for a in _TO_20), lambda a: a // 2),
+    # Paid with 10 or 20, price.
+    "change": Category(lambda: ((a, b) for a in (10, 20) for b in range(1, a)), lambda a, b: a - b),
+    # First term, step; three terms are shown and the fourth is asked for.
+    "sequence": Category(
+        lambda: ((a, b) for a, b in _pairs(range(1, 38), range(1, 14)) if a + 3 * b <= MAX_NUMBER),
+        lambda a, b: a + 3 * b,
+    ),
+    "multiply": Category(lambda: _pairs(range(2, 6), range(2, 7)), lambda a, b: a * b),
+    "age": Category(lambda: _pairs(_TO_20, _TO_20), lambda a, b: a + b),
+    "two_step": Category(
+        lambda: (t for t in itertools.product(range(1, 11), repeat=3) if t[2] < t[0] + t[1]),
+        lambda a, b, c: a + b - c,
+    ),
+}
+
+
+def is_held_out(category: str, operands: tuple[int, ...]) -> bool:
+    """Whether problems with these operands are kept from training, in both languages.
+
+    One in seven is, by a hash that is the same in every process and on every machine.
+    """
+    key = f"{HELD_OUT_SALT}:{category}:{','.join(map(str, operands))}"
+    digest = hashlib.sha256(key.encode()).digest()
+    return int.from_bytes(digest[:8], "big") % HELD_OUT_MODULUS == 0
+
+
+@cache
+def operand_tuples(category: str, held_out: bool) -> tuple[tuple[int, ...], ...]:
+    """The operands of a category in a split. Raises DataError for an unknown category."""
+    if category not in CATEGORIES:
+        raise DataError(f"no category {category!r}: there are {', '.join(CATEGORIES)}")
+    every = CATEGORIES[category].operands()
+    return tuple(t for t in every if is_held_out(category, t) == held_out)
+
+
+def category_counts(n: int) -> dict[str, int]:
+    """How many of `n` problems are of each category: in the ratio of its operands, up to a limit.
+
+    Equal shares would drill twenty operands as often as nine hundred: what is memorised first
+    is never worked out, and the held-out operands of all categories suffer.
+    """
+    sizes = [min(len(tuple(c.operands())), LARGEST_SHARE) for c in CATEGORIES.values()]
+    ends = [round(n * end / sum(sizes)) for end in itertools.accumulate(sizes)]
+    return dict(zip(CATEGORIES, np.diff([0, *ends]).tolist(), strict=True))
+
+
+def generate(n: int, seed: int, held_out: bool) -> list[Problem]:
+    """`n` problems of a split, shuffled; `category_counts` are of each category.
+
+    Operands are uniform over the split's tuples. Names and objects are shared by the two languages;
+    the template and whether a distractor sentence stands in front are drawn for each by itself.
+    Problem i depends on `n` too, not on the seed alone.
+    """
+    rng = np.random.default_rng(np.random.SeedSequence([seed, int(held_out)]))
+    names = [name for name, count in category_counts(n).items() for _ in range(count)]
+    order = rng.permutation(names).tolist()
+    split = "held_out" if held_out else "train"
+    return [
+        _draw(f"{split}-{seed}-{i}", category, held_out, rng) for i, category in enumerate(order)
+    ]
+
+
+def _draw(id_: str, category: str, held_out: bool, rng: np.random.Generator) -> Problem:
+    possible = operand_tuples(category, held_out)
+    operands = possible[rng.integers(len(possible))]
+    first, second = rng.choice(len(NAMES), size=2, replace=False).tolist()
+    thing = int(rng.integers(len(OBJECTS)))
+    texts = {}
+    for language in LANGUAGES:
+        template = int(rng.integers(len(TEMPLATES[language][category])))
+        lines = DISTRACTORS[language]
+        line = lines[rng.integers(len(lines))] if rng.random() < DISTRACTOR_SHARE else ""
+        texts[language] = render(
+            language, category, template, operands, (first, second), thing, line
+        )
+    answer = CATEGORIES[category].answer(*operands)
+    return Problem(id_, category, operands, answer, texts["zh"], texts["en"], held_out)
+
+
+def render(
+    language: Language,
+    category: str,
+    template: int,
+    operands: tuple[int, ...],
+    names: tuple[int, int],
+    thing: int,
+    distractor: str = "",
+) -> str:
+    """The text of a problem; `names` and `thing` index NAMES and OBJECTS."""
+    a, b, c = (*operands, 0, 0)[:3]
+    english, chinese, measure = OBJECTS[thing]
+    first, second = (NAMES[i][LANGUAGES.index(language)] for i in names)
+    text = TEMPLATES[language][category][template].format(
+        N=first,
+        M=second,
+        a=a,
+        b=b,
+        c=c,
+        An=_count(a, english),
+        Bn=_count(b, english),
+        Ad=_count(a, "dollar"),
+        Bd=_count(b, "dollar"),
+        Ay=_count(a, "year"),
+        By=_count(b, "year"),
+        o=f"{english}s" if language == "en" else chinese,
+        m=measure,
+        is_a="is" if a == 1 else "are",
+        t2=a + b,
+        t3=a + 2 * b,
+    )
+    return distractor + (" " if distractor and language == "en" else "") + text
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
+def every_phrase() -> Iterator[str]:
+    """Texts that together hold every word of every possible problem and completion.
+
+    Every template with every name in both roles, every object, in singular and plural, with and
+    without a distractor, and every number.
+    """
+    for language in LANGUAGES:
+        for category, templates in TEMPLATES[language].items():
+            for template, operands in itertools.product(
+                range(len(templates)), ((1, 1, 1), (2, 2, 2))
+            ):
+                for i, thing in itertools.product(range(len(NAMES)), range(len(OBJECTS))):
+                    names = (i, (i + 1) % len(NAMES))
+                    for line in ("", *DISTRACTORS[language]):
+                        yield render(language, category, template, operands, names, thing, line)
+        for number in range(MAX_NUMBER + 1):
+            yield "\n" + COMPLETIONS[language].format(number)
+
+
+_FIELDS = {"id": str, "category": str, "check": str, "answer": int, "zh": str, "en": str}
+
+
+def load_problems(path: str | os.PathLike[str] | None = None) -> list[Problem]:
+    """Hand-written problems of a YAML file; without a path, those that come with the package.
+
+    The file is a list of problems with the keys id, category, check (the arithmetic that gives the
+    answer; its numbers become the operands), answer, zh and en. All count as held out.
+
+    Raises:
+        DataError: the file is missing or no YAML, or a problem lacks a key, has another one, has a
+            value of a wrong type, or an id that another one has.
+    """
+    rows = read_rows(path)
+    problems = [
+        Problem(r["id"], r["category"], _numbers(r["check"]), r["answer"], r["zh"], r["en"], True)
+        for r in rows
+    ]
+    ids = [p.id for p in problems]
+    if repeated := sorted({i for i in ids if ids.count(i) > 1}):
+        raise DataError(f"{_name(path)}: these ids are used twice: {', '.join(repeated)}")
+    return problems
+
+
+def read_rows(path: str | os.PathLike[str] | None = None) -> list[dict[str, Any]]:
+    """The checked rows of a problem file as they are written. Raises DataError: `load_problems`."""
+    try:
+        if path is None:
+            file = importlib.resources.files("zscope.data") / "math_problems.yaml"
+            text = file.read_text("utf-8")
+        else:
+            text = Path(path).read_text("utf-8")
+        rows = yaml.safe_load(text)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise DataError(f"{_name(path)}: cannot be read as YAML: {error}") from error
+    if not isinstance(rows, list) or not rows:
+        raise DataError(f"{_name(path)}: must be a list of problems")
+    for i, row in enumerate(rows):
+        if not isinstance(row, dict) or set(row) != set(_FIELDS):
+            raise DataError(f"{_name(path)}: problem {i} must have the keys {', '.join(_FIELDS)}")
+        for key, kind in _FIELDS.items():
+            if type(row[key]) is not kind:
+                raise DataError(
+                    f"{_name(path)}: problem {i}: {key} must be {kind.__name__}, not {row[key]!r}"
+                )
+    return rows
+
+
+def _numbers(check: str) -> tuple[int, ...]:
+    words = "".join(c if c.isdecimal() else " " for c in check).split()
+    return tuple(int(word) for word in words)
+
+
+def _name(path: str | os.PathLike[str] | None) -> str:
+    return "the packaged math_problems.yaml" if path is None else str(path)

@@ -1,0 +1,42 @@
+"""Problems as table crosslingual_problems, there and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from zscope.studies.crosslingual.problems.parallel import Problem
+from zscope.tables.read import read_table
+
+
+def problem_rows(problems: Iterable[Problem]) -> list[dict[str, Any]]:
+    """Rows of table crosslingual_problems; operands are joined by commas."""
+    return [
+        {
+            "problem": p.id,
+            "category": p.category,
+            "operands": ",".join(map(str, p.operands)),
+            "answer": p.answer,
+            "zh": p.zh,
+            "en": p.en,
+            "held_out": p.held_out,
+        }
+        for p in problems
+    ]
+
+
+def read_problems(path: str | Path) -> list[Problem]:
+    """The problems of the table, in its order. Raises TableError as read_table."""
+    return [
+        Problem(
+            r["problem"],
+            r["category"],
+            tuple(int(x) for x in r["operands"].split(",") if x),
+            int(r["answer"]),
+            r["zh"],
+            r["en"],
+            bool(r["held_out"]),
+        )
+        for r in read_table(path, "crosslingual_problems").to_dict("records")
+    ]

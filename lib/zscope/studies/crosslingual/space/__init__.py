@@ -1,0 +1,1 @@
+"""Linear algebra of the study: subspaces, ranks, activations, linear maps."""

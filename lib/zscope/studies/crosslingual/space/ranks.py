@@ -1,0 +1,94 @@
+"""Effective ranks of spectra, by four definitions, and what Gaussian weights would give.
+
+Singular values s >= 0 lie on the last axis; every rank is between 1 and their number and does not
+depend on their scale.
+
+    entropy        exp(H(s / sum s))            Roy and Vetterli 2007; the seed's definition
+    energy         exp(H(s^2 / sum s^2))
+    participation  (sum s^2)^2 / sum s^4
+    stable         sum s^2 / max s^2
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from zscope.core.errors import DataError
+from zscope.models.attention_kernels import AttentionWeights, Kind, head_spectra, stacked_spectrum
+
+
+def entropy_rank(s: Float[Tensor, "*n r"]) -> Float[Tensor, "*n"]:
+    """exp of the entropy of the singular values, scaled to sum to 1."""
+    s = s.double()
+    return torch.special.entr(s / s.sum(-1, keepdim=True)).sum(-1).exp()
+
+
+def energy_rank(s: Float[Tensor, "*n r"]) -> Float[Tensor, "*n"]:
+    """exp of the entropy of the squared singular values, scaled to sum to 1."""
+    return entropy_rank(s.double().square())
+
+
+def participation_ratio(s: Float[Tensor, "*n r"]) -> Float[Tensor, "*n"]:
+    """(sum s^2)^2 / sum s^4."""
+    energy = s.double().square()
+    return energy.sum(-1).square() / energy.square().sum(-1)
+
+
+def stable_rank(s: Float[Tensor, "*n r"]) -> Float[Tensor, "*n"]:
+    """Squared Frobenius norm over squared spectral norm."""
+    energy = s.double().square()
+    return energy.sum(-1) / energy.amax(-1)
+
+
+RANKS: dict[str, Callable[[Tensor], Tensor]] = {
+    "entropy": entropy_rank,
+    "energy": energy_rank,
+    "participation": participation_ratio,
+    "stable": stable_rank,
+}
+
+
+def effective_ranks(s: Float[Tensor, "*n r"]) -> dict[str, Float[Tensor, "*n"]]:
+    """Every rank of RANKS by its name. Raises DataError if a spectrum is zero or not finite."""
+    if not bool(torch.isfinite(s).all() and (s >= 0).all() and (s.amax(-1) > 0).all()):
+        raise DataError("an effective rank needs finite singular values that are not all 0")
+    return {name: rank(s) for name, rank in RANKS.items()}
+
+
+def head_ranks(weights: AttentionWeights, kind: Kind = "qk") -> dict[str, Float[Tensor, " heads"]]:
+    """Effective ranks of every head's kernel, by name."""
+    return effective_ranks(head_spectra(weights, kind))
+
+
+def layer_ranks(weights: AttentionWeights, kind: Kind = "qk") -> dict[str, Float[Tensor, ""]]:
+    """Effective ranks of the layer's stacked kernels, by name."""
+    return effective_ranks(stacked_spectrum(weights, kind))
+
+
+def coefficient_of_variation(values: Float[Tensor, "*n heads"]) -> Float[Tensor, "*n"]:
+    """Standard deviation (divided by the number of heads: they are all there) over mean."""
+    values = values.double()
+    return values.std(-1, correction=0) / values.mean(-1)
+
+
+def gaussian_weights(weights: AttentionWeights, generator: torch.Generator) -> AttentionWeights:
+    """Standard normal matrices of the same shapes, with the layer's own gain."""
+
+    def draw(like: Tensor) -> Tensor:
+        return torch.randn(like.shape, generator=generator, dtype=torch.float64)
+
+    w = weights
+    return replace(w, W_q=draw(w.W_q), W_k=draw(w.W_k), W_v=draw(w.W_v), W_o=draw(w.W_o))
+
+
+def rank_null(
+    weights: AttentionWeights, n_draws: int, generator: torch.Generator, kind: Kind = "qk"
+) -> dict[str, Float[Tensor, "draws heads"]]:
+    """Effective ranks of the heads of `n_draws` layers of Gaussian weights, by name."""
+    drawn = [head_ranks(gaussian_weights(weights, generator), kind) for _ in range(n_draws)]
+    return {name: torch.stack([ranks[name] for ranks in drawn]) for name in RANKS}

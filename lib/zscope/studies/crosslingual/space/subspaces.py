@@ -1,0 +1,199 @@
+"""Subspaces of the residual stream, given by V [k, d] with orthonormal rows: P = V^T V.
+
+A direction drawn at random has k/d of its energy in any space of k dimensions, so k/d is what a
+share is compared with, and sqrt(k/(d-k)) is what a ratio of norms in and out of it is.
+"""
+
+# Matrices keep the capitals of the formulas.
+# ruff: noqa: N803, N806
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from zscope.core.errors import DataError
+
+STEEPEST = 64.0
+"""Largest |a| tried for an energy-matched space: (eigenvalue ratio)^32 is past float64 anyway."""
+
+
+class Overlap(NamedTuple):
+    """A share of energy inside a space, what chance gives (k/d), and their ratio."""
+
+    share: float
+    chance: float
+    ratio: float
+
+
+def projector(V: Float[Tensor, "k d"]) -> Float[Tensor, "d d"]:
+    """P = V^T V; for `split` and all else here it is never formed."""
+    return V.mT @ V
+
+
+def split(
+    x: Float[Tensor, "*n d"], V: Float[Tensor, "k d"]
+) -> tuple[Float[Tensor, "*n d"], Float[Tensor, "*n d"]]:
+    """The part of x in the space and the rest, which add up to x."""
+    inside = (x @ V.mT) @ V
+    return inside, x - inside
+
+
+def random_space(d: int, k: int, generator: torch.Generator) -> Float[Tensor, "k d"]:
+    """A space of k dimensions drawn uniformly (Haar), in float64. DataError unless 1 <= k <= d."""
+    _check_k(k, d)
+    return _orthonormal(torch.randn(d, k, generator=generator, dtype=torch.float64))
+
+
+def energy_share(x: Float[Tensor, "*n d"], V: Float[Tensor, "k d"]) -> float:
+    """||x V^T||^2 / ||x||^2 over all of x, not centred. Raises DataError if x is 0."""
+    x = x.double()
+    total = float(x.square().sum())
+    if not total > 0:
+        raise DataError("states that are all 0 have no energy to share")
+    return float((x @ V.double().mT).square().sum()) / total
+
+
+class EnergySpectrum(NamedTuple):
+    """Eigenvalues (falling, summing to 1) and eigenvectors (columns) of second moments."""
+
+    energy: Float[Tensor, " d"]
+    vectors: Float[Tensor, "d d"]
+
+
+def energy_spectrum(cov: Float[Tensor, "d d"]) -> EnergySpectrum:
+    """The spectrum of second moments, in float64. Raises DataError if they are 0."""
+    values, vectors = torch.linalg.eigh(cov.double())
+    values, vectors = values.flip(0).clamp(min=0), vectors.flip(1)
+    if not float(values[0]) > 0:
+        raise DataError("a covariance of 0 has no energy to match")
+    return EnergySpectrum(values / values.sum(), vectors)
+
+
+def energy_matched_space(
+    cov: Float[Tensor, "d d"],
+    k: int,
+    target_share: float,
+    generator: torch.Generator,
+    tolerance: float = 1e-4,
+) -> Float[Tensor, "k d"]:
+    """One of `energy_matched_spaces`.
+
+    cov: second moments of the states, centred or not, as the share was measured.
+    """
+    spectrum = energy_spectrum(cov)
+    return energy_matched_spaces(spectrum, k, target_share, 1, generator, tolerance)[0]
+
+
+def energy_matched_spaces(
+    spectrum: EnergySpectrum,
+    k: int,
+    target_share: float,
+    n_draws: int,
+    generator: torch.Generator,
+    tolerance: float = 1e-4,
+) -> Float[Tensor, "draws k d"]:
+    """orth(C^(a/2) G), G Gaussian, with a such that tr(V C V^T) / tr(C) is `target_share`.
+
+    The null for "Z is special": random spaces that hold as much energy as Z. Each draw has its own
+    a. Raises DataError if no space of k dimensions can hold that share, or none is found within
+    `tolerance`.
+    """
+    energy, vectors = spectrum
+    d = len(energy)
+    _check_k(k, d)
+    least, most = float(energy[d - k :].sum()), float(energy[:k].sum())
+    if not least - tolerance <= target_share <= most + tolerance:
+        raise DataError(
+            f"no space of {k} of {d} dimensions holds {target_share:.4f} of this energy: "
+            f"they hold {least:.4f} to {most:.4f}"
+        )
+    gaussian = torch.randn(n_draws, d, k, generator=generator, dtype=torch.float64)
+    logs = (energy / energy[0]).clamp(min=1e-12).log()
+
+    def spaces(a: Tensor) -> Tensor:
+        """In eigenvector coordinates. The largest rows come first, or QR would lose the small."""
+        logw = a.unsqueeze(1) / 2 * logs
+        rows = (logw - logw.amax(1, keepdim=True)).exp().unsqueeze(-1) * gaussian
+        falling = (a >= 0).view(-1, 1, 1)
+        V = _orthonormal(torch.where(falling, rows, rows.flip(1)))
+        return torch.where(falling, V, V.flip(2))
+
+    def excess(V: Tensor) -> Tensor:
+        return (V.square() * energy).sum((1, 2)) - target_share
+
+    # The share rises with a: its derivative is a sum of P_ij^2 (log c_i - log c_j)(c_i - c_j) / 4.
+    below, above = -torch.ones(n_draws).double(), torch.ones(n_draws).double()
+    while bool(((f_below := excess(spaces(below))) > 0).any()) and float(below.min()) > -STEEPEST:
+        below = torch.where(f_below > 0, 2 * below, below)
+    while bool(((f_above := excess(spaces(above))) < 0).any()) and float(above.max()) < STEEPEST:
+        above = torch.where(f_above < 0, 2 * above, above)
+    side = torch.zeros(n_draws)
+    for _ in range(60):
+        # Regula falsi; an end that stays twice has its value halved (Illinois).
+        a = (below * f_above - above * f_below) / (f_above - f_below)
+        middle = (below + above) / 2
+        a = torch.where((a > below) & (a < above), a, middle)
+        V = spaces(a)
+        error = excess(V)
+        if bool((error.abs() <= tolerance / 10).all()):
+            break
+        over = error > 0
+        f_below = torch.where(over, f_below / torch.where(side > 0, 2, 1), error)
+        f_above = torch.where(over, error, f_above / torch.where(side < 0, 2, 1))
+        below, above = torch.where(over, below, a), torch.where(over, a, above)
+        side = torch.where(over, 1.0, -1.0)
+    if bool((error.abs() > tolerance).any()):
+        worst = float(error[error.abs().argmax()])
+        raise DataError(f"a random space came within {worst:+.2g} of a share of {target_share:.4f}")
+    return V @ vectors.mT
+
+
+def similarity(V1: Float[Tensor, "k d"], V2: Float[Tensor, "k d"]) -> float:
+    """tr(P1 P2) / k, from 0 to 1 (the same space). Raises ValueError if their shapes differ."""
+    if V1.shape != V2.shape:
+        raise ValueError(f"spaces of other sizes: {tuple(V1.shape)} and {tuple(V2.shape)}")
+    return float((V1.double() @ V2.double().mT).square().sum()) / len(V1)
+
+
+def chance_share(k: int, d: int) -> float:
+    """k/d: mean share of energy, and mean `similarity`, of a random space."""
+    _check_k(k, d)
+    return k / d
+
+
+def chance_ratio(k: int, d: int) -> float:
+    """sqrt(k/(d-k)): ||P x|| / ||P_perp x|| of a typical direction. DataError unless k < d."""
+    _check_k(k, d - 1)
+    return (k / (d - k)) ** 0.5
+
+
+def ffn_overlap(
+    W: Float[Tensor, "n d"], V: Float[Tensor, "k d"], rank: int | None = None
+) -> Overlap:
+    """Share of an FFN's vectors inside the space, against chance k/d.
+
+    W: one vector of the stream a hidden unit: columns of W_down (writes), rows of W_up or W_gate
+    times the norm's gain (reads). There are more of them than d and they span all, so their
+    energy is what counts; `rank` compares the span of their top right singular vectors instead.
+    """
+    if rank is not None:
+        _check_k(rank, min(W.shape))
+        W = torch.linalg.svd(W.double(), full_matrices=False).Vh[:rank]
+    share, chance = energy_share(W, V), chance_share(len(V), V.shape[1])
+    return Overlap(share, chance, share / chance)
+
+
+def _orthonormal(columns: Float[Tensor, "*n d k"]) -> Float[Tensor, "*n k d"]:
+    """Rows that span the columns; the signs make Gaussian columns Haar (Mezzadri 2007)."""
+    Q, R = torch.linalg.qr(columns)
+    signs = torch.where(R.diagonal(dim1=-2, dim2=-1) < 0, -1.0, 1.0).to(Q.dtype)
+    return (Q * signs.unsqueeze(-2)).mT.contiguous()
+
+
+def _check_k(k: int, d: int) -> None:
+    if not 1 <= k <= d:
+        raise DataError(f"a space of {k} dimensions does not fit: 1 to {d} do")

@@ -1,0 +1,396 @@
+"""Tables of the cross-lingual study."""
+
+from __future__ import annotations
+
+from zscope.tables.schema import (
+    BOOL,
+    FLOAT,
+    INT,
+    INTERVAL,
+    METRIC,
+    NUMBER,
+    SEED,
+    STEP,
+    TEXT,
+    VALUE,
+    Column,
+    N,
+    Table,
+)
+
+MODEL = Column("model", TEXT, "", "the language model; a tiny one with its training seed")
+PROBLEM = Column("problem", TEXT, "", "the problem's id")
+CATEGORY = Column("category", TEXT, "", "kind of problem")
+LANGUAGE = Column("language", TEXT, "", '"en", "zh", or "both"; "none" of what has none')
+LAYER = Column(
+    "layer", INT, "", "its input is meant; n_layers: the state before the final norm", True
+)
+K = Column("k", INT, "dimensions", "dimensions of the subspace; null: no subspace", True)
+KIND = Column("kind", TEXT, "", "kernel of Z: qk, kq or ov; null: not of Z", True)
+POOLING = Column("pooling", TEXT, "", "mean or last token of a prompt; token: every token")
+POSITION_0 = Column("position_0", TEXT, "", "whether the first token is used: include, exclude")
+NULL = (
+    Column("null_mean", FLOAT, "as value", "mean of the null; null: none", True),
+    Column("null_low", FLOAT, "as value", "lower end of the null's interval", True),
+    Column("null_high", FLOAT, "as value", "upper end of the null's interval", True),
+    Column("null", TEXT, "", "what the null is", True),
+)
+# A condition of patching; the unpatched output of a prompt has space none.
+CELL = (
+    LAYER,
+    K,
+    KIND,
+    Column("design", TEXT, "", "none, mean, ot, site_answer or site_language"),
+    Column("space", TEXT, "", "what is replaced: none, z, z_perp, full, random, energy, ..._perp"),
+    Column("source", TEXT, "", "none, matched, mismatched, own, placebo or mean (necessity)"),
+    Column("where", TEXT, "", "none, prefill, or all: which tokens are patched"),
+    POSITION_0,
+    Column("direction", TEXT, "", "language of the source -> language of the prompt"),
+)
+CELL_KEY = tuple(c.name for c in CELL)
+
+PROBLEMS = Table(
+    "crosslingual_problems",
+    "a parallel problem",
+    "results/crosslingual/problems.parquet",
+    (
+        PROBLEM,
+        CATEGORY,
+        Column("operands", TEXT, "", "the numbers that the answer is computed from"),
+        Column("answer", INT, "", "the right answer"),
+        Column("zh", TEXT, "", "the question in Chinese"),
+        Column("en", TEXT, "", "the question in English"),
+        Column("held_out", BOOL, "", "its operands are never trained on"),
+    ),
+    ("problem",),
+)
+MODELS = Table(
+    "crosslingual_models",
+    "a language model",
+    "results/crosslingual/models/{model}/model.parquet",
+    (
+        MODEL,
+        Column("name", TEXT, "", "what was loaded: id and revision, or folder"),
+        Column("n_layers", INT, "", "decoder layers"),
+        Column("d_model", INT, "", "width of the residual stream"),
+        Column("n_heads", INT, "", "query heads"),
+        Column("n_kv_heads", INT, "", "key-value heads"),
+        Column("d_head", INT, "", "width of a head"),
+        Column("parameters", INT, "", "parameters"),
+        Column("dtype", TEXT, "", "type of the weights in memory"),
+    ),
+    ("model",),
+)
+TRAINING = Table(
+    "crosslingual_training",
+    "a metric of the tiny model's training at an evaluation",
+    "results/crosslingual/models/{model}/training.parquet",
+    (
+        MODEL,
+        STEP,
+        Column("split", TEXT, "", '"train" or "held_out"'),
+        LANGUAGE,
+        METRIC,
+        VALUE,
+        *INTERVAL,
+        N,
+    ),
+    ("model", "step", "split", "language", "metric"),
+)
+TIMING = Table(
+    "crosslingual_timing",
+    "an evaluation of a training (it differs between repeats)",
+    "results/crosslingual/models/{model}/timing.parquet",
+    (MODEL, STEP, Column("seconds", FLOAT, "s", "wall time of training so far")),
+    ("model", "step"),
+)
+OUTPUTS = Table(
+    "crosslingual_outputs",
+    "a generated text, patched or not",
+    "results/crosslingual/models/{model}/outputs/{patched}.parquet",
+    (
+        MODEL,
+        PROBLEM,
+        CATEGORY,
+        *CELL,
+        Column("draw", INT, "", "which random subspace; 0 elsewhere"),
+        Column("source_problem", TEXT, "", "the problem the new content is of", True),
+        Column("text", TEXT, "", "the raw output, without the prompt and a forced stem"),
+        Column("finished", BOOL, "", "generation stopped by itself"),
+        Column("answer", TEXT, "", "the extracted number; null: none", True),
+        Column("status", TEXT, "", "ok, none, multiple or truncated"),
+        Column("language", TEXT, "", "en, zh, mixed, or undetermined"),
+        Column("degenerate", BOOL, "", "the text repeats itself"),
+        Column("well_formed", BOOL, "", "only well-formed outputs count as answers"),
+        Column("correct", BOOL, "", "well-formed, and the right answer"),
+        Column("baseline_correct", BOOL, "", "the unpatched output of the prompt is correct"),
+        Column("changed", BOOL, "", "well-formed answer other than the unpatched one", True),
+        Column(
+            "source_answer",
+            BOOL,
+            "",
+            "well-formed, and the answer of the source; null: source without another answer",
+            True,
+        ),
+        Column("language_changed", BOOL, "", "language other than the unpatched one", True),
+    ),
+    ("model", "problem", *CELL_KEY, "draw"),
+)
+RATES = Table(
+    "crosslingual_rates",
+    "a rate of a condition of patching",
+    "results/crosslingual/models/{model}/patching/rates.parquet",
+    (
+        MODEL,
+        *CELL,
+        Column("stratum", TEXT, "", "all, or baseline_correct"),
+        METRIC,
+        Column("value", FLOAT, "a share", "the rate; null: no output counts", True),
+        *INTERVAL,
+        N,
+    ),
+    ("model", *CELL_KEY, "stratum", "metric"),
+)
+TESTS = Table(
+    "crosslingual_tests",
+    "a paired comparison of two subspaces on the same problems",
+    "results/crosslingual/models/{model}/patching/tests.parquet",
+    (
+        MODEL,
+        *(c for c in CELL if c.name != "space"),
+        Column("stratum", TEXT, "", "all, or baseline_correct"),
+        METRIC,
+        Column("first", TEXT, "", "a subspace"),
+        Column("second", TEXT, "", "the one that it is compared with"),
+        Column("value", FLOAT, "a share", "rate of the first minus rate of the second", True),
+        *INTERVAL,
+        Column("p", FLOAT, "", "two-sided paired test", True),
+        Column("p_holm", FLOAT, "", "after Holm's correction over the family", True),
+        Column("test", TEXT, "", "the test's name"),
+        Column("n", INT, "problems", "problems that both have"),
+    ),
+    ("model", *(n for n in CELL_KEY if n != "space"), "stratum", "metric", "first", "second"),
+)
+PATCHED = Table(
+    "crosslingual_patched",
+    "a problem in the seed's table, in the pre-declared cell",
+    "results/crosslingual/models/{model}/patching/table.parquet",
+    (
+        MODEL,
+        PROBLEM,
+        Column("prompt", TEXT, "", "the question"),
+        Column("right_answer", TEXT, "", "its answer"),
+        Column("source_answer", TEXT, "", "the answer of the source problem", True),
+        Column("original", TEXT, "", "unpatched output"),
+        Column("z_patched", TEXT, "", "output with the source's Z"),
+        Column("z_perp_patched", TEXT, "", "output with the source's complement of Z"),
+        Column("full_patched", TEXT, "", "output with everything of the source"),
+    ),
+    ("model", "problem"),
+)
+WEIGHTS = Table(
+    "crosslingual_weights",
+    "a measurement of weights alone",
+    "results/crosslingual/models/{model}/weights.parquet",
+    (
+        MODEL,
+        LAYER,
+        Column("layer_2", INT, "", "the other layer, of a similarity", True),
+        Column("head", INT, "", "head, from 0; null: all heads together", True),
+        KIND,
+        K,
+        METRIC,
+        NUMBER,
+        *NULL,
+    ),
+    ("model", "layer", "layer_2", "head", "kind", "k", "metric"),
+)
+GEOMETRY = Table(
+    "crosslingual_geometry",
+    "a measurement of where translations and languages lie",
+    "results/crosslingual/models/{model}/geometry.parquet",
+    (
+        MODEL,
+        LAYER,
+        K,
+        KIND,
+        Column("head", INT, "", "Z of this head alone; null: of all heads", True),
+        POOLING,
+        POSITION_0,
+        METRIC,
+        NUMBER,
+        *INTERVAL,
+        *NULL,
+        Column("n", INT, "problems", "problems"),
+    ),
+    ("model", "layer", "k", "kind", "head", "pooling", "position_0", "metric", "null"),
+)
+UPDATES = Table(
+    "crosslingual_updates",
+    "R(l): what a layer adds inside Z over what it adds outside",
+    "results/crosslingual/models/{model}/updates.parquet",
+    (
+        MODEL,
+        Column("layer", INT, "", "the layer that adds"),
+        Column("basis_layer", INT, "", "the layer that Z is of"),
+        K,
+        KIND,
+        LANGUAGE,
+        POOLING,
+        POSITION_0,
+        METRIC,
+        NUMBER,
+        *INTERVAL,
+        *NULL,
+        Column("z", FLOAT, "standard deviations", "against the null's draws", True),
+        Column("n", INT, "problems", "problems"),
+    ),
+    (
+        "model",
+        "layer",
+        "basis_layer",
+        "k",
+        "kind",
+        "language",
+        "pooling",
+        "position_0",
+        "metric",
+        "null",
+    ),
+)
+ARD = Table(
+    "crosslingual_ard",
+    "a measurement of a fit of lengthscales",
+    "results/crosslingual/models/{model}/ard.parquet",
+    (
+        MODEL,
+        LAYER,
+        Column("objective", TEXT, "", "seed, gap, info_nce; uniform or random weights"),
+        Column("basis", TEXT, "", "coordinates, pca, or z: [V_Z; V_perp]"),
+        Column("init", TEXT, "", "zeros, svd_z, svd_random: what it started from", True),
+        Column("penalty", FLOAT, "", "lambda of the seed's objective; null: none", True),
+        K,
+        METRIC,
+        NUMBER,
+        *INTERVAL,
+        *NULL,
+        Column("n", INT, "", "problems, or dimensions, behind the value", True),
+    ),
+    ("model", "layer", "objective", "basis", "init", "penalty", "k", "metric", "null"),
+)
+ARD_HISTORY = Table(
+    "crosslingual_ard_history",
+    "the value of an objective at a step of its fit",
+    "results/crosslingual/models/{model}/ard_history.parquet",
+    (
+        MODEL,
+        LAYER,
+        Column("objective", TEXT, "", "seed, gap or info_nce"),
+        Column("basis", TEXT, "", "coordinates, pca, or z"),
+        Column("init", TEXT, "", "zeros, svd_z or svd_random", True),
+        Column("penalty", FLOAT, "", "lambda of the seed's objective; null: none", True),
+        STEP,
+        METRIC,
+        Column("value", FLOAT, "as metric", "the measurement"),
+    ),
+    ("model", "layer", "objective", "basis", "init", "penalty", "step", "metric"),
+)
+LENGTHSCALES = Table(
+    "crosslingual_lengthscales",
+    "the fitted lengthscale of a dimension",
+    "results/crosslingual/models/{model}/lengthscales.parquet",
+    (
+        MODEL,
+        LAYER,
+        Column("objective", TEXT, "", "seed, gap or info_nce"),
+        Column("basis", TEXT, "", "coordinates, pca, or z"),
+        Column("init", TEXT, "", "zeros, svd_z or svd_random", True),
+        Column("penalty", FLOAT, "", "lambda of the seed's objective; null: none", True),
+        Column("dimension", INT, "", "dimension of the basis"),
+        Column("log10_lengthscale", FLOAT, "log10", "log10 of its lengthscale"),
+    ),
+    ("model", "layer", "objective", "basis", "init", "penalty", "dimension"),
+)
+PLANTED = Table(
+    "crosslingual_planted",
+    "how well an objective finds planted dimensions",
+    "results/crosslingual/planted.parquet",
+    (
+        SEED,
+        Column("objective", TEXT, "", "seed, gap or info_nce"),
+        Column("init", TEXT, "", "what it started from", True),
+        Column("penalty", FLOAT, "", "lambda of the seed's objective; null: none", True),
+        METRIC,
+        Column("value", FLOAT, "as metric", "AUC, or accuracy of retrieval"),
+        Column("chance", FLOAT, "as value", "what chance gives", True),
+    ),
+    ("seed", "objective", "init", "penalty", "metric"),
+)
+BRIDGE = Table(
+    "crosslingual_bridge",
+    "a measurement of the linear map between the languages in a subspace",
+    "results/crosslingual/models/{model}/bridge.parquet",
+    (
+        MODEL,
+        LAYER,
+        K,
+        KIND,
+        Column("space", TEXT, "", "z, or the mean over draws of random or energy spaces"),
+        POOLING,
+        Column("direction", TEXT, "", "en->zh or zh->en"),
+        METRIC,
+        Column("component", INT, "", "index of a singular value; null: none", True),
+        NUMBER,
+        *INTERVAL,
+        *NULL,
+        Column("p", FLOAT, "", "against the permuted pairings", True),
+        Column("n", INT, "problems", "pairs"),
+    ),
+    (
+        "model",
+        "layer",
+        "k",
+        "kind",
+        "space",
+        "pooling",
+        "direction",
+        "metric",
+        "component",
+        "null",
+    ),
+)
+SUMMARY = Table(
+    "crosslingual_summary",
+    "a question of the study, with the seed's answer and the controlled one",
+    "results/crosslingual/models/{model}/summary.parquet",
+    (
+        MODEL,
+        Column("question", TEXT, "", "what was asked"),
+        Column("seed_criterion", TEXT, "", "the criterion of the seed"),
+        Column("seed_verdict", TEXT, "", "its verdict: yes, partial, no, or undetermined"),
+        Column("controlled_criterion", TEXT, "", "the criterion with its controls"),
+        Column("controlled_verdict", TEXT, "", "its verdict"),
+        Column("why", TEXT, "", "the numbers behind both"),
+    ),
+    ("model", "question"),
+)
+
+TABLES = (
+    PROBLEMS,
+    MODELS,
+    TRAINING,
+    TIMING,
+    OUTPUTS,
+    RATES,
+    TESTS,
+    PATCHED,
+    WEIGHTS,
+    GEOMETRY,
+    UPDATES,
+    ARD,
+    ARD_HISTORY,
+    LENGTHSCALES,
+    PLANTED,
+    BRIDGE,
+    SUMMARY,
+)

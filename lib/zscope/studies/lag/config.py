@@ -1,0 +1,533 @@
+"""The configuration of the lag study (seed 000), and what one of its runs is."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from zscope.config.base import (
+    Characters,
+    Flag,
+    Probability,
+    Rows,
+    Section,
+    Seed,
+    Seeds,
+    Steps,
+    Unit,
+    WrongKeyError,
+    check_warmup,
+)
+from zscope.config.messages import Path, Sources, explain
+from zscope.core.errors import ConfigError
+from zscope.core.provenance import digest_of
+
+Task = Literal["bz_to_a", "az_to_b", "b_to_a", "a_to_b"]
+ProbeName = Literal["attention_to_z", "logit_lens", "causal_patching", "random_z", "candidate_set"]
+FigureName = Literal[
+    "candidate_eval",
+    "k_sweep",
+    "linear_contrast",
+    "tasks",
+    "temperature_sweep",
+    "transition_alignment",
+    "z_order_sweep",
+]
+NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+EXPONENT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
+TASKS_WITH_Z = ("bz_to_a", "az_to_b")
+AMBIGUOUS_TASKS = ("bz_to_a", "b_to_a")
+
+
+class DataConfig(Section):
+    """What is fed in: the map (B, z) -> A as character strings (seed 000, `data.*`)."""
+
+    task: Task = "bz_to_a"
+    """Which side is the source: bz_to_a (z disambiguates), az_to_b (z is redundant), b_to_a (no
+    z: loss floor log K on the first target token), a_to_b (no z, deterministic)."""
+    k: int = Field(10, ge=1)
+    """Number of targets A of every B."""
+    design: Literal["fixed_bases", "fixed_facts"] = "fixed_bases"
+    """What is held constant when k varies: the number of bases (the seed's design, so facts grow
+    with k), or the number of facts (bases = n_facts / k)."""
+    n_unique_b: int = Field(1000, ge=1)
+    """Number of distinct B (bases) under fixed_bases."""
+    n_facts: int | None = Field(None, ge=1)
+    """Number of (B, A) pairs under fixed_facts; a multiple of k. Not used under fixed_bases."""
+    b_unit: Literal["characters", "token"] = "characters"
+    """How a B is written: a string over the alphabet, or one token of its own."""
+    b_length: Characters = Field(6, ge=1, le=64)
+    """Characters of a B (1 if b_unit is token)."""
+    a_length: Characters = Field(4, ge=1, le=64)
+    """Characters of an A."""
+    z_length: Characters = Field(2, ge=1, le=64)
+    """Characters of a z."""
+    alphabet: str = Field("abcdefghijklmnopqrstuvwxyz0123456789", min_length=2)
+    """Characters that B and A are made of; each once."""
+    z_alphabet: str | None = Field(None, min_length=2)
+    """Characters that z is made of; null: the alphabet. A parity code always uses 0 and 1."""
+    z_code: Literal["random", "parity"] = "random"
+    """How z names the target: k random distinct strings, or every binary string of z_length, the
+    target's index (log2 k bits) being parities of disjoint groups of z_order characters."""
+    z_order: int = Field(1, ge=1)
+    """Order of the parity: how many characters of z each bit of the target's index depends on.
+    Not used by the random code."""
+    unique_first_char: Flag = True
+    """The k targets of one B start with k different characters, so that the first target token
+    decides between them (the seed's enforce_unique_a_first_char_per_b)."""
+    probe_fraction: float = Field(0.0, ge=0, lt=1)
+    """Share of the rows that are held out of training."""
+    split_by_base: Flag = True
+    """Hold out whole bases (true) or single rows (false)."""
+
+    @property
+    def has_z(self) -> bool:
+        return self.task in TASKS_WITH_Z
+
+    @property
+    def n_candidates(self) -> int:
+        """Targets that are consistent with the source when z is not read."""
+        return self.k if self.task in AMBIGUOUS_TASKS else 1
+
+    @property
+    def n_bases(self) -> int:
+        if self.design == "fixed_facts":
+            return (self.n_facts or 0) // self.k
+        return self.n_unique_b
+
+    @property
+    def n_z(self) -> int:
+        """Number of distinct z strings."""
+        if not self.has_z:
+            return 0
+        return 2**self.z_length if self.z_code == "parity" else self.k
+
+    @property
+    def z_characters(self) -> str:
+        return "01" if self.z_code == "parity" else (self.z_alphabet or self.alphabet)
+
+    @property
+    def n_rows(self) -> int:
+        """Number of sequences: bases times z strings (with z), or facts (without)."""
+        return self.n_bases * (self.n_z if self.has_z else self.k)
+
+    @property
+    def log_k(self) -> float:
+        """Loss floor of the first target token when z is not read, in nats."""
+        return math.log(self.n_candidates)
+
+    @property
+    def n_first_tokens(self) -> int:
+        """Number of tokens that can stand first in a target."""
+        if self.task in AMBIGUOUS_TASKS or self.b_unit == "characters":
+            return len(self.alphabet)
+        return self.n_bases
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        for key in ("alphabet", "z_alphabet"):
+            text = getattr(self, key)
+            if text is not None and len(set(text)) != len(text):
+                raise WrongKeyError(key, f"repeats a character: {text!r}")
+            if text is not None and any(c.isspace() for c in text):
+                raise WrongKeyError(key, f"holds white space: {text!r}")
+        if self.b_unit == "token" and self.b_length != 1:
+            raise WrongKeyError("b_length", f"must be 1 with b_unit: token, not {self.b_length}")
+        if self.design == "fixed_facts":
+            if self.n_facts is None:
+                raise WrongKeyError("n_facts", "is needed by design: fixed_facts", "design")
+            if self.n_facts % self.k:
+                raise WrongKeyError(
+                    "n_facts", f"{self.n_facts} is not a multiple of k {self.k}", "k"
+                )
+        size = len(self.alphabet)
+        if self.unique_first_char and self.k > size:
+            raise WrongKeyError(
+                "k",
+                f"{self.k} targets with different first characters need an alphabet of at least "
+                f"{self.k} characters; it has {size} (lower k, or unique_first_char: false)",
+                "alphabet",
+                "unique_first_char",
+            )
+        bases = "n_facts" if self.design == "fixed_facts" else "n_unique_b"
+        if self.b_unit == "characters":
+            _enough("b_length", self.n_bases, "B", size, self.b_length, bases, "alphabet")
+        # Targets are drawn without repetition; a first character may serve one target a base, so a
+        # nearly exhausted set could leave a base without a choice: half of all strings suffices.
+        targets, what = self.n_bases * self.k, "A"
+        if self.unique_first_char:
+            targets, what = 2 * targets, "A (twice as many as are used, to choose from)"
+        _enough("a_length", targets, what, size, self.a_length, bases, "k", "alphabet")
+        if self.has_z and self.z_code == "random":
+            letters = len(self.z_characters)
+            _enough("z_length", self.k, "z", letters, self.z_length, "k", "z_alphabet", "alphabet")
+        if self.has_z and self.z_code == "parity":
+            bits = self.k.bit_length() - 1
+            if self.k < 2 or 2**bits != self.k:
+                raise WrongKeyError(
+                    "k", f"z_code parity needs a power of 2, from 2 on, not {self.k}", "z_code"
+                )
+            if bits * self.z_order > self.z_length:
+                raise WrongKeyError(
+                    "z_order",
+                    f"z_code parity needs log2(k) * z_order = {bits} * {self.z_order} = "
+                    f"{bits * self.z_order} characters of z; z_length is {self.z_length}",
+                    "z_length",
+                    "k",
+                    "z_code",
+                )
+            if self.z_length > 16:
+                raise WrongKeyError(
+                    "z_length",
+                    f"z_code parity lists all 2**z_length strings: at most 16, not {self.z_length}",
+                )
+        if self.probe_fraction > 0:
+            units = self.n_bases if self.split_by_base else self.n_rows
+            held = round(self.probe_fraction * units)
+            if not 0 < held < units:
+                raise WrongKeyError(
+                    "probe_fraction",
+                    f"{self.probe_fraction} of {units} "
+                    f"{'bases' if self.split_by_base else 'rows'} holds out {held}: "
+                    f"{'nothing to train on' if held else 'nothing to hold out'}",
+                    bases,
+                )
+        return self
+
+
+def _enough(key: str, wanted: int, what: str, size: int, length: int, *also: str) -> None:
+    if wanted > size**length:
+        raise WrongKeyError(
+            key,
+            f"{wanted} distinct {what} are wanted, but only {size}**{length} = {size**length} "
+            f"strings of {length} over {size} characters exist",
+            *also,
+        )
+
+
+class ModelConfig(Section):
+    """The transformer: pre-LN decoder, GELU, learned positions, untied unembedding."""
+
+    n_layers: int = Field(4, ge=1, le=64)
+    """Number of blocks."""
+    d_model: int = Field(128, ge=1)
+    """Width of the residual stream; a multiple of n_heads."""
+    n_heads: int = Field(4, ge=1)
+    """Attention heads of a block."""
+    d_mlp: int = Field(512, ge=1)
+    """Hidden units of a block's MLP."""
+    init_std: float = Field(0.02, gt=0)
+    """Standard deviation of the initial weights (embeddings and attention)."""
+    mlp_init_std: float | None = Field(None, gt=0)
+    """The same of the MLP's matrices; null: init_std."""
+
+    @model_validator(mode="after")
+    def _heads(self) -> Self:
+        if self.d_model % self.n_heads:
+            raise WrongKeyError(
+                "d_model", f"{self.d_model} is not divisible by n_heads {self.n_heads}", "n_heads"
+            )
+        return self
+
+
+class TrainingConfig(Section):
+    """How it is trained: AdamW, clipped gradients, cross-entropy of the target tokens."""
+
+    lr: float = Field(1e-3, gt=0)
+    """Peak learning rate."""
+    batch_size: Rows = Field(128, ge=1)
+    """Rows of a batch; batches cover shuffled epochs."""
+    steps: Steps = Field(20000, ge=1)
+    """Optimizer steps."""
+    warmup_steps: Steps = Field(500, ge=0)
+    """Steps over which the learning rate rises linearly from 0."""
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """After warm-up: a cosine down to final_lr_fraction at the last step, or constant."""
+    final_lr_fraction: Probability = 0.0
+    """Share of the peak learning rate that the cosine ends at."""
+    weight_decay: float = Field(0.01, ge=0)
+    """Decoupled weight decay, on every parameter (as in the seed)."""
+    beta1: float = Field(0.9, ge=0, lt=1)
+    """AdamW's decay of the first moment."""
+    beta2: float = Field(0.999, ge=0, lt=1)
+    """AdamW's decay of the second moment."""
+    grad_clip: float = Field(1.0, gt=0)
+    """Largest global norm of the gradient."""
+    eval_every: Steps = Field(100, ge=1)
+    """Steps between evaluations; step 0 and the last are always evaluated."""
+    eval_examples: Rows = Field(1000, ge=2)
+    """Rows of the fixed evaluation set (fewer if there are fewer rows)."""
+    checkpoint_every: Steps = Field(200, ge=1)
+    """Steps between checkpoints; step 0 and the last are always kept."""
+    early_checkpoints: Flag = True
+    """Also keep steps 1, 2, 4, 8, ... before the first multiple of checkpoint_every."""
+
+    @model_validator(mode="after")
+    def _warmup(self) -> Self:
+        check_warmup(self.warmup_steps, self.steps)
+        return self
+
+    @property
+    def checkpoint_steps(self) -> tuple[int, ...]:
+        early = itertools.takewhile(
+            lambda s: s < min(self.checkpoint_every, self.steps), (2**i for i in itertools.count())
+        )
+        regular = range(self.checkpoint_every, self.steps, self.checkpoint_every)
+        return tuple(sorted({0, *(early if self.early_checkpoints else ()), *regular, self.steps}))
+
+
+class RunConfig(Section):
+    """One training run."""
+
+    data: DataConfig = DataConfig()
+    """What is fed in."""
+    model: ModelConfig = ModelConfig()
+    """The transformer."""
+    training: TrainingConfig = TrainingConfig()
+    """How it is trained."""
+    seed: Seed = 0
+    """The run's seed; the seeds of data, initialisation and batch order are derived from it."""
+    data_seed: Seed | None = None
+    """Seed of the facts; null: from seed. Set it to vary the rest on the same facts."""
+    init_seed: Seed | None = None
+    """Seed of the initial weights; null: from seed."""
+    order_seed: Seed | None = None
+    """Seed of the order of batches; null: from seed."""
+
+    @cached_property
+    def resolved(self) -> dict[str, Any]:
+        """Plain values of all that decides the run's outputs; runs that are the same are equal.
+
+        The design is resolved to its number of bases, and keys that the run does not use are left
+        out, so that a run that two sweeps share is one run.
+        """
+        plain = self.model_dump()
+        data = plain["data"]
+        data["n_unique_b"] = self.data.n_bases
+        for key in ("design", "n_facts"):
+            del data[key]
+        if not self.data.has_z:
+            for key in ("z_code", "z_order", "z_length", "z_alphabet"):
+                del data[key]
+        elif self.data.z_code == "random":
+            del data["z_order"]
+            data["z_alphabet"] = self.data.z_characters
+        else:
+            del data["z_alphabet"]
+        if self.model.mlp_init_std is None:
+            plain["model"]["mlp_init_std"] = self.model.init_std
+        return plain
+
+    def condition_id(self) -> str:
+        """Readable, stable name of the run without its seed."""
+        d, m, t = self.data, self.model, self.training
+        code = f"parity{d.z_order}" if d.z_code == "parity" else f"z{d.z_length}"
+        parts = [d.task, f"k{d.k}", f"n{d.n_bases}", *([code] if d.has_z else [])]
+        parts += [f"L{m.n_layers}d{m.d_model}", f"lr{t.lr:g}", f"bs{t.batch_size}"]
+        plain = {k: v for k, v in self.resolved.items() if k != "seed"}
+        return "-".join([*parts, digest_of(_without_defaults(plain, _RUN_DEFAULTS), length=6)])
+
+    def run_id(self) -> str:
+        return f"{self.condition_id()}-s{self.seed}"
+
+
+def _without_defaults(plain: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """Drop what equals the library's default, so that a new key does not rename old runs."""
+    out: dict[str, Any] = {}
+    for key, value in plain.items():
+        if isinstance(value, dict):
+            out[key] = _without_defaults(value, defaults.get(key, {}))
+        elif key not in defaults or defaults[key] != value:
+            out[key] = value
+    return out
+
+
+_RUN_DEFAULTS = RunConfig().model_dump()
+
+
+class Onset(Section):
+    """When a metric counts as having set in: past a threshold for some consecutive evaluations."""
+
+    above: float | None = None
+    """Threshold that the metric must reach from below."""
+    below: float | None = None
+    """Threshold that the metric must fall under."""
+    scale: Literal["none", "log_k", "chance", "uniform"] = "none"
+    """What the threshold is a share of: of 1 (none), of log K (log_k), of the way from chance to 1
+    (chance: for set_mass the candidates' share of the first characters, for the rest 1/K), of the
+    loss of a uniform guess of the first character (uniform)."""
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.above is None) == (self.below is None):
+            given = f"above {self.above} and below {self.below}" if self.above else "neither"
+            raise ValueError(f"give exactly one of above and below, not {given}")
+        return self
+
+
+class OnsetConfig(Section):
+    """The definitions of onset that every summary and figure uses."""
+
+    consecutive: int = Field(2, ge=1)
+    """Evaluations in a row that must be past the threshold."""
+    metrics: dict[str, Onset] = Field(
+        default={
+            "first_loss": Onset(below=0.5, scale="uniform"),
+            "first_accuracy": Onset(above=0.5, scale="chance"),
+            "set_mass": Onset(above=0.5, scale="chance"),
+            "candidate_loss": Onset(below=0.5, scale="log_k"),
+            "candidate_accuracy": Onset(above=0.5, scale="chance"),
+            "z_gap": Onset(above=0.5, scale="none"),
+        }
+    )
+    """Training metrics, and the definition of the onset of each."""
+    probes: dict[ProbeName, Onset] = Field(
+        default={
+            "attention_to_z": Onset(above=0.1, scale="none"),
+            "logit_lens": Onset(above=0.5, scale="chance"),
+            "causal_patching": Onset(above=0.5, scale="none"),
+            "random_z": Onset(above=0.5, scale="none"),
+            "candidate_set": Onset(above=0.5, scale="chance"),
+        }
+    )
+    """The same for the scalar series of each probe (docs/lag.md says which)."""
+
+
+class ProbeSettings(Section):
+    """What is measured on every checkpoint."""
+
+    names: tuple[ProbeName, ...] = (
+        "attention_to_z",
+        "logit_lens",
+        "causal_patching",
+        "random_z",
+        "candidate_set",
+    )
+    """Probes of a sweep that does not name its own; one that needs z is left out without z."""
+    n_examples: Rows = Field(1000, ge=2)
+    """Examples (pairs, for patching) a checkpoint; fewer if there are fewer rows."""
+    batch_size: Rows = Field(250, ge=1)
+    """Examples of one forward pass."""
+    split: Literal["train", "held_out"] = "train"
+    """Which rows are probed. Facts are arbitrary, so held-out ones cannot be predicted."""
+
+
+class Sweep(Section):
+    """A named list of runs: every combination of the grid, for every seed."""
+
+    title: str = ""
+    """What the sweep is for, in figures and the report."""
+    data: dict[str, Any] = {}
+    """Values over lag.run.data, for the whole sweep."""
+    model: dict[str, Any] = {}
+    """Values over lag.run.model."""
+    training: dict[str, Any] = {}
+    """Values over lag.run.training."""
+    grid: dict[str, Annotated[list[Any], Field(min_length=1)]] = {}
+    """What varies: dotted keys of a run (data.k, training.lr, ...) and their values."""
+    seeds: Seeds
+    """Seeds of every combination; a claim about a lag needs five or more."""
+    probes: tuple[ProbeName, ...] | None = None
+    """Probes of this sweep; null: lag.probes.names; []: none."""
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        if len(set(self.seeds)) != len(self.seeds):
+            raise WrongKeyError("seeds", f"repeats a seed: {self.seeds}")
+        for key, values in self.grid.items():
+            if len({(isinstance(v, bool), _comparable(v)) for v in values}) != len(values):
+                raise WrongKeyError("grid", f"{key} repeats a value: {values}")
+        return self
+
+    @field_validator("grid", mode="after")
+    @classmethod
+    def _numbers(cls, grid: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        """YAML 1.1 reads 1e-3 (without a point) as text."""
+        return {
+            key: [float(v) if isinstance(v, str) and EXPONENT.fullmatch(v) else v for v in values]
+            for key, values in grid.items()
+        }
+
+
+def _comparable(value: Any) -> Any:
+    return value if isinstance(value, int | float | str) else repr(value)
+
+
+class LinearConfig(Section):
+    """The linear baselines of the contrast figure: their losses decay from step 0."""
+
+    dim: int = Field(100, ge=2, le=200)
+    """Dimensions D of the ill-conditioned regression."""
+    condition_number: float = Field(100.0, ge=1)
+    """Ratio of the largest to the smallest singular value of M."""
+    regression_steps: Steps = Field(6000, ge=10)
+    """Gradient steps of the ill-conditioned regression."""
+    n_bases: int = Field(100, ge=2)
+    """Bases of the planted linear selector."""
+    n_candidates: int = Field(10, ge=2, le=36)
+    """Targets of a base (K) of the planted linear selector."""
+    selector_steps: Steps = Field(2000, ge=10)
+    """Gradient steps of the planted linear selector."""
+    seeds: Seeds = [0, 1, 2, 3, 4]
+    """Seeds of both."""
+
+
+class LagConfig(Section):
+    """The late disambiguation lag (seed 000)."""
+
+    run: RunConfig = RunConfig()
+    """What every run has unless its sweep says otherwise."""
+    sweeps: Annotated[dict[str, Sweep | None], Field(min_length=1)]
+    """The named sweeps; null takes one of another file away."""
+    onset: OnsetConfig = OnsetConfig()
+    """The definitions of onset."""
+    probes: ProbeSettings = ProbeSettings()
+    """What is measured on every checkpoint."""
+    linear: LinearConfig = LinearConfig()
+    """The linear baselines."""
+    runtime_minutes: Annotated[int, Unit("min")] = Field(30, ge=1)
+    """Longest time of a training or probe job on a cluster, in minutes; doubled on a retry."""
+    figures: dict[FigureName, str | None] = {}
+    """Which sweep each figure of the study shows; null: not drawn."""
+
+    @field_validator("sweeps", mode="before")
+    @classmethod
+    def _names(cls, sweeps: Any) -> Any:
+        for name in sweeps if isinstance(sweeps, dict) else ():
+            if not NAME.fullmatch(str(name)):
+                raise WrongKeyError(
+                    str(name),
+                    "a sweep's name is lower-case letters, digits and _, a letter first, "
+                    "64 at most",
+                )
+        return sweeps
+
+
+def override(
+    base: RunConfig,
+    sections: Mapping[str, Any],
+    locate: Callable[[Path], Path] = tuple,
+    note: str = "",
+    sources: Sources = (),
+) -> RunConfig:
+    """`base` with the values of `sections` (data, model, training, or top-level keys) over it.
+
+    Raises ConfigError: `locate` turns the path of a key of the run into the path of the key that
+    the user wrote, `note` follows the message.
+    """
+    plain = base.model_dump(exclude_unset=True)
+    for section, values in sections.items():
+        if isinstance(values, Mapping):
+            plain[section] = {**plain.get(section, {}), **values}
+        else:
+            plain[section] = values
+    try:
+        return RunConfig.model_validate(plain)
+    except ValidationError as error:
+        raise ConfigError(explain(error, RunConfig, sources, locate, note)) from None

@@ -1,0 +1,329 @@
+"""The disambiguation maps (B, z) -> A of the lag study, and their sequences (seed 000, `data`).
+
+K targets A belong to every source B, and z says which one. The same z strings serve every B.
+Sequences of a run all have one length:
+
+    bz_to_a  BOS B SEP z SEP A EOS        az_to_b  BOS A SEP z SEP B EOS
+    b_to_a   BOS B SEP A EOS              a_to_b   BOS A SEP B EOS
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Int
+
+from zscope.core.errors import DataError
+from zscope.studies.lag.config import AMBIGUOUS_TASKS, DataConfig
+
+PAD, BOS, EOS, SEP = "<pad>", "<bos>", "<eos>", "<sep>"
+SPECIAL = (PAD, BOS, EOS, SEP)
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Tokens and their ids: the specials, the characters, then the bases that are one token."""
+
+    tokens: tuple[str, ...]
+
+    @cached_property
+    def ids(self) -> dict[str, int]:
+        return {token: i for i, token in enumerate(self.tokens)}
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of the characters of `text`. Raises DataError for a character that is no token."""
+        return [self._id(c) for c in text]
+
+    def _id(self, token: str) -> int:
+        if token not in self.ids:
+            raise DataError(f"the vocabulary has no token {token!r}")
+        return self.ids[token]
+
+    def encode_token(self, token: str) -> list[int]:
+        """Id of a token that is written with several characters. Raises DataError as `encode`."""
+        return [self._id(token)]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return "".join(self.tokens[i] for i in ids)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where things stand in a sequence. `target` includes EOS."""
+
+    source: slice
+    z: slice | None
+    target: slice
+    length: int
+
+    @property
+    def predict(self) -> int:
+        """The position whose output predicts the first target token: the one before it."""
+        return self.target.start - 1
+
+
+@dataclass(frozen=True, eq=False)
+class Disambiguation:
+    """The sequences of a run and what is needed to score them. Ids and indices are int64."""
+
+    vocabulary: Vocabulary
+    layout: Layout
+    tokens: Int[np.ndarray, "rows seq"]
+    base: Int[np.ndarray, " rows"]
+    candidate: Int[np.ndarray, " rows"]
+    z_index: Int[np.ndarray, " rows"]
+    candidates: Int[np.ndarray, "bases candidates target"]
+    z_tokens: Int[np.ndarray, "zs z"]
+    z_candidate: Int[np.ndarray, " zs"]
+    train: Bool[np.ndarray, " rows"]
+    first_tokens: Int[np.ndarray, " first"]
+    k: int
+
+    @property
+    def has_z(self) -> bool:
+        return self.layout.z is not None
+
+    @property
+    def can_swap_z(self) -> bool:
+        """Whether a z exists that names another of the same B's targets."""
+        return self.has_z and self.k > 1
+
+    @property
+    def right(self) -> Int[np.ndarray, " rows"]:
+        """Index of the right target among `candidates[base]`."""
+        return self.candidate if self.candidates.shape[1] > 1 else np.zeros_like(self.candidate)
+
+    def rows(self, split: str) -> Int[np.ndarray, " rows"]:
+        """Row indices of a split ("train" or "held_out")."""
+        return np.flatnonzero(self.train if split == "train" else ~self.train)
+
+
+def make_vocabulary(config: DataConfig) -> Vocabulary:
+    characters = dict.fromkeys(config.alphabet + (config.z_characters if config.has_z else ""))
+    bases = (_base_token(i) for i in range(config.n_bases)) if config.b_unit == "token" else ()
+    return Vocabulary((*SPECIAL, *characters, *bases))
+
+
+def _base_token(index: int) -> str:
+    return f"<b{index}>"
+
+
+def make_layout(config: DataConfig) -> Layout:
+    b, a = config.b_length, config.a_length
+    source, target = (a, b) if config.task in ("az_to_b", "a_to_b") else (b, a)
+    at = 1 + source + 1
+    z = slice(at, at + config.z_length) if config.has_z else None
+    start = z.stop + 1 if z else at
+    return Layout(slice(1, 1 + source), z, slice(start, start + target + 1), start + target + 1)
+
+
+def make_facts(config: DataConfig, seed: int) -> pd.DataFrame:
+    """Draw the facts of a run: the rows of table lag_facts.
+
+    B, A and z come from streams of their own, so that the same seed gives the same B and A
+    whatever the code of z. B's are distinct, and so are all A's.
+    """
+    names = ("b", "a", "z", "split")
+    seeds = np.random.SeedSequence(seed).spawn(len(names))
+    streams = {name: np.random.default_rng(s) for name, s in zip(names, seeds, strict=True)}
+    n, k = config.n_bases, config.k
+    if config.b_unit == "token":
+        bs = [_base_token(i) for i in range(n)]
+    else:
+        bs = _distinct_strings(n, config.alphabet, config.b_length, streams["b"])
+    targets = _targets(config, streams["a"])
+    zs, z_candidate = _z_code(config, streams["z"])
+    codes = list(zip(range(len(zs)), zs, z_candidate, strict=True)) or [
+        (-1, "", candidate) for candidate in range(k)
+    ]
+    frame = pd.DataFrame(
+        [
+            (base, candidate, index, bs[base], z, targets[base][candidate])
+            for base in range(n)
+            for index, z, candidate in codes
+        ],
+        columns=["base", "candidate", "z_index", "b", "z", "a"],
+    )
+    unit = frame["base"].to_numpy() if config.split_by_base else np.arange(len(frame))
+    units = np.unique(unit)
+    held = streams["split"].permutation(units)[: round(config.probe_fraction * len(units))]
+    frame["split"] = np.where(np.isin(unit, held), "held_out", "train")
+    return frame
+
+
+def _distinct_strings(n: int, alphabet: str, length: int, rng: np.random.Generator) -> list[str]:
+    """`n` distinct strings, uniform over all sets of them."""
+    total = len(alphabet) ** length
+    if total <= 4 * n:
+        numbers = rng.permutation(total)[:n].tolist()
+    else:  # rejection: at most a quarter of the draws repeats
+        chosen: dict[int, None] = {}
+        while len(chosen) < n:
+            # Digits drawn one by one: a number over 36**13 does not fit into 64 bits.
+            for digits in rng.integers(len(alphabet), size=(n, length)).tolist():
+                chosen.setdefault(_number(digits, len(alphabet)))
+                if len(chosen) == n:
+                    break
+        numbers = list(chosen)
+    return [_string(number, alphabet, length) for number in numbers]
+
+
+def _number(digits: list[int], size: int) -> int:
+    value = 0
+    for digit in digits:
+        value = value * size + digit
+    return value
+
+
+def _string(number: int, alphabet: str, length: int) -> str:
+    out = []
+    for _ in range(length):
+        number, digit = divmod(number, len(alphabet))
+        out.append(alphabet[digit])
+    return "".join(reversed(out))
+
+
+def _targets(config: DataConfig, rng: np.random.Generator) -> list[list[str]]:
+    """The k targets of every base; all distinct; with different first characters if asked for."""
+    n, k, alphabet = config.n_bases, config.k, config.alphabet
+    if not config.unique_first_char:
+        flat = _distinct_strings(n * k, alphabet, config.a_length, rng)
+        return [flat[i * k : (i + 1) * k] for i in range(n)]
+    tail = len(alphabet) ** (config.a_length - 1)
+    used: dict[str, set[str]] = {c: set() for c in alphabet}
+    out = []
+    for _ in range(n):
+        free = [c for c in alphabet if len(used[c]) < tail]
+        if len(free) < k:
+            raise DataError(
+                f"no {k} different first characters are left for another base: raise a_length "
+                f"({config.a_length}) or lower n_unique_b ({n})"
+            )
+        # Most room first when strings run short, so that every base finds its k characters.
+        if tail < 2 * n:
+            free = sorted(rng.permutation(free).tolist(), key=lambda c: len(used[c]))[:k]
+        row = []
+        for c in rng.permutation(free)[:k].tolist():
+            while (text := c + _random_string(alphabet, config.a_length - 1, rng)) in used[c]:
+                pass
+            used[c].add(text)
+            row.append(text)
+        out.append(row)
+    return out
+
+
+def _random_string(alphabet: str, length: int, rng: np.random.Generator) -> str:
+    return "".join(alphabet[i] for i in rng.integers(len(alphabet), size=length))
+
+
+def _z_code(config: DataConfig, rng: np.random.Generator) -> tuple[list[str], list[int]]:
+    """The z strings and the index of the target that each names."""
+    if not config.has_z:
+        return [], []
+    if config.z_code == "random":
+        zs = _distinct_strings(config.k, config.z_characters, config.z_length, rng)
+        return zs, list(range(config.k))
+    length, order = config.z_length, config.z_order
+    zs = [_string(i, "01", length) for i in range(2**length)]
+    bits = config.k.bit_length() - 1
+    return zs, [
+        sum((z[bit * order : (bit + 1) * order].count("1") % 2) << bit for bit in range(bits))
+        for z in zs
+    ]
+
+
+def encode(facts: pd.DataFrame, config: DataConfig) -> Disambiguation:
+    """The sequences of a table lag_facts. Raises DataError if the table is not of this config."""
+    vocabulary, layout = make_vocabulary(config), make_layout(config)
+    ids = vocabulary.ids
+    swapped = config.task in ("az_to_b", "a_to_b")
+    source, target = ("a", "b") if swapped else ("b", "a")
+    if len(facts) != config.n_rows:
+        raise DataError(f"the facts have {len(facts)} rows; this config has {config.n_rows}")
+
+    def column(name: str) -> Int[np.ndarray, "rows length"]:
+        # Only a B can be one token: an A that happens to be spelled "<b0>" is four characters.
+        whole = name == "b" and config.b_unit == "token"
+        ids_of = vocabulary.encode_token if whole else vocabulary.encode
+        unique = {text: ids_of(text) for text in facts[name].unique()}
+        lengths = {len(tokens) for tokens in unique.values()}
+        if len(lengths) > 1:
+            raise DataError(f"column {name} of the facts has strings of lengths {sorted(lengths)}")
+        return np.array([unique[text] for text in facts[name]], dtype=np.int64)
+
+    def constant(token: str) -> Int[np.ndarray, "rows 1"]:
+        return np.full((len(facts), 1), ids[token], dtype=np.int64)
+
+    parts = [constant(BOS), column(source), constant(SEP)]
+    if config.has_z:
+        parts += [column("z"), constant(SEP)]
+    tokens = np.concatenate([*parts, column(target), constant(EOS)], axis=1)
+    if tokens.shape[1] != layout.length:
+        raise DataError(f"sequences of {tokens.shape[1]} tokens; this config has {layout.length}")
+
+    base = facts["base"].to_numpy(np.int64)
+    candidate = facts["candidate"].to_numpy(np.int64)
+    z_index = facts["z_index"].to_numpy(np.int64)
+    n_candidates = config.n_candidates
+    target_length = layout.target.stop - layout.target.start
+    candidates = np.zeros((config.n_bases, n_candidates, target_length), np.int64)
+    candidates[base, candidate if n_candidates > 1 else 0] = tokens[:, layout.target]
+    z_tokens = np.zeros((config.n_z, config.z_length if config.has_z else 0), np.int64)
+    z_candidate = np.zeros(config.n_z, np.int64)
+    if layout.z is not None:
+        z_tokens[z_index] = tokens[:, layout.z]
+        z_candidate[z_index] = candidate
+    if config.task in AMBIGUOUS_TASKS or config.b_unit == "characters":
+        first = [ids[c] for c in config.alphabet]
+    else:
+        first = [ids[_base_token(i)] for i in range(config.n_bases)]
+    return Disambiguation(
+        vocabulary,
+        layout,
+        tokens,
+        base,
+        candidate,
+        z_index,
+        candidates,
+        z_tokens,
+        z_candidate,
+        (facts["split"] == "train").to_numpy(),
+        np.array(first, np.int64),
+        config.k,
+    )
+
+
+def sample_rows(
+    data: Disambiguation, n: int, rng: np.random.Generator, split: str = "train"
+) -> Int[np.ndarray, " n"]:
+    """At most `n` distinct rows of a split, in order; all of them if it has no more."""
+    rows = data.rows(split)
+    return np.sort(rng.choice(rows, size=n, replace=False)) if n < len(rows) else rows
+
+
+def other_z(
+    data: Disambiguation, rows: Int[np.ndarray, " n"], rng: np.random.Generator
+) -> tuple[Int[np.ndarray, "n seq"], Int[np.ndarray, " n"]]:
+    """The sequences of `rows` with a z that names another target of the same base.
+
+    A derangement over z values: shuffling row indices would leave about 1/K of the rows with a z
+    of the same meaning. Returns the sequences (their target unchanged) and the index of the target
+    that the new z names. Raises DataError if no such z exists (no z, or K = 1).
+    """
+    if not data.can_swap_z:
+        raise DataError("no other z: the task has none, or K is 1")
+    right = data.candidate[rows]
+    other = (right + rng.integers(1, data.k, size=len(rows))) % data.k
+    # Every target has as many z strings as every other (parities are balanced).
+    by_target = np.argsort(data.z_candidate, kind="stable").reshape(data.k, -1)
+    z = by_target[other, rng.integers(by_target.shape[1], size=len(rows))]
+    tokens = data.tokens[rows].copy()
+    tokens[:, data.layout.z] = data.z_tokens[z]
+    return tokens, other

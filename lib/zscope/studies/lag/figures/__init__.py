@@ -1,0 +1,1 @@
+"""The figures of the lag study, one module each."""

@@ -1,0 +1,65 @@
+"""One condition: how much every head attends from the predicting position to z, over training."""
+
+from __future__ import annotations
+
+import math
+
+from matplotlib.figure import Figure
+
+from zscope.figures import marks, style
+from zscope.figures.frames import select
+from zscope.studies.lag.figures.lookups import ConditionTables, blocks, constant, largest_head
+
+ACROSS = 4
+# metric, label of y, baseline and its name
+ROWS = (
+    ("attention", "attention to z (share)", "uniform_attention", "uniform"),
+    ("entropy", "entropy (nats)", "uniform_entropy", "uniform"),
+)
+
+
+@style.styled
+def draw(tables: ConditionTables) -> Figure:
+    heads = tables.probe("attention_to_z", "attention")
+    if heads.empty:
+        return style.nothing_to_draw(tables.why_not("attention_to_z"), tables.seeds())
+    layers = blocks(heads)
+    columns, bands = min(len(layers), ACROSS), math.ceil(len(layers) / ACROSS)
+    fig = style.figure(style.DOUBLE, 3.1 * bands + 0.9)
+    axes = fig.subplots(2 * bands, columns, squeeze=False, sharey="row")
+    runs = sorted(heads["run"].unique())
+    colours = dict(zip(runs, style.gradient(len(runs)), strict=True))
+    for i in range(bands * columns):
+        for j, (metric, label, uniform, name) in enumerate(ROWS):
+            ax = axes[2 * (i // columns) + j, i % columns]
+            if i >= len(layers):
+                ax.set_axis_off()
+                continue
+            rows = tables.probe("attention_to_z", metric)
+            of_layer = select(rows, layer=layers[i])
+            for (run, _), of_head in of_layer.groupby(["run", "head"]):
+                marks.seed_lines(ax, of_head, colours[run])
+            if j == 0:
+                middle = marks.median_over_runs(largest_head(of_layer))
+                ax.plot(middle.index, middle, color=style.BLACK, linewidth=1.8, label="_median")
+                style.share_axis(ax, "")
+                style.panel_title(ax, f"layer {layers[i]}")
+            else:
+                ax.set_ylim(0, 1.08 * rows["ci_high"].fillna(rows["value"]).max())
+            base = constant(tables.probe("attention_to_z", uniform))
+            style.baseline(ax, base, name if (i + 1) % columns == 0 or i + 1 == len(layers) else "")
+            ax.set_ylabel("" if i % columns else label)  # one scale a row
+            style.step_axis(ax, heads["step"], "steps")
+    seeds = tables.runs.drop_duplicates("run").set_index("run")["seed"]
+    style.legend(
+        fig,
+        {f"seed {seeds[r]}": c for r, c in colours.items()},
+        extra=[style.line("largest head, median over seeds", style.BLACK, linewidth=1.8)],
+    )
+    style.note(
+        fig,
+        tables.seeds(),
+        "A thin line is one head of one seed, with its interval. Heads of "
+        "different seeds do not correspond, so they are not averaged by index.",
+    )
+    return fig

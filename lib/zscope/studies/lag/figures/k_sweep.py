@@ -1,0 +1,57 @@
+"""Onset and lag against K, with the number of bases or the number of facts held constant."""
+
+from __future__ import annotations
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator
+
+from zscope.figures import style
+from zscope.studies.lag.figures.lookups import NAMES, UNITS, SweepTables
+from zscope.studies.lag.figures.onset_plots import count_censored_sweep, onsets_over
+
+METRICS = ("first_loss", "z_gap", "lag")
+DESIGNS = {
+    "fixed_bases": "same number of bases (facts grow with K)",
+    "fixed_facts": "same number of facts (bases = facts / K)",
+}
+
+
+@style.styled
+def draw(tables: SweepTables) -> Figure:
+    fig = style.figure(style.DOUBLE, 5.4)
+    axes = fig.subplots(2, 2, sharey="row")
+    seen: dict[str, list[float]] = {"steps": [], "epochs per fact": []}
+    for column, (design, title) in zip(axes.T, DESIGNS.items(), strict=True):
+        labels = [v for v in tables.labels if tables.fact(v, "design") == design]
+        ks = [int(tables.fact(v, "k")) for v in labels]
+        for ax, unit in zip(column, seen, strict=True):
+            if not labels:
+                style.not_applicable(ax, f"the sweep has no run with design {design}")
+                continue
+            ax.set_xscale("log")
+            seen[unit] += onsets_over(
+                ax, tables, labels, METRICS, unit=unit, x=ks, ylabel=f"onset or lag ({UNITS[unit]})"
+            )
+            ax.set_xlim(min(ks) / 2, max(ks) * 2)
+            ax.xaxis.set_major_locator(FixedLocator(sorted(set(ks))))
+            ax.xaxis.set_minor_locator(NullLocator())
+            ax.set_xticklabels([str(k) for k in sorted(set(ks))])
+            ax.set_xlabel("K, targets of a B")
+        style.panel_title(column[0], title)
+    for ax, (unit, times) in zip(axes[:, 0], seen.items(), strict=True):
+        # The axis is shared by the row: one scale for both designs.
+        style.time_axis_y(ax, times, f"onset or lag ({UNITS[unit]})")
+    style.legend(
+        fig,
+        {f"onset of {NAMES[m]}" if m != "lag" else "lag": style.METRIC_COLOURS[m] for m in METRICS},
+        extra=[style.dot("a seed"), style.arrow()],
+    )
+    style.note(
+        fig,
+        tables.seeds(),
+        "Bars: Kaplan-Meier median and bootstrap interval over seeds; an end "
+        "with an arrow lies beyond the last step. Lag: onset of z gap - onset of set mass. K = 1 "
+        "has no other z, so only the onset of the first-token loss.",
+        count_censored_sweep(tables, tables.labels, "z_gap"),
+    )
+    return fig

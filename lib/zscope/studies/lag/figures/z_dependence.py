@@ -1,0 +1,108 @@
+"""One condition: does the prediction depend on z? Patched activations and swapped z."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+
+from zscope.figures import marks, style
+from zscope.figures.frames import select
+from zscope.studies.lag.figures.lookups import ConditionTables, blocks
+
+FAINT = 0.1  # the colours of the heads' maps span at least this, or noise would look strong
+
+
+@style.styled
+def draw(tables: ConditionTables) -> Figure:
+    if not any(len(tables.probe(p)) for p in ("causal_patching", "random_z")):
+        return style.nothing_to_draw(tables.why_not("causal_patching"), tables.seeds())
+    fig = style.figure(style.DOUBLE, 5.0)
+    upper, lower = style.stacked(fig, 1.25, 1)
+    dependence, per_layer, gap = upper.subplots(1, 3)
+    why = tables.why_not("causal_patching")
+    _over_steps(
+        dependence,
+        "a  z patched at the input",
+        {"": tables.probe("causal_patching", "z_dependence")},
+        [style.METRIC_COLOURS["z_gap"]],
+        "z dependence (share)",
+        why,
+    )
+    shift = tables.probe("causal_patching", "probability_shift")
+    layers = blocks(shift)
+    colours = style.gradient(len(layers))
+    _over_steps(
+        per_layer,
+        "b  z patched in a layer",
+        {str(i): select(shift, layer=i) for i in layers},
+        colours,
+        "probability shift (share)",
+        why,
+    )
+    _over_steps(
+        gap,
+        "c  another z",
+        {"": tables.probe("random_z", "z_gap")},
+        [style.METRIC_COLOURS["z_gap"]],
+        "added first-token loss (nats)",
+        tables.why_not("random_z"),
+    )
+    _heads(lower, tables, why)
+    names = [f"entering layer {i}" for i in layers[:-1]] + ["after the last layer"] * bool(layers)
+    style.legend(fig, dict(zip(names, colours, strict=True)))
+    style.note(
+        fig,
+        tables.seeds(),
+        style.LINES,
+        "Dashed: no effect. "
+        "A patch after the last layer has none by construction. Heads of different seeds "
+        "do not correspond, so every seed has its own map.",
+    )
+    return fig
+
+
+def _over_steps(
+    ax: Axes, title: str, series: dict[str, pd.DataFrame], colours: list, label: str, why: str
+) -> None:
+    style.panel_title(ax, title)
+    frames = [frame for frame in series.values() if len(frame)]
+    if not frames:
+        style.not_applicable(ax, why)
+        return
+    for frame, colour in zip(frames, colours, strict=True):
+        marks.seed_lines(ax, frame, colour)
+    style.baseline(ax, 0, "")
+    style.at_least(ax, -0.03, 1.05)
+    style.step_axis(ax, frames[0]["step"])
+    ax.set_ylabel(label)
+
+
+def _heads(fig: SubFigure, tables: ConditionTables, why: str) -> None:
+    rows = tables.probe("causal_patching", "head_probability_shift")
+    if rows.empty:
+        style.not_applicable(fig.subplots(), why)
+        return
+    last = rows[rows["step"] == rows.groupby("run")["step"].transform("max")]
+    seeds = sorted(last["seed"].unique())
+    limit = max(float(np.nanmax(np.abs(last["value"].to_numpy(float)))), FAINT)
+    axes = fig.subplots(1, len(seeds), squeeze=False, sharey=True)[0]
+    for ax, seed in zip(axes, seeds, strict=True):
+        table = select(last, seed=seed).pivot(index="layer", columns="head", values="value")
+        mesh = ax.imshow(
+            table.to_numpy(float),
+            cmap="RdBu_r",
+            vmin=-limit,
+            vmax=limit,
+            aspect="auto",
+            interpolation="nearest",
+        )
+        ax.set_xticks(range(len(table.columns)), [str(h) for h in table.columns])
+        ax.set_yticks(range(len(table.index)), [str(i) for i in table.index])
+        style.panel_title(ax, f"d  seed {seed}" if seed == seeds[0] else f"seed {seed}")
+        ax.set_xlabel("head")
+        ax.set_ylabel("layer" if seed == seeds[0] else "")
+    bar = fig.colorbar(mesh, ax=axes, pad=0.01)
+    bar.set_label(f"probability shift of a head's\npath from z, step {last['step'].max()}")
+    bar.outline.set_visible(False)

@@ -1,0 +1,275 @@
+"""From metrics and probes to onsets, phases and medians over seeds (the lag study).
+
+The definitions of onset come from the config and are used by every figure. A run in which a
+metric never sets in is right-censored at its last step: kept, not dropped.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from zscope.stats import median_time, onset
+from zscope.studies.lag.config import Onset, OnsetConfig, RunConfig
+from zscope.studies.lag.tables import CLOCKS
+
+# The one series of a probe that stands for it when transitions are compared: its metric, and how
+# it is reduced over layers and heads.
+PROBE_SERIES: dict[str, tuple[str, str]] = {
+    "attention_to_z": ("attention", "max over heads, minus uniform"),
+    "logit_lens": ("probability_resid_post", "last layer"),
+    "causal_patching": ("z_dependence", "as it is"),
+    "random_z": ("z_gap", "as it is"),
+    "candidate_set": ("candidate_accuracy", "as it is"),
+}
+
+
+def describe_run(run: str, config: RunConfig) -> dict[str, Any]:
+    """A row of table lag_condition_runs."""
+    d, m, t = config.data, config.model, config.training
+    return {
+        "condition": config.condition_id(),
+        "run": run,
+        "seed": config.seed,
+        "task": d.task,
+        "k": d.k,
+        "n_unique_b": d.n_bases,
+        "n_facts": d.n_bases * d.k,
+        "n_rows": d.n_rows,
+        "z_code": d.z_code if d.has_z else "",
+        "z_order": d.z_order if d.has_z and d.z_code == "parity" else 0,
+        "has_z": d.has_z,
+        "n_candidates": d.n_candidates,
+        "log_k": d.log_k,
+        "chance_set_mass": _chance_set_mass(config),
+        "uniform_first_loss": math.log(d.n_first_tokens),
+        "n_layers": m.n_layers,
+        "d_model": m.d_model,
+        "lr": t.lr,
+        "batch_size": t.batch_size,
+        "lr_over_batch": t.lr / t.batch_size,
+        "steps": t.steps,
+        "eval_every": t.eval_every,
+    }
+
+
+def _chance_set_mass(config: RunConfig) -> float:
+    """Expected share of the first tokens that the candidates of one source start with."""
+    d = config.data
+    if d.n_candidates == 1 or d.unique_first_char:
+        return d.n_candidates / d.n_first_tokens
+    return 1 - (1 - 1 / d.n_first_tokens) ** d.n_candidates
+
+
+def training_curves(metrics: pd.DataFrame, split: str = "train") -> pd.DataFrame:
+    """The curves of one run's training metrics (columns source, metric, step, value, interval)."""
+    part = metrics[metrics["split"] == split]
+    return part.assign(source="training")[
+        ["run", "source", "metric", "step", "value", "ci_low", "ci_high"]
+    ]
+
+
+def probe_curves(probe: pd.DataFrame) -> pd.DataFrame:
+    """The one curve of each run that stands for a probe (PROBE_SERIES), with its interval."""
+    if probe.empty:
+        columns = ["run", "source", "metric", "step", "value", "ci_low", "ci_high"]
+        return pd.DataFrame(columns=columns)
+    name = str(probe["probe"].iloc[0])
+    metric, how = PROBE_SERIES[name]
+    part = probe[probe["metric"] == metric]
+    keys, kept = ["run", "step"], ["value", "ci_low", "ci_high"]
+    if how == "last layer":
+        part = part[part["layer"] == part["layer"].max()]
+    elif how == "max over heads, minus uniform":
+        part = part.loc[part.groupby(keys)["value"].idxmax()]
+        uniform = probe[probe["metric"] == "uniform_attention"].set_index(keys)["value"]
+        floor = uniform.reindex(pd.MultiIndex.from_frame(part[keys])).to_numpy()
+        part = part.assign(**{c: part[c].to_numpy() - floor for c in kept})
+        metric = "attention above uniform"
+    return part.assign(source=name, metric=metric)[["run", "source", "metric", "step", *kept]]
+
+
+def threshold_of(rule: Onset, metric: str, run: Mapping[str, Any]) -> tuple[float, str]:
+    """The threshold of a metric in its own units for a run, and its definition in words."""
+    share = rule.above if rule.above is not None else rule.below
+    assert share is not None
+    sign = ">" if rule.above is not None else "<"
+    if rule.scale == "none":
+        return share, f"{metric} {sign} {share:g}"
+    if rule.scale == "log_k":
+        return share * run["log_k"], f"{metric} {sign} {share:g} log K"
+    if rule.scale == "uniform":
+        return (
+            share * run["uniform_first_loss"],
+            f"{metric} {sign} {share:g} of a uniform guess's loss",
+        )
+    chance = _chance(metric, run)
+    return (
+        chance + share * (1 - chance),
+        f"{metric} {sign} {share:g} of the way from chance to 1",
+    )
+
+
+def _chance(metric: str, run: Mapping[str, Any]) -> float:
+    return run["chance_set_mass"] if "set_mass" in metric else 1 / run["n_candidates"]
+
+
+def _says_nothing(rule: Onset, metric: str, run: Mapping[str, Any]) -> bool:
+    """Whether a guess is already at the best value, so that passing it would be rounding."""
+    if rule.scale == "log_k":
+        return run["n_candidates"] < 2
+    return rule.scale == "chance" and _chance(metric, run) >= 1
+
+
+def find_onsets(
+    curves: pd.DataFrame, runs: pd.DataFrame, config: OnsetConfig
+) -> list[dict[str, Any]]:
+    """Rows of table lag_condition_onsets: every metric with a definition, and the lag of each run.
+
+    lag = onset(z_gap) - onset(set_mass): the steps for which B was known and z was not used. It is
+    censored if z was never used; a run that never knew B has no lag.
+    """
+    rows: list[dict[str, Any]] = []
+    records: list[Any] = runs.to_dict("records")
+    for run in records:
+        own = curves[curves["run"] == run["run"]]
+        found: dict[str, dict[str, Any]] = {}
+        for source, metric, rule in _definitions(config):
+            series = own[(own["source"] == source) & (own["metric"] == metric)].sort_values("step")
+            if series.empty or _says_nothing(rule, metric, run):
+                continue
+            threshold, words = threshold_of(rule, metric, run)
+            step = onset(
+                series["step"].to_numpy(),
+                series["value"].to_numpy(float),
+                threshold,
+                direction="above" if rule.above is not None else "below",
+                consecutive=config.consecutive,
+            )
+            found[f"{source}/{metric}"] = {
+                "condition": run["condition"],
+                "run": run["run"],
+                "seed": run["seed"],
+                "source": source,
+                "metric": metric,
+                "onset_step": step,
+                "censored": step is None,
+                "last_step": int(series["step"].max()),
+                "threshold": threshold,
+                "rule": f"{words} at {config.consecutive} evaluations in a row",
+            }
+        rows += found.values()
+        lag = _lag(found.get("training/z_gap"), found.get("training/set_mass"))
+        rows += [lag] if lag else []
+    return rows
+
+
+def _definitions(config: OnsetConfig) -> Iterator[tuple[str, str, Onset]]:
+    for metric, rule in config.metrics.items():
+        yield "training", metric, rule
+    for probe, rule in config.probes.items():
+        metric, how = PROBE_SERIES[probe]
+        yield probe, "attention above uniform" if "uniform" in how else metric, rule
+
+
+def _lag(gap: dict[str, Any] | None, mass: dict[str, Any] | None) -> dict[str, Any] | None:
+    if gap is None or mass is None or mass["censored"]:
+        return None
+    end = gap["last_step"] if gap["censored"] else gap["onset_step"]
+    return {
+        **gap,
+        "metric": "lag",
+        "onset_step": None if gap["censored"] else end - mass["onset_step"],
+        "last_step": gap["last_step"] - mass["onset_step"],
+        "threshold": gap["threshold"],
+        "rule": "onset(z_gap) - onset(set_mass)",
+    }
+
+
+def find_phases(curves: pd.DataFrame, onsets: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of table lag_condition_phases, from the onsets of set_mass and z_gap of each run.
+
+    nothing: before the onset of set_mass; knows_b: after it and before that of z_gap; uses_z:
+    after that of z_gap. Without a z_gap (no z, or K = 1) a run never leaves knows_b; without an
+    onset of set_mass defined it has no phases.
+    """
+    frame = curves[curves["source"] == "training"]
+    rows = []
+    first = {(o["run"], o["metric"]): o["onset_step"] for o in onsets if o["source"] == "training"}
+    keys = {o["run"]: (o["condition"], o["seed"]) for o in onsets}
+    for run, part in frame.groupby("run", sort=False):
+        knows, uses = first.get((run, "set_mass")), first.get((run, "z_gap"))
+        if (run, "set_mass") not in first:
+            continue  # no definition of knowing B: to say "nothing" would be a claim
+        condition, seed = keys[run]
+        for step in np.unique(part["step"]):
+            if uses is not None and step >= uses:
+                phase = "uses_z"
+            elif knows is not None and step >= knows:
+                phase = "knows_b"
+            else:
+                phase = "nothing"
+            rows.append(
+                {
+                    "condition": condition,
+                    "run": run,
+                    "seed": seed,
+                    "step": int(step),
+                    "phase": phase,
+                }
+            )
+    return rows
+
+
+def summarise_onsets(
+    onsets: pd.DataFrame, curves: pd.DataFrame, bootstrap: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """Rows of table lag_summary: Kaplan-Meier medians over seeds, in three units.
+
+    With one seed there is no interval (null).
+    """
+    rates = {unit: _per_step(curves, metric) for unit, metric in CLOCKS.items()}
+    rows = []
+    for key, part in onsets.groupby(["condition", "label", "source", "metric"], sort=False):
+        condition, label, source, metric = key
+        steps = part["onset_step"].fillna(part["last_step"]).to_numpy(float)
+        seen = ~part["censored"].to_numpy(bool)
+        for unit in ("steps", *CLOCKS):
+            # The runs of a condition have one batch size and as many facts.
+            rate = 1.0 if unit == "steps" else rates[unit][part["run"].iloc[0]]
+            median = median_time(
+                steps * rate,
+                seen,
+                level=bootstrap["level"],
+                n_resamples=bootstrap["resamples"],
+                rng=np.random.default_rng(bootstrap["seed"]),
+            )
+            rows.append(
+                {
+                    "condition": condition,
+                    "label": label,
+                    "source": source,
+                    "metric": metric,
+                    "unit": unit,
+                    "n": median.n,
+                    "n_censored": median.n_censored,
+                    "median": _finite(median.median),
+                    "ci_low": _finite(median.ci_low),
+                    "ci_high": _finite(median.ci_high),
+                }
+            )
+    return rows
+
+
+def _per_step(curves: pd.DataFrame, clock: str) -> dict[str, float]:
+    """What a clock (examples_seen, epochs_per_fact) gains in a step, by run."""
+    last = curves[curves["metric"] == clock].sort_values("step").groupby("run").last()
+    return dict(zip(last.index, last["value"] / last["step"], strict=True))
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

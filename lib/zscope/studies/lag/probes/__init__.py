@@ -1,0 +1,1 @@
+"""What is measured on a checkpoint: one module per probe, registered in registry.py."""

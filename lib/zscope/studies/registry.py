@@ -1,0 +1,16 @@
+"""The studies there are. Adding one: a folder, a line here, and a line in config.py."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from zscope.tables.schema import Table
+
+TITLES = {"lag": "Lag", "toylang": "Toy language", "crosslingual": "Cross-lingual Z"}
+"""The studies by the name of their folder, in the order of the documentation."""
+
+
+def all_tables() -> dict[str, Table]:
+    """Every table of every study by its name. For readers of results: no job asks for all."""
+    modules = (import_module(f"zscope.studies.{study}.tables") for study in TITLES)
+    return {table.name: table for module in modules for table in module.TABLES}

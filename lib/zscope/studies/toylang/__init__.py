@@ -1,0 +1,1 @@
+"""What did a model learn, when, and where is it in its weights?"""

@@ -1,0 +1,1 @@
+"""The figures of the toy language study, one module each."""

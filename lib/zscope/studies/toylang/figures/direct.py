@@ -1,0 +1,96 @@
+"""The bigram table read from the weights beside the true one, and how well they agree."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+
+from zscope.figures import style
+from zscope.studies.toylang.figures import squares
+from zscope.studies.toylang.figures.lookups import (
+    Tables,
+    at_last,
+    count_seeds,
+    grid,
+    numbers,
+    seeds_of,
+    select,
+)
+from zscope.studies.toylang.targets import DIRECT_R
+
+PATHS = {"": "E U alone", "_self": "and heads at the token"}
+
+
+@style.styled
+def draw(tables: Tables) -> Figure:
+    cells = tables.matrix("direct")
+    if cells.empty:
+        return style.nothing_to_draw("no direct path was read")
+    seed = seeds_of(cells)[0]
+    first = select(cells, seed=seed)
+    weights, truth = grid(first), grid(first, "truth")
+    shown = min(len(weights), squares.LARGEST)
+    fig = style.figure(style.DOUBLE, 0.22 * shown + 2.9)
+    upper, lower = style.stacked(fig, 0.22 * shown + 1.0, 1.5)
+    ours, theirs = upper.subplots(1, 2, sharey=True)
+    style.panel_title(ours, f"a  from the weights (seed {seed})")
+    image = panel(ours, weights)
+    style.panel_title(theirs, "b  true")
+    panel(theirs, truth)
+    theirs.set_ylabel("")
+    theirs.tick_params(labelleft=False)
+    squares.colour_bar(ours, image, "p (share)", [ours, theirs])
+    r, top = lower.subplots(1, 2)
+    style.panel_title(r, "c  agreement, all seeds")
+    _agreement(r, tables, seeds_of(cells))
+    style.panel_title(top, "d  top verb right, all seeds")
+    _top1(top, tables, seeds_of(cells))
+    style.note(
+        fig,
+        f"{count_seeds(cells)} a: softmax over the whole vocabulary of E U and of what heads add "
+        "when a token attends to itself; no text was run through the model.",
+        "c: Pearson r of logits with true log-probabilities, both centred by name; dashed: the "
+        f"target {DIRECT_R}.",
+        squares.DOTS,
+        squares.cut(weights),
+    )
+    return fig
+
+
+def panel(ax: Axes, square: pd.DataFrame) -> AxesImage:
+    """Probabilities of verbs after names, with their values."""
+    image = squares.square(ax, square, Normalize(0, 1), squares.SEQUENTIAL)
+    ax.set_xlabel("next token")
+    ax.set_ylabel("last token")
+    return image
+
+
+def _agreement(ax: Axes, tables: Tables, seeds: list[int]) -> None:
+    values: list[float] = []
+    for place, path in enumerate(PATHS):
+        rows = at_last(tables.readout("direct", f"r{path}"))
+        squares.seed_dots(ax, place, rows, seeds, style.BLUE, name=f"r{path}")
+        values += list(numbers(rows["value"]))
+    style.vertical(ax, DIRECT_R)
+    known = [v for v in values if v == v]
+    ax.set_xlim(min([0.9, *(v - 0.02 for v in known)]), 1.005)
+    ax.set_yticks(range(len(PATHS)), list(PATHS.values()))
+    ax.set_ylim(len(PATHS) - 0.5, -0.5)
+    ax.set_xlabel("Pearson r")
+    ax.set_ylabel("paths")
+
+
+def _top1(ax: Axes, tables: Tables, seeds: list[int]) -> None:
+    n = 0
+    for place, path in enumerate(PATHS):
+        rows = at_last(tables.readout("direct", f"top1{path}"))
+        squares.seed_dots(ax, place, rows, seeds, style.BLUE, name=f"top1{path}")
+        n = max(n, int(rows["n"].max()) if len(rows) else 0)
+    style.vertical(ax, float(n) if n else float("nan"))
+    ax.set_xlim(-0.2, n + 0.2 if n else 1)
+    ax.set_yticks(range(len(PATHS)), [""] * len(PATHS))
+    ax.set_ylim(len(PATHS) - 0.5, -0.5)
+    ax.set_xlabel(f"names of {n}" if n else "names")

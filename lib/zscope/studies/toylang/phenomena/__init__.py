@@ -1,0 +1,1 @@
+"""Controlled experiments on a trained model, each with its exact truth."""

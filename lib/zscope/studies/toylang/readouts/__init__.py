@@ -1,0 +1,1 @@
+"""What is read from the weights of a tensor transformer alone."""

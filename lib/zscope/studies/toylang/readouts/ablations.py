@@ -1,0 +1,165 @@
+"""Do the heads that the weights name carry their primitive? Ablations, against random heads.
+
+Ablated heads have z set to its mean over the evaluation's sequences and positions. The mean, not
+zero: bilinear heads have no typical output of zero, and what a head adds everywhere is part of the
+bigram table of the rest; taking it away would hurt every primitive alike. What is lost is what the
+head tells one prefix from another by.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import product
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from zscope.core.provenance import derive_seed
+from zscope.models.tensor_heads import Head, ReplacedHeads, head_name, mean_z
+from zscope.models.tensor_transformer import TensorTransformer
+from zscope.studies.toylang.config import ReadoutConfig
+from zscope.studies.toylang.readouts.circuits import head_boosts
+from zscope.studies.toylang.readouts.program_truth import skip_triples
+from zscope.studies.toylang.readouts.readout_rows import best_pair
+from zscope.studies.toylang.readouts.suppression import head_drops
+from zscope.studies.toylang.readouts.weights import TensorWeights
+from zscope.toy_language.excess import ToyEvaluation
+from zscope.toy_language.language import ToyLanguage
+from zscope.toy_language.rules import Rule
+
+Row = dict[str, Any]
+Heads = tuple[Head, ...]  # ascending
+SHARE = 0.8  # of the skip rules' summed boost, which the heads named for them must reach
+
+
+def heads_text(heads: Iterable[Head]) -> str:
+    """Heads as L0H3+L1H1."""
+    return "+".join(head_name(*head) for head in heads)
+
+
+def named_heads(
+    weights: TensorWeights, language: ToyLanguage, rules: Sequence[Rule], config: ReadoutConfig
+) -> dict[str, Heads]:
+    """The heads that the weights name; what is off, or does not show, names none.
+
+    induction: the pair of the largest contrast (`best_pair`), if it is positive.
+    rules: the fewest heads that give `SHARE` of the boost of the true skip rules' outputs, summed
+        over rules and heads, against the mean of all outputs; the largest first.
+    suppression: the head through which `never` lowers the names' top verbs most against their
+        others (`head_drops`, mean over names).
+    """
+    named: dict[str, Heads] = {}
+    pair = best_pair(weights, language, config)
+    if pair is not None and pair.contrast > 0:
+        named["induction"] = ((pair.layer, pair.head), (pair.later_layer, pair.later_head))
+    if skip := skip_triples(language, rules):
+        offsets = range(1, config.rule_offsets + 1)
+        boosts = head_boosts(weights, offsets, [rule[:2] for rule in skip])
+        outputs = [rule[2] for rule in skip]
+        own = boosts[:, :, torch.arange(len(skip)), outputs] - boosts.mean(-1)
+        if heads := _largest(own.sum(-1)):
+            named["rules"] = heads
+    if language.config.on("suppress"):
+        drop = head_drops(weights, language).mean(-1)
+        if drop.max() > 0:
+            named["suppression"] = (_head(drop, int(drop.argmax())),)
+    return named
+
+
+def _largest(boosts: Float[Tensor, "layer head"]) -> Heads:
+    """The fewest heads with `SHARE` of the sum; none if it is not positive."""
+    total = float(boosts.sum())
+    if total <= 0:
+        return ()
+    order = boosts.flatten().argsort(descending=True, stable=True)
+    reached = boosts.flatten()[order].cumsum(0) >= SHARE * total
+    n = 1 + int(reached.int().argmax())
+    return tuple(sorted(_head(boosts, int(i)) for i in order[:n]))
+
+
+def _head(matrix: Float[Tensor, "layer head"], index: int) -> Head:
+    return divmod(index, matrix.shape[1])
+
+
+def ablation_rows(
+    model: TensorTransformer,
+    evaluation: ToyEvaluation,
+    weights: TensorWeights | None,
+    language: ToyLanguage,
+    rules: Sequence[Rule],
+    config: ReadoutConfig,
+    seed: int,
+) -> list[Row]:
+    """Excess by primitive with heads ablated: chosen_by, heads, draw, and `by_primitive`'s columns.
+
+    Metrics: `excess` over the floor, and `change`, the paired difference to the intact model. Sets
+    are none (the intact model), every single head, the `named_heads`, and, for each number of heads
+    in each layer that a named set has, up to `config.random_heads` random sets of as many heads of
+    the same layers (draw: 0, 1, ...), all different, none of them named. The random sets of a named
+    one are thus those with its numbers of heads in each layer. weights: None for a model whose
+    weights are not read: then single heads only.
+    """
+    c = model.config
+    means = mean_z(model, evaluation.tokens)
+    intact = evaluation.excess(model)
+    named = named_heads(weights, language, rules, config) if weights is not None else {}
+    rng = np.random.default_rng(derive_seed(seed, "random heads"))
+    sets: list[tuple[str, int, Heads]] = [
+        *(("single", 0, (head,)) for head in product(range(c.n_layers), range(c.n_heads))),
+        *((by, 0, heads) for by, heads in named.items()),
+        *(
+            ("random", draw, heads)
+            for layers in sorted({_layers(heads) for heads in named.values()})
+            for draw, heads in enumerate(
+                _random_sets(layers, c.n_heads, named.values(), config.random_heads, rng)
+            )
+        ),
+    ]
+    rows = [
+        {"chosen_by": "none", "heads": "", "draw": 0, **row}
+        for row in evaluation.by_primitive(intact, "excess")
+    ]
+    excess: dict[Heads, Float[np.ndarray, "n seq-1"]] = {}
+    for by, draw, heads in sets:
+        if heads not in excess:
+            replaced = {head: means[head] for head in heads}
+            excess[heads] = evaluation.excess(ReplacedHeads(model, replaced))
+        rows += [
+            {"chosen_by": by, "heads": heads_text(heads), "draw": draw, **row}
+            for values, metric in ((excess[heads], "excess"), (excess[heads] - intact, "change"))
+            for row in evaluation.by_primitive(values, metric)
+        ]
+    return rows
+
+
+def _layers(heads: Heads) -> tuple[int, ...]:
+    return tuple(layer for layer, _ in heads)
+
+
+def _random_sets(
+    layers: tuple[int, ...],
+    n_heads: int,
+    excluded: Collection[Heads],
+    n: int,
+    rng: np.random.Generator,
+) -> Iterator[Heads]:
+    """Up to `n` different sets of heads of `layers` (one for each head), none of `excluded`."""
+    counts = Counter(layers)
+    all_sets = math.prod(math.comb(n_heads, count) for count in counts.values())
+    seen = {heads for heads in excluded if _layers(heads) == layers}
+    for _ in range(min(n, all_sets - len(seen))):
+        while True:
+            heads = tuple(
+                (layer, head)
+                for layer, count in counts.items()
+                for head in sorted(rng.choice(n_heads, count, replace=False).tolist())
+            )
+            if heads not in seen:
+                break
+        seen.add(heads)
+        yield heads

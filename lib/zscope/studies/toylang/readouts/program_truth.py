@@ -1,0 +1,143 @@
+"""What the toy language's program says where a readout looks: the truth beside each readout.
+
+Nothing is sampled here but the rules that are handed in: the program is asked for its conditional
+after short prefixes that hold what matters and full stops elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from zscope.studies.toylang.readouts.rule_search import Triple
+from zscope.toy_language.distributions import DistributionBuilder
+from zscope.toy_language.language import ToyLanguage
+from zscope.toy_language.rules import Rule
+
+
+def rule_text(rule: Triple, tokens: Sequence[str]) -> str:
+    """ "key .. query -> output" in words."""
+    query, key, output = (tokens[i] for i in rule)
+    return f"{key} .. {query} -> {output}"
+
+
+def boosting_rules(language: ToyLanguage, rules: Iterable[Rule]) -> dict[Triple, str]:
+    """The true rules with a key that make a token likelier, with their primitives.
+
+    A suppression rule lowers a token: no search for what becomes likelier can return it. (What it
+    makes likelier, a name's other verbs, is in `program_boosts`.)
+    """
+    ids = language.vocabulary.ids
+    return {
+        (ids[rule.query], ids[rule.key], ids[rule.output]): rule.primitive
+        for rule in rules
+        if rule.key is not None and rule.effect > 0
+    }
+
+
+@lru_cache(maxsize=1)  # the same for every checkpoint and search
+def program_boosts(
+    language: ToyLanguage, offsets: range
+) -> tuple[Float[np.ndarray, "query key output"], Int[np.ndarray, "query key"]]:
+    """Every effect of one token on another: change of p(output | query) by the key, the mean over
+    its distances, against a full stop in its place; and what governs with the key at the least of
+    them (index into LABELS).
+
+    A key that needs more than itself (a colour needs its object, a topic position 0) shows nothing
+    here: those effects are in the rules that editing sampled prefixes finds.
+    """
+    size = len(language.vocabulary)
+    (topic, *_), (period,) = (language.vocabulary.members[name] for name in ("topic", "period"))
+    query, key = (x.ravel() for x in np.indices((size, size)))
+    rows = []
+    for distance in sorted(offsets):
+        tokens = np.full((size**2, distance + 4), period)
+        tokens[:, 0], tokens[:, 2], tokens[:, -2] = topic, key, query
+        rows.append(language.rows(tokens)[:, -1].reshape(size, size))
+    p = language.distributions.p
+    with_key = np.mean([p[r] for r in rows], axis=0)
+    without = p[[r[:, period] for r in rows]].mean(axis=0)
+    return with_key - without[:, None], language.distributions.label[rows[0]]
+
+
+def pairs_that_occur(language: ToyLanguage) -> Bool[np.ndarray, "query key"]:
+    """Whether brackets allow a query with a key before it and no other bracket around.
+
+    One that closes what was never opened is in no prefix, so what it does to the next token is
+    neither true nor false.
+    """
+    members, size = language.vocabulary.members, len(language.vocabulary)
+    occur = np.ones((size, size), dtype=bool)
+    for kind in ("round", "square"):
+        openers, closers = members.get(kind, ()), members.get(f"{kind}_close", ())
+        for closer in closers:
+            occur[closer, [key for key in range(size) if key not in openers]] = False
+        occur[:, closers] = False
+    return occur
+
+
+def skip_triples(language: ToyLanguage, rules: Iterable[Rule]) -> list[Triple]:
+    """The true skip rules, in the order of `rules`."""
+    return [t for t, name in boosting_rules(language, rules).items() if name == "skip"]
+
+
+def verbs_of_names(language: ToyLanguage) -> list[list[int]]:
+    """Of each name its verbs, the one that `never` forbids first, then the likeliest first."""
+    builder = DistributionBuilder(language.config, language.vocabulary)
+    found = []
+    for name in range(len(language.vocabulary.members["name"])):
+        p = builder.verbs(name, suppressed=False)
+        verbs = np.flatnonzero(p).tolist()
+        kept = builder.verbs(name, suppressed=True) if len(verbs) > 1 else 0 * p
+        found.append(sorted(verbs, key=lambda verb: (bool(kept[verb] > 0), -p[verb])))
+    return found
+
+
+def after(language: ToyLanguage, *words: int) -> Float[np.ndarray, " vocab"]:
+    """p(next) after a topic, a full stop and `words`, whether or not they may follow each other."""
+    ids = language.vocabulary.members
+    prefix = [ids["topic"][0], ids["period"][0], *words]
+    rows = language.rows(np.array([[*prefix, ids["period"][0]]]))
+    return language.distributions.p[rows[0, -1]]
+
+
+def after_pair(
+    language: ToyLanguage, key: int, query: int, distance: int
+) -> Float[np.ndarray, " vocab"]:
+    """p(next) after `query` with `key` that many tokens before it, and full stops between."""
+    period = int(language.vocabulary.members["period"][0])
+    return after(language, key, *([period] * (distance - 1)), query)
+
+
+def window_truth(
+    language: ToyLanguage, rule: Triple, distances: Iterable[int]
+) -> Float[np.ndarray, " distance"]:
+    """Change of the log-odds of the rule's output by its key at each distance, in nats; not finite
+    where the output is impossible or certain."""
+    query, key, output = rule
+
+    def log_odds(p: Float[np.ndarray, " vocab"]) -> np.float64:
+        with np.errstate(divide="ignore"):
+            return np.log(p[output]) - np.log1p(-p[output])
+
+    without = after(language, query)
+    changes = []
+    for distance in distances:
+        p = after_pair(language, key, query, distance)
+        same = p[output] == without[output]
+        changes.append(0.0 if same else log_odds(p) - log_odds(without))
+    return np.array(changes)
+
+
+def copying_truth(language: ToyLanguage) -> float:
+    """Log-probability of the colour that an object had before, less the mean of the other colours'
+    (nats); not finite where those are impossible."""
+    colours = language.vocabulary.members["colour"]
+    thing = int(language.vocabulary.members["object"][0])
+    p = after(language, thing, int(colours[0]), thing)[colours]
+    with np.errstate(divide="ignore"):
+        log_p = np.log(p)
+    return float(log_p[0] - log_p[1:].mean())

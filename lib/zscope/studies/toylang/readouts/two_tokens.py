@@ -1,0 +1,67 @@
+"""What a model says of two tokens alone, a key and a query after it: all paths, exactly.
+
+One-head readouts (`rules`, `circuits`) miss what passes through two heads: a query that an early
+layer rewrites before a later one reads it, a key that is found by what was written there. Of two
+tokens with nothing around them all paths together are cheap, and still no data are run through the
+model. Paths through a third token are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from zscope.core.errors import DataError
+from zscope.studies.toylang.readouts.weights import TensorWeights
+
+
+def alone_logits(weights: TensorWeights) -> Float[Tensor, "token next"]:
+    """Logits after a token with nothing before it."""
+    return _alone(weights)[-1] @ weights.U
+
+
+def two_token_logits(
+    weights: TensorWeights, offsets: Sequence[int]
+) -> Float[Tensor, "query key next"]:
+    """Logits after a query token with one key token before it: the mean over its distances.
+
+    Raises:
+        DataError: no offset.
+    """
+    if not offsets:
+        raise DataError("no offset between query and key: give at least one")
+    keys = _alone(weights)
+    total = sum(_stream(weights, keys, offset) for offset in offsets)
+    return torch.as_tensor(total) / len(offsets) @ weights.U
+
+
+def _alone(weights: TensorWeights) -> list[Float[Tensor, "token d"]]:
+    """The stream before every layer and after the last, of every token alone."""
+    streams = [weights.E]
+    for layer in range(weights.n_layers):
+        streams.append(streams[-1] + _own(weights, layer, streams[-1]))
+    return streams
+
+
+def _own(weights: TensorWeights, layer: int, x: Float[Tensor, "*n d"]) -> Float[Tensor, "*n d"]:
+    """What the heads write of a token that they attend to from itself."""
+    pattern = weights.paired_patterns(layer, 0, x, x)
+    read = torch.einsum("...d,hde->...he", x, weights.v[layer])
+    return torch.einsum("...h,...he,hed->...d", pattern, read, weights.o[layer])
+
+
+def _stream(
+    weights: TensorWeights,
+    keys: Sequence[Float[Tensor, "key d"]],
+    offset: int,
+) -> Float[Tensor, "query key d"]:
+    """The query's stream after the last layer. A key's own does not see the query."""
+    x = weights.E.unsqueeze(1)  # the same for every key until a head has read one
+    for layer in range(weights.n_layers):
+        pattern = weights.paired_patterns(layer, offset, x, keys[layer])
+        written = weights.writes(layer, keys[layer])
+        x = x + _own(weights, layer, x) + torch.einsum("qkh,hkd->qkd", pattern, written)
+    return x

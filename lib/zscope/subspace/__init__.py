@@ -1,1 +1,0 @@
-"""Linear algebra of the cross-lingual study: Z from weights, its projections, nulls and bridge."""

@@ -1,0 +1,1 @@
+"""Parquet tables: their schemas, and reading and writing them."""

@@ -1,0 +1,1 @@
+"""The toy language: its words, exact conditionals, generator and true rules."""

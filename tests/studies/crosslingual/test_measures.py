@@ -1,0 +1,533 @@
+"""Measurements without the model, against planted states, analytic chance and slow references."""
+
+# Matrices keep the capitals of the formulas.
+# ruff: noqa: N803, N806
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from zscope.core.errors import ConfigError, DataError
+from zscope.models.language_model import LanguageModel
+from zscope.studies.crosslingual.config import BridgeConfig, TinyShape, VerdictConfig, ZConfig
+from zscope.studies.crosslingual.measures.bridges import bridge_rows
+from zscope.studies.crosslingual.measures.geometry import (
+    distances,
+    geometry_rows,
+    make_pairs,
+    resampled_separation,
+    separation,
+)
+from zscope.studies.crosslingual.measures.intervals import Resamples, quantiles
+from zscope.studies.crosslingual.measures.nulls import (
+    EnergyNull,
+    null_spaces,
+    pooled,
+    random_spaces,
+)
+from zscope.studies.crosslingual.measures.residual_updates import Updates, ratios, update_rows
+from zscope.studies.crosslingual.measures.space_file import SpaceFile, ZSettings, key, write_spaces
+from zscope.studies.crosslingual.measures.weights import (
+    FfnMoments,
+    ffn_rows,
+    layer_spaces,
+    rank_rows,
+    similarity_rows,
+)
+from zscope.studies.crosslingual.problems.parallel import LANGUAGES, generate
+from zscope.studies.crosslingual.problems.problem_rows import problem_rows
+from zscope.studies.crosslingual.space.activations import States, extract, read_layer
+from zscope.studies.crosslingual.space.subspaces import (
+    chance_ratio,
+    energy_share,
+    ffn_overlap,
+    random_space,
+)
+from zscope.studies.crosslingual.space.updates import distance_ratio, language_energy, update_ratio
+from zscope.studies.crosslingual.tiny_qwen import build_tiny_qwen, save_tiny_qwen
+from zscope.tables.read import read_table, write_table
+
+SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts" / "crosslingual"
+BOOTSTRAP = {"level": 0.95, "resamples": 200, "seed": 0}
+N, D, K = 30, 24, 6
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def randn(*shape, seed=0):
+    return torch.randn(*shape, generator=generator(seed), dtype=torch.float64)
+
+
+def make_states(x, lengths=None):
+    """[n, seq, d], padded on the left where `lengths` are shorter, with poison on padding."""
+    n, seq, _ = x.shape
+    lengths = torch.full((n,), seq) if lengths is None else torch.as_tensor(lengths)
+    mask = (torch.arange(seq) >= seq - lengths.unsqueeze(1)).long()
+    x = x.masked_fill(mask.unsqueeze(-1) == 0, 1e9)
+    return States(tuple(f"p{i}" for i in range(n)), x, mask)
+
+
+def make_layer(seed=0, n=N, d=D, seq=5):
+    lengths = 2 + torch.arange(n) % (seq - 1)
+    return {
+        language: make_states(randn(n, seq, d, seed=seed + i), lengths)
+        for i, language in enumerate(LANGUAGES)
+    }
+
+
+def value(rows, metric, null=None, **equal):
+    found = [
+        r
+        for r in rows
+        if r["metric"] == metric
+        and (null is None or r["null"] == null)
+        and all(r[k] == v for k, v in equal.items())
+    ]
+    assert len(found) == 1, (metric, null, equal, len(found))
+    return found[0]
+
+
+def planted_pairs(seed=0):
+    """Inside V translations coincide; outside they are as far apart as any two problems."""
+    V = random_space(D, K, generator(seed))
+    shared = randn(N, K, seed=seed + 1) @ V
+    outside = [x - (x @ V.mT) @ V for x in (randn(N, D, seed=seed + s) for s in (2, 3))]
+    return V, shared + outside[0], shared + outside[1]
+
+
+# --- geometry -------------------------------------------------------------------------------------
+
+
+def test_planted_translations_coincide_in_z_and_nowhere_else():
+    V, zh, en = planted_pairs()
+    random = random_spaces(D, K, 20, 0)
+    rows = list(
+        geometry_rows(make_pairs(zh, en), V, {"random": random}, Resamples.of(BOOTSTRAP, N))
+    )
+    inside, outside = value(rows, "ratio_z"), value(rows, "ratio_z_perp")
+    assert inside["value"] < 1e-6
+    assert outside["value"] == pytest.approx(1, abs=0.1)
+    assert outside["ci_low"] < outside["value"] < outside["ci_high"]
+    gap = value(rows, "ratio_difference")
+    assert gap["ci_high"] < 0
+    assert gap["value"] < gap["null_low"]
+    # A random space sees the same share of the shared part inside and outside itself.
+    assert gap["null_mean"] == pytest.approx(0, abs=0.05)
+
+
+def test_ratios_and_language_energy_are_those_of_the_plain_functions():
+    V, zh, en = planted_pairs()
+    zh = zh + 100 + randn(D, seed=9)
+    rows = list(geometry_rows(make_pairs(zh, en), V, {}, Resamples.of(BOOTSTRAP, N)))
+    assert value(rows, "language_energy", "chance")["value"] == pytest.approx(
+        language_energy(zh, en, V)
+    )
+    for space in (random_space(D, K, generator(5)), V):
+        D_in, D_out = distances(make_pairs(zh, en), space.unsqueeze(0))
+        expected = distance_ratio(zh, en, space)
+        assert float(separation(D_in)) == pytest.approx(expected.inside, abs=1e-6)
+        assert float(separation(D_out)) == pytest.approx(expected.perp, abs=1e-6)
+
+
+def test_nulls_of_the_geometry_are_centred_on_chance():
+    zh, en = randn(N, D, seed=1), randn(N, D, seed=2)
+    random = random_spaces(D, K, 400, 0)
+    V = random_space(D, K, generator(7))
+    rows = list(
+        geometry_rows(make_pairs(zh, en), V, {"random": random}, Resamples.of(BOOTSTRAP, N))
+    )
+    energy = value(rows, "language_energy", "random")
+    assert energy["null_mean"] == pytest.approx(K / D, abs=0.02)
+    assert energy["null_low"] < K / D < energy["null_high"]
+    assert value(rows, "language_energy", "chance")["null_mean"] == K / D
+    assert value(rows, "ratio_z")["null_mean"] == pytest.approx(1, abs=0.05)
+
+
+def test_the_order_of_the_problems_changes_no_value():
+    V, zh, en = planted_pairs()
+    order = torch.randperm(N, generator=generator())
+    resamples = Resamples.of(BOOTSTRAP, N)
+    a, b = (
+        [r["value"] for r in geometry_rows(make_pairs(*x), V, {"random": V[None]}, resamples)]
+        for x in ((zh, en), (zh[order], en[order]))
+    )
+    assert a == pytest.approx(b, abs=1e-9)
+
+
+def test_a_resample_is_the_ratio_of_the_problems_it_drew():
+    """By hand: a problem that was drawn twice is no pair of different problems."""
+    _, zh, en = planted_pairs()
+    D_in, _ = distances(make_pairs(zh, en), random_space(D, K, generator(5))[None])
+    drawn = np.random.default_rng(0).integers(N, size=(3, N))
+    drawn[2] = 4
+    weights = np.stack([np.bincount(row, minlength=N) for row in drawn]) / N
+    found = resampled_separation(D_in[0], weights)
+    for row, ratio in zip(drawn[:2], found[:2], strict=True):
+        same = np.mean([float(D_in[0, i, i]) for i in row])
+        other = np.mean([float(D_in[0, i, j]) for i in row for j in row if i != j])
+        assert ratio == pytest.approx(same / other)
+    assert np.isnan(found[2])
+
+
+def test_two_problems_are_needed_for_distances():
+    with pytest.raises(DataError, match="2 or more problems"):
+        make_pairs(randn(1, D), randn(1, D))
+
+
+# --- nulls ----------------------------------------------------------------------------------------
+
+
+def test_energy_matched_spaces_hold_the_energy_of_z_on_the_used_tokens():
+    layer = make_layer()
+    scale = torch.logspace(1, -1, D).double()
+    layer = {k: States(s.problems, s.states * scale, s.mask) for k, s in layer.items()}
+    tokens = torch.cat([s.states[s.mask.bool()] for s in layer.values()])
+    V = torch.eye(D, dtype=torch.float64)[2 : 2 + K]
+    energy = EnergyNull(tokens, 10, 0)
+    found = null_spaces(V, random_spaces(D, K, 10, 0), energy, "x")
+    assert energy.share(V) == pytest.approx(energy_share(tokens, V))
+    shares = {name: [energy_share(tokens, W) for W in spaces] for name, spaces in found.items()}
+    assert shares["energy"] == pytest.approx([energy.share(V)] * 10, abs=1e-4)
+    assert np.mean(shares["random"]) == pytest.approx(K / D, abs=0.1)
+    again = null_spaces(V, random_spaces(D, K, 10, 0), EnergyNull(tokens, 10, 0), "x")
+    assert all(torch.equal(found[name], again[name]) for name in found)
+    other = null_spaces(V, random_spaces(D, K, 10, 0), energy, "y")
+    assert not torch.equal(found["energy"], other["energy"])
+
+
+def test_pooling_leaves_out_padding_and_the_first_token():
+    x = randn(2, 4, D)
+    states = make_states(x, [4, 2])
+    torch.testing.assert_close(pooled(states, "mean", "include")[1], x[1, 2:].mean(0))
+    torch.testing.assert_close(pooled(states, "mean", "exclude")[1], x[1, 3])
+    torch.testing.assert_close(pooled(states, "last", "exclude"), x[:, -1])
+
+
+def test_quantiles_leave_out_what_is_undefined():
+    values = np.array([np.nan, *range(101)], dtype=float)
+    assert quantiles(values, 0.9) == pytest.approx((5, 95))
+    assert quantiles(np.array([np.nan]), 0.9) == (None, None)
+
+
+# --- updates --------------------------------------------------------------------------------------
+
+
+def shifted(layer, dh):
+    return {
+        k: States(s.problems, s.states + dh[k] * (s.mask.unsqueeze(-1) == 1), s.mask)
+        for k, s in layer.items()
+    }
+
+
+def test_r_is_that_of_the_plain_function_for_both_settings_of_position_0():
+    before, after = make_layer(0), make_layer(10)
+    V = random_space(D, K, generator())
+    for position_0 in ("exclude", "include"):
+        b, a = before["zh"], after["zh"]
+        skip = position_0 == "exclude"
+        expected = update_ratio(a.states - b.states, b.mask, V, skip)
+        updates = Updates.between(b, a, position_0)
+        torch.testing.assert_close(ratios(updates, V[None], "mean")[:, 0], expected.pooled)
+        by_prompt = expected.tokens.nanmean(1)
+        torch.testing.assert_close(ratios(updates, V[None], "token")[:, 0], by_prompt)
+
+
+def test_the_null_of_r_is_sqrt_k_over_d_minus_k_and_not_one():
+    before, after = make_layer(0, n=60), make_layer(10, n=60)
+    random = random_spaces(D, K, 200, 0)
+    V = random_space(D, K, generator(99))
+    rows = list(
+        update_rows(before, after, V, {"random": random}, "exclude", Resamples.of(BOOTSTRAP, 60))
+    )
+    for pooling in ("mean", "token"):
+        about = {"language": "both", "pooling": pooling}
+        null = value(rows, "ratio", "random", **about)["null_mean"]
+        assert null == pytest.approx(chance_ratio(K, D), rel=0.05)
+        chance = value(rows, "ratio", "chance", **about)
+        over = value(rows, "ratio_over_null", **about)
+        assert over["value"] == pytest.approx(chance["value"] / chance_ratio(K, D))
+        assert over["null_mean"] == 1
+        assert abs(value(rows, "ratio", "random", **about)["z"]) < 4
+        gap = value(rows, "asymmetry", "random", **about)
+        zh, en = (
+            value(rows, "ratio", "chance", language=x, pooling=pooling)["value"]
+            for x in ("zh", "en")
+        )
+        assert gap["value"] == pytest.approx(zh - en)
+        assert chance["value"] == pytest.approx((zh + en) / 2)
+
+
+def test_a_layer_that_writes_into_z_in_one_language_is_seen():
+    layer = make_layer(0)
+    V = random_space(D, K, generator(3))
+    into_z = randn(1, 1, K, seed=4) @ V * 10
+    small = randn(1, 1, D, seed=5)
+    after = shifted(layer, {"zh": into_z + small, "en": small})
+    nulls = {"random": random_spaces(D, K, 20, 0)}
+    rows = list(update_rows(layer, after, V, nulls, "exclude", Resamples.of(BOOTSTRAP, N)))
+    zh = value(rows, "ratio", "random", language="zh", pooling="mean")
+    assert zh["value"] > 5
+    assert zh["z"] > 4
+    gap = value(rows, "asymmetry", "random", pooling="mean")
+    assert gap["ci_low"] > 0
+
+
+def test_layers_of_other_prompts_are_refused():
+    one, other = make_layer(n=4)["zh"], make_layer(n=5)["zh"]
+    with pytest.raises(DataError, match="other prompts"):
+        Updates.between(one, other, "include")
+
+
+# --- bridge ---------------------------------------------------------------------------------------
+
+
+def bridge_of(x, y, V, **others):
+    categories = np.arange(len(x)) % 5
+    return list(bridge_rows(x, y, V, others, categories, 40, generator(), 0.95))
+
+
+def test_a_planted_rotation_is_found_and_beats_its_shuffles():
+    V = random_space(D, K, generator())
+    rotation = torch.linalg.qr(randn(K, K, seed=1)).Q
+    x = randn(N, K, seed=2)
+    rows = bridge_of(x @ V, x @ rotation @ V, V, random=random_spaces(D, K, 3, 0))
+    for metric in ("procrustes_r2", "ols_r2", "loo_r2", "ridge_loo_r2", "seed_r2"):
+        assert value(rows, metric, space="z")["value"] == pytest.approx(1, abs=1e-6)
+    assert value(rows, "orthogonality_error", space="z")["value"] < 1e-9
+    assert value(rows, "procrustes_r2", space="z")["p"] == pytest.approx(1 / 41)
+    assert value(rows, "loo_r2", space="z")["null_high"] < 0.8
+    spectrum = [r["value"] for r in rows if r["metric"] == "singular_value" and r["space"] == "z"]
+    assert spectrum == pytest.approx([1] * K)
+    drawn = value(rows, "procrustes_r2", space="random")
+    assert drawn["ci_low"] <= drawn["value"] <= drawn["ci_high"]
+    assert drawn["value"] < 0.9
+
+
+def test_what_the_category_explains_is_no_bridge():
+    """Both languages hold the category and noise, so that pairs within one are worth no more."""
+    categories = np.arange(N) % 3
+    centres = randn(3, D, seed=1)[torch.from_numpy(categories)] * 3
+    x, y = centres + randn(N, D, seed=2), centres + randn(N, D, seed=3)
+    V = torch.eye(D, dtype=torch.float64)[:2]
+    loo, free = (
+        value(bridge_rows(x, y, V, {}, labels, 100, generator(), 0.95), "loo_r2")
+        for labels in (categories, np.zeros(N))
+    )
+    assert loo["value"] > 0.5
+    assert loo["p"] > 0.05
+    assert free["p"] < 0.02
+
+
+def test_ols_is_perfect_on_noise_with_as_many_dimensions_as_pairs():
+    n, V = K + 1, torch.eye(D, dtype=torch.float64)[:K]
+    rows = list(
+        bridge_rows(
+            randn(n, D, seed=1), randn(n, D, seed=2), V, {}, np.zeros(n), 20, generator(), 0.95
+        )
+    )
+    assert value(rows, "ols_r2")["value"] == pytest.approx(1, abs=1e-9)
+    assert value(rows, "ols_r2")["p"] > 0.05
+    assert value(rows, "loo_r2")["value"] < 0
+
+
+# --- weights, on a real decoder layer -------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def lm():
+    model, tokenizer = build_tiny_qwen(TinyShape(n_layers=3), 0)
+    return LanguageModel(model.eval().requires_grad_(False), tokenizer, "tiny")
+
+
+def z_settings(lm, **changes):
+    return ZSettings.of(ZConfig(**{"draws": 4, **changes}), lm)
+
+
+def test_settings_are_whole_numbers_without_repeats(lm):
+    found = z_settings(lm, layers=[0.5, 1, 0.75], k=[0.5, 16, 0.195])
+    assert (found.layers, found.ks, found.d, found.n_heads) == ((1, 2), (16, 6), 64, 4)
+    with pytest.raises(ConfigError, match="3 layers"):
+        z_settings(lm, layers=[3])
+    with pytest.raises(ConfigError, match="32 dimensions"):
+        z_settings(lm, k=[33])
+
+
+def test_spaces_that_a_kernel_cannot_have_are_noted(lm):
+    settings = z_settings(lm, layers=[1], k=[32, 6], kinds=["qk", "kq"])
+    found, notes = layer_spaces(lm.attention_weights(0), 0, settings)
+    assert set(found) == {
+        *(key(0, k, kind) for k in (32, 6) for kind in ("qk", "kq")),
+        *(key(0, 6, "qk", head) for head in range(4)),  # of other kinds at z's layers alone
+    }
+    assert len(notes) == 4  # 32 dimensions of one head
+    assert all("16 dimensions" in note for note in notes)
+    for V in found.values():
+        torch.testing.assert_close(V @ V.mT, torch.eye(len(V), dtype=V.dtype))
+    torch.testing.assert_close(found[key(0, 6, "qk")], found[key(0, 32, "qk")][:6])
+    assert key(1, 6, "kq", 2) in layer_spaces(lm.attention_weights(1), 1, settings)[0]
+
+
+def test_ranks_of_gaussian_weights_lie_inside_their_null(lm):
+    """The embedded model is drawn from a Gaussian, and not trained here."""
+    rows = list(rank_rows(lm.attention_weights(0), 0, ["qk"], 30, generator(), 0.95))
+    for metric in ("entropy_rank", "energy_rank", "participation_ratio", "stable_rank"):
+        heads = [r for r in rows if r["metric"] == metric and r["head"] is not None]
+        assert [r["head"] for r in heads] == [0, 1, 2, 3]
+        mean = np.mean([r["value"] for r in heads])
+        null = heads[0]
+        assert null["null_low"] < mean < null["null_high"]
+        assert null["null_mean"] == pytest.approx(mean, rel=0.15)
+        cv = value(rows, f"{metric}_cv")
+        assert cv["value"] == pytest.approx(np.std([r["value"] for r in heads]) / mean)
+        assert value(rows, metric, head=None)["value"] > mean  # the stack has more directions
+
+
+def test_ffn_shares_are_those_of_the_plain_function(lm):
+    layer = lm.layer(1)
+    layer.post_attention_layernorm.weight.copy_(torch.linspace(0.5, 2, 64))
+    V = random_space(64, 16, generator())
+    spaces, random = {("qk", 16): V}, {16: random_spaces(64, 16, 100, 0)}
+    rows = list(ffn_rows(FfnMoments.from_qwen2(layer), spaces, random, 1, 0.95))
+    write = layer.mlp.down_proj.weight.T.double()
+    gain = layer.post_attention_layernorm.weight.double()
+    read = torch.cat([layer.mlp.gate_proj.weight, layer.mlp.up_proj.weight]).double() * gain
+    for metric, W, rank in (
+        ("ffn_write_share", write, None),
+        ("ffn_read_share", read, None),
+        ("ffn_write_span", write, 16),
+    ):
+        row = value(rows, metric)
+        assert row["value"] == pytest.approx(ffn_overlap(W, V, rank).share)
+        assert row["null_mean"] == 16 / 64
+        assert row["null_low"] < 16 / 64 < row["null_high"]
+
+
+def test_similarity_is_one_with_itself_and_k_over_d_by_chance():
+    V = random_space(D, K, generator())
+    spaces = {0: V, 1: torch.linalg.qr(randn(K, K)).Q @ V, 2: random_space(D, K, generator(1))}
+    rows = list(similarity_rows(spaces, random_spaces(D, K, 40, 0), "qk", 0.95))
+    assert [(r["layer"], r["layer_2"]) for r in rows] == [(0, 1), (0, 2), (1, 2)]
+    assert rows[0]["value"] == pytest.approx(1)
+    assert rows[1]["value"] == pytest.approx(rows[2]["value"])
+    assert rows[1]["null_low"] < K / D < rows[1]["null_high"]
+    assert rows[1]["null_mean"] == K / D
+
+
+# --- the file of spaces, and the scripts from weights to rows -------------------------------------
+
+
+def test_spaces_come_back_and_a_missing_one_is_named(lm, tmp_path):
+    settings = z_settings(lm)
+    V = random_space(64, 6, generator())
+    write_spaces({key(2, 6, "qk"): V}, tmp_path / "spaces.safetensors", settings, {})
+    file = SpaceFile(tmp_path / "spaces.safetensors")
+    assert file.settings == settings
+    torch.testing.assert_close(file.load(2, 6, "qk"), V, atol=1e-6, rtol=0)
+    assert file.has(2, 6, "qk")
+    assert not file.has(2, 6, "qk", head=1)
+    with pytest.raises(DataError, match="no space L02/k6/ov"):
+        file.load(2, 6, "ov")
+
+
+class Named(dict):
+    """Snakemake's named lists, as far as scripts use them."""
+
+    __getattr__ = dict.__getitem__
+
+
+def run_script(name, job):
+    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.main(job)
+
+
+TABLES_OF = {
+    "measure_weights": "weights",
+    "measure_geometry": "geometry",
+    "measure_updates": "updates",
+    "fit_bridge": "bridge",
+    "summarise_model": "summary",
+}
+
+
+@pytest.mark.slow
+def test_scripts_lead_from_weights_to_a_summary_and_repeat_exactly(lm, tmp_path):
+    problems = generate(12, 0, held_out=True)
+    save_tiny_qwen(lm.model, lm.tokenizer, tmp_path / "model")
+    extract(lm, problems, LANGUAGES, tmp_path / "activations")
+    write_table(problem_rows(problems), tmp_path / "problems", "crosslingual_problems", {})
+    tracked = {
+        "slice": {
+            "model": {"tiny": True},
+            "dtype": "float32",
+            "device": "cpu",
+            "z": ZConfig(draws=3, kinds=["qk", "ov"]).model_dump(),
+            "bridge": BridgeConfig(permutations=20).model_dump(),
+            "verdict": VerdictConfig().model_dump(),
+            "bootstrap": {"level": 0.9, "resamples": 20, "seed": 0},
+        }
+    }
+    bytes_of = []
+    for again in ("a", "b"):
+        paths = {
+            name: tmp_path / again / name
+            for name in (*TABLES_OF.values(), "spaces", "model", "csv")
+        }
+        inputs = {
+            **paths,
+            "activations": tmp_path / "activations",
+            "problems": tmp_path / "problems",
+        }
+        for script in TABLES_OF:
+            given = dict(inputs)
+            if script == "measure_weights":
+                given["weights"] = tmp_path / "model"
+            job = SimpleNamespace(
+                params=SimpleNamespace(tracked=tracked),
+                input=Named(given),
+                output=Named(paths),
+                wildcards=Named(model="tiny-s0"),
+                threads=1,
+            )
+            if script == "summarise_model":
+                job.input = Named({k: v for k, v in given.items() if Path(v).exists()})
+            run_script(script, job)
+        bytes_of.append({name: path.read_bytes() for name, path in paths.items()})
+    assert bytes_of[0] == bytes_of[1]
+    found = {n: read_table(tmp_path / "a" / n, f"crosslingual_{n}") for n in TABLES_OF.values()}
+    assert set(found["geometry"]["layer"]) == {0, 1, 2, 3}
+    assert set(found["geometry"]["null"]) == {"random", "energy", "chance"}
+    assert set(found["updates"]["layer"]) == {0, 1, 2}
+    own = found["updates"]["layer"] == found["updates"]["basis_layer"]
+    assert set(found["updates"].loc[own, "layer"]) == {0, 1, 2}
+    assert set(found["updates"].loc[~own, "basis_layer"]) == {1, 2}
+    assert set(found["bridge"]["space"]) == {"z", "random", "energy"}
+    assert found["geometry"].groupby("layer")["kind"].nunique().to_dict() == {
+        0: 1,
+        1: 2,
+        2: 2,
+        3: 1,
+    }
+    answers = found["summary"].set_index("question")["controlled_verdict"]
+    assert answers.str.fullmatch("undetermined").any()  # nothing was patched
+    assert not answers.str.fullmatch("undetermined").all()
+
+    # One value from the files by hand: R of layer 2 in its own Z.
+    V = SpaceFile(tmp_path / "a" / "spaces").load(2, 16, "qk")
+    before, after = (read_layer(tmp_path / "activations", i)["zh"] for i in (2, 3))
+    dh = after.states.double() - before.states.double()
+    expected = float(update_ratio(dh, before.mask, V, skip_first=True).pooled.mean())
+    rows = found["updates"].query(
+        "layer == 2 and basis_layer == 2 and k == 16 and language == 'zh' and pooling == 'mean' "
+        "and position_0 == 'exclude' and metric == 'ratio' and null == 'chance'"
+    )
+    assert rows["value"].item() == pytest.approx(expected)
