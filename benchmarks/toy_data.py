@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from zscope.studies.toylang.config import LanguageConfig
+from zscope.toy_language.config import LanguageConfig
 from zscope.toy_language.batches import ToyBatches
 from zscope.toy_language.distributions import LABELS
 from zscope.toy_language.language import ToyLanguage

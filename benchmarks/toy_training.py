@@ -25,7 +25,7 @@ from zscope.models.tensor_transformer import (
     make_optimizers,
     rope_angles,
 )
-from zscope.studies.toylang.config import LanguageConfig
+from zscope.toy_language.config import LanguageConfig
 from zscope.toy_language.batches import ToyBatches
 from zscope.toy_language.language import ToyLanguage
 

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from zscope.config.messages import explain
 from zscope.core.errors import DataError
-from zscope.studies.toylang.config import LanguageConfig
+from zscope.toy_language.config import LanguageConfig
 from zscope.tables.read import read_table, write_table
 from zscope.toy_language.batches import ToyBatches
 from zscope.toy_language.distributions import LABELS

@@ -12,7 +12,7 @@ from typing import Any, Literal, Self
 
 from pydantic import ValidationError, model_validator
 
-from zscope.config.base import BootstrapConfig, Section
+from zscope.config.base import Bootstrap, Section
 from zscope.config.messages import explain
 from zscope.core.errors import ConfigError
 from zscope.studies.crosslingual.config import CrosslingualConfig
@@ -25,7 +25,7 @@ class Config(Section):
 
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where models run; auto: cuda, else mps, else cpu."""
-    bootstrap: BootstrapConfig = BootstrapConfig()
+    bootstrap: Bootstrap = Bootstrap()
     """Bootstrap intervals."""
     lag: LagConfig | None = None
     """The late disambiguation lag; null: not run."""

@@ -1,4 +1,4 @@
-"""Reading tables. A file that is missing, damaged or of another version is an error with a way out."""
+"""Reading tables; one that is missing, damaged or of another version is an error with a way out."""
 
 from __future__ import annotations
 

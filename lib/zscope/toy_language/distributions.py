@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Float, Int
 
-from zscope.studies.toylang.config import LanguageConfig
+from zscope.toy_language.config import LanguageConfig
 from zscope.toy_language.vocabulary import ToyVocabulary
 
 # In the order in which they govern: the first that matches does. `start` is position 0.

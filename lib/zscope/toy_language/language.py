@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 
 from zscope.core.errors import DataError
-from zscope.studies.toylang.config import LanguageConfig
+from zscope.toy_language.config import LanguageConfig
 from zscope.toy_language.distributions import (
     LABEL_ID,
     LABELS,

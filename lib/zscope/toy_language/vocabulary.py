@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Int
 
 from zscope.core.errors import DataError
-from zscope.studies.toylang.config import WORDS, LanguageConfig
+from zscope.toy_language.config import WORDS, LanguageConfig
 
 MARKS = {
     "never": "never",

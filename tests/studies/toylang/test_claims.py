@@ -18,7 +18,8 @@ from zscope.core.errors import DataError
 from zscope.core.provenance import derive_seed
 from zscope.models.tensor_heads import ReplacedHeads, head_z, mean_z
 from zscope.models.tensor_transformer import TensorConfig, TensorTransformer
-from zscope.studies.toylang.config import LanguageConfig, ReadoutConfig
+from zscope.studies.toylang.config import ReadoutConfig
+from zscope.toy_language.config import LanguageConfig
 from zscope.studies.toylang.readouts.ablations import (
     _largest,
     _random_sets,

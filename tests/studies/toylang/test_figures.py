@@ -31,7 +31,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from zscope.figures import style
 from zscope.studies.toylang.config import REFERENCE as CONFIGURED
-from zscope.studies.toylang.config import Primitive
+from zscope.toy_language.config import Primitive
 from zscope.studies.toylang.figures import (
     ablations,
     dashboard,

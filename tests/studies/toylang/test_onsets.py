@@ -11,7 +11,8 @@ from scipy.stats import binom
 
 from zscope.core.errors import DataError
 from zscope.studies.toylang.claims import summary_rows
-from zscope.studies.toylang.config import LanguageConfig, ToylangConfig, ToyOnsetConfig
+from zscope.studies.toylang.config import ToylangConfig, ToyOnsetConfig
+from zscope.toy_language.config import LanguageConfig
 from zscope.studies.toylang.onsets import compare, ordered, run_onsets, summarise
 from zscope.studies.toylang.tables import TABLES
 from zscope.toy_language.distributions import LABELS

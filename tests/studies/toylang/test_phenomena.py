@@ -16,7 +16,8 @@ from torch import nn
 
 from zscope.models.tensor_heads import ReplacedHeads, head_z, mean_z
 from zscope.models.tensor_transformer import TensorConfig, TensorTransformer
-from zscope.studies.toylang.config import LanguageConfig, ReadoutConfig, VocabularyConfig
+from zscope.studies.toylang.config import ReadoutConfig
+from zscope.toy_language.config import LanguageConfig, VocabularyConfig
 from zscope.studies.toylang.phenomena.error_correction import error_rows, find_repeats, repair_rows
 from zscope.studies.toylang.phenomena.experiments import phenomena_rows
 from zscope.studies.toylang.phenomena.prefixes import first_layer_change, probabilities

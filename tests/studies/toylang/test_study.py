@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from zscope.studies.config import load
-from zscope.studies.toylang.config import LanguageConfig, ToylangConfig
+from zscope.studies.toylang.config import ToylangConfig
+from zscope.toy_language.config import LanguageConfig
 from zscope.studies.toylang.study import ToylangPlan
 from zscope.tables.read import TABLES
 

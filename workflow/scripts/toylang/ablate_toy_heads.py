@@ -8,7 +8,8 @@ from zscope.core.devices import set_threads
 from zscope.core.jobs import progress, run_job
 from zscope.core.provenance import versions
 from zscope.models.tensor_checkpoints import load_last_tensor_model
-from zscope.studies.toylang.config import LanguageConfig, ReadoutConfig
+from zscope.studies.toylang.config import ReadoutConfig
+from zscope.toy_language.config import LanguageConfig
 from zscope.studies.toylang.readouts.ablations import ablation_rows
 from zscope.studies.toylang.readouts.weights import TensorWeights
 from zscope.studies.toylang.training import evaluation_of

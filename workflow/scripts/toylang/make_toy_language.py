@@ -6,7 +6,7 @@ import numpy as np
 
 from zscope.core.jobs import run_job
 from zscope.core.provenance import derive_seed, versions
-from zscope.studies.toylang.config import LanguageConfig
+from zscope.toy_language.config import LanguageConfig
 from zscope.tables.read import write_table
 from zscope.toy_language.language import ToyLanguage
 from zscope.toy_language.language_rows import floor_rows, rule_rows, sequence_rows

@@ -9,7 +9,8 @@ from zscope.core.jobs import progress, run_job
 from zscope.core.provenance import versions
 from zscope.models.checkpoints import CheckpointFile
 from zscope.models.tensor_checkpoints import load_tensor_model
-from zscope.studies.toylang.config import LanguageConfig, ReadoutConfig
+from zscope.studies.toylang.config import ReadoutConfig
+from zscope.toy_language.config import LanguageConfig
 from zscope.studies.toylang.readouts.degrees import degree_rows
 from zscope.studies.toylang.readouts.readout_rows import matrix_rows, readout_rows, search_rows
 from zscope.studies.toylang.readouts.weights import TensorWeights

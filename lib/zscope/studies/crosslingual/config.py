@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from zscope.config.base import (
+    AdamWSection,
     Flag,
     Probability,
     Section,
@@ -17,7 +18,6 @@ from zscope.config.base import (
     Steps,
     Unit,
     WrongKeyError,
-    check_warmup,
 )
 from zscope.config.sizes import check_layer
 from zscope.core.errors import ConfigError
@@ -149,29 +149,19 @@ class TinyShape(Section):
         return self
 
 
-class TinyTraining(Section):
-    """How the embedded model is trained: AdamW on the tokens of the answer sentence."""
+class TinyTraining(AdamWSection):
+    """How the embedded model is trained: AdamW, with weight decay on the matrices only."""
 
+    steps: Steps = Field(4000, ge=1)
+    warmup_steps: Steps = Field(60, ge=0)
+    final_lr_fraction: Probability = 0.03
+    lr: float = Field(2e-3, gt=0)
+    beta2: float = Field(0.98, ge=0, lt=1)
+    weight_decay: float = Field(0.3, ge=0)
     n_pairs: int = Field(20000, ge=1)
     """Training problems; each gives a Chinese and an English text."""
     batch_size: Annotated[int, Unit("texts")] = Field(64, ge=1)
     """Texts of a batch, of similar length."""
-    steps: Steps = Field(4000, ge=1)
-    """Optimizer steps."""
-    lr: float = Field(2e-3, gt=0)
-    """Peak learning rate."""
-    beta1: float = Field(0.9, ge=0, lt=1)
-    """AdamW's decay of the first moment."""
-    beta2: float = Field(0.98, ge=0, lt=1)
-    """AdamW's decay of the second moment."""
-    weight_decay: float = Field(0.3, ge=0)
-    """Decoupled weight decay, on matrices only."""
-    warmup_steps: Steps = Field(60, ge=0)
-    """Steps over which the learning rate rises linearly from 0."""
-    final_lr_fraction: Probability = 0.03
-    """Share of the peak learning rate that the cosine ends at."""
-    grad_clip: float = Field(1.0, gt=0)
-    """Largest global norm of the gradient."""
     early_exit: Probability = 0.5
     """Share of the batches that leave the model after one of exit_layers (LayerSkip, Elhoushi et
     al. 2024), so that the answer is there in the middle of the model; 0: it may come in the last
@@ -186,11 +176,6 @@ class TinyTraining(Section):
     """Steps between the checkpoints that a killed job resumes from."""
     gate: Probability = 0.95
     """Least exact accuracy on held-out operands in either language; below it the job fails."""
-
-    @model_validator(mode="after")
-    def _warmup(self) -> Self:
-        check_warmup(self.warmup_steps, self.steps)
-        return self
 
 
 class TinyConfig(Section):

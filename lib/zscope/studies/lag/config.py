@@ -12,9 +12,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from zscope.config.base import (
+    AdamWSection,
     Characters,
     Flag,
-    Probability,
     Rows,
     Section,
     Seed,
@@ -22,7 +22,6 @@ from zscope.config.base import (
     Steps,
     Unit,
     WrongKeyError,
-    check_warmup,
 )
 from zscope.config.messages import Path, Sources, explain
 from zscope.core.errors import ConfigError
@@ -236,29 +235,15 @@ class ModelConfig(Section):
         return self
 
 
-class TrainingConfig(Section):
+class TrainingConfig(AdamWSection):
     """How it is trained: AdamW, clipped gradients, cross-entropy of the target tokens."""
 
-    lr: float = Field(1e-3, gt=0)
-    """Peak learning rate."""
+    steps: Steps = Field(20000, ge=1)
+    warmup_steps: Steps = Field(500, ge=0)
     batch_size: Rows = Field(128, ge=1)
     """Rows of a batch; batches cover shuffled epochs."""
-    steps: Steps = Field(20000, ge=1)
-    """Optimizer steps."""
-    warmup_steps: Steps = Field(500, ge=0)
-    """Steps over which the learning rate rises linearly from 0."""
     schedule: Literal["cosine", "constant"] = "cosine"
     """After warm-up: a cosine down to final_lr_fraction at the last step, or constant."""
-    final_lr_fraction: Probability = 0.0
-    """Share of the peak learning rate that the cosine ends at."""
-    weight_decay: float = Field(0.01, ge=0)
-    """Decoupled weight decay, on every parameter (as in the seed)."""
-    beta1: float = Field(0.9, ge=0, lt=1)
-    """AdamW's decay of the first moment."""
-    beta2: float = Field(0.999, ge=0, lt=1)
-    """AdamW's decay of the second moment."""
-    grad_clip: float = Field(1.0, gt=0)
-    """Largest global norm of the gradient."""
     eval_every: Steps = Field(100, ge=1)
     """Steps between evaluations; step 0 and the last are always evaluated."""
     eval_examples: Rows = Field(1000, ge=2)
@@ -267,11 +252,6 @@ class TrainingConfig(Section):
     """Steps between checkpoints; step 0 and the last are always kept."""
     early_checkpoints: Flag = True
     """Also keep steps 1, 2, 4, 8, ... before the first multiple of checkpoint_every."""
-
-    @model_validator(mode="after")
-    def _warmup(self) -> Self:
-        check_warmup(self.warmup_steps, self.steps)
-        return self
 
     @property
     def checkpoint_steps(self) -> tuple[int, ...]:

@@ -13,8 +13,9 @@ from torch.nn import functional as F
 
 from zscope.core.provenance import derive_seed
 from zscope.models.tensor_transformer import TensorConfig, TensorTransformer, make_optimizers
-from zscope.studies.toylang.config import LanguageConfig, TensorModelConfig, ToyRunConfig
+from zscope.studies.toylang.config import TensorModelConfig, ToyRunConfig
 from zscope.toy_language.batches import ToyBatches
+from zscope.toy_language.config import LanguageConfig
 from zscope.toy_language.excess import ToyEvaluation
 from zscope.toy_language.language import ToyLanguage
 from zscope.training import Plan, ResumeFolder, Trained, Trainer, warmup_linear

@@ -257,7 +257,7 @@ def read_rows(path: str | os.PathLike[str] | None = None) -> list[dict[str, Any]
     """The checked rows of a problem file as they are written. Raises DataError: `load_problems`."""
     try:
         if path is None:
-            file = importlib.resources.files("zscope.data") / "math_problems.yaml"
+            file = importlib.resources.files(__package__) / "math_problems.yaml"
             text = file.read_text("utf-8")
         else:
             text = Path(path).read_text("utf-8")
