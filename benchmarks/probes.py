@@ -20,12 +20,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from zscope.config.base import Bootstrap
 from zscope.models.transformer import Transformer, TransformerConfig
-from zscope.models.wrapped_transformer import to_bridge
+from zscope.models.wrapped_transformer import wrap
+from zscope.stats import bootstrap_weights
 from zscope.studies.lag import quantities as q
 from zscope.studies.lag.config import DataConfig
 from zscope.studies.lag.facts import Disambiguation, encode, make_facts, sample_rows
-from zscope.studies.lag.probes.measuring import Bootstrap, ProbeBatch, batches, run_probes
+from zscope.studies.lag.probes.measuring import ProbeBatch, batches, run_probes
 from zscope.studies.lag.probes.registry import PROBES
 
 REQUIRED = 8.0  # times faster than the loops
@@ -58,16 +60,16 @@ def forward_flops(config: TransformerConfig, n: int, seq: int) -> float:
 
 def loop(batch: ProbeBatch) -> None:
     """Every probe's numbers, one example and one patch at a time."""
-    bridge, z, predict = batch.bridge, batch.z, batch.layout.predict
+    wrapped, z, predict = batch.wrapped, batch.z, batch.layout.predict
     n_layers, n_heads = batch.n_layers, batch.n_heads
 
     def patched(tokens: Any, name: str, change: Callable[[Any], Any]) -> Any:
-        return bridge.run_with_hooks(tokens, fwd_hooks=[(name, lambda x, hook: change(x))])
+        return wrapped.run_with_hooks(tokens, fwd_hooks=[(name, lambda x, hook: change(x))])
 
     for i in range(len(batch)):
         tokens, other = batch.tokens[i : i + 1], batch.other_tokens[i : i + 1]  # type: ignore[index]
-        logits, clean = bridge.run_with_cache(tokens)
-        other_logits, cache = bridge.run_with_cache(other)
+        logits, clean = wrapped.run_with_cache(tokens)
+        other_logits, cache = wrapped.run_with_cache(other)
         first, candidates = batch.first[i : i + 1], batch.candidate_first[i : i + 1]
         q.z_gap(logits[:, predict], other_logits[:, predict], first)
         for layer in range(n_layers):
@@ -75,7 +77,7 @@ def loop(batch: ProbeBatch) -> None:
             torch.special.entr(pattern).sum(-1), pattern[:, z].sum(-1)
             for stage in ("resid_mid", "resid_post"):
                 resid = clean[f"blocks.{layer}.hook_{stage}"][:, predict]
-                lens = bridge.unembed(bridge.ln_final(resid))
+                lens = wrapped.unembed(wrapped.ln_final(resid))
                 q.first_loss(lens, first), q.rank(lens, first), q.entropy(lens)
                 q.set_mass(lens, candidates), q.first_accuracy(lens, first)
         for layer in range(n_layers + 1):
@@ -104,7 +106,7 @@ def loop(batch: ProbeBatch) -> None:
 
                 patched(tokens, f"{at}z", path)
         q.candidate_log_probs(
-            lambda t: bridge(t)[:, predict:], batch.prompt[i : i + 1], batch.candidates[i : i + 1]
+            lambda t: wrapped(t)[:, predict:], batch.prompt[i : i + 1], batch.candidates[i : i + 1]
         )
 
 
@@ -112,7 +114,7 @@ def make(n_bases: int = 1000, k: int = 10) -> tuple[Any, TransformerConfig, Disa
     config = DataConfig(n_unique_b=n_bases, k=k)
     data = encode(make_facts(config, 0), config)
     shape = TransformerConfig(4, 128, 4, 512, data.layout.length, len(data.vocabulary))
-    return to_bridge(Transformer(shape).init_weights(0)), shape, data
+    return wrap(Transformer(shape).init_weights(0)), shape, data
 
 
 def main() -> None:
@@ -124,23 +126,26 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.set_grad_enabled(False)
 
-    bridge, shape, data = make()
+    wrapped, shape, data = make()
     rows = sample_rows(data, args.examples, np.random.default_rng(0))
+    bootstrap = Bootstrap()
     modules = {name: import_module(spec.module) for name, spec in PROBES.items()}
 
     def run(names: list[str]) -> None:
         chosen = {name: modules[name] for name in names}
-        run_probes(bridge, data, rows, chosen, batch_size=args.batch_size)
+        run_probes(wrapped, data, rows, chosen, bootstrap=bootstrap, batch_size=args.batch_size)
 
-    draws = seconds(lambda: Bootstrap().weights(len(rows)))  # once for all checkpoints of a job
-    run_probes(bridge, data, rows[:10], modules)  # warm up
+    # The draws are made once for all checkpoints of a job.
+    rng = np.random.default_rng(0)
+    draws = seconds(lambda: bootstrap_weights(len(rows), bootstrap.resamples, rng))
+    run_probes(wrapped, data, rows[:10], modules, bootstrap=bootstrap)  # warm up
     before = peak_mib()
     together = seconds(lambda: run(list(PROBES)))
     memory = peak_mib() - before
     alone = {name: seconds(partial(run, [name])) for name in PROBES}
 
     sample = rows[: args.loop_examples]
-    batch = next(batches(bridge, data, sample, modules, batch_size=len(sample), seed=0))
+    batch = next(batches(wrapped, data, sample, modules, batch_size=len(sample), seed=0))
     loops = seconds(lambda: loop(batch)) * len(rows) / len(sample)
 
     rate = matmul_rate()

@@ -4,7 +4,7 @@
 
 Both train the same model on the same facts, one thread, in interleaved rounds in one process; CPU
 seconds are counted (wall seconds on a GPU). The reference is how one would write it first: a
-DataLoader over a Dataset of rows, TransformerLens's bridge with the logits of every position,
+DataLoader over a Dataset of rows, TransformerLens's wrapped model with the logits of every position,
 `.item()` at every step, AdamW as it comes.
 """
 
@@ -22,14 +22,15 @@ import torch
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
-from zscope.models.wrapped_transformer import to_bridge
+from zscope.config.base import Bootstrap
+from zscope.models.wrapped_transformer import wrap
 from zscope.studies.lag.config import RunConfig
 from zscope.studies.lag.evaluation import evaluation_sets
 from zscope.studies.lag.facts import Disambiguation, encode, make_facts
 from zscope.studies.lag.training import build_model, train_run
 from zscope.training import ResumeFolder
 
-BOOTSTRAP = {"level": 0.95, "resamples": 1000, "seed": 0}
+BOOTSTRAP = Bootstrap()
 NEVER = 10**9
 
 
@@ -93,7 +94,7 @@ class Rows(Dataset):
 
 def reference(config: RunConfig, data: Disambiguation, device: torch.device) -> Callable:
     """A function that trains `steps` steps."""
-    model = to_bridge(build_model(config, data).to(device)).train()
+    model = wrap(build_model(config, data).to(device)).train()
     for p in model.parameters():
         p.requires_grad_(True)
     c, start = config.training, data.layout.target.start

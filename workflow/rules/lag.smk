@@ -1,72 +1,68 @@
 # The late disambiguation lag: facts -> runs -> probes -> conditions -> sweeps -> figures.
 
-LAG = checked(LagPlan.of, CONFIG.lag, SOURCES)
+from zscope.studies.lag import tables as lag_tables
+from zscope.studies.lag.probes.registry import PROBES as LAG_PROBES
+from zscope.studies.lag.study import LagPlan
+
+LAG = PLANS["lag"] = checked(LagPlan(CONFIG.lag, SOURCES).check)
 
 
 def lag_run(wildcards):
     return checked(find, LAG.runs, wildcards.run, "run").resolved
 
 
-def lag_condition_runs(wildcards):
+def lag_runs(wildcards):
+    """The runs of a condition."""
     return checked(find, LAG.conditions, wildcards.condition, "condition")
+
+
+def lag_configs(wildcards):
+    return {run: LAG.runs[run].resolved for run in lag_runs(wildcards)}
+
+
+def lag_facts(runs):
+    """The facts of these runs, in their order."""
+    return [lag_tables.FACTS.path.format(facts=LAG.facts_of(run)) for run in runs]
 
 
 def lag_sweep(wildcards):
     return checked(find, LAG.sweeps, wildcards.sweep, "sweep")
 
 
-def lag_figure_probes(wildcards):
-    """The probe tables that a figure of one condition shows."""
-    wanted = checked(find, FIGURE_PROBES, wildcards.figure, "figure of a condition")
-    return [
-        f"results/lag/probes/{wildcards.condition}/{probe}.parquet"
-        for probe in LAG.probes[wildcards.condition]
-        if probe in wanted
-    ]
-
-
-def lag_figure_sweep(name):
-    """The path of table `name` of the sweep that a figure shows."""
-
-    def path(wildcards):
-        sweep = checked(find, LAG.figures, wildcards.figure, "figure")
-        return f"results/lag/sweeps/{sweep}/{name}.parquet"
-
-    return path
-
-
 wildcard_constraints:
+    facts="[^/]+",
     run="[^/]+",
     condition="[^/]+",
     sweep="[^/]+",
     probe="[^/]+",
-    figure="[^/]+",
 
 
 rule make_facts:
-    """Draw the facts of one run."""
+    """Draw the facts that all runs with the same data share."""
     output:
-        facts="results/lag/runs/{run}/facts.parquet",
+        facts=lag_tables.FACTS.path,
     log:
-        "logs/make_facts/{run}.log",
+        "logs/make_facts/{facts}.log",
     benchmark:
-        "results/benchmarks/make_facts/{run}.tsv"
+        "results/benchmarks/make_facts/{facts}.tsv"
     resources:
         mem_mb=growing(1000),
         runtime=growing(10),
     params:
-        tracked=lambda wildcards: tracked("lag/make_facts.py", run=lag_run(wildcards)),
+        tracked=lambda wildcards: tracked(
+            "lag/make_facts.py", **checked(find, LAG.facts, wildcards.facts, "facts")
+        ),
     script:
         "../scripts/lag/make_facts.py"
 
 
 rule train_run:
-    """Train one run; a killed one goes on from its last checkpoint."""
+    """Train one run; a killed one resumes from its last checkpoint."""
     input:
-        facts=rules.make_facts.output.facts,
+        facts=lambda wildcards: lag_facts([wildcards.run]),
     output:
-        metrics="results/lag/runs/{run}/metrics.parquet",
-        timing="results/lag/runs/{run}/timing.parquet",
+        metrics=lag_tables.METRICS.path,
+        timing=lag_tables.TIMING.path,
         checkpoints="results/lag/runs/{run}/checkpoints.safetensors",
     log:
         "logs/train_run/{run}.log",
@@ -77,22 +73,22 @@ rule train_run:
         runtime=growing(CONFIG.lag.runtime_minutes),
         gpu=GPUS,
     params:
-        tracked=lambda wildcards: tracked("lag/train_run.py", run=lag_run(wildcards), **DEVICE),
+        tracked=lambda wildcards: tracked(
+            "lag/train_run.py", run=lag_run(wildcards), device=CONFIG.device, bootstrap=BOOTSTRAP
+        ),
     script:
         "../scripts/lag/train_run.py"
 
 
 rule measure_probe:
-    """Measure one probe on every checkpoint of every seed of one condition."""
+    """Measure one probe on every checkpoint of every run of one condition."""
     input:
         checkpoints=lambda wildcards: expand(
-            rules.train_run.output.checkpoints, run=lag_condition_runs(wildcards)
+            rules.train_run.output.checkpoints, run=lag_runs(wildcards)
         ),
-        facts=lambda wildcards: expand(
-            rules.make_facts.output.facts, run=lag_condition_runs(wildcards)
-        ),
+        facts=lambda wildcards: lag_facts(lag_runs(wildcards)),
     output:
-        probe="results/lag/probes/{condition}/{probe}.parquet",
+        probe=lag_tables.PROBE.path,
     log:
         "logs/measure_probe/{condition}/{probe}.log",
     benchmark:
@@ -104,33 +100,28 @@ rule measure_probe:
     params:
         tracked=lambda wildcards: tracked(
             "lag/measure_probe.py",
-            uses=[checked(find, PROBES, wildcards.probe, "probe").module],
-            probe=wildcards.probe,
-            module=PROBES[wildcards.probe].module,
-            runs={run: LAG.runs[run].resolved for run in lag_condition_runs(wildcards)},
+            uses=[checked(find, LAG_PROBES, wildcards.probe, "probe").module],
+            module=LAG_PROBES[wildcards.probe].module,
+            runs=lag_configs(wildcards),
             settings=CONFIG.lag.probes.model_dump(exclude={"names"}),
-            **DEVICE,
+            device=CONFIG.device,
+            bootstrap=BOOTSTRAP,
         ),
     script:
         "../scripts/lag/measure_probe.py"
 
 
 rule summarise_condition:
-    """Curves, onsets and phases of every seed of one condition."""
+    """Find the curves, onsets and phases of every run of one condition."""
     input:
-        metrics=lambda wildcards: expand(
-            "results/lag/runs/{run}/metrics.parquet", run=lag_condition_runs(wildcards)
-        ),
+        metrics=lambda wildcards: lag_tables.METRICS.paths(run=lag_runs(wildcards)),
         probes=lambda wildcards: expand(
             rules.measure_probe.output.probe,
             probe=LAG.probes[wildcards.condition],
             allow_missing=True,
         ),
     output:
-        runs="results/lag/conditions/{condition}/runs.parquet",
-        curves="results/lag/conditions/{condition}/curves.parquet",
-        onsets="results/lag/conditions/{condition}/onsets.parquet",
-        phases="results/lag/conditions/{condition}/phases.parquet",
+        **{of_sweep.short: table.path for of_sweep, table in lag_tables.GATHERED.items()},
     log:
         "logs/summarise_condition/{condition}.log",
     benchmark:
@@ -141,8 +132,7 @@ rule summarise_condition:
     params:
         tracked=lambda wildcards: tracked(
             "lag/summarise_condition.py",
-            condition=wildcards.condition,
-            runs={run: LAG.runs[run].resolved for run in lag_condition_runs(wildcards)},
+            runs=lag_configs(wildcards),
             onset=CONFIG.lag.onset.model_dump(),
         ),
     script:
@@ -150,25 +140,20 @@ rule summarise_condition:
 
 
 rule summarise_sweep:
-    """The tables of a sweep's conditions in one, and medians over seeds."""
+    """Gather the tables of a sweep's conditions, and summarise its onsets over runs."""
     input:
         **{
-            table: lambda wildcards, table=table: expand(
-                f"results/lag/conditions/{{condition}}/{table}.parquet",
-                condition=dict.fromkeys(r.condition for r in lag_sweep(wildcards)),
+            of_sweep.short: lambda wildcards, table=table: table.paths(
+                condition=dict.fromkeys(run.condition for run in lag_sweep(wildcards))
             )
-            for table in ("runs", "curves", "onsets", "phases")
+            for of_sweep, table in lag_tables.GATHERED.items()
         },
     output:
-        runs="results/lag/sweeps/{sweep}/runs.parquet",
-        curves="results/lag/sweeps/{sweep}/curves.parquet",
-        onsets="results/lag/sweeps/{sweep}/onsets.parquet",
-        phases="results/lag/sweeps/{sweep}/phases.parquet",
-        summary="results/lag/sweeps/{sweep}/summary.parquet",
+        **{table.short: table.path for table in lag_tables.OF_SWEEP},
         csv=report(
             "results/lag/sweeps/{sweep}/summary.csv",
-            caption="../report/lag/summary.rst",
-            category="Lag",
+            caption="../report/caption.rst",
+            category=TITLES["lag"],
             subcategory="Tables",
             labels={"table": "{sweep}", "format": "csv"},
         ),
@@ -180,10 +165,10 @@ rule summarise_sweep:
         mem_mb=growing(4000),
         runtime=growing(20),
     params:
+        caption=lambda wildcards: caption("lag", "summary", sweep=wildcards.sweep),
         tracked=lambda wildcards: tracked(
             "lag/summarise_sweep.py",
-            sweep=wildcards.sweep,
-            members=[r.to_dict() for r in lag_sweep(wildcards)],
+            members=[run.to_dict() for run in lag_sweep(wildcards)],
             bootstrap=BOOTSTRAP,
         ),
     script:
@@ -193,7 +178,7 @@ rule summarise_sweep:
 rule train_linear_baselines:
     """Train the linear baselines of the contrast figure."""
     output:
-        losses="results/lag/linear/losses.parquet",
+        losses=lag_tables.LINEAR.path,
     log:
         "logs/train_linear_baselines/all.log",
     benchmark:
@@ -209,27 +194,11 @@ rule train_linear_baselines:
         "../scripts/lag/train_linear_baselines.py"
 
 
-
-
-
-
-TARGETS["lag"] = [
-    *expand(rules.draw_study_figure.output, figure=LAG.figures),
-    *[
-        path
-        for condition in LAG.conditions
-        for path in expand(
-            rules.draw_condition_figure.output,
-            condition=condition,
-            figure=LAG.condition_figures(condition),
-        )
-    ],
-    *expand(rules.summarise_sweep.output, sweep=LAG.sweeps),
-]
+TARGETS["lag"] = expand(rules.summarise_sweep.output, sweep=LAG.sweeps)
 
 
 rule lag:
     """Every figure and table of the lag study."""
     input:
-        TARGETS["lag"],
+        targets("lag"),
     localrule: True

@@ -1,9 +1,9 @@
-"""Checkpoints as safetensors (never pickle): one file a run, every checkpoint of it inside.
+"""Checkpoints as safetensors (never pickle): one file per run, with every checkpoint inside.
 
-Tensors are named `{step:08d}/{parameter}`; the metadata hold the model's shape, the provenance and
-a SHA-256 of every tensor and one of themselves, so that a flipped bit is found when it is read.
+Tensors are named `{step:08d}/{parameter}`. The metadata hold the model's shape, the provenance, a
+SHA-256 of every tensor, and one of themselves, so that reading finds a flipped bit.
 
-Knows no kind of model, so that the results of one study do not hang on the models of another.
+This module imports no model, so that editing a model leaves the results of the others fresh.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ DIGEST_LENGTH = 64  # hex digits of a SHA-256
 
 
 class Shape(Protocol):
-    """What a model is built from, as plain values."""
+    """The arguments of a model's constructor."""
 
     def to_dict(self) -> dict[str, Any]: ...
 
@@ -40,7 +40,7 @@ def save_tensors(
     digests = {name: _digest(t) for name, t in kept.items()}
     text = json.dumps({"metadata": metadata, "sha256": digests}, sort_keys=True)
     with atomic_path(Path(path)) as temporary:
-        # One entry: with more, safetensors writes the metadata in no fixed order.
+        # With more than one entry, safetensors writes the metadata in no fixed order.
         save_file(kept, temporary, metadata={"zscope": _digest_text(text) + text})
 
 
@@ -94,7 +94,7 @@ def join(
     shape: Shape,
     provenance: dict[str, Any],
 ) -> None:
-    """Write the checkpoints of a run, one file a step, into the run's one file.
+    """Join the checkpoints of a run, one file per step, into one file.
 
     Raises CheckpointError if a part is missing or damaged.
     """
@@ -129,7 +129,7 @@ class CheckpointFile:
 
     @property
     def shape(self) -> dict[str, Any]:
-        """What the model is built from: TransformerConfig(**shape), TensorConfig(**shape)."""
+        """The arguments of the model's config, such as TransformerConfig(**shape)."""
         return self.metadata["model"]
 
     @property

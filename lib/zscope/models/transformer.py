@@ -1,7 +1,7 @@
 """The small decoder that the workflow trains: pre-LN, GELU, learned positions, untied.
 
-Plain PyTorch, because training through hooks costs more; its parameters have the names of
-TransformerLens's native model, so that `bridge.to_bridge` wraps the same weights for analysis.
+Plain PyTorch, because training through hooks costs more. The parameters have the names of
+TransformerLens's native model, so that `wrapped_transformer.wrap` can copy them for analysis.
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
-
-from zscope.studies.lag.config import ModelConfig
 
 LANES = 16  # float32 numbers of the widest vector registers
 
@@ -31,19 +29,6 @@ class TransformerConfig:
     d_vocab: int
     init_std: float = 0.02
     mlp_init_std: float = 0.02
-
-    @classmethod
-    def of(cls, config: ModelConfig, *, n_ctx: int, d_vocab: int) -> TransformerConfig:
-        return cls(
-            n_layers=config.n_layers,
-            d_model=config.d_model,
-            n_heads=config.n_heads,
-            d_mlp=config.d_mlp,
-            n_ctx=n_ctx,
-            d_vocab=d_vocab,
-            init_std=config.init_std,
-            mlp_init_std=config.mlp_init_std or config.init_std,
-        )
 
     @property
     def d_head(self) -> int:
@@ -77,8 +62,8 @@ class Attention(nn.Module):
     ) -> Float[Tensor, "batch q d"]:
         """Output of queries that begin at `start`."""
         batch, seq, d = k.shape
-        # Short rows of scores that do not fill the vector registers cost twice as much: pad the
-        # end, which no earlier query sees, and drop it again.
+        # Rows of scores that do not fill the vector registers cost twice as much. So the end, which
+        # no earlier query sees, is padded, and the padding dropped again.
         pad = (0, 0, 0, -seq % LANES)
         k, v = F.pad(k, pad), F.pad(v, pad)
         if start == 0:
@@ -121,7 +106,7 @@ class Block(nn.Module):
     def of_rows(
         self, rows: Float[Tensor, "rows d"], at: Int[Tensor, "batch seq"]
     ) -> Float[Tensor, "batch seq d"]:
-        """The block on rows[at], with what a position computes by itself done once a row."""
+        """The block on rows[at]; what a position computes alone is computed once per row."""
         attn, read = self.attn, self.ln1(rows)
         q, k, v = (F.embedding(at, project(read)) for project in (attn.q, attn.k, attn.v))
         return self.add_mlp(F.embedding(at, rows) + attn.mix(q, k, v))
@@ -143,7 +128,7 @@ class Transformer(nn.Module):
         self.head = nn.Linear(config.d_model, config.d_vocab, bias=False)
 
     def init_weights(self, seed: int) -> Transformer:
-        """Normal weights of the config's standard deviations, zero biases, from `seed` alone."""
+        """Draw normal weights with the config's standard deviations; biases are 0."""
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
             for name, p in sorted(self.named_parameters()):
@@ -166,8 +151,8 @@ class Transformer(nn.Module):
         places = torch.arange(tokens.shape[1], device=tokens.device)
         first, *others = cast(list[Block], list(self.layers))
         if others and tokens.is_cpu:  # on a GPU, waiting for the number of rows costs more
-            # What the first block reads has as many different rows as there are pairs of a token
-            # and a place: far fewer than positions.
+            # The first block reads one of a few different rows at every position: one row for each
+            # pair of a token and a place.
             pairs, at = torch.unique(tokens * len(places) + places, return_inverse=True)
             rows = self.tok_embed(pairs // len(places)) + self.pos(pairs % len(places))
             x = first.of_rows(rows, at)

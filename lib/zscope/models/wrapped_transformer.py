@@ -1,4 +1,4 @@
-"""A `Transformer` as a TransformerLens bridge: the same weights, with every hook."""
+"""A `Transformer` wrapped by TransformerLens: the same weights, with every hook."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from transformer_lens.model_bridge import TransformerBridge
 from zscope.models.transformer import Transformer
 
 
-def to_bridge(model: Transformer) -> TransformerBridge:
-    """Copy the weights of `model` into a bridge of the same shape (logits equal to 1e-5).
+def wrap(model: Transformer) -> TransformerBridge:
+    """A wrapped copy of `model`, whose logits are equal to 1e-5.
 
-    The copy is the bridge's own: later changes of `model` do not reach it; use `load_weights`.
+    Later changes of `model` do not reach the copy; use `load_weights`.
     """
     c = model.config
-    bridge = TransformerBridge.boot_native(  # type: ignore[attr-defined]
+    wrapped = TransformerBridge.boot_native(  # type: ignore[attr-defined]
         TransformerBridgeConfig(
             d_model=c.d_model,
             d_head=c.d_head,
@@ -30,19 +30,22 @@ def to_bridge(model: Transformer) -> TransformerBridge:
             seed=0,
         )
     )
-    load_weights(bridge, model.state_dict())
+    load_weights(wrapped, model.state_dict())
     device = next(model.parameters()).device
-    return bridge.to(device).eval()
+    return wrapped.to(device).eval()
 
 
-def load_weights(bridge: TransformerBridge, state: dict[str, torch.Tensor]) -> None:
-    """Put a `Transformer`'s state dict into a bridge of the same shape."""
+def load_weights(wrapped: TransformerBridge, state: dict[str, torch.Tensor]) -> None:
+    """Copy a model's state dict into a wrapped model of the same shape.
+
+    Raises ValueError if they have other parameters.
+    """
     own = {
         name.replace("_original_component.", ""): p
-        for name, p in bridge.original_model.named_parameters()
+        for name, p in wrapped.original_model.named_parameters()
     }
     if own.keys() != state.keys():
-        raise ValueError(f"other parameters than the bridge's: {sorted(own.keys() ^ state.keys())}")
+        raise ValueError(f"not of the wrapped model's shape: {sorted(own.keys() ^ state.keys())}")
     with torch.no_grad():
         for name, p in own.items():
             p.copy_(state[name])

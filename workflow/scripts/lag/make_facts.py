@@ -1,25 +1,14 @@
-"""Draw the facts of one run."""
+"""Draw the facts that all runs with the same data share."""
 
-from typing import Any
-
-from zscope.core.jobs import run_job
+from zscope.core.jobs import job
 from zscope.core.provenance import derive_seed
-from zscope.studies.lag.config import RunConfig
+from zscope.studies.lag.config import DataConfig
 from zscope.studies.lag.facts import make_facts
-from zscope.tables.read import write_table
-
-
-def data_seed(run: RunConfig) -> int:
-    """Seed of the facts: the run's, unless the config fixes the data."""
-    return derive_seed(run.seed if run.data_seed is None else run.data_seed, "data")
-
-
-def main(job: Any) -> None:
-    tracked = job.params.tracked
-    run = RunConfig.model_validate(tracked["slice"]["run"])
-    facts = make_facts(run.data, data_seed(run))
-    write_table(facts, job.output.facts, "lag_facts", tracked)
-
+from zscope.studies.lag.tables import FACTS
+from zscope.tables.write import write_table
 
 if __name__ == "__main__":
-    run_job(snakemake, main)
+    with job(snakemake, "numpy") as this:
+        config = DataConfig.model_validate(this.slice["data"])
+        facts = make_facts(config, derive_seed(this.slice["seed"], "data"))
+        write_table(facts, this.output.facts, FACTS, this.provenance)

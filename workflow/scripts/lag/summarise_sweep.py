@@ -1,34 +1,61 @@
-"""The tables of a sweep's conditions in one, and medians over seeds."""
+"""Gather the tables of a sweep's conditions, and summarise its onsets over runs."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
-from zscope.core.files import atomic_path
-from zscope.core.jobs import run_job
-from zscope.studies.lag.onsets import summarise_onsets
-from zscope.tables.read import read_table, write_table
+from zscope.config.base import Bootstrap
+from zscope.core.jobs import job
+from zscope.studies.lag.onsets import align_onsets, relative_onsets, summarise_onsets
+from zscope.studies.lag.tables import (
+    ALIGNMENT,
+    CURVES,
+    GATHERED,
+    ONSETS,
+    RELATIVE_ONSETS,
+    RUNS,
+    SUMMARY,
+)
+from zscope.tables.read import read_table, read_tables
+from zscope.tables.schema import Table
+from zscope.tables.write import write_csv, write_table
 
 
-def main(job: Any) -> None:
-    tracked = job.params.tracked
-    sweep = tracked["slice"]["sweep"]
-    members = pd.DataFrame(tracked["slice"]["members"])
-
-    def gather(name: str) -> pd.DataFrame:
-        parts = [read_table(path, f"lag_condition_{name}") for path in job.input[name]]
-        columns = ["run", "label", *(["design"] if name == "runs" else [])]
-        # In the order of the config, which is the order of the figures.
-        return members[columns].merge(pd.concat(parts), on="run").assign(sweep=sweep)
-
-    tables = {name: gather(name) for name in ("runs", "curves", "onsets", "phases")}
-    summary = summarise_onsets(tables["onsets"], tables["curves"], tracked["slice"]["bootstrap"])
-    tables["summary"] = pd.DataFrame(summary).assign(sweep=sweep)
-    for name, rows in tables.items():
-        write_table(rows, job.output[name], f"lag_{name}", tracked)
-    with atomic_path(job.output.csv) as temporary:
-        read_table(job.output.summary, "lag_summary").to_csv(temporary, index=False)
+def summarise_sweep(
+    inputs: Mapping[str, Sequence[str]],
+    outputs: Mapping[str, str],
+    *,
+    sweep: str,
+    members: Sequence[Mapping[str, Any]],
+    bootstrap: Bootstrap,
+    provenance: Mapping[str, Any],
+) -> None:
+    """inputs, outputs: by the name of the table; inputs hold one file per condition."""
+    labels = pd.DataFrame(members)
+    tables: dict[Table, pd.DataFrame] = {}
+    for table, of_condition in GATHERED.items():
+        columns = ["run", "label", *(["design"] if table is RUNS else [])]
+        # The members keep the order of the config, which is the order of the figures.
+        rows = read_tables(inputs[table.short], of_condition)
+        tables[table] = labels[columns].merge(rows, on="run").assign(sweep=sweep)
+    onsets, curves = tables[ONSETS], tables[CURVES]
+    tables[SUMMARY] = pd.DataFrame(summarise_onsets(onsets, curves, bootstrap))
+    relative = relative_onsets(onsets)
+    tables[RELATIVE_ONSETS] = relative
+    tables[ALIGNMENT] = pd.DataFrame(align_onsets(onsets, relative, bootstrap.level))
+    for table, rows in tables.items():
+        write_table(rows.assign(sweep=sweep), outputs[table.short], table, provenance)
+    write_csv(read_table(outputs["summary"], SUMMARY), outputs["csv"])
 
 
 if __name__ == "__main__":
-    run_job(snakemake, main)
+    with job(snakemake, "numpy", "pandas") as this:
+        summarise_sweep(
+            dict(this.input.items()),
+            dict(this.output.items()),
+            sweep=this.wildcards.sweep,
+            members=this.slice["members"],
+            bootstrap=Bootstrap.model_validate(this.slice["bootstrap"]),
+            provenance=this.provenance,
+        )

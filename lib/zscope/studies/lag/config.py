@@ -1,4 +1,4 @@
-"""The configuration of the lag study (seed 000), and what one of its runs is."""
+"""The configuration of the lag study (protocol 000), and what defines one of its runs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
@@ -26,18 +26,14 @@ from zscope.config.base import (
 from zscope.config.messages import Path, Sources, explain
 from zscope.core.errors import ConfigError
 from zscope.core.provenance import digest_of
+from zscope.figures.registry import figure_modules
 
 Task = Literal["bz_to_a", "az_to_b", "b_to_a", "a_to_b"]
 ProbeName = Literal["attention_to_z", "logit_lens", "causal_patching", "random_z", "candidate_set"]
-FigureName = Literal[
-    "candidate_eval",
-    "k_sweep",
-    "linear_contrast",
-    "tasks",
-    "temperature_sweep",
-    "transition_alignment",
-    "z_order_sweep",
-]
+if TYPE_CHECKING:
+    FigureName = str
+else:  # Pydantic checks a Literal's values, offers the nearest one, and lists them in the schema.
+    FigureName = Literal[tuple(n for n, m in figure_modules("lag").items() if "SWEEP" in m.constants)]
 NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 EXPONENT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
 TASKS_WITH_Z = ("bz_to_a", "az_to_b")
@@ -45,7 +41,7 @@ AMBIGUOUS_TASKS = ("bz_to_a", "b_to_a")
 
 
 class DataConfig(Section):
-    """What is fed in: the map (B, z) -> A as character strings (seed 000, `data.*`)."""
+    """The map (B, z) -> A as character strings (protocol 000, `data.*`)."""
 
     task: Task = "bz_to_a"
     """Which side is the source: bz_to_a (z disambiguates), az_to_b (z is redundant), b_to_a (no
@@ -53,8 +49,8 @@ class DataConfig(Section):
     k: int = Field(10, ge=1)
     """Number of targets A of every B."""
     design: Literal["fixed_bases", "fixed_facts"] = "fixed_bases"
-    """What is held constant when k varies: the number of bases (the seed's design, so facts grow
-    with k), or the number of facts (bases = n_facts / k)."""
+    """What is held constant when k varies: the number of bases (the original protocol's design, in
+    which facts grow with k), or the number of facts (bases = n_facts / k)."""
     n_unique_b: int = Field(1000, ge=1)
     """Number of distinct B (bases) under fixed_bases."""
     n_facts: int | None = Field(None, ge=1)
@@ -68,7 +64,7 @@ class DataConfig(Section):
     z_length: Characters = Field(2, ge=1, le=64)
     """Characters of a z."""
     alphabet: str = Field("abcdefghijklmnopqrstuvwxyz0123456789", min_length=2)
-    """Characters that B and A are made of; each once."""
+    """Characters that B and A are made of, without repetition."""
     z_alphabet: str | None = Field(None, min_length=2)
     """Characters that z is made of; null: the alphabet. A parity code always uses 0 and 1."""
     z_code: Literal["random", "parity"] = "random"
@@ -79,9 +75,9 @@ class DataConfig(Section):
     Not used by the random code."""
     unique_first_char: Flag = True
     """The k targets of one B start with k different characters, so that the first target token
-    decides between them (the seed's enforce_unique_a_first_char_per_b)."""
+    decides between them (the original protocol's enforce_unique_a_first_char_per_b)."""
     probe_fraction: float = Field(0.0, ge=0, lt=1)
-    """Share of the rows that are held out of training."""
+    """Share of the rows held out of training."""
     split_by_base: Flag = True
     """Hold out whole bases (true) or single rows (false)."""
 
@@ -220,11 +216,11 @@ class ModelConfig(Section):
     n_heads: int = Field(4, ge=1)
     """Attention heads of a block."""
     d_mlp: int = Field(512, ge=1)
-    """Hidden units of a block's MLP."""
+    """Hidden units of the MLP of a block."""
     init_std: float = Field(0.02, gt=0)
     """Standard deviation of the initial weights (embeddings and attention)."""
     mlp_init_std: float | None = Field(None, gt=0)
-    """The same of the MLP's matrices; null: init_std."""
+    """The same for the matrices of the MLP; null: init_std."""
 
     @model_validator(mode="after")
     def _heads(self) -> Self:
@@ -236,7 +232,7 @@ class ModelConfig(Section):
 
 
 class TrainingConfig(AdamWSection):
-    """How it is trained: AdamW, clipped gradients, cross-entropy of the target tokens."""
+    """AdamW with clipped gradients on the cross-entropy of the target tokens."""
 
     steps: Steps = Field(20000, ge=1)
     warmup_steps: Steps = Field(500, ge=0)
@@ -247,7 +243,7 @@ class TrainingConfig(AdamWSection):
     eval_every: Steps = Field(100, ge=1)
     """Steps between evaluations; step 0 and the last are always evaluated."""
     eval_examples: Rows = Field(1000, ge=2)
-    """Rows of the fixed evaluation set (fewer if there are fewer rows)."""
+    """Rows of the fixed evaluation set (all rows, if there are fewer)."""
     checkpoint_every: Steps = Field(200, ge=1)
     """Steps between checkpoints; step 0 and the last are always kept."""
     early_checkpoints: Flag = True
@@ -266,26 +262,26 @@ class RunConfig(Section):
     """One training run."""
 
     data: DataConfig = DataConfig()
-    """What is fed in."""
+    """The facts and how they are written."""
     model: ModelConfig = ModelConfig()
     """The transformer."""
     training: TrainingConfig = TrainingConfig()
-    """How it is trained."""
+    """Optimizer, schedule, evaluations and checkpoints."""
     seed: Seed = 0
-    """The run's seed; the seeds of data, initialisation and batch order are derived from it."""
+    """Random seed of the run; those of data, initial weights and batch order are derived from it."""
     data_seed: Seed | None = None
-    """Seed of the facts; null: from seed. Set it to vary the rest on the same facts."""
+    """Random seed of the facts; null: from seed. Set it to vary the rest on the same facts."""
     init_seed: Seed | None = None
-    """Seed of the initial weights; null: from seed."""
+    """Random seed of the initial weights; null: from seed."""
     order_seed: Seed | None = None
-    """Seed of the order of batches; null: from seed."""
+    """Random seed of the order of batches; null: from seed."""
 
     @cached_property
     def resolved(self) -> dict[str, Any]:
-        """Plain values of all that decides the run's outputs; runs that are the same are equal.
+        """Every value that the run's outputs depend on, as plain values.
 
         The design is resolved to its number of bases, and keys that the run does not use are left
-        out, so that a run that two sweeps share is one run.
+        out, so that two sweeps that ask for the same run share it.
         """
         plain = self.model_dump()
         data = plain["data"]
@@ -304,17 +300,36 @@ class RunConfig(Section):
             plain["model"]["mlp_init_std"] = self.model.init_std
         return plain
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Every value that the run's facts depend on: runs for which it is equal share them."""
+        seed = self.seed if self.data_seed is None else self.data_seed
+        return {"data": self.resolved["data"], "seed": seed}
+
+    def facts_id(self) -> str:
+        """Readable, stable name of the run's facts."""
+        plain = {"data": self.resolved["data"]}
+        return f"{_id(self._data_parts, plain)}-s{self.facts['seed']}"
+
     def condition_id(self) -> str:
-        """Readable, stable name of the run without its seed."""
-        d, m, t = self.data, self.model, self.training
-        code = f"parity{d.z_order}" if d.z_code == "parity" else f"z{d.z_length}"
-        parts = [d.task, f"k{d.k}", f"n{d.n_bases}", *([code] if d.has_z else [])]
-        parts += [f"L{m.n_layers}d{m.d_model}", f"lr{t.lr:g}", f"bs{t.batch_size}"]
+        """Readable, stable name of the run without its random seed."""
+        m, t = self.model, self.training
+        parts = [f"L{m.n_layers}d{m.d_model}", f"lr{t.lr:g}", f"bs{t.batch_size}"]
         plain = {k: v for k, v in self.resolved.items() if k != "seed"}
-        return "-".join([*parts, digest_of(_without_defaults(plain, _RUN_DEFAULTS), length=6)])
+        return _id([*self._data_parts, *parts], plain)
 
     def run_id(self) -> str:
         return f"{self.condition_id()}-s{self.seed}"
+
+    @property
+    def _data_parts(self) -> list[str]:
+        d = self.data
+        code = f"parity{d.z_order}" if d.z_code == "parity" else f"z{d.z_length}"
+        return [d.task, f"k{d.k}", f"n{d.n_bases}", *([code] if d.has_z else [])]
+
+
+def _id(parts: list[str], plain: dict[str, Any]) -> str:
+    return "-".join([*parts, digest_of(_without_defaults(plain, _RUN_DEFAULTS), length=6)])
 
 
 def _without_defaults(plain: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
@@ -332,16 +347,16 @@ _RUN_DEFAULTS = RunConfig().model_dump()
 
 
 class Onset(Section):
-    """When a metric counts as having set in: past a threshold for some consecutive evaluations."""
+    """The threshold past which a metric counts as having set in."""
 
     above: float | None = None
     """Threshold that the metric must reach from below."""
     below: float | None = None
     """Threshold that the metric must fall under."""
     scale: Literal["none", "log_k", "chance", "uniform"] = "none"
-    """What the threshold is a share of: of 1 (none), of log K (log_k), of the way from chance to 1
-    (chance: for set_mass the candidates' share of the first characters, for the rest 1/K), of the
-    loss of a uniform guess of the first character (uniform)."""
+    """The threshold is a share of: 1 (none); log K (log_k); the way from chance to 1 (chance: for
+    set_mass the candidates' share of the first characters, for the rest 1/K); the loss of a uniform
+    guess of the first character (uniform)."""
 
     @model_validator(mode="after")
     def _one(self) -> Self:
@@ -380,7 +395,7 @@ class OnsetConfig(Section):
 
 
 class ProbeSettings(Section):
-    """What is measured on every checkpoint."""
+    """Which probes measure every checkpoint, and on which examples."""
 
     names: tuple[ProbeName, ...] = (
         "attention_to_z",
@@ -389,9 +404,9 @@ class ProbeSettings(Section):
         "random_z",
         "candidate_set",
     )
-    """Probes of a sweep that does not name its own; one that needs z is left out without z."""
+    """Probes of a sweep that does not name its own; tasks without z skip those that need z."""
     n_examples: Rows = Field(1000, ge=2)
-    """Examples (pairs, for patching) a checkpoint; fewer if there are fewer rows."""
+    """Examples (pairs, for patching) per checkpoint; all rows, if there are fewer."""
     batch_size: Rows = Field(250, ge=1)
     """Examples of one forward pass."""
     split: Literal["train", "held_out"] = "train"
@@ -399,10 +414,10 @@ class ProbeSettings(Section):
 
 
 class Sweep(Section):
-    """A named list of runs: every combination of the grid, for every seed."""
+    """A named list of runs: every combination of the grid, for every random seed."""
 
     title: str = ""
-    """What the sweep is for, in figures and the report."""
+    """Purpose of the sweep, in words."""
     data: dict[str, Any] = {}
     """Values over lag.run.data, for the whole sweep."""
     model: dict[str, Any] = {}
@@ -410,9 +425,9 @@ class Sweep(Section):
     training: dict[str, Any] = {}
     """Values over lag.run.training."""
     grid: dict[str, Annotated[list[Any], Field(min_length=1)]] = {}
-    """What varies: dotted keys of a run (data.k, training.lr, ...) and their values."""
+    """Keys of a run that vary, dotted (data.k, training.lr, ...), and the values of each."""
     seeds: Seeds
-    """Seeds of every combination; a claim about a lag needs five or more."""
+    """Random seeds of every combination; a claim about a lag needs five or more."""
     probes: tuple[ProbeName, ...] | None = None
     """Probes of this sweep; null: lag.probes.names; []: none."""
 
@@ -445,36 +460,71 @@ class LinearConfig(Section):
     dim: int = Field(100, ge=2, le=200)
     """Dimensions D of the ill-conditioned regression."""
     condition_number: float = Field(100.0, ge=1)
-    """Ratio of the largest to the smallest singular value of M."""
+    """Ratio of the largest to the smallest singular value of M; log-spaced in between."""
+    components: int = Field(5, ge=1)
+    """Singular directions that are reported, at evenly spaced quantiles of the singular value."""
+    regression_batch: int | None = Field(64, ge=1)
+    """Fresh pairs per step; null: the expected gradient, without sampling noise."""
+    regression_lr: float = Field(0.25, gt=0)
+    """Learning rate of the ill-conditioned regression."""
     regression_steps: Steps = Field(6000, ge=10)
     """Gradient steps of the ill-conditioned regression."""
     n_bases: int = Field(100, ge=2)
     """Bases of the planted linear selector."""
-    n_candidates: int = Field(10, ge=2, le=36)
+    n_candidates: int = Field(10, ge=2)
     """Targets of a base (K) of the planted linear selector."""
+    n_targets: int = Field(36, ge=2)
+    """Possible targets, of which the K of a base are distinct draws."""
+    selector_batch: int | None = Field(64, ge=1)
+    """Facts per step, drawn with replacement; null: the gradient over all facts."""
+    selector_lr: float = Field(4.0, gt=0)
+    """Learning rate of the planted linear selector. Its features are one-hot, so a fact moves by
+    this divided by the number of facts per step."""
     selector_steps: Steps = Field(2000, ge=10)
     """Gradient steps of the planted linear selector."""
+    evaluations: int = Field(60, ge=1)
+    """Evaluations after step 0, log-spaced in steps."""
     seeds: Seeds = [0, 1, 2, 3, 4]
-    """Seeds of both."""
+    """Random seeds of both."""
+
+    @model_validator(mode="after")
+    def _stable(self) -> Self:
+        """Mean-square stability, from the recursions in the docstrings of linear_baselines.py."""
+        if self.n_targets < self.n_candidates:
+            text = f"{self.n_candidates} distinct targets of a base, but n_targets {self.n_targets}"
+            raise WrongKeyError("n_candidates", text, "n_targets")
+        lr, noise = self.regression_lr, 1 / (self.regression_batch or math.inf)
+        rates = [lr * self.condition_number ** (-2 * i / (self.dim - 1)) for i in range(self.dim)]
+        decays = [1 - (1 - rate) ** 2 - rate**2 * noise for rate in rates]
+        if min(decays) <= 0 or noise * sum(r**2 / d for r, d in zip(rates, decays, strict=True)) >= 1:
+            text = f"{lr:g} diverges at regression_batch {self.regression_batch}"
+            raise WrongKeyError("regression_lr", text, "regression_batch")
+        n_facts = self.n_bases * self.n_candidates
+        limit = 2 * n_facts / (1 + (n_facts - 1) / (self.selector_batch or math.inf))
+        if self.selector_lr >= limit:
+            text = f"{self.selector_lr:g} diverges: it must be below {limit:g}"
+            raise WrongKeyError("selector_lr", text, "selector_batch", "n_bases", "n_candidates")
+        return self
 
 
 class LagConfig(Section):
-    """The late disambiguation lag (seed 000)."""
+    """The late disambiguation lag (protocol 000)."""
 
     run: RunConfig = RunConfig()
-    """What every run has unless its sweep says otherwise."""
+    """Values of every run whose sweep does not set them."""
     sweeps: Annotated[dict[str, Sweep | None], Field(min_length=1)]
-    """The named sweeps; null takes one of another file away."""
+    """The named sweeps; null removes one that another file defines."""
     onset: OnsetConfig = OnsetConfig()
     """The definitions of onset."""
     probes: ProbeSettings = ProbeSettings()
-    """What is measured on every checkpoint."""
+    """Which probes measure every checkpoint, and on which examples."""
     linear: LinearConfig = LinearConfig()
     """The linear baselines."""
     runtime_minutes: Annotated[int, Unit("min")] = Field(30, ge=1)
-    """Longest time of a training or probe job on a cluster, in minutes; doubled on a retry."""
+    """Longest time of a training or probe job on a cluster; doubled on a retry."""
     figures: dict[FigureName, str | None] = {}
-    """Which sweep each figure of the study shows; null: not drawn."""
+    """The sweep that a figure shows, if it is not the one that the figure names itself (docs/lag.md);
+    null: not drawn."""
 
     @field_validator("sweeps", mode="before")
     @classmethod
@@ -498,8 +548,8 @@ def override(
 ) -> RunConfig:
     """`base` with the values of `sections` (data, model, training, or top-level keys) over it.
 
-    Raises ConfigError: `locate` turns the path of a key of the run into the path of the key that
-    the user wrote, `note` follows the message.
+    locate: turns the path of a key of the run into the path of the key that the user wrote. note:
+    follows the message. Raises ConfigError.
     """
     plain = base.model_dump(exclude_unset=True)
     for section, values in sections.items():

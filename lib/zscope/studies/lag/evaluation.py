@@ -1,4 +1,4 @@
-"""What is measured while a run of the lag study trains, on a fixed evaluation set."""
+"""The metrics of a run while it trains, on fixed evaluation sets."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from zscope.config.base import Bootstrap
 from zscope.core.provenance import derive_seed
 from zscope.models.transformer import Transformer
 from zscope.stats import bootstrap_interval, bootstrap_weights
@@ -16,15 +17,13 @@ from zscope.studies.lag import quantities
 from zscope.studies.lag.config import RunConfig
 from zscope.studies.lag.facts import Disambiguation, other_z, sample_rows
 
-Row = dict[str, Any]
 CHUNK = 256  # sequences of one forward pass: on a CPU, larger ones leave its cache
 
 
 class EvaluationSet:
-    """Fixed examples of one split, with another z for each; `measure` gives the metric rows.
+    """Fixed examples of one split, with another z for each.
 
-    Its draws come from streams of their own, so that evaluating takes nothing from the stream that
-    orders the batches.
+    They are drawn from random streams of their own: evaluating does not change the batches.
     """
 
     def __init__(
@@ -34,16 +33,16 @@ class EvaluationSet:
         n: int,
         seed: int,
         device: torch.device,
-        bootstrap: dict[str, Any],
+        bootstrap: Bootstrap,
     ) -> None:
         rng = np.random.default_rng(derive_seed(seed, f"evaluation/{split}"))
         rows = sample_rows(data, n, rng, split)
-        self.data, self.split, self.level = data, split, bootstrap["level"]
+        self.data, self.split, self.bootstrap = data, split, bootstrap
         self.weights = bootstrap_weights(
-            len(rows), bootstrap["resamples"], np.random.default_rng(bootstrap["seed"])
+            len(rows), bootstrap.resamples, np.random.default_rng(bootstrap.seed)
         )
         self.device = device
-        # Scoring is in float64, which not every device has: only what the model reads is there.
+        # Scoring is in float64, which not every device has: only the model's inputs are moved there.
         self.tokens = torch.from_numpy(data.tokens[rows])
         self.candidates = torch.from_numpy(data.candidates[data.base[rows]])
         self.right = torch.from_numpy(data.right[rows])
@@ -55,11 +54,11 @@ class EvaluationSet:
             shuffled[:, data.layout.z] = shuffled[rng.permutation(len(rows))][:, data.layout.z]
             self.shuffled = torch.from_numpy(shuffled)
 
-    def measure(self, model: Transformer) -> list[Row]:
+    def measure(self, model: Transformer) -> list[dict[str, Any]]:
         """Rows (split, metric, value, ci_low, ci_high, n) of every metric that the task has."""
         values = {k: v.double().numpy() for k, v in self._values(model).items()}
         stacked = np.stack(list(values.values()), axis=1)
-        low, high = bootstrap_interval(stacked, weights=self.weights, level=self.level)
+        low, high = bootstrap_interval(stacked, weights=self.weights, bootstrap=self.bootstrap)
         return [
             {
                 "split": self.split,
@@ -95,7 +94,7 @@ class EvaluationSet:
             out |= {f"candidate_{name}": value for name, value in scores._asdict().items()}
         if self.other is not None and self.shuffled is not None:
             for name, tokens in (("z_gap", self.other), ("z_gap_batch", self.shuffled)):
-                # What comes after the predicting position cannot matter to it.
+                # Tokens after the predicting position cannot change its logits.
                 prompt = tokens[:, : self.data.layout.predict + 1]
                 swapped = self._logits(model, prompt)[:, 0]
                 out[name] = quantities.z_gap(logits[:, 0], swapped, target[:, 0])
@@ -111,10 +110,9 @@ class EvaluationSet:
 
 
 def evaluation_sets(
-    data: Disambiguation, config: RunConfig, device: torch.device, bootstrap: dict[str, Any]
+    data: Disambiguation, config: RunConfig, device: torch.device, bootstrap: Bootstrap
 ) -> list[EvaluationSet]:
-    """One evaluation set a split that has rows."""
-    seed = config.seed if config.data_seed is None else config.data_seed
-    n = config.training.eval_examples
+    """One evaluation set per split that has rows."""
+    n, seed = config.training.eval_examples, config.facts["seed"]
     splits = ["train", *([] if data.train.all() else ["held_out"])]
     return [EvaluationSet(data, split, n, seed, device, bootstrap) for split in splits]

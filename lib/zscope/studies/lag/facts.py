@@ -1,7 +1,7 @@
-"""The disambiguation maps (B, z) -> A of the lag study, and their sequences (seed 000, `data`).
+"""The disambiguation maps (B, z) -> A of the lag study, and their sequences (protocol 000, `data`).
 
-K targets A belong to every source B, and z says which one. The same z strings serve every B.
-Sequences of a run all have one length:
+Every source B has K targets A, and z says which one. All B's share the same z strings. The
+sequences of a run have one length:
 
     bz_to_a  BOS B SEP z SEP A EOS        az_to_b  BOS A SEP z SEP B EOS
     b_to_a   BOS B SEP A EOS              a_to_b   BOS A SEP B EOS
@@ -56,7 +56,7 @@ class Vocabulary:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where things stand in a sequence. `target` includes EOS."""
+    """The positions of source, z and target in a sequence. `target` includes EOS."""
 
     source: slice
     z: slice | None
@@ -65,13 +65,13 @@ class Layout:
 
     @property
     def predict(self) -> int:
-        """The position whose output predicts the first target token: the one before it."""
+        """The position before the first target token, whose output predicts that token."""
         return self.target.start - 1
 
 
 @dataclass(frozen=True, eq=False)
 class Disambiguation:
-    """The sequences of a run and what is needed to score them. Ids and indices are int64."""
+    """The sequences of a run, and the targets to score them by. Ids and indices are int64."""
 
     vocabulary: Vocabulary
     layout: Layout
@@ -125,10 +125,10 @@ def make_layout(config: DataConfig) -> Layout:
 
 
 def make_facts(config: DataConfig, seed: int) -> pd.DataFrame:
-    """Draw the facts of a run: the rows of table lag_facts.
+    """Draw facts: the rows of table lag_facts.
 
-    B, A and z come from streams of their own, so that the same seed gives the same B and A
-    whatever the code of z. B's are distinct, and so are all A's.
+    B, A and z come from random streams of their own, so that the same seed gives the same B and A
+    for every code of z. All B's are distinct, and so are all A's.
     """
     names = ("b", "a", "z", "split")
     seeds = np.random.SeedSequence(seed).spawn(len(names))
@@ -191,7 +191,7 @@ def _string(number: int, alphabet: str, length: int) -> str:
 
 
 def _targets(config: DataConfig, rng: np.random.Generator) -> list[list[str]]:
-    """The k targets of every base; all distinct; with different first characters if asked for."""
+    """The k targets of every base, all distinct; and as `unique_first_char` asks."""
     n, k, alphabet = config.n_bases, config.k, config.alphabet
     if not config.unique_first_char:
         flat = _distinct_strings(n * k, alphabet, config.a_length, rng)
@@ -206,7 +206,8 @@ def _targets(config: DataConfig, rng: np.random.Generator) -> list[list[str]]:
                 f"no {k} different first characters are left for another base: raise a_length "
                 f"({config.a_length}) or lower n_unique_b ({n})"
             )
-        # Most room first when strings run short, so that every base finds its k characters.
+        # When strings run short, the characters with most of them left are used first, so that every
+        # base finds its k characters.
         if tail < 2 * n:
             free = sorted(rng.permutation(free).tolist(), key=lambda c: len(used[c]))[:k]
         row = []
@@ -224,7 +225,7 @@ def _random_string(alphabet: str, length: int, rng: np.random.Generator) -> str:
 
 
 def _z_code(config: DataConfig, rng: np.random.Generator) -> tuple[list[str], list[int]]:
-    """The z strings and the index of the target that each names."""
+    """The z strings, and the index of the target that each of them names."""
     if not config.has_z:
         return [], []
     if config.z_code == "random":
@@ -249,7 +250,7 @@ def encode(facts: pd.DataFrame, config: DataConfig) -> Disambiguation:
         raise DataError(f"the facts have {len(facts)} rows; this config has {config.n_rows}")
 
     def column(name: str) -> Int[np.ndarray, "rows length"]:
-        # Only a B can be one token: an A that happens to be spelled "<b0>" is four characters.
+        # Only a B can be one token: an A that is spelled "<b0>" by chance has four characters.
         whole = name == "b" and config.b_unit == "token"
         ids_of = vocabulary.encode_token if whole else vocabulary.encode
         unique = {text: ids_of(text) for text in facts[name].unique()}
@@ -313,8 +314,8 @@ def other_z(
 ) -> tuple[Int[np.ndarray, "n seq"], Int[np.ndarray, " n"]]:
     """The sequences of `rows` with a z that names another target of the same base.
 
-    A derangement over z values: shuffling row indices would leave about 1/K of the rows with a z
-    of the same meaning. Returns the sequences (their target unchanged) and the index of the target
+    Shuffling row indices instead would leave about 1/K of the rows with a z of the same meaning.
+    Returns the sequences (their target unchanged) and the index of the target
     that the new z names. Raises DataError if no such z exists (no z, or K = 1).
     """
     if not data.can_swap_z:

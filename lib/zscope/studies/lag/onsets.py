@@ -1,7 +1,7 @@
-"""From metrics and probes to onsets, phases and medians over seeds (the lag study).
+"""Onsets, phases, and their medians over random seeds, from metrics and probes.
 
-The definitions of onset come from the config and are used by every figure. A run in which a
-metric never sets in is right-censored at its last step: kept, not dropped.
+The config defines every onset. A run in which a metric never sets in is kept, right-censored at its
+last step.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from zscope.stats import median_time, onset
+from zscope.config.base import Bootstrap
+from zscope.stats import finite, median_interval, median_time, onset
 from zscope.studies.lag.config import Onset, OnsetConfig, RunConfig
-from zscope.studies.lag.tables import CLOCKS
+from zscope.studies.lag.tables import CLOCKS, RELATIVE_ONSETS
 
-# The one series of a probe that stands for it when transitions are compared: its metric, and how
-# it is reduced over layers and heads.
+# The one series that represents a probe when onsets are compared: its metric, and how it is reduced
+# over layers and heads.
 PROBE_SERIES: dict[str, tuple[str, str]] = {
     "attention_to_z": ("attention", "max over heads, minus uniform"),
     "logit_lens": ("probability_resid_post", "last layer"),
@@ -74,7 +75,7 @@ def training_curves(metrics: pd.DataFrame, split: str = "train") -> pd.DataFrame
 
 
 def probe_curves(probe: pd.DataFrame) -> pd.DataFrame:
-    """The one curve of each run that stands for a probe (PROBE_SERIES), with its interval."""
+    """The one curve of each run that represents a probe (PROBE_SERIES), with its interval."""
     if probe.empty:
         columns = ["run", "source", "metric", "step", "value", "ci_low", "ci_high"]
         return pd.DataFrame(columns=columns)
@@ -94,7 +95,7 @@ def probe_curves(probe: pd.DataFrame) -> pd.DataFrame:
 
 
 def threshold_of(rule: Onset, metric: str, run: Mapping[str, Any]) -> tuple[float, str]:
-    """The threshold of a metric in its own units for a run, and its definition in words."""
+    """The threshold of a metric for a run, in the metric's units, and its definition in words."""
     share = rule.above if rule.above is not None else rule.below
     assert share is not None
     sign = ">" if rule.above is not None else "<"
@@ -119,7 +120,7 @@ def _chance(metric: str, run: Mapping[str, Any]) -> float:
 
 
 def _says_nothing(rule: Onset, metric: str, run: Mapping[str, Any]) -> bool:
-    """Whether a guess is already at the best value, so that passing it would be rounding."""
+    """Whether a guess already has the best value, so that only rounding could pass it."""
     if rule.scale == "log_k":
         return run["n_candidates"] < 2
     return rule.scale == "chance" and _chance(metric, run) >= 1
@@ -130,7 +131,7 @@ def find_onsets(
 ) -> list[dict[str, Any]]:
     """Rows of table lag_condition_onsets: every metric with a definition, and the lag of each run.
 
-    lag = onset(z_gap) - onset(set_mass): the steps for which B was known and z was not used. It is
+    lag = onset(z_gap) - onset(set_mass): for this many steps B was known and z was not used. It is
     censored if z was never used; a run that never knew B has no lag.
     """
     rows: list[dict[str, Any]] = []
@@ -194,8 +195,8 @@ def find_phases(curves: pd.DataFrame, onsets: Sequence[Mapping[str, Any]]) -> li
     """Rows of table lag_condition_phases, from the onsets of set_mass and z_gap of each run.
 
     nothing: before the onset of set_mass; knows_b: after it and before that of z_gap; uses_z:
-    after that of z_gap. Without a z_gap (no z, or K = 1) a run never leaves knows_b; without an
-    onset of set_mass defined it has no phases.
+    after that of z_gap. Without a z_gap (no z, or K = 1) a run never leaves knows_b. If the config
+    defines no onset of set_mass, a run has no phases.
     """
     frame = curves[curves["source"] == "training"]
     rows = []
@@ -226,50 +227,84 @@ def find_phases(curves: pd.DataFrame, onsets: Sequence[Mapping[str, Any]]) -> li
 
 
 def summarise_onsets(
-    onsets: pd.DataFrame, curves: pd.DataFrame, bootstrap: Mapping[str, Any]
+    onsets: pd.DataFrame, curves: pd.DataFrame, bootstrap: Bootstrap
 ) -> list[dict[str, Any]]:
-    """Rows of table lag_summary: Kaplan-Meier medians over seeds, in three units.
+    """Rows of table lag_summary without the sweep: Kaplan-Meier medians over runs, in three units.
 
-    With one seed there is no interval (null).
+    With one run there is no interval (null).
     """
     rates = {unit: _per_step(curves, metric) for unit, metric in CLOCKS.items()}
+    keys = ["condition", "label", "source", "metric"]
     rows = []
-    for key, part in onsets.groupby(["condition", "label", "source", "metric"], sort=False):
-        condition, label, source, metric = key
+    for key, part in onsets.groupby(keys, sort=False):
         steps = part["onset_step"].fillna(part["last_step"]).to_numpy(float)
         seen = ~part["censored"].to_numpy(bool)
         for unit in ("steps", *CLOCKS):
             # The runs of a condition have one batch size and as many facts.
             rate = 1.0 if unit == "steps" else rates[unit][part["run"].iloc[0]]
-            median = median_time(
-                steps * rate,
-                seen,
-                level=bootstrap["level"],
-                n_resamples=bootstrap["resamples"],
-                rng=np.random.default_rng(bootstrap["seed"]),
-            )
+            median = median_time(steps * rate, seen, bootstrap=bootstrap)
             rows.append(
                 {
-                    "condition": condition,
-                    "label": label,
-                    "source": source,
-                    "metric": metric,
+                    **dict(zip(keys, key, strict=True)),
                     "unit": unit,
                     "n": median.n,
                     "n_censored": median.n_censored,
-                    "median": _finite(median.median),
-                    "ci_low": _finite(median.ci_low),
-                    "ci_high": _finite(median.ci_high),
+                    "median": finite(median.median),
+                    "ci_low": finite(median.ci_low),
+                    "ci_high": finite(median.ci_high),
                 }
             )
     return rows
 
 
 def _per_step(curves: pd.DataFrame, clock: str) -> dict[str, float]:
-    """What a clock (examples_seen, epochs_per_fact) gains in a step, by run."""
+    """How much a clock (examples_seen, epochs_per_fact) advances per step, by run."""
     last = curves[curves["metric"] == clock].sort_values("step").groupby("run").last()
     return dict(zip(last.index, last["value"] / last["step"], strict=True))
 
 
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+def relative_onsets(onsets: pd.DataFrame) -> pd.DataFrame:
+    """Table lag_relative_onsets from lag_onsets: a run's other onsets, less that of its z gap.
+
+    Runs whose z gap never set in have no rows.
+    """
+    of_gap = _of_z_gap(onsets)
+    start = onsets.loc[of_gap & ~onsets["censored"], ["run", "label", "onset_step"]]
+    others = onsets[~of_gap & (onsets["metric"] != "lag")]
+    found = others.merge(start.rename(columns={"onset_step": "start"}), on=["run", "label"])
+    times = {"after_z_gap": "onset_step", "last_after_z_gap": "last_step"}
+    found = found.assign(**{name: found[time] - found["start"] for name, time in times.items()})
+    return found[[column.name for column in RELATIVE_ONSETS.columns]]
+
+
+def align_onsets(
+    onsets: pd.DataFrame, relative: pd.DataFrame, level: float
+) -> list[dict[str, Any]]:
+    """Rows of table lag_alignment without the sweep, from lag_onsets and lag_relative_onsets.
+
+    A run that two points of the sweep share counts once.
+    """
+    without = onsets.loc[_of_z_gap(onsets) & onsets["censored"], "run"]
+    left_out = onsets[onsets["run"].isin(without)].groupby(["source", "metric"])["run"].nunique()
+    keys = ["source", "metric"]
+    rows = []
+    for key, part in relative.drop_duplicates([*keys, "run"]).groupby(keys, sort=False):
+        times = part["after_z_gap"].to_numpy(float, na_value=np.nan)
+        median, low, high, coverage = median_interval(times, level)
+        rows.append(
+            {
+                **dict(zip(keys, key, strict=True)),
+                "median": finite(median),
+                "ci_low": finite(low),
+                "ci_high": finite(high),
+                "coverage": coverage,
+                "n": len(times),
+                "n_censored": int(np.isnan(times).sum()),
+                "n_left_out": int(left_out.get(key, 0)),
+            }
+        )
+    return rows
+
+
+def _of_z_gap(onsets: pd.DataFrame) -> pd.Series:
+    return (onsets["source"] == "training") & (onsets["metric"] == "z_gap")

@@ -1,4 +1,4 @@
-"""The quantities of the lag study, from logits. torch only: training evaluates with them too.
+"""The quantities of the lag study, from logits. Training and the probes both use them.
 
 All are per example and in float64. Logits are those at the predicting position (`Layout.predict`,
 the position before the target) unless a shape says otherwise; losses are in nats.
@@ -19,7 +19,7 @@ LogitsFn = Callable[[Int[Tensor, "m seq"]], Float[Tensor, "m target vocab"]]
 class CandidateMetrics(NamedTuple):
     """Per example: loss in nats, and whether the right candidate is first, or in the first three.
 
-    Candidates that score the same share their places, so that chance stays chance.
+    Candidates with the same score share their places, so that guessing scores at chance.
     """
 
     loss: Float[Tensor, " n"]
@@ -56,7 +56,7 @@ def entropy(logits: Float[Tensor, "*n vocab"]) -> Float[Tensor, "*n"]:
 def set_mass(
     logits: Float[Tensor, "n vocab"], candidate_first: Int[Tensor, "n candidates"]
 ) -> Float[Tensor, " n"]:
-    """Probability mass on the first tokens of the candidates; a token they share counts once."""
+    """Probability of the first tokens of the candidates; a token that two share counts once."""
     member = _members(logits, candidate_first)
     return torch.where(member, logits.double().softmax(-1), 0.0).sum(-1)
 
@@ -145,5 +145,5 @@ def _share_within(
     ahead = (values > right.unsqueeze(-1)).sum(-1)
     tied = (values == right.unsqueeze(-1)).sum(-1)
     share = (places - ahead).clamp(min=0).minimum(tied).double() / tied
-    # A NaN equals nothing: it stays visible instead of counting as wrong.
+    # A NaN equals nothing, not even itself: it must stay NaN instead of counting as wrong.
     return torch.where(tied > 0, share, torch.nan)

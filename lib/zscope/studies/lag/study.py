@@ -1,34 +1,28 @@
-"""What a configuration asks for: the runs of every sweep, their conditions, probes and figures.
+"""Which runs, facts, probes and figures a config implies.
 
-Imported by the Snakefile at every call, so it imports nothing heavy.
+Loaded on every parse of the Snakefile, so it imports nothing heavy.
 """
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from functools import cached_property
-from typing import Any
+from functools import cached_property, partial
+from typing import Any, Self
 
 from zscope.config.messages import Path, Sources, mistake, near
 from zscope.core.errors import ConfigError
+from zscope.figures.registry import Drawing, figure_modules
 from zscope.studies.lag.config import LagConfig, RunConfig, override
 from zscope.studies.lag.probes.registry import PROBES
-
-CONDITION_FIGURES = ("dashboard", "attention_to_z", "logit_lens", "z_dependence")
-# The probe whose table a figure of one condition reads, besides the training metrics.
-FIGURE_PROBES = {
-    "dashboard": ("attention_to_z", "logit_lens", "causal_patching"),
-    "attention_to_z": ("attention_to_z",),
-    "logit_lens": ("logit_lens",),
-    "z_dependence": ("causal_patching", "random_z"),
-}
-
+from zscope.studies.lag.tables import TABLES
+from zscope.tables.schema import Table
 
 @dataclass(frozen=True)
 class SweepRun:
-    """A run as a member of one sweep: `label` says what varies there."""
+    """A run as a member of one sweep. label: the values that vary in that sweep, in words."""
 
     config: RunConfig
     label: str
@@ -54,17 +48,15 @@ class SweepRun:
 
 @dataclass(frozen=True)
 class LagPlan:
-    """The lag study's runs; `sources` as in `config.load`, for messages."""
+    """Everything that the lag study makes. sources: as in `config.load`, for messages."""
 
     config: LagConfig
     sources: Sources = field(default=(), compare=False, repr=False)
 
-    @classmethod
-    def of(cls, config: LagConfig, sources: Sources = ()) -> LagPlan:
-        """The plan, with everything in it checked. Raises ConfigError."""
-        plan = cls(config, sources)
-        _ = plan.runs, plan.probes, plan.figures
-        return plan
+    def check(self) -> Self:
+        """Work out the whole plan, to find mistakes before any job starts. Raises ConfigError."""
+        _ = self.runs, self.probes, self.drawings
+        return self
 
     @cached_property
     def sweeps(self) -> dict[str, tuple[SweepRun, ...]]:
@@ -87,7 +79,7 @@ class LagPlan:
                 same = [k for k in known if k.endswith("." + key)]
                 close = same or get_close_matches(key, known, n=1)
                 raise self._wrong(
-                    "a grid key is data., model. or training. and a key of that block, such as "
+                    "must be data., model. or training. followed by a key of that block, such as "
                     "data.k" + (f"; did you mean {close[0]}?" if close else ""),
                     ("lag", "sweeps", name, "grid", key),
                 )
@@ -114,7 +106,7 @@ class LagPlan:
                 config = override(self.config.run, given, written, note, self.sources)
                 runs.append(SweepRun(config, _label(point), point))
         seen: dict[str, SweepRun] = {}
-        for r in runs:  # two points of a grid may be the same run (fixed_facts at the seed's k)
+        for r in runs:  # two values of a key may mean the same run
             seen.setdefault(r.run + r.label, r)
         return tuple(seen.values())
 
@@ -124,8 +116,17 @@ class LagPlan:
         return {r.run: r.config for runs in self.sweeps.values() for r in runs}
 
     @cached_property
+    def facts(self) -> dict[str, dict[str, Any]]:
+        """What decides each set of facts, by its id; runs with the same data share one."""
+        return {config.facts_id(): config.facts for config in self.runs.values()}
+
+    def facts_of(self, run: str) -> str:
+        """The id of a run's facts."""
+        return self.runs[run].facts_id()
+
+    @cached_property
     def conditions(self) -> dict[str, tuple[str, ...]]:
-        """The runs of every condition, by seed."""
+        """The runs of every condition, by random seed."""
         out: dict[str, list[str]] = {}
         for run, config in sorted(self.runs.items(), key=lambda item: item[1].seed):
             out.setdefault(config.condition_id(), []).append(run)
@@ -133,7 +134,7 @@ class LagPlan:
 
     @cached_property
     def probes(self) -> dict[str, tuple[str, ...]]:
-        """The probes of every condition: those its sweeps ask for and its task has."""
+        """The probes of every condition: those that a sweep asks for and that apply to its task."""
         wanted: dict[str, set[str]] = {c: set() for c in self.conditions}
         for name, runs in self.sweeps.items():
             sweep = self.config.sweeps[name]
@@ -158,16 +159,18 @@ class LagPlan:
 
     @cached_property
     def figures(self) -> dict[str, str]:
-        """The sweep of every figure of the study that is drawn."""
-        out: dict[str, str] = {}
+        """The sweep of every figure that shows one: the config's, else the figure's own, if any."""
+        own = {f: m.constants.get("SWEEP") for f, m in figure_modules("lag").items()}
+        out = {f: sweep for f, sweep in own.items() if sweep in self.sweeps}
         for figure, sweep in self.config.figures.items():
+            out.pop(figure, None)
             if sweep is None:
                 continue
             here: Path = ("lag", "figures", figure)
             if sweep in self.config.sweeps and sweep not in self.sweeps:
                 raise self._wrong(
-                    f"sweep {sweep} is null, so there is nothing to draw (null here too, or "
-                    f"another of {', '.join(self.sweeps)})",
+                    f"sweep {sweep} is null, so there is nothing to draw (set this to null too, or "
+                    f"to one of {', '.join(self.sweeps)})",
                     here,
                 )
             if sweep not in self.sweeps:
@@ -176,14 +179,32 @@ class LagPlan:
             out[figure] = sweep
         return out
 
-    def condition_figures(self, condition: str) -> tuple[str, ...]:
-        """The figures of one condition: those whose probes were all asked for and apply."""
-        have = set(self.probes[condition])
-        return tuple(f for f in CONDITION_FIGURES if have & set(FIGURE_PROBES[f]))
+    @cached_property
+    def drawings(self) -> dict[str, Drawing]:
+        """Every figure: those of a sweep, then those of each condition with a probe they show."""
+        modules = figure_modules("lag")
+        out = {}
+        for figure, sweep in self.figures.items():
+            files = partial(_files, sweep=(sweep,))
+            out[figure] = Drawing.of(modules[figure], TABLES, files, {"sweep": sweep}, "Study")
+        for condition, runs in self.conditions.items():
+            for figure, module in modules.items():
+                shown = module.constants.get("PROBES", ())
+                if probes := [p for p in self.probes[condition] if p in shown]:
+                    files = partial(_files, condition=(condition,), run=runs, probe=probes)
+                    out[f"{condition}/{figure}"] = Drawing.of(
+                        module, TABLES, files, {"condition": condition}, condition
+                    )
+        return out
+
+
+def _files(table: Table, **wildcards: Sequence[str]) -> list[str]:
+    """The files of a table for the wildcards that its path has."""
+    return table.paths(**{k: v for k, v in wildcards.items() if f"{{{k}}}" in table.path})
 
 
 def applies(probe: str, run: RunConfig) -> bool:
-    """Whether a probe can be measured on a run's task at all."""
+    """Whether a probe can be measured on a run's task."""
     spec, data = PROBES[probe], run.data
     return (
         (data.has_z or not spec.needs_z)

@@ -17,12 +17,13 @@ from zscope.tables.schema import (
     Table,
 )
 
-RUN = Column("run", TEXT, "", "the run's id: its condition and seed")
+RUN = Column("run", TEXT, "", "the run's id: its condition and its random seed")
 SWEEP = Column("sweep", TEXT, "", "the sweep's name in the config")
-CONDITION = Column("condition", TEXT, "", "the run's config without its seed, as a readable id")
+CONDITION = Column("condition", TEXT, "", "the run's config without its random seed, as a readable id")
 SOURCE = Column("source", TEXT, "", '"training", or the name of the probe')
 LABEL = Column("label", TEXT, "", "what varies in the sweep, in words")
 MEMBER = (SWEEP, CONDITION, RUN, SEED, LABEL)  # a run as a member of a sweep
+LAST_STEP = Column("last_step", INT, "optimizer steps", "the last step that was evaluated")
 
 # Units of time besides steps, and the training metric that counts them.
 CLOCKS = {"examples": "examples_seen", "epochs per fact": "epochs_per_fact"}
@@ -30,7 +31,7 @@ CLOCKS = {"examples": "examples_seen", "epochs per fact": "epochs_per_fact"}
 FACTS = Table(
     "lag_facts",
     "a training or held-out sequence",
-    "results/lag/runs/{run}/facts.parquet",
+    "results/lag/facts/{facts}.parquet",
     (
         Column("base", INT, "", "index of B"),
         Column("candidate", INT, "", "index of A among the k targets of B"),
@@ -122,7 +123,7 @@ RUNS = Table(
 )
 CURVES = Table(
     "lag_curves",
-    "a scalar series of a run at a step",
+    "a step of a run's scalar series",
     "results/lag/sweeps/{sweep}/curves.parquet",
     (
         *MEMBER,
@@ -146,12 +147,12 @@ ONSETS = Table(
             "onset_step",
             INT,
             "optimizer steps",
-            "first step past the threshold for "
-            "the configured number of evaluations; null: never (right-censored)",
+            "first of the configured number of evaluations in a row past the threshold; "
+            "null: never (right-censored)",
             True,
         ),
         Column("censored", BOOL, "", "true: not within the run's steps"),
-        Column("last_step", INT, "optimizer steps", "the last step that was evaluated"),
+        LAST_STEP,
         Column("threshold", FLOAT, "as the metric", "the threshold in the metric's units"),
         Column("rule", TEXT, "", "the definition of the onset, in words"),
     ),
@@ -185,12 +186,54 @@ SUMMARY = Table(
         METRIC,
         Column("unit", TEXT, "", "steps, examples, or epochs per fact"),
         Column("n", INT, "seeds", "runs"),
-        Column("n_censored", INT, "seeds", "runs in which it never came"),
+        Column("n_censored", INT, "seeds", "runs in which it never set in"),
         Column("median", FLOAT, "unit", "Kaplan-Meier median; null: beyond the last step", True),
         Column("ci_low", FLOAT, "unit", "bootstrap over seeds; null: beyond the last step", True),
         Column("ci_high", FLOAT, "unit", "bootstrap over seeds; null: beyond the last step", True),
     ),
     ("sweep", "condition", "label", "source", "metric", "unit"),
+)
+RELATIVE_ONSETS = Table(
+    "lag_relative_onsets",
+    "an onset of a run whose z gap set in, relative to the onset of that z gap",
+    "results/lag/sweeps/{sweep}/relative_onsets.parquet",
+    (
+        *MEMBER,
+        SOURCE,
+        METRIC,
+        Column(
+            "after_z_gap",
+            INT,
+            "optimizer steps",
+            "onset minus that of the z gap; null: never (right-censored)",
+            True,
+        ),
+        Column("last_after_z_gap", INT, "optimizer steps", "the same of the last evaluated step"),
+    ),
+    ("sweep", "run", "label", "source", "metric"),
+)
+ALIGNMENT = Table(
+    "lag_alignment",
+    "when a metric set in relative to the z gap, over the runs of a sweep",
+    "results/lag/sweeps/{sweep}/alignment.parquet",
+    (
+        SWEEP,
+        SOURCE,
+        METRIC,
+        Column("median", FLOAT, "optimizer steps", "null: beyond the last step", True),
+        Column("ci_low", FLOAT, "optimizer steps", "order statistic; null: as median", True),
+        Column("ci_high", FLOAT, "optimizer steps", "order statistic; null: as median", True),
+        Column(
+            "coverage",
+            FLOAT,
+            "a share",
+            "probability that such an interval holds the median; too few runs stay below the level",
+        ),
+        Column("n", INT, "runs", "runs whose z gap set in"),
+        Column("n_censored", INT, "runs", "of these, runs in which the metric never set in"),
+        Column("n_left_out", INT, "runs", "other runs: their z gap never set in"),
+    ),
+    ("sweep", "source", "metric"),
 )
 LINEAR = Table(
     "lag_linear",
@@ -208,36 +251,31 @@ LINEAR = Table(
 )
 
 
-def _of_condition(table: Table) -> Table:
+def _of_condition(name: str, row: str, table: Table) -> Table:
     """The same table for one condition on its own, before a sweep gathers it."""
     leave = {"sweep", "label", "design"}
     return Table(
-        table.name.replace("lag_", "lag_condition_"),
-        table.row.replace("of a sweep", "of a condition"),
+        name,
+        row,
         table.path.replace("sweeps/{sweep}", "conditions/{condition}"),
         tuple(c for c in table.columns if c.name not in leave),
         tuple(k for k in table.key if k not in leave),
     )
 
 
-CONDITION_RUNS = _of_condition(RUNS)
-CONDITION_CURVES = _of_condition(CURVES)
-CONDITION_ONSETS = _of_condition(ONSETS)
-CONDITION_PHASES = _of_condition(PHASES)
-
-TABLES = (
-    FACTS,
-    METRICS,
-    TIMING,
-    PROBE,
-    RUNS,
-    CURVES,
-    ONSETS,
-    PHASES,
-    SUMMARY,
-    LINEAR,
-    CONDITION_RUNS,
-    CONDITION_CURVES,
-    CONDITION_ONSETS,
-    CONDITION_PHASES,
+CONDITION_RUNS = _of_condition(
+    "lag_condition_runs", "a run of a condition, with what defines it", RUNS
 )
+CONDITION_CURVES = _of_condition("lag_condition_curves", CURVES.row, CURVES)
+CONDITION_ONSETS = _of_condition("lag_condition_onsets", ONSETS.row, ONSETS)
+CONDITION_PHASES = _of_condition("lag_condition_phases", PHASES.row, PHASES)
+GATHERED = {
+    RUNS: CONDITION_RUNS,
+    CURVES: CONDITION_CURVES,
+    ONSETS: CONDITION_ONSETS,
+    PHASES: CONDITION_PHASES,
+}
+"""The tables that a sweep gathers from its conditions."""
+OF_SWEEP = (*GATHERED, SUMMARY, RELATIVE_ONSETS, ALIGNMENT)
+
+TABLES = (FACTS, METRICS, TIMING, PROBE, *OF_SWEEP, LINEAR, *GATHERED.values())

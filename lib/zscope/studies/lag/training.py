@@ -1,4 +1,4 @@
-"""One training run of the lag study: model, optimizer, batches, loss and evaluation, together."""
+"""One training run of the lag study: its model, optimizer, batches, loss and evaluation."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
+from zscope.config.base import Bootstrap
 from zscope.core.provenance import derive_seed
 from zscope.models.transformer import Transformer, TransformerConfig
-from zscope.studies.lag.config import RunConfig
+from zscope.studies.lag.config import ModelConfig, RunConfig
 from zscope.studies.lag.evaluation import evaluation_sets
 from zscope.studies.lag.facts import Disambiguation
 from zscope.training import (
@@ -39,7 +40,7 @@ class SequenceBatches(ShuffledEpochs):
 
 
 def target_loss(start: int) -> Any:
-    """Loss of a batch: mean cross-entropy of the target tokens, which begin at `start`, in nats."""
+    """The loss of a batch: mean cross-entropy, in nats, of the tokens from `start` on."""
 
     def loss(model: torch.nn.Module, tokens: Int[Tensor, "batch seq"]) -> Float[Tensor, ""]:
         logits = model(tokens[:, :-1], start - 1)
@@ -48,13 +49,24 @@ def target_loss(start: int) -> Any:
     return loss
 
 
-def build_model(config: RunConfig, data: Disambiguation) -> Transformer:
-    """The untrained model of a run; its weights depend on the seed of initialisation alone."""
-    seed = config.seed if config.init_seed is None else config.init_seed
-    shape = TransformerConfig.of(
-        config.model, n_ctx=data.layout.length, d_vocab=len(data.vocabulary)
+def model_shape(config: ModelConfig, data: Disambiguation) -> TransformerConfig:
+    """The shape of the model for these sequences."""
+    return TransformerConfig(
+        n_layers=config.n_layers,
+        d_model=config.d_model,
+        n_heads=config.n_heads,
+        d_mlp=config.d_mlp,
+        n_ctx=data.layout.length,
+        d_vocab=len(data.vocabulary),
+        init_std=config.init_std,
+        mlp_init_std=config.mlp_init_std or config.init_std,
     )
-    return Transformer(shape).init_weights(derive_seed(seed, "init"))
+
+
+def build_model(config: RunConfig, data: Disambiguation) -> Transformer:
+    """The untrained model of a run; its weights depend on init_seed alone."""
+    seed = config.seed if config.init_seed is None else config.init_seed
+    return Transformer(model_shape(config.model, data)).init_weights(derive_seed(seed, "init"))
 
 
 def train_run(
@@ -63,9 +75,9 @@ def train_run(
     data: Disambiguation,
     folder: ResumeFolder,
     device: torch.device,
-    bootstrap: dict[str, Any],
+    bootstrap: Bootstrap,
 ) -> Trained:
-    """Train one run, or go on with it from its resume folder. Raises TrainingError as Trainer."""
+    """Train one run, or resume it from its folder. Raises TrainingError as Trainer."""
     training = config.training
     model = build_model(config, data).to(device)
     optimizer = torch.optim.AdamW(

@@ -1,7 +1,7 @@
-"""Attention from the predicting position to the z positions (seed 000, probe 1).
+"""Attention from the predicting position to the z positions (protocol 000, probe 1).
 
-The query row that predicts the first target token is the one before it; its attention is summed
-over the positions of z. What uniform attention gives is measured beside it.
+The query row that predicts the first target token is the one before it. Its attention is summed
+over the positions of z; the value for uniform attention is given beside it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Loss and accuracy among the K targets of the same source, scored as whole sequences.
 
-A candidate loss of log K means "z is ignored" only where the set mass is high; where the mass is
-at chance it means "nothing is known" (seed 000; the two are told apart by `set_mass`).
+A candidate loss of log K means that z is ignored only where the set mass is high; with the set mass
+at chance nothing is known (protocol 000).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from zscope.studies.lag.probes.measuring import Hook, ProbeBatch, Readout
 
 # Tokens of one pass over candidates: enough for full matmul speed, few enough to stay in cache.
 TOKENS_AT_ONCE = 4096
-# They share the prompt's keys in one attention, whose cost grows with the square of their number.
+# They share the prompt's keys in one attention, at a cost quadratic in their number.
 CANDIDATES_AT_ONCE = 16
 
 
@@ -64,8 +64,8 @@ def _score(batch: ProbeBatch, rows: slice, few: slice) -> Float[Tensor, "rows fe
     candidates = batch.candidates[rows, few]
     # EOS is predicted and never read; the first token is predicted by the prompt.
     tokens = candidates[:, :, :-1].to(batch.tokens.device)
-    resid = embed(batch.bridge, tokens, batch.n_visible)
-    later = batch.unembed(continue_from(batch.bridge, 0, resid, keys, values))
+    resid = embed(batch.wrapped, tokens, batch.n_visible)
+    later = batch.unembed(continue_from(batch.wrapped, 0, resid, keys, values))
     first = batch.logits[rows, None, None].expand(-1, candidates.shape[1], 1, -1)
     return q.target_log_probs(torch.cat([first, later], 2), candidates)
 

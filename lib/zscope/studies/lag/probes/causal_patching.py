@@ -1,4 +1,4 @@
-"""What z does causally: activations at z patched in from a run with another z (seed 000, probe 3).
+"""Activations at z, patched in from a run with another z (protocol 000, probe 3).
 
 Pairs have the same source B and z's that name different targets, A1 (clean) and A2 (other). The
 clean prompt is run with activations of the other prompt put in (Vig et al. 2020; Meng et al.
@@ -8,9 +8,9 @@ and p2 = sigmoid(d), the probability of A2 among the two:
     probability_shift = mean(p2 patched - p2 clean): 0 ignores z, 1 follows the patched z
     effect            = mean(d patched - d clean) / mean(d other - d clean): the share recovered
 
-Layer l patches the residual stream ENTERING block l at the z positions (layer 0 is the embedding,
-which makes the run the other run); layer n_layers patches what leaves the last block, which nothing
-reads, so it is 0. A head's patch replaces what that head moves from z to the predicting position,
+Layer l patches the residual stream ENTERING block l at the z positions (at layer 0,
+the embedding, the patched run is the other run); layer n_layers patches the output of the last
+block at z, which nothing reads, so it is 0. A head's patch replaces what that head moves from z to the predicting position,
 and everything downstream is recomputed. Where z is ignored the effect is 0/0 and null.
 """
 
@@ -99,7 +99,7 @@ def patched_streams(batch: ProbeBatch) -> Iterator[Float[Tensor, "n vocab"]]:
     for layer in range(n_layers + 1):
         later = batch.clean[clean[layer]][:, z.stop - z.start :]
         resid = torch.cat([batch.other[other[layer]], later], 1).unsqueeze(1)
-        resid = continue_from(batch.bridge, layer, resid, keys, values)
+        resid = continue_from(batch.wrapped, layer, resid, keys, values)
         yield batch.unembed(resid[:, 0, -1])
 
 
@@ -117,11 +117,11 @@ def patched_heads(batch: ProbeBatch) -> Iterator[Float[Tensor, "n heads vocab"]]
         removed = torch.einsum("nhj,njhe->nhe", pattern[:, :, z], v)
         pattern, v = batch.other[patterns[layer]], batch.other[other_v[layer]]
         added = torch.einsum("nhj,njhe->nhe", pattern[:, :, z], v)
-        moved = torch.einsum("nhe,hed->nhd", added - removed, batch.bridge.blocks[layer].attn.W_O)
+        moved = torch.einsum("nhe,hed->nhd", added - removed, batch.wrapped.blocks[layer].attn.W_O)
         resid = batch.clean[mid].unsqueeze(1) + moved
-        block = batch.bridge.blocks[layer]
+        block = batch.wrapped.blocks[layer]
         resid = (resid + block.mlp(block.ln2(resid))).unsqueeze(2)
-        resid = continue_from(batch.bridge, layer + 1, resid, keys, values)
+        resid = continue_from(batch.wrapped, layer + 1, resid, keys, values)
         yield batch.unembed(resid[:, :, 0])
 
 

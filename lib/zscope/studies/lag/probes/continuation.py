@@ -1,8 +1,8 @@
-"""The rest of a forward pass, from some layer and position on, over keys and values kept earlier.
+"""The rest of a forward pass from a layer and position on, over keys and values kept earlier.
 
-A patch at position p leaves everything before p as it was, and only the predicting position is
-read: recomputing the few positions from p on, with the clean run's keys and values of the earlier
-ones, gives the hooked run's result at a fraction of its cost (a test compares the two). Several
+A patch at position p changes nothing before p, and only the predicting position is read. So it is
+enough to recompute the few positions from p on, with the clean run's keys and values of the earlier
+ones; a test compares the result with that of a hooked run. Several
 continuations of the same prompt (`branches`: candidates, or one patch a head) share its keys and
 values and do not see each other.
 """
@@ -22,22 +22,22 @@ KeysValues = Sequence[Float[Tensor, "n past heads d_head"]]
 
 
 def embed(
-    bridge: TransformerBridge, tokens: Int[Tensor, "n branches seq"], start: int
+    wrapped: TransformerBridge, tokens: Int[Tensor, "n branches seq"], start: int
 ) -> Float[Tensor, "n branches seq d"]:
     """Residual stream entering block 0 of tokens at positions `start` and later."""
     flat = tokens.flatten(0, 1)
     positions = torch.arange(start, start + tokens.shape[2], device=tokens.device)
-    x = bridge.embed(flat) + bridge.pos_embed(positions.expand_as(flat))
+    x = wrapped.embed(flat) + wrapped.pos_embed(positions.expand_as(flat))
     return x.unflatten(0, tokens.shape[:2])
 
 
-def unembed(bridge: TransformerBridge, resid: Float[Tensor, "*n d"]) -> Float[Tensor, "*n vocab"]:
+def unembed(wrapped: TransformerBridge, resid: Float[Tensor, "*n d"]) -> Float[Tensor, "*n vocab"]:
     """Logits of a residual stream, through the model's own final norm."""
-    return bridge.unembed(bridge.ln_final(resid))
+    return wrapped.unembed(wrapped.ln_final(resid))
 
 
 def continue_from(
-    bridge: TransformerBridge,
+    wrapped: TransformerBridge,
     layer: int,
     resid: Float[Tensor, "n branches seq d"],
     keys: KeysValues,
@@ -52,7 +52,7 @@ def continue_from(
     n, branches, seq, d = resid.shape
     x = resid.reshape(n, branches * seq, d)
     for block, past_k, past_v in zip(
-        list(bridge.blocks)[layer:], keys[layer:], values[layer:], strict=True
+        list(wrapped.blocks)[layer:], keys[layer:], values[layer:], strict=True
     ):
         past, heads, d_head = past_k.shape[1:]
         normed = block.ln1(x)

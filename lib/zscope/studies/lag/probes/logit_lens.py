@@ -1,8 +1,8 @@
-"""The right token read off every stage of the residual stream (nostalgebraist 2020, logit lens).
+"""The right token, read from every stage of the residual stream (logit lens; nostalgebraist 2020).
 
 The model's own final norm and unembedding are applied to the embedding, and to the stream after
-the attention and after the MLP of every block, at the predicting position. Early stages are out of
-the basis that the unembedding reads: a low probability there is no proof of absence.
+the attention and after the MLP of every block, at the predicting position. Early stages are
+not in the basis that the unembedding reads, so a low probability there does not prove absence.
 """
 
 from __future__ import annotations

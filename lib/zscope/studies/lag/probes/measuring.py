@@ -1,8 +1,8 @@
-"""What every probe shares: the batch it reads, the readouts it returns, and their intervals.
+"""The batch that a probe reads, the readouts that it returns, and their intervals.
 
-A probe is a module with `hooks(n_layers)`, the activations of the clean run it reads, and
-`measure(batch)`; docs/adding-a-probe.md adds one. Nothing here imports a probe, so that editing one
-makes no other stale.
+A probe is a module with `hooks(n_layers)`, the activations of the clean run that it reads, and
+`measure(batch)`; docs/adding-a-probe.md adds one. Nothing here imports a probe: editing one must
+not make the others stale.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
+from zscope.config.base import Bootstrap
 from zscope.core.errors import DataError
 from zscope.stats import bootstrap_interval, bootstrap_weights
 from zscope.studies.lag.facts import Disambiguation, Layout, other_z
 from zscope.studies.lag.probes.continuation import unembed
 
 At: TypeAlias = Literal["prompt", "z", "from_z", "predict"]
-Row: TypeAlias = dict[str, Any]
 
 
 class Hook(NamedTuple):
-    """An activation to keep, by its TransformerLens name and the positions that are needed.
+    """An activation to keep: its TransformerLens name, and the positions that are needed.
 
     "prompt": every position up to the predicting one; "z": those of z; "from_z": from the first
-    one of z to the predicting one; "predict": the predicting one alone, whose axis is dropped. For
+    one of z to the predicting one; "predict": the predicting one alone, without an axis for it. For
     a pattern these are query positions.
     """
 
@@ -55,32 +55,20 @@ class Readout:
     weight: Float[Tensor, " n"] | None = None
     floor: float = 0.0
     baseline: bool = False
-    """A known constant, such as chance: it gets no interval."""
+    """Whether it is a known constant, such as chance, which gets no interval."""
 
 
 @runtime_checkable
 class Probe(Protocol):
-    """A probe's module. It may also have `other_hooks(n_layers)`, of the run with another z."""
+    """A probe's module. It may also have `other_hooks(n_layers)`, for the run with another z."""
 
     def hooks(self, n_layers: int) -> list[Hook]: ...
     def measure(self, batch: ProbeBatch) -> list[Readout]: ...
 
 
-@dataclass(frozen=True)
-class Bootstrap:
-    """Settings of the intervals over examples (config key `bootstrap`)."""
-
-    level: float = 0.95
-    resamples: int = 1000
-    seed: int = 0
-
-    def weights(self, n: int) -> Float[np.ndarray, "resamples n"]:
-        """The draws, the same for every readout and every checkpoint."""
-        return _weights(n, self.resamples, self.seed)
-
-
 @lru_cache(maxsize=2)
 def _weights(n: int, resamples: int, seed: int) -> Float[np.ndarray, "resamples n"]:
+    """The draws, the same for every readout and every checkpoint."""
     return bootstrap_weights(n, resamples, np.random.default_rng(seed))
 
 
@@ -93,13 +81,13 @@ class Activations(dict[Hook, Tensor]):
 
 @dataclass(eq=False)
 class ProbeBatch:
-    """Examples and one clean forward pass over them, made when first asked for.
+    """Examples and one clean forward pass over them, which is run when first asked for.
 
-    Token ids that go through the model are on its device; what scores logits (`first`, `right`,
-    `candidates`, the logits themselves) is on the CPU, the one device that always has float64.
+    Token ids that go through the model are on its device. The logits, and what scores them
+    (`first`, `right`, `candidates`), are on the CPU, the only device that always has float64.
     """
 
-    bridge: TransformerBridge
+    wrapped: TransformerBridge
     layout: Layout
     tokens: Int[Tensor, "n seq"]
     candidates: Int[Tensor, "n candidates target"]
@@ -114,11 +102,11 @@ class ProbeBatch:
 
     @property
     def n_layers(self) -> int:
-        return self.bridge.cfg.n_layers
+        return self.wrapped.cfg.n_layers
 
     @property
     def n_heads(self) -> int:
-        return self.bridge.cfg.n_heads
+        return self.wrapped.cfg.n_heads
 
     @property
     def n_candidates(self) -> int:
@@ -138,7 +126,7 @@ class ProbeBatch:
 
     @property
     def prompt(self) -> Int[Tensor, "n visible"]:
-        """Tokens up to the predicting position; later ones cannot matter to it."""
+        """Tokens up to the predicting position, whose output later ones cannot change."""
         return self.tokens[:, : self.n_visible]
 
     @property
@@ -184,10 +172,10 @@ class ProbeBatch:
 
     def unembed(self, resid: Float[Tensor, "*n d"]) -> Float[Tensor, "*n vocab"]:
         """Logits, on the CPU, through the model's own final norm."""
-        return unembed(self.bridge, resid).cpu()
+        return unembed(self.wrapped, resid).cpu()
 
     def positions(self, at: At) -> slice:
-        """Where in the prompt `at` is. Raises DataError for z in a task without one."""
+        """The positions that `at` names. Raises DataError for z in a task without one."""
         predict = self.layout.predict
         if at == "predict":
             return slice(predict, predict + 1)
@@ -207,11 +195,11 @@ class ProbeBatch:
             part = activation.narrow(axis, where.start, where.stop - where.start)
             if hook.at == "predict":
                 part = part.squeeze(axis)
-            # A copy of the part lets go of the whole; the whole itself need not be copied.
+            # A view of a part would keep the whole in memory; the whole needs no copy.
             kept[hook] = activation if part.shape == activation.shape else part.contiguous().clone()
 
         wanted = sorted(hooks | {_last(self.n_layers)})
-        self.bridge.run_with_hooks(
+        self.wrapped.run_with_hooks(
             tokens, return_type=None, fwd_hooks=[(h.name, _quiet(partial(keep, h))) for h in wanted]
         )
         return kept
@@ -231,7 +219,7 @@ def _last(n_layers: int) -> Hook:
 
 
 def batches(
-    bridge: TransformerBridge,
+    wrapped: TransformerBridge,
     data: Disambiguation,
     rows: Int[np.ndarray, " n"],
     probes: Mapping[str, Probe],
@@ -241,10 +229,9 @@ def batches(
 ) -> Iterator[ProbeBatch]:
     """The examples in chunks of at most `batch_size`.
 
-    The other z of every example is drawn for all of them at once, from `seed`, so that it does not
-    depend on the chunks.
+    The other z's are drawn from `seed` for all examples at once, so they do not depend on the chunks.
     """
-    n_layers, device = bridge.cfg.n_layers, next(bridge.parameters()).device
+    n_layers, device = wrapped.cfg.n_layers, next(wrapped.parameters()).device
     clean = {hook for probe in probes.values() for hook in probe.hooks(n_layers)}
     other = {
         hook
@@ -266,7 +253,7 @@ def batches(
     for start in range(0, len(rows), batch_size):
         part = slice(start, start + batch_size)
         yield ProbeBatch(
-            bridge,
+            wrapped,
             data.layout,
             tokens[part],
             candidates[part],
@@ -280,27 +267,26 @@ def batches(
 
 @torch.inference_mode()
 def run_probes(
-    bridge: TransformerBridge,
+    wrapped: TransformerBridge,
     data: Disambiguation,
     rows: Int[np.ndarray, " n"],
     probes: Mapping[str, Probe],
     *,
+    bootstrap: Bootstrap,
     batch_size: int = 1000,
     seed: int = 0,
-    bootstrap: Bootstrap | None = None,
-) -> list[Row]:
+) -> list[dict[str, Any]]:
     """Measure `probes` (modules by name) on the examples `rows` of `data`, with one clean pass.
 
-    seed: of the other z's. Returns rows of table lag_probe without run, seed and step. Raises
+    seed: random seed of the other z's. Returns rows of table lag_probe without run, seed and step. Raises
     DataError if a probe needs a z or candidates that the data lack.
     """
     if len(rows) == 0:
         raise DataError("no examples to probe: the split has no rows")
     collected: dict[str, list[list[Readout]]] = {name: [] for name in probes}
-    for batch in batches(bridge, data, rows, probes, batch_size=batch_size, seed=seed):
+    for batch in batches(wrapped, data, rows, probes, batch_size=batch_size, seed=seed):
         for name, probe in probes.items():
             collected[name].append(probe.measure(batch))
-    bootstrap = bootstrap or Bootstrap()
     out = []
     for name, parts in collected.items():
         readouts = [_join(chunks) for chunks in zip(*parts, strict=True)]
@@ -325,11 +311,10 @@ def _join(chunks: Sequence[Readout]) -> Readout:
     )
 
 
-def summarise(readouts: Sequence[Readout], bootstrap: Bootstrap) -> list[Row]:
-    """Value and percentile bootstrap interval over examples of every readout, in order.
+def summarise(readouts: Sequence[Readout], bootstrap: Bootstrap) -> list[dict[str, Any]]:
+    """The value of every readout, in order, with its bootstrap interval over examples.
 
-    One matrix of resamples serves them all; numerator and denominator of a ratio are resampled
-    together.
+    All readouts share one matrix of resamples, and so do numerator and denominator of a ratio.
     """
     if not readouts:
         return []
@@ -338,8 +323,8 @@ def summarise(readouts: Sequence[Readout], bootstrap: Bootstrap) -> list[Row]:
     below = np.stack([ones if r.weight is None else _array(r.weight) for r in readouts], 1)
     ratio = np.array([r.weight is not None for r in readouts])
     low, high = np.full((2, len(readouts)), np.nan)
-    weights = bootstrap.weights(len(values))
-    interval = partial(bootstrap_interval, level=bootstrap.level, weights=weights)
+    weights = _weights(len(values), bootstrap.resamples, bootstrap.seed)
+    interval = partial(bootstrap_interval, bootstrap=bootstrap, weights=weights)
     plain = ~ratio & ~np.array([r.baseline for r in readouts])
     if plain.any():
         low[plain], high[plain] = interval(values[:, plain])

@@ -1,6 +1,6 @@
 """Loss and accuracy of the first target token when z names another target of the same source.
 
-The other z is a derangement over what z means, not over row indices, so no example keeps its z.
+The other z's are a derangement over meanings, not over row indices, so no example keeps its z.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
-"""The probes there are: the one place to add one.
+"""All probes. Add a probe here.
 
-Read by the Snakefile, so it imports nothing.
+The Snakefile reads this module at every call, so it imports nothing heavy.
 """
 
 from typing import NamedTuple
 
 
 class ProbeSpec(NamedTuple):
-    """Where a probe is and what it needs of a run."""
+    """A probe's module, and the task that it needs."""
 
     module: str
     summary: str
@@ -32,7 +32,7 @@ PROBES: dict[str, ProbeSpec] = {
         needs_z=True,
     ),
     "logit_lens": ProbeSpec(
-        "zscope.studies.lag.probes.logit_lens", "the right token read off every residual stage"
+        "zscope.studies.lag.probes.logit_lens", "the right token, read from every stage of the residual stream"
     ),
     "causal_patching": ProbeSpec(
         "zscope.studies.lag.probes.causal_patching",
