@@ -32,8 +32,11 @@ Task = Literal["bz_to_a", "az_to_b", "b_to_a", "a_to_b"]
 ProbeName = Literal["attention_to_z", "logit_lens", "causal_patching", "random_z", "candidate_set"]
 if TYPE_CHECKING:
     FigureName = str
-else:  # Pydantic checks a Literal's values, offers the nearest one, and lists them in the schema.
-    FigureName = Literal[tuple(n for n, m in figure_modules("lag").items() if "SWEEP" in m.constants)]
+else:
+    # A Literal, for which pydantic offers the nearest name and lists them all in the schema.
+    FigureName = Literal[
+        tuple(n for n, f in figure_modules("lag").items() if "SWEEP" in f.constants)
+    ]
 NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 EXPONENT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
 TASKS_WITH_Z = ("bz_to_a", "az_to_b")
@@ -268,7 +271,7 @@ class RunConfig(Section):
     training: TrainingConfig = TrainingConfig()
     """Optimizer, schedule, evaluations and checkpoints."""
     seed: Seed = 0
-    """Random seed of the run; those of data, initial weights and batch order are derived from it."""
+    """Random seed of the run, from which those of data, weights and order of batches are derived."""
     data_seed: Seed | None = None
     """Random seed of the facts; null: from seed. Set it to vary the rest on the same facts."""
     init_seed: Seed | None = None
@@ -496,7 +499,10 @@ class LinearConfig(Section):
         lr, noise = self.regression_lr, 1 / (self.regression_batch or math.inf)
         rates = [lr * self.condition_number ** (-2 * i / (self.dim - 1)) for i in range(self.dim)]
         decays = [1 - (1 - rate) ** 2 - rate**2 * noise for rate in rates]
-        if min(decays) <= 0 or noise * sum(r**2 / d for r, d in zip(rates, decays, strict=True)) >= 1:
+        gains = [
+            rate**2 * noise / decay for rate, decay in zip(rates, decays, strict=True) if decay
+        ]
+        if min(decays) <= 0 or sum(gains) >= 1:
             text = f"{lr:g} diverges at regression_batch {self.regression_batch}"
             raise WrongKeyError("regression_lr", text, "regression_batch")
         n_facts = self.n_bases * self.n_candidates
@@ -523,8 +529,8 @@ class LagConfig(Section):
     runtime_minutes: Annotated[int, Unit("min")] = Field(30, ge=1)
     """Longest time of a training or probe job on a cluster; doubled on a retry."""
     figures: dict[FigureName, str | None] = {}
-    """The sweep that a figure shows, if it is not the one that the figure names itself (docs/lag.md);
-    null: not drawn."""
+    """The sweep that a figure shows, if not the sweep of its own name (transition_alignment,
+    linear_contrast: z_order_sweep; candidate_eval: k_sweep); null: not drawn."""
 
     @field_validator("sweeps", mode="before")
     @classmethod

@@ -206,8 +206,8 @@ def _targets(config: DataConfig, rng: np.random.Generator) -> list[list[str]]:
                 f"no {k} different first characters are left for another base: raise a_length "
                 f"({config.a_length}) or lower n_unique_b ({n})"
             )
-        # When strings run short, the characters with most of them left are used first, so that every
-        # base finds its k characters.
+        # When strings run short, the characters with most strings left go first, so that every base
+        # finds its k characters.
         if tail < 2 * n:
             free = sorted(rng.permutation(free).tolist(), key=lambda c: len(used[c]))[:k]
         row = []

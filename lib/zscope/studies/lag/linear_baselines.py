@@ -5,14 +5,15 @@ A control for the lag: is a plateau just bad conditioning?
 - `ill_conditioned_regression` learns the inverse of an ill-conditioned matrix M from pairs of M u
   and u. Its loss is a sum over the right singular vectors of M, each falling exponentially at its
   own rate, none of them flat.
-- `planted_selector` learns the disambiguation itself (K targets per base, chosen by z) with features
-  in which it is linear, the outer product of the one-hot base and the one-hot z. What depends on
-  the base alone and what needs z are learned together, from the first step.
+- `planted_selector` learns the disambiguation itself (K targets per base, chosen by z) from features
+  in which it is linear: the outer product of the one-hot base and the one-hot z. The part that
+  needs the base alone and the part that needs z are learned together, from the first step.
 
 Plain gradient descent with the exact gradient formulas, float64.
 """
 
 import math
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -32,7 +33,7 @@ def singular_values(config: LinearConfig) -> Float[np.ndarray, " dim"]:
     return np.geomspace(1.0, 1.0 / config.condition_number, config.dim)
 
 
-def ill_conditioned_regression(config: LinearConfig, seed: int) -> list[dict[str, str | int | float]]:
+def ill_conditioned_regression(config: LinearConfig, seed: int) -> list[dict[str, Any]]:
     """Learn W = M^-1 from pairs x = M u, u ~ N(0, I), by gradient descent from W = 0.
 
     The loss is 1/2 E|W x - u|^2 = 1/2 |W M - I|_F^2. With M = U diag(s) V^T it is the sum over i of
@@ -67,7 +68,7 @@ def ill_conditioned_regression(config: LinearConfig, seed: int) -> list[dict[str
     return _rows("ill_conditioned_regression", seed, steps, np.array(losses), reported)
 
 
-def planted_selector(config: LinearConfig, seed: int) -> list[dict[str, str | int | float]]:
+def planted_selector(config: LinearConfig, seed: int) -> list[dict[str, Any]]:
     """Learn the one-hot target of (b, z) from the outer product of one-hot b and one-hot z.
 
     The loss is 1/2 |prediction - target|^2. The model is a weight matrix [facts, targets] whose row
@@ -114,8 +115,8 @@ def _rows(
     steps: Int[np.ndarray, " evaluations"],
     losses: Float[np.ndarray, "evaluations components"],
     reported: Int[np.ndarray, " reported"],
-) -> list[dict[str, str | int | float]]:
-    rows: list[dict[str, str | int | float]] = []
+) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
     for step, loss in zip(steps.tolist(), losses, strict=True):
         series = [("total", -1, math.fsum(loss))]
         series += [("component", i, float(loss[i])) for i in reported.tolist()]

@@ -20,6 +20,7 @@ from zscope.studies.lag.probes.registry import PROBES
 from zscope.studies.lag.tables import TABLES
 from zscope.tables.schema import Table
 
+
 @dataclass(frozen=True)
 class SweepRun:
     """A run as a member of one sweep. label: the values that vary in that sweep, in words."""

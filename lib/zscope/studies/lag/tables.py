@@ -19,7 +19,7 @@ from zscope.tables.schema import (
 
 RUN = Column("run", TEXT, "", "the run's id: its condition and its random seed")
 SWEEP = Column("sweep", TEXT, "", "the sweep's name in the config")
-CONDITION = Column("condition", TEXT, "", "the run's config without its random seed, as a readable id")
+CONDITION = Column("condition", TEXT, "", "readable id of the run's config without its random seed")
 SOURCE = Column("source", TEXT, "", '"training", or the name of the probe')
 LABEL = Column("label", TEXT, "", "what varies in the sweep, in words")
 MEMBER = (SWEEP, CONDITION, RUN, SEED, LABEL)  # a run as a member of a sweep

@@ -1,4 +1,4 @@
-"""One condition: how much every head attends from the predicting position to z, over training."""
+"""One condition: every head's attention from the predicting position to z, over training."""
 
 from __future__ import annotations
 
@@ -8,8 +8,17 @@ from matplotlib.figure import Figure
 
 from zscope.figures import marks, style
 from zscope.figures.frames import select
-from zscope.studies.lag.figures.lookups import ConditionTables, blocks, constant, largest_head
+from zscope.studies.lag.figures.lookups import (
+    ConditionView,
+    blocks,
+    constant,
+    drawn_from,
+    largest_head,
+)
+from zscope.studies.lag.tables import CONDITION_RUNS, PROBE
 
+NEEDS = (PROBE, CONDITION_RUNS)
+PROBES = ("attention_to_z",)
 ACROSS = 4
 # metric, label of y, baseline and its name
 ROWS = (
@@ -18,11 +27,11 @@ ROWS = (
 )
 
 
-@style.styled
-def draw(tables: ConditionTables) -> Figure:
-    heads = tables.probe("attention_to_z", "attention")
+@drawn_from(ConditionView)
+def draw(condition: ConditionView) -> Figure:
+    heads = condition.probe("attention_to_z", metric="attention")
     if heads.empty:
-        return style.nothing_to_draw(tables.why_not("attention_to_z"), tables.seeds())
+        return style.nothing_to_draw(condition.why_not("attention_to_z"), condition.seeds)
     layers = blocks(heads)
     columns, bands = min(len(layers), ACROSS), math.ceil(len(layers) / ACROSS)
     fig = style.figure(style.DOUBLE, 3.1 * bands + 0.9)
@@ -35,7 +44,7 @@ def draw(tables: ConditionTables) -> Figure:
             if i >= len(layers):
                 ax.set_axis_off()
                 continue
-            rows = tables.probe("attention_to_z", metric)
+            rows = condition.probe("attention_to_z", metric=metric)
             of_layer = select(rows, layer=layers[i])
             for (run, _), of_head in of_layer.groupby(["run", "head"]):
                 marks.seed_lines(ax, of_head, colours[run])
@@ -46,11 +55,11 @@ def draw(tables: ConditionTables) -> Figure:
                 style.panel_title(ax, f"layer {layers[i]}")
             else:
                 ax.set_ylim(0, 1.08 * rows["ci_high"].fillna(rows["value"]).max())
-            base = constant(tables.probe("attention_to_z", uniform))
+            base = constant(condition.probe("attention_to_z", metric=uniform))
             style.baseline(ax, base, name if (i + 1) % columns == 0 or i + 1 == len(layers) else "")
             ax.set_ylabel("" if i % columns else label)  # one scale a row
             style.step_axis(ax, heads["step"], "steps")
-    seeds = tables.runs.drop_duplicates("run").set_index("run")["seed"]
+    seeds = condition.runs.set_index("run")["seed"]
     style.legend(
         fig,
         {f"seed {seeds[r]}": c for r, c in colours.items()},
@@ -58,8 +67,8 @@ def draw(tables: ConditionTables) -> Figure:
     )
     style.note(
         fig,
-        tables.seeds(),
-        "A thin line is one head of one seed, with its interval. Heads of "
-        "different seeds do not correspond, so they are not averaged by index.",
+        condition.seeds,
+        f"A thin line is one head of one seed, with its {condition.tables.percent} interval over "
+        "examples. Heads of different seeds do not correspond, so they are not averaged by index.",
     )
     return fig

@@ -6,9 +6,18 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from zscope.figures import style
-from zscope.studies.lag.figures.lookups import NAMES, UNITS, SweepTables
+from zscope.studies.lag.figures.lookups import (
+    METRIC_COLOURS,
+    NAMES,
+    UNITS,
+    SweepView,
+    drawn_from,
+)
 from zscope.studies.lag.figures.onset_plots import count_censored_sweep, onsets_over
+from zscope.studies.lag.tables import CURVES, ONSETS, RUNS, SUMMARY
 
+NEEDS = (RUNS, CURVES, ONSETS, SUMMARY)
+SWEEP = "k_sweep"
 METRICS = ("first_loss", "z_gap", "lag")
 DESIGNS = {
     "fixed_bases": "same number of bases (facts grow with K)",
@@ -16,21 +25,21 @@ DESIGNS = {
 }
 
 
-@style.styled
-def draw(tables: SweepTables) -> Figure:
+@drawn_from(SweepView)
+def draw(sweep: SweepView) -> Figure:
     fig = style.figure(style.DOUBLE, 5.4)
     axes = fig.subplots(2, 2, sharey="row")
     seen: dict[str, list[float]] = {"steps": [], "epochs per fact": []}
     for column, (design, title) in zip(axes.T, DESIGNS.items(), strict=True):
-        labels = [v for v in tables.labels if tables.fact(v, "design") == design]
-        ks = [int(tables.fact(v, "k")) for v in labels]
+        labels = [v for v in sweep.labels if sweep.fact(v, "design") == design]
+        ks = [int(sweep.fact(v, "k")) for v in labels]
         for ax, unit in zip(column, seen, strict=True):
             if not labels:
                 style.not_applicable(ax, f"the sweep has no run with design {design}")
                 continue
             ax.set_xscale("log")
             seen[unit] += onsets_over(
-                ax, tables, labels, METRICS, unit=unit, x=ks, ylabel=f"onset or lag ({UNITS[unit]})"
+                ax, sweep, labels, METRICS, unit=unit, x=ks, ylabel=f"onset or lag ({UNITS[unit]})"
             )
             ax.set_xlim(min(ks) / 2, max(ks) * 2)
             ax.xaxis.set_major_locator(FixedLocator(sorted(set(ks))))
@@ -43,15 +52,15 @@ def draw(tables: SweepTables) -> Figure:
         style.time_axis_y(ax, times, f"onset or lag ({UNITS[unit]})")
     style.legend(
         fig,
-        {f"onset of {NAMES[m]}" if m != "lag" else "lag": style.METRIC_COLOURS[m] for m in METRICS},
+        {"onset of " * (m != "lag") + NAMES[m]: METRIC_COLOURS[m] for m in METRICS},
         extra=[style.dot("a seed"), style.arrow()],
     )
     style.note(
         fig,
-        tables.seeds(),
-        "Bars: Kaplan-Meier median and bootstrap interval over seeds; an end "
-        "with an arrow lies beyond the last step. Lag: onset of z gap - onset of set mass. K = 1 "
-        "has no other z, so only the onset of the first-token loss.",
-        count_censored_sweep(tables, tables.labels, "z_gap"),
+        sweep.seeds,
+        sweep.bars,
+        "Lag: onset of z gap - onset of set mass. K = 1 has no other z, so it has only an onset of "
+        "the first-token loss.",
+        count_censored_sweep(sweep, sweep.labels, "z_gap"),
     )
     return fig

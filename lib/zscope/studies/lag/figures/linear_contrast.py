@@ -1,4 +1,4 @@
-"""Slow without a plateau: two linear models beside the transformer's candidate loss."""
+"""Two linear models, slow but without a plateau, beside the transformer's candidate loss."""
 
 from __future__ import annotations
 
@@ -7,26 +7,30 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from zscope.figures import marks, style
-from zscope.figures.frames import select
-from zscope.studies.lag.figures.lookups import SweepTables, count_seeds
+from zscope.figures.frames import count_seeds, select
+from zscope.studies.lag.figures.lookups import SweepView, drawn_from
+from zscope.studies.lag.tables import CURVES, LINEAR, RUNS
+
+NEEDS = (RUNS, CURVES, LINEAR)
+SWEEP = "z_order_sweep"
 
 TITLES = {
     "ill_conditioned_regression": "a  ill-conditioned regression",
     "planted_selector": "b  planted linear selector",
 }
-DECADES = 4  # shown below the largest loss, in every panel: equal slopes mean equal decay a panel
+DECADES = 4  # below the largest loss in every panel, so that slopes can be compared
 SELECTOR = ("B alone removes it", "needs z")
 
 
-@style.styled
-def draw(tables: SweepTables) -> Figure:
+@drawn_from(SweepView)
+def draw(sweep: SweepView) -> Figure:
     fig = style.figure(style.DOUBLE, 3.3)
     *linear, transformer = fig.subplots(1, 3)
     for ax, (task, title) in zip(linear, TITLES.items(), strict=True):
         style.panel_title(ax, title)
-        _linear(ax, task, select(_linear_table(tables), task=task))
+        _linear(ax, task, sweep.tables.get(LINEAR, task=task))
     style.panel_title(transformer, "c  transformer")
-    n_conditions = _transformer(transformer, tables)
+    n_conditions = _transformer(transformer, sweep)
     for ax in fig.axes:
         if ax.axison:
             ax.set_yscale("log")
@@ -35,23 +39,16 @@ def draw(tables: SweepTables) -> Figure:
             ax.set_xlim(left=0)
             ax.set_xlabel("steps (linear axis)")
             ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=1)
-    seeds = select(_linear_table(tables), series="total").groupby("task")["seed"].nunique()
+    seeds = sweep.tables.get(LINEAR, series="total").groupby("task")["seed"].nunique()
     style.note(
         fig,
-        f"a, b: {count_seeds(seeds)}" if len(seeds) else "",
-        f"c: {tables.seeds()}" if n_conditions else "",
-        style.LINES,
-        "With these axes a straight line from step 0 is "
-        "exponential decay; a level stretch before a fall is a plateau. "
-        f"Every panel ends {DECADES} decades below its largest loss.",
+        f"a, b: {count_seeds(*seeds)}" if len(seeds) else "",
+        f"c: {sweep.seeds}" if n_conditions else "",
+        sweep.lines,
+        "On these axes exponential decay is a straight line from step 0, and a plateau is a level "
+        f"stretch before a fall. Every panel ends {DECADES} decades below its largest loss.",
     )
     return fig
-
-
-def _linear_table(tables: SweepTables) -> pd.DataFrame:
-    if tables.linear is None:
-        raise ValueError("linear_contrast needs the lag_linear table")
-    return tables.linear
 
 
 def _linear(ax: Axes, task: str, rows: pd.DataFrame) -> None:
@@ -71,9 +68,9 @@ def _linear(ax: Axes, task: str, rows: pd.DataFrame) -> None:
     ax.set_ylabel("loss (squared error)")
 
 
-def _transformer(ax: Axes, tables: SweepTables) -> int:
-    """Draws the panel; returns how many conditions it shows."""
-    shown = {v: tables.curve(v, "candidate_loss") for v in tables.labels}
+def _transformer(ax: Axes, sweep: SweepView) -> int:
+    """Draw the panel; return the number of conditions in it."""
+    shown = {v: sweep.curve(v, "candidate_loss") for v in sweep.labels}
     shown = {v: frame for v, frame in shown.items() if len(frame)}
     if not shown:
         style.not_applicable(ax, "no run of the sweep has several targets of one source")
@@ -81,7 +78,7 @@ def _transformer(ax: Axes, tables: SweepTables) -> int:
     for (label, frame), colour in zip(shown.items(), style.gradient(len(shown)), strict=True):
         marks.seed_lines(ax, frame, colour)
         ax.plot([], [], color=colour, linewidth=1.8, label=label)
-    for level in sorted({float(tables.fact(v, "log_k")) for v in shown}):
+    for level in sorted({float(sweep.fact(v, "log_k")) for v in shown}):
         style.baseline(ax, level, "log K")
     ax.set_ylabel("candidate loss (nats)")
     return len(shown)

@@ -1,4 +1,4 @@
-"""One condition: what the logit lens reads at every stage of the residual stream, over training."""
+"""One condition: the logit lens at every stage of the residual stream, over training."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from zscope.figures import marks, style
 from zscope.figures.frames import select
-from zscope.studies.lag.figures.lookups import ConditionTables, blocks
+from zscope.studies.lag.figures.lookups import ConditionView, blocks, drawn_from
+from zscope.studies.lag.tables import CONDITION_RUNS, PROBE
 
+NEEDS = (PROBE, CONDITION_RUNS)
+PROBES = ("logit_lens",)
 PLACES = {"resid_pre": "input", "resid_mid": "attention", "resid_post": "MLP"}
 PANELS = (
     ("accuracy", "accuracy (share)"),
@@ -22,11 +25,12 @@ PANELS = (
 )
 
 
-@style.styled
-def draw(tables: ConditionTables) -> Figure:
-    rows = tables.probe("logit_lens")
+@drawn_from(ConditionView)
+def draw(condition: ConditionView) -> Figure:
+    rows = condition.probe("logit_lens")
     if rows.empty:
-        return style.nothing_to_draw("probe logit_lens was not asked for", tables.seeds())
+        why = "the config does not ask for probe logit_lens"
+        return style.nothing_to_draw(why, condition.seeds)
     stages = residual_stages(rows)
     fig = style.figure(style.DOUBLE, 4.4 + 0.1 * len(stages))
     upper, lower = style.stacked(fig, 1.4 + 0.1 * len(stages), 2)
@@ -35,14 +39,14 @@ def draw(tables: ConditionTables) -> Figure:
     for ax, (metric, _) in zip(lower.subplots(1, 3), PANELS, strict=True):
         for (layer, place, _), colour in zip(stages, colours, strict=True):
             marks.seed_lines(ax, _at(rows, metric, layer, place), colour)
-        _baselines(ax, metric, tables)
+        _baselines(ax, metric, condition)
         style.step_axis(ax, rows["step"])
     style.legend(fig, {n: c for (*_, n), c in zip(stages, colours, strict=True)})
     style.note(
         fig,
-        tables.seeds(),
+        condition.seeds,
         "Above: median over seeds.",
-        style.LINES,
+        condition.lines,
         "Uniform: a uniform guess of the first character; 1/K: a guess among the targets of B.",
     )
     return fig
@@ -83,7 +87,7 @@ def _heat_map(ax: Axes, rows: pd.DataFrame, stages: list[tuple[int, str, str]]) 
     bar.outline.set_visible(False)
 
 
-def _baselines(ax: Axes, metric: str, tables: ConditionTables) -> None:
+def _baselines(ax: Axes, metric: str, condition: ConditionView) -> None:
     label = dict(PANELS)[metric]
     if metric == "rank":
         ax.set_yscale("log")
@@ -93,9 +97,9 @@ def _baselines(ax: Axes, metric: str, tables: ConditionTables) -> None:
         ax.set_ylabel(f"{label} (lower is better)")
         return
     if metric == "accuracy":
-        style.baseline(ax, math.exp(-tables.fact("uniform_first_loss")), "uniform", above=False)
-        if tables.fact("n_candidates") > 1:
-            style.baseline(ax, 1 / tables.fact("n_candidates"), "1/K")
+        style.baseline(ax, math.exp(-condition.fact("uniform_first_loss")), "uniform", above=False)
+        if condition.fact("n_candidates") > 1:
+            style.baseline(ax, 1 / condition.fact("n_candidates"), "1/K")
     else:
-        style.baseline(ax, tables.fact("chance_set_mass"), "chance")
+        style.baseline(ax, condition.fact("chance_set_mass"), "chance")
     style.share_axis(ax, label)

@@ -1,16 +1,35 @@
-"""What the figures of the lag study are drawn from, and the few ways they look things up."""
+"""The names, colours and lookups that the figures of the lag study share.
+
+A figure of a sweep is drawn from a `SweepView` and names its usual sweep in SWEEP. A figure of one
+condition is drawn from a `ConditionView`, for every condition with one of the probes in PROBES.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
-from zscope.figures.frames import numbers, select
-from zscope.studies.lag.tables import CLOCKS
+from zscope.figures import style
+from zscope.figures.frames import count_seeds, numbers, select
+from zscope.figures.tables import Tables
+from zscope.studies.lag.tables import (
+    CLOCKS,
+    CONDITION_ONSETS,
+    CONDITION_RUNS,
+    CURVES,
+    METRICS,
+    ONSETS,
+    PROBE,
+    RUNS,
+    SUMMARY,
+)
+from zscope.tables.schema import Table
 
 NAMES = {
     "loss": "loss",
@@ -21,7 +40,19 @@ NAMES = {
     "candidate_loss": "candidate loss",
     "candidate_accuracy": "candidate accuracy",
     "candidate_top3": "candidate top-3",
+    "lag": "lag",
 }
+METRIC_COLOURS = {
+    "loss": style.ORANGE,
+    "first_loss": style.BLACK,
+    "set_mass": style.BLUE,
+    "z_gap": style.VERMILLION,
+    "candidate_loss": style.GREEN,
+    "candidate_accuracy": style.PURPLE,
+    "candidate_top3": style.SKY,
+    "lag": style.PURPLE,
+}
+PHASE_COLOURS = {"nothing learned": "#EEEEEE", "knows B, ignores z": "#FFF3D6", "uses z": "#E3F1FA"}
 UNITS = {
     "steps": "optimizer steps",
     "examples": "examples seen",
@@ -30,35 +61,65 @@ UNITS = {
 
 
 @dataclass(frozen=True)
-class SweepTables:
-    """The tables of one sweep (and of the linear baselines, for the figure that shows them)."""
+class View:
+    """The tables of a figure, by what the figures ask of them."""
 
-    runs: pd.DataFrame
-    curves: pd.DataFrame
-    onsets: pd.DataFrame
-    summary: pd.DataFrame
-    linear: pd.DataFrame | None = None
+    tables: Tables
+    RUNS: ClassVar[Table]
+
+    @cached_property
+    def runs(self) -> pd.DataFrame:
+        return self.tables.get(self.RUNS)
+
+    @property
+    def lines(self) -> str:
+        """For the note below the figure."""
+        return (
+            f"Thin: a seed and its {self.tables.percent} interval over examples; thick: median "
+            "over seeds (from 3 on)."
+        )
+
+
+V = TypeVar("V", bound=View)
+
+
+def drawn_from(view: type[V]) -> Callable[[Callable[[V], Figure]], Callable[[Tables], Figure]]:
+    """Draw a figure from this view of its tables; if they hold no run, say so instead."""
+
+    def decorate(draw: Callable[[V], Figure]) -> Callable[[Tables], Figure]:
+        @style.styled
+        def of_tables(tables: Tables) -> Figure:
+            shown = view(tables)
+            return style.nothing_to_draw("there are no runs") if shown.runs.empty else draw(shown)
+
+        return of_tables
+
+    return decorate
+
+
+class SweepView(View):
+    """The tables of one sweep."""
+
+    RUNS = RUNS
 
     @property
     def labels(self) -> list[str]:
         """The points of the sweep, in the order of the config."""
         return list(dict.fromkeys(self.runs["label"]))
 
-    def runs_of(self, label: str) -> pd.DataFrame:
-        return self.runs[self.runs["label"] == label]
-
     def fact(self, label: str, column: str) -> Any:
-        """What the runs of a point have in common."""
-        return self.runs_of(label)[column].iloc[0]
+        """A column that all runs of a point agree on."""
+        return select(self.runs, label=label)[column].iloc[0]
 
-    def curve(self, label: str, metric: str, source: str = "training") -> pd.DataFrame:
-        return select(self.curves, label=label, metric=metric, source=source)
+    def curve(self, label: str, metric: str) -> pd.DataFrame:
+        """The rows of a training metric."""
+        return self.tables.get(CURVES, label=label, metric=metric, source="training")
 
     def onset(self, label: str, metric: str, unit: str = "steps") -> pd.DataFrame:
-        """A row a run of the point: time (NaN: censored) and limit (the last time seen), in `unit`.
+        """One row per run of the point: time (NaN: censored) and limit (the last time), in `unit`.
 
-        The limit of a lag counts from the run's onset of set_mass; a run in which that never came
-        has neither time nor limit.
+        The limit of a lag counts from the run's onset of set_mass; a run without that onset has
+        neither time nor limit.
         """
         if metric == "lag":
             known, used = (self.onset(label, m, unit) for m in ("set_mass", "z_gap"))
@@ -68,9 +129,9 @@ class SweepTables:
                 time=used["time"] - known["time"].reindex(used.index),
                 limit=used["limit"] - known["time"].reindex(used.index),
             )
-        found = select(self.onsets, label=label, metric=metric, source="training")
+        found = self.tables.get(ONSETS, label=label, metric=metric, source="training")
         found = found.set_index("run").sort_values("seed")
-        rate = self.rate(label, unit).reindex(found.index)
+        rate = self._rate(label, unit).reindex(found.index)
         return pd.DataFrame(
             {
                 "seed": found["seed"],
@@ -79,109 +140,90 @@ class SweepTables:
             }
         )
 
-    def rate(self, label: str, unit: str) -> pd.Series:
-        """Units of time a step, by run."""
-        runs = self.runs_of(label)["run"]
+    def _rate(self, label: str, unit: str) -> pd.Series:
+        """Units of time per step, by run."""
         if unit == "steps":
-            return pd.Series(1.0, index=pd.Index(runs))
-        clock = self.curve(label, CLOCKS[unit])
-        last = clock.sort_values("step").groupby("run").last()
+            return pd.Series(1.0, index=pd.Index(select(self.runs, label=label)["run"]))
+        last = self.curve(label, CLOCKS[unit]).sort_values("step").groupby("run").last()
         return last["value"] / last["step"]
 
     def median(self, label: str, metric: str, unit: str = "steps") -> tuple[float, float, float]:
         """Median over seeds and its interval; NaN lies beyond the last step."""
-        found = select(self.summary, label=label, metric=metric, unit=unit, source="training")
+        found = self.tables.get(SUMMARY, label=label, metric=metric, unit=unit, source="training")
         if found.empty:
             return (np.nan, np.nan, np.nan)
         low, middle, high = (numbers(found[c])[0] for c in ("ci_low", "median", "ci_high"))
         return middle, low, high
 
+    @property
     def seeds(self) -> str:
-        return count_seeds(self.runs.groupby("label")["run"].nunique(), "a condition")
+        return count_seeds(*self.runs.groupby("label")["run"].nunique(), of="condition")
+
+    @property
+    def bars(self) -> str:
+        """For the note below the figure."""
+        return (
+            f"Bars: Kaplan-Meier median and its {self.tables.percent} bootstrap interval over "
+            "seeds; an end with an arrow lies beyond the last step, and so does a missing bar."
+        )
 
 
-@dataclass(frozen=True)
-class ConditionTables:
-    """The tables of one condition: training metrics and probes of all its seeds.
+class ConditionView(View):
+    """The training metrics and probes of all runs of one condition.
 
-    probes: by the probe's name; a probe that was not asked for, or needs z that the task does not
-    have, is absent. runs and onsets may hold a run once for every sweep it is in.
+    A probe that the config does not ask for, or that needs a z that the task lacks, has no rows.
     """
 
-    metrics: pd.DataFrame
-    probes: Mapping[str, pd.DataFrame]
-    runs: pd.DataFrame
-    onsets: pd.DataFrame
+    RUNS = CONDITION_RUNS
 
     def fact(self, column: str) -> Any:
+        """A column that all runs agree on."""
         return self.runs[column].iloc[0]
 
     def metric(self, name: str) -> pd.DataFrame:
-        return select(self.metrics, metric=name, split="train")
+        return self.tables.get(METRICS, metric=name, split="train")
 
-    def probe(self, probe: str, metric: str | None = None) -> pd.DataFrame:
-        """The rows of a probe (of one metric); empty if it was not measured."""
-        frame = self.probes.get(probe)
-        if frame is None:
-            return pd.DataFrame(
-                columns=[
-                    "run",
-                    "seed",
-                    "step",
-                    "layer",
-                    "head",
-                    "metric",
-                    "value",
-                    "ci_low",
-                    "ci_high",
-                    "n",
-                ]
-            )
-        return frame if metric is None else select(frame, metric=metric)
+    def probe(self, probe: str, **equal: object) -> pd.DataFrame:
+        return self.tables.get(PROBE, probe=probe, **equal)
 
     def onset(self, metric: str) -> pd.Series:
         """Onset step of a training metric by run, NaN where censored."""
-        found = select(self.onsets, metric=metric, source="training").drop_duplicates("run")
+        found = self.tables.get(CONDITION_ONSETS, metric=metric, source="training")
         found = found.sort_values("seed")
         return pd.Series(numbers(found["onset_step"]), index=found["run"].to_list(), dtype=float)
 
     def why_not(self, probe: str | None = None) -> str:
-        """Why what hangs on z, or on the probe, does not exist here."""
+        """The reason why a probe, or a training metric that needs z, has no rows."""
         if not bool(self.fact("has_z")):
             return f"task {self.fact('task')} has no z"
         if int(self.fact("k")) == 1:
             return "with K = 1 there is no other z"
         if int(self.fact("n_candidates")) == 1 and probe == "causal_patching":
             return f"in task {self.fact('task')} a source has one target"
-        return f"probe {probe} was not asked for" if probe else "it was not measured"
+        return f"the config does not ask for probe {probe}" if probe else "it was not measured"
 
+    @property
     def seeds(self) -> str:
-        return f"{self.fact('condition')}: " + count_seeds([self.runs["run"].nunique()])
+        return f"{self.fact('condition')}: {count_seeds(self.runs['run'].nunique())}"
 
 
 def blocks(frame: pd.DataFrame) -> list[int]:
-    """The layers that a probe's rows name."""
+    """The layers in a probe's rows."""
     return sorted({int(v) for v in frame["layer"].dropna()})
 
 
 def largest_head(frame: pd.DataFrame) -> pd.DataFrame:
-    """Of rows of single heads, the head with the largest value in each run, layer and step."""
+    """The rows of the head with the largest value in each run, layer and step."""
     frame = frame.reset_index(drop=True)
     return frame.loc[frame.groupby(["run", "layer", "step"])["value"].idxmax().dropna()]
 
 
 def constant(frame: pd.DataFrame) -> float:
-    """The value of a baseline that is the same in every row; NaN without rows."""
+    """The value of a baseline, which is the same in every row; NaN without rows."""
     return float(frame["value"].iloc[0]) if len(frame) else float("nan")
 
 
-def count_seeds(counts: Any, of: str = "") -> str:
-    low, high = int(min(counts)), int(max(counts))
-    number = f"{low}" if low == high else f"{low} to {high}"
-    return f"n = {number} seed{'s' * (high != 1)}{' ' * bool(of)}{of}."
-
-
-def count_censored(onsets: pd.DataFrame, metric: str) -> str:
-    """How many runs had not had the onset by their last step, in words."""
-    found = select(onsets, metric=metric, source="training").drop_duplicates("run")
-    return f"{int(found['censored'].sum())} of {len(found)}"
+def count_censored(onsets: pd.Series | pd.DataFrame) -> str:
+    """The number of runs that had not had the onset by their last step, in words."""
+    times = onsets["time"] if isinstance(onsets, pd.DataFrame) else onsets
+    return f"{int(times.isna().sum())} of {len(times)}"

@@ -1,4 +1,4 @@
-"""Onsets against what a sweep varies: the part that several figures of a sweep share."""
+"""Onsets over the points of a sweep: the panel that several figures share."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from zscope.figures import marks, style
-from zscope.studies.lag.figures.lookups import UNITS, SweepTables
+from zscope.studies.lag.figures.lookups import METRIC_COLOURS, UNITS, SweepView, count_censored
 
 
 def onsets_over(
     ax: Axes,
-    tables: SweepTables,
+    sweep: SweepView,
     labels: Sequence[str],
     metrics: Sequence[str],
     *,
@@ -26,7 +26,7 @@ def onsets_over(
     """Time on y, the points of a sweep on x: seeds as dots, medians with intervals.
 
     x: place of every label (default: 0, 1, ...); on a logarithmic axis, set before the call, the
-    metrics and seeds stand side by side by a factor. colours: one a label (default: by metric).
+    metrics and seeds are set apart by a factor. colours: one per label (default: by metric).
     Returns the times that are drawn.
     """
     places = np.asarray(x if x is not None else np.arange(len(labels)), dtype=float)
@@ -35,7 +35,7 @@ def onsets_over(
     room = float(gaps.min()) if gaps.size else 1.0
 
     def beside(place: float, share: Any) -> Any:
-        """`place` moved by a share of the room that a point of the sweep has."""
+        """`place`, moved by a share of the room of a point of the sweep."""
         return place * np.exp(share * room) if log else place + share * room
 
     width = 0.7 / len(metrics)
@@ -43,16 +43,16 @@ def onsets_over(
     for j, metric in enumerate(metrics):
         centre = (j - (len(metrics) - 1) / 2) * width
         for i, (label, place) in enumerate(zip(labels, places, strict=True)):
-            onsets = tables.onset(label, metric, unit)
+            onsets = sweep.onset(label, metric, unit)
             if onsets.empty:
                 continue
-            colour = colours[i] if colours else style.METRIC_COLOURS[metric]
+            colour = colours[i] if colours else METRIC_COLOURS[metric]
             offsets = centre + marks.spread(len(onsets), 0.6 * width)
             marks.onset_dots(
                 ax, beside(place, offsets), onsets["time"], onsets["limit"], colour, name=metric
             )
             limit = float(onsets["limit"].max())
-            middle, low, high = tables.median(label, metric, unit)
+            middle, low, high = sweep.median(label, metric, unit)
             left, right = (beside(place, centre + s * 0.42 * width) for s in (-1, 1))
             marks.median_mark(ax, left, right, middle, low, high, limit, colour)
             seen += [v for v in (*onsets["time"], *onsets["limit"], high) if np.isfinite(v)]
@@ -65,12 +65,13 @@ def onsets_over(
     return seen
 
 
-def count_censored_sweep(tables: SweepTables, labels: Sequence[str], metric: str) -> str:
-    """How many seeds of every point never had the onset, in words."""
-    counts = []
-    for label in labels:
-        onsets = tables.onset(label, metric)
-        if onsets["time"].isna().any():
-            counts.append(f"{int(onsets['time'].isna().sum())} of {len(onsets)} at {label}")
+def count_censored_sweep(sweep: SweepView, labels: Sequence[str], metric: str) -> str:
+    """The number of seeds at every point that never had the onset, in words."""
+    onsets = {label: sweep.onset(label, metric) for label in labels}
+    counts = [
+        f"{count_censored(found)} at {label}"
+        for label, found in onsets.items()
+        if found["time"].isna().any()
+    ]
     name = metric.replace("_", " ")
     return f"Censored ({name} never set in): {'; '.join(counts) or 'none'}."

@@ -1,4 +1,4 @@
-"""The four tasks: where z disambiguates, where it is redundant, and where there is none."""
+"""The four tasks: z disambiguates, z is redundant, or there is no z."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from zscope.figures import marks, style
-from zscope.studies.lag.figures.lookups import SweepTables
+from zscope.studies.lag.figures.lookups import METRIC_COLOURS, NAMES, SweepView, drawn_from
+from zscope.studies.lag.tables import CURVES, RUNS
+
+NEEDS = (RUNS, CURVES)
+SWEEP = "tasks"
 
 TITLES = {
     "bz_to_a": "(B, z) to A\nz disambiguates",
@@ -16,54 +20,47 @@ TITLES = {
 }
 
 
-@style.styled
-def draw(tables: SweepTables) -> Figure:
-    labels = tables.labels
-    names = [tables.fact(v, "task") for v in labels]
+@drawn_from(SweepView)
+def draw(sweep: SweepView) -> Figure:
+    labels = sweep.labels
+    names = [sweep.fact(v, "task") for v in labels]
     fig = style.figure(style.DOUBLE, 4.1)
     axes = fig.subplots(2, len(labels), squeeze=False, sharey="row")
     for (loss, gap), label, task in zip(axes.T, labels, names, strict=True):
         title = TITLES[task] if names.count(task) == 1 else f"{TITLES[task]}\n{label}"
         style.panel_title(loss, title)
-        _loss(loss, tables, label, uniform="uniform" if label == labels[-1] else "")
-        _gap(gap, tables, label)
+        _loss(loss, sweep, label, uniform="uniform" if label == labels[-1] else "")
+        _gap(gap, sweep, label)
     for ax in axes[:, 1:].flat:
         ax.set_ylabel("")
-    style.legend(
-        fig,
-        {
-            "first-token loss": style.METRIC_COLOURS["first_loss"],
-            "z gap": style.METRIC_COLOURS["z_gap"],
-        },
-    )
+    style.legend(fig, {NAMES[m]: METRIC_COLOURS[m] for m in ("first_loss", "z_gap")})
     style.note(
         fig,
-        tables.seeds(),
-        style.LINES,
-        "log K: the "
-        "floor of the first-token loss when z is not read (0 where a source has one target).",
+        sweep.seeds,
+        sweep.lines,
+        "log K: the lowest first-token loss without reading z (0 if a source has one target).",
     )
     return fig
 
 
-def _loss(ax: Axes, tables: SweepTables, label: str, *, uniform: str) -> None:
-    frame = tables.curve(label, "first_loss")
-    marks.seed_lines(ax, frame, style.METRIC_COLOURS["first_loss"])
-    floor = float(tables.fact(label, "log_k"))
+def _loss(ax: Axes, sweep: SweepView, label: str, *, uniform: str) -> None:
+    frame = sweep.curve(label, "first_loss")
+    marks.seed_lines(ax, frame, METRIC_COLOURS["first_loss"])
+    floor = float(sweep.fact(label, "log_k"))
     style.baseline(ax, floor, "log K" if floor else "0")
-    style.baseline(ax, tables.fact(label, "uniform_first_loss"), uniform)
+    style.baseline(ax, sweep.fact(label, "uniform_first_loss"), uniform)
     style.step_axis(ax, frame["step"], "steps")
     ax.set_ylim(bottom=-0.1)
     ax.set_ylabel("first-token loss (nats)")
 
 
-def _gap(ax: Axes, tables: SweepTables, label: str) -> None:
-    frame = tables.curve(label, "z_gap")
+def _gap(ax: Axes, sweep: SweepView, label: str) -> None:
+    frame = sweep.curve(label, "z_gap")
     if frame.empty:
-        why = "there is no other z" if tables.fact(label, "has_z") else "the task has no z"
+        why = "there is no other z" if sweep.fact(label, "has_z") else "the task has no z"
         style.not_applicable(ax, why)
         return
-    marks.seed_lines(ax, frame, style.METRIC_COLOURS["z_gap"])
+    marks.seed_lines(ax, frame, METRIC_COLOURS["z_gap"])
     style.baseline(ax, 0.0, "z not\nused")
     style.at_least(ax, -0.05, 1.05)
     style.step_axis(ax, frame["step"], "steps")

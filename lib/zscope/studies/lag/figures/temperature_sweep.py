@@ -9,9 +9,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from zscope.figures import style
-from zscope.studies.lag.figures.lookups import UNITS, SweepTables
+from zscope.studies.lag.figures.lookups import UNITS, SweepView, count_censored, drawn_from
 from zscope.studies.lag.figures.onset_plots import onsets_over
+from zscope.studies.lag.tables import CURVES, ONSETS, RUNS, SUMMARY
 
+NEEDS = (RUNS, CURVES, ONSETS, SUMMARY)
+SWEEP = "temperature_sweep"
 ACROSS = {
     "lr": "peak learning rate",
     "batch_size": "batch size (rows)",
@@ -20,21 +23,21 @@ ACROSS = {
 METRIC = "z_gap"
 
 
-@style.styled
-def draw(tables: SweepTables) -> Figure:
+@drawn_from(SweepView)
+def draw(sweep: SweepView) -> Figure:
     fig = style.figure(style.DOUBLE, 6.4)
     upper, lower = style.stacked(fig, 3.6, 1.7)
-    labels = tables.labels
-    sizes = sorted({int(tables.fact(v, "batch_size")) for v in labels})
+    labels = sweep.labels
+    sizes = sorted({int(sweep.fact(v, "batch_size")) for v in labels})
     by_size = dict(zip(sizes, style.gradient(len(sizes)), strict=True))
-    colours = [by_size[int(tables.fact(v, "batch_size"))] for v in labels]
+    colours = [by_size[int(sweep.fact(v, "batch_size"))] for v in labels]
     for row, unit in zip(upper.subplots(2, 3, sharey="row"), ("steps", "examples"), strict=True):
         for ax, (column, name) in zip(row, ACROSS.items(), strict=True):
-            places = [float(tables.fact(v, column)) for v in labels]
+            places = [float(sweep.fact(v, column)) for v in labels]
             ax.set_xscale("log")
             onsets_over(
                 ax,
-                tables,
+                sweep,
                 labels,
                 (METRIC,),
                 unit=unit,
@@ -45,7 +48,7 @@ def draw(tables: SweepTables) -> Figure:
             _log_ticks(ax, places)
             ax.set_xlabel(name)
     for ax, unit in zip(lower.subplots(1, 2), ("steps", "examples"), strict=True):
-        _table(ax, tables, unit)
+        _table(ax, sweep, unit)
     style.legend(
         fig,
         {f"batch size {b}": c for b, c in by_size.items()},
@@ -53,10 +56,10 @@ def draw(tables: SweepTables) -> Figure:
     )
     style.note(
         fig,
-        tables.seeds(),
-        "Bars: Kaplan-Meier median and bootstrap interval over seeds; an end "
-        "with an arrow lies beyond the last step. Conditions at the same x stand side by side. "
-        "Censored: the z gap had not set in by the last step.",
+        sweep.seeds,
+        sweep.bars,
+        "Conditions at the same x stand side by side. Censored: the z gap had not set in by the "
+        "last step.",
     )
     return fig
 
@@ -78,28 +81,27 @@ def _log_ticks(ax: Axes, places: list[float]) -> None:
     ax.set_xticklabels([f"{t:.2g}" if t < 1 else f"{t:.0f}" for t in ticks])
 
 
-def _table(ax: Axes, tables: SweepTables, unit: str) -> None:
-    """Medians by learning rate and batch size; > the last step where half of the seeds never."""
+def _table(ax: Axes, sweep: SweepView, unit: str) -> None:
+    """Medians by learning rate and batch size; "> last step" if half of the seeds are censored."""
     style.panel_title(ax, f"median onset ({UNITS[unit]})")
-    rates = sorted({float(tables.fact(v, "lr")) for v in tables.labels})
-    sizes = sorted({int(tables.fact(v, "batch_size")) for v in tables.labels})
-    for label in tables.labels:
-        onsets = tables.onset(label, METRIC, unit)
+    rates = sorted({float(sweep.fact(v, "lr")) for v in sweep.labels})
+    sizes = sorted({int(sweep.fact(v, "batch_size")) for v in sweep.labels})
+    for label in sweep.labels:
+        onsets = sweep.onset(label, METRIC, unit)
         if onsets.empty:
             continue
-        middle, *_ = tables.median(label, METRIC, unit)
+        middle, *_ = sweep.median(label, METRIC, unit)
         text = (
             style.short_number(middle)
             if np.isfinite(middle)
             else f"> {style.short_number(onsets['limit'].max())}"
         )
         place = (
-            rates.index(float(tables.fact(label, "lr"))),
-            sizes.index(int(tables.fact(label, "batch_size"))),
+            rates.index(float(sweep.fact(label, "lr"))),
+            sizes.index(int(sweep.fact(label, "batch_size"))),
         )
-        never = int(onsets["time"].isna().sum())
-        if never:
-            text += f"\n({never} of {len(onsets)} censored)"
+        if onsets["time"].isna().any():
+            text += f"\n({count_censored(onsets)} censored)"
         ax.text(*place, text, ha="center", va="center")
     ax.set_xlim(-0.5, len(rates) - 0.5)
     ax.set_ylim(-0.5, len(sizes) - 0.5)

@@ -9,28 +9,31 @@ from matplotlib.figure import Figure, SubFigure
 
 from zscope.figures import marks, style
 from zscope.figures.frames import select
-from zscope.studies.lag.figures.lookups import ConditionTables, blocks
+from zscope.studies.lag.figures.lookups import METRIC_COLOURS, ConditionView, blocks, drawn_from
+from zscope.studies.lag.tables import CONDITION_RUNS, PROBE
 
-FAINT = 0.1  # the colours of the heads' maps span at least this, or noise would look strong
+NEEDS = (PROBE, CONDITION_RUNS)
+PROBES = ("causal_patching", "random_z")
+FAINT = 0.1  # the colours of the heads' maps span at least this, lest noise look strong
 
 
-@style.styled
-def draw(tables: ConditionTables) -> Figure:
-    if not any(len(tables.probe(p)) for p in ("causal_patching", "random_z")):
-        return style.nothing_to_draw(tables.why_not("causal_patching"), tables.seeds())
+@drawn_from(ConditionView)
+def draw(condition: ConditionView) -> Figure:
+    if not any(len(condition.probe(p)) for p in PROBES):
+        return style.nothing_to_draw(condition.why_not("causal_patching"), condition.seeds)
     fig = style.figure(style.DOUBLE, 5.0)
     upper, lower = style.stacked(fig, 1.25, 1)
     dependence, per_layer, gap = upper.subplots(1, 3)
-    why = tables.why_not("causal_patching")
+    why = condition.why_not("causal_patching")
     _over_steps(
         dependence,
         "a  z patched at the input",
-        {"": tables.probe("causal_patching", "z_dependence")},
-        [style.METRIC_COLOURS["z_gap"]],
+        {"": condition.probe("causal_patching", metric="z_dependence")},
+        [METRIC_COLOURS["z_gap"]],
         "z dependence (share)",
         why,
     )
-    shift = tables.probe("causal_patching", "probability_shift")
+    shift = condition.probe("causal_patching", metric="probability_shift")
     layers = blocks(shift)
     colours = style.gradient(len(layers))
     _over_steps(
@@ -44,21 +47,20 @@ def draw(tables: ConditionTables) -> Figure:
     _over_steps(
         gap,
         "c  another z",
-        {"": tables.probe("random_z", "z_gap")},
-        [style.METRIC_COLOURS["z_gap"]],
+        {"": condition.probe("random_z", metric="z_gap")},
+        [METRIC_COLOURS["z_gap"]],
         "added first-token loss (nats)",
-        tables.why_not("random_z"),
+        condition.why_not("random_z"),
     )
-    _heads(lower, tables, why)
+    _heads(lower, condition, why)
     names = [f"entering layer {i}" for i in layers[:-1]] + ["after the last layer"] * bool(layers)
     style.legend(fig, dict(zip(names, colours, strict=True)))
     style.note(
         fig,
-        tables.seeds(),
-        style.LINES,
-        "Dashed: no effect. "
-        "A patch after the last layer has none by construction. Heads of different seeds "
-        "do not correspond, so every seed has its own map.",
+        condition.seeds,
+        condition.lines,
+        "Dashed: no effect. A patch after the last layer has none by construction. Heads of "
+        "different seeds do not correspond, so every seed has its own map.",
     )
     return fig
 
@@ -79,8 +81,8 @@ def _over_steps(
     ax.set_ylabel(label)
 
 
-def _heads(fig: SubFigure, tables: ConditionTables, why: str) -> None:
-    rows = tables.probe("causal_patching", "head_probability_shift")
+def _heads(fig: SubFigure, condition: ConditionView, why: str) -> None:
+    rows = condition.probe("causal_patching", metric="head_probability_shift")
     if rows.empty:
         style.not_applicable(fig.subplots(), why)
         return

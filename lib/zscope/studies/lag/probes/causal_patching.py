@@ -8,10 +8,10 @@ and p2 = sigmoid(d), the probability of A2 among the two:
     probability_shift = mean(p2 patched - p2 clean): 0 ignores z, 1 follows the patched z
     effect            = mean(d patched - d clean) / mean(d other - d clean): the share recovered
 
-Layer l patches the residual stream ENTERING block l at the z positions (at layer 0,
-the embedding, the patched run is the other run); layer n_layers patches the output of the last
-block at z, which nothing reads, so it is 0. A head's patch replaces what that head moves from z to the predicting position,
-and everything downstream is recomputed. Where z is ignored the effect is 0/0 and null.
+Layer l patches the residual stream ENTERING block l at the z positions: at layer 0, the embedding,
+the patched run is the other run. Layer n_layers patches the output of the last block there, which
+nothing reads, so it is 0. A head's patch replaces what that head moves from z to the predicting
+position, and everything downstream is recomputed. Where z is ignored the effect is 0/0 and null.
 """
 
 from __future__ import annotations

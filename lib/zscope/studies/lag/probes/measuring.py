@@ -229,7 +229,7 @@ def batches(
 ) -> Iterator[ProbeBatch]:
     """The examples in chunks of at most `batch_size`.
 
-    The other z's are drawn from `seed` for all examples at once, so they do not depend on the chunks.
+    The other z's are drawn from `seed` for all examples at once: chunks do not change them.
     """
     n_layers, device = wrapped.cfg.n_layers, next(wrapped.parameters()).device
     clean = {hook for probe in probes.values() for hook in probe.hooks(n_layers)}
@@ -278,8 +278,8 @@ def run_probes(
 ) -> list[dict[str, Any]]:
     """Measure `probes` (modules by name) on the examples `rows` of `data`, with one clean pass.
 
-    seed: random seed of the other z's. Returns rows of table lag_probe without run, seed and step. Raises
-    DataError if a probe needs a z or candidates that the data lack.
+    seed: random seed of the other z's. Returns rows of table lag_probe without run, seed and step.
+    Raises DataError if a probe needs a z or candidates that the data lack.
     """
     if len(rows) == 0:
         raise DataError("no examples to probe: the split has no rows")

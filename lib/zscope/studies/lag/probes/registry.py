@@ -32,7 +32,8 @@ PROBES: dict[str, ProbeSpec] = {
         needs_z=True,
     ),
     "logit_lens": ProbeSpec(
-        "zscope.studies.lag.probes.logit_lens", "the right token, read from every stage of the residual stream"
+        "zscope.studies.lag.probes.logit_lens",
+        "the right token, read from every stage of the residual stream",
     ),
     "causal_patching": ProbeSpec(
         "zscope.studies.lag.probes.causal_patching",
