@@ -16,8 +16,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from zscope.toy_language.batches import ToyBatches
 from zscope.toy_language.config import LanguageConfig
+from zscope.toy_language.batches import ToyBatches
 from zscope.toy_language.distributions import LABELS
 from zscope.toy_language.language import ToyLanguage
 from zscope.toy_language.rules import find_rules
