@@ -4,8 +4,8 @@
 
 Both train the same model on the same facts, one thread, in interleaved rounds in one process; CPU
 seconds are counted (wall seconds on a GPU). The reference is how one would write it first: a
-DataLoader over a Dataset of rows, TransformerLens's wrapped model with the logits of every position,
-`.item()` at every step, AdamW as it comes.
+DataLoader over a Dataset of rows, the model wrapped by TransformerLens with the logits of every
+position, `.item()` at every step, AdamW as it comes.
 """
 
 from __future__ import annotations

@@ -1,6 +1,5 @@
 """Train one run, or resume it where it was killed."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,7 @@ def train_from_facts(
     config: RunConfig,
     device: torch.device,
     bootstrap: Bootstrap,
-    provenance: Mapping[str, Any],
+    provenance: dict[str, Any],
 ) -> None:
     """Until it is done, the training's state lies beside the checkpoints."""
     data = encode(read_table(facts, FACTS), config.data)

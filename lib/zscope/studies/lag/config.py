@@ -34,9 +34,8 @@ if TYPE_CHECKING:
     FigureName = str
 else:
     # A Literal, for which pydantic offers the nearest name and lists them all in the schema.
-    FigureName = Literal[
-        tuple(n for n, f in figure_modules("lag").items() if "SWEEP" in f.constants)
-    ]
+    _modules = figure_modules("lag").items()
+    FigureName = Literal[tuple(name for name, m in _modules if "SWEEP" in m.constants)]
 NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 EXPONENT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
 TASKS_WITH_Z = ("bz_to_a", "az_to_b")
@@ -271,7 +270,7 @@ class RunConfig(Section):
     training: TrainingConfig = TrainingConfig()
     """Optimizer, schedule, evaluations and checkpoints."""
     seed: Seed = 0
-    """Random seed of the run, from which those of data, weights and order of batches are derived."""
+    """Random seed of the run; those of data, weights and order of batches derive from it."""
     data_seed: Seed | None = None
     """Random seed of the facts; null: from seed. Set it to vary the rest on the same facts."""
     init_seed: Seed | None = None
@@ -499,10 +498,8 @@ class LinearConfig(Section):
         lr, noise = self.regression_lr, 1 / (self.regression_batch or math.inf)
         rates = [lr * self.condition_number ** (-2 * i / (self.dim - 1)) for i in range(self.dim)]
         decays = [1 - (1 - rate) ** 2 - rate**2 * noise for rate in rates]
-        gains = [
-            rate**2 * noise / decay for rate, decay in zip(rates, decays, strict=True) if decay
-        ]
-        if min(decays) <= 0 or sum(gains) >= 1:
+        added = sum(r**2 * noise / d for r, d in zip(rates, decays, strict=True) if d > 0)
+        if min(decays) <= 0 or added >= 1:
             text = f"{lr:g} diverges at regression_batch {self.regression_batch}"
             raise WrongKeyError("regression_lr", text, "regression_batch")
         n_facts = self.n_bases * self.n_candidates

@@ -42,7 +42,7 @@ class EvaluationSet:
             len(rows), bootstrap.resamples, np.random.default_rng(bootstrap.seed)
         )
         self.device = device
-        # Scoring is in float64, which not every device has: only the model's inputs are moved there.
+        # Scoring is in float64, which not every device has: only the model's inputs move.
         self.tokens = torch.from_numpy(data.tokens[rows])
         self.candidates = torch.from_numpy(data.candidates[data.base[rows]])
         self.right = torch.from_numpy(data.right[rows])

@@ -5,9 +5,9 @@ A control for the lag: is a plateau just bad conditioning?
 - `ill_conditioned_regression` learns the inverse of an ill-conditioned matrix M from pairs of M u
   and u. Its loss is a sum over the right singular vectors of M, each falling exponentially at its
   own rate, none of them flat.
-- `planted_selector` learns the disambiguation itself (K targets per base, chosen by z) from features
-  in which it is linear: the outer product of the one-hot base and the one-hot z. The part that
-  needs the base alone and the part that needs z are learned together, from the first step.
+- `planted_selector` learns the disambiguation itself (K targets per base, chosen by z) from
+  features in which it is linear: the outer product of the one-hot base and the one-hot z. The part
+  that needs the base alone and the part that needs z are learned together, from the first step.
 
 Plain gradient descent with the exact gradient formulas, float64.
 """

@@ -75,9 +75,7 @@ def draw(condition: ConditionView) -> Figure:
         condition.seeds,
         condition.lines,
         f"Censored (never within training): {censored}." if censored else "",
-        "Shading: phases of the seed with the median onset of the z gap."
-        if "z_gap" in onsets
-        else "",
+        "Shading: phases of the seed with the median onset of the z gap." * ("z_gap" in onsets),
     )
     return fig
 

@@ -58,10 +58,10 @@ def draw(sweep: SweepView) -> Figure:
     style.note(
         fig,
         sweep.seeds,
-        f"Black: median over runs and its order-statistic interval ({sweep.tables.percent} or more, "
-        "or the range of the runs if they are too few for that); an end with an arrow lies beyond "
-        "the last step. Training metrics are timed by evaluations, probes by checkpoints, which lie "
-        "further apart.",
+        f"Black: median over runs and its order-statistic interval ({sweep.tables.percent} or "
+        "more, or the range of the runs if they are too few for that); an end with an arrow lies "
+        "beyond the last step. Training metrics are timed by evaluations, probes by checkpoints, "
+        "which lie further apart.",
         f"Left out: {medians['n_left_out'].max()} runs whose z gap never set in.",
     )
     return fig

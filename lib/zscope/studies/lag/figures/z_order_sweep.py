@@ -13,7 +13,7 @@ from zscope.studies.lag.tables import CURVES, ONSETS, RUNS, SUMMARY
 
 NEEDS = (RUNS, CURVES, ONSETS, SUMMARY)
 SWEEP = "z_order_sweep"
-CURVES = ("set_mass", "candidate_loss", "z_gap")
+SHOWN = ("set_mass", "candidate_loss", "z_gap")
 UNITS = {
     "set_mass": "set mass\n(share)",
     "candidate_loss": "candidate loss\n(nats)",
@@ -28,11 +28,11 @@ def draw(sweep: SweepView) -> Figure:
     upper, lower = style.stacked(fig, 3.3, 2.2)
     axes = upper.subplots(3, len(labels), squeeze=False, sharey="row", sharex=True)
     for column, label in zip(axes.T, labels, strict=True):
-        for ax, metric in zip(column, CURVES, strict=True):
+        for ax, metric in zip(column, SHOWN, strict=True):
             _curves(ax, sweep, label, metric, named=label == labels[-1])
         style.panel_title(column[0], f"z order {sweep.fact(label, 'z_order')}")
         column[-1].set_xlabel("steps")
-    for ax, metric in zip(axes[:, 0], CURVES, strict=True):
+    for ax, metric in zip(axes[:, 0], SHOWN, strict=True):
         ax.set_ylabel(UNITS[metric])
     onset, lag = lower.subplots(1, 2)
     style.panel_title(onset, "onset of every seed")
@@ -43,7 +43,7 @@ def draw(sweep: SweepView) -> Figure:
         _orders(ax, sweep, labels)
     style.legend(
         fig,
-        {NAMES[m]: METRIC_COLOURS[m] for m in (*CURVES, "lag")},
+        {NAMES[m]: METRIC_COLOURS[m] for m in (*SHOWN, "lag")},
         extra=[style.dot("a seed's onset"), style.arrow()],
         columns=6,
     )
