@@ -20,9 +20,9 @@ def lag_configs(wildcards):
     return {run: LAG.runs[run].resolved for run in lag_runs(wildcards)}
 
 
-def lag_facts(runs):
-    """The facts of these runs, in their order."""
-    return [lag_tables.FACTS.path.format(facts=LAG.facts_of(run)) for run in runs]
+def lag_facts(run):
+    """The file of a run's facts."""
+    return lag_tables.FACTS.path.format(facts=checked(LAG.facts_of, run))
 
 
 def lag_sweep(wildcards):
@@ -59,7 +59,7 @@ rule make_facts:
 rule train_run:
     """Train one run; a killed one resumes from its last checkpoint."""
     input:
-        facts=lambda wildcards: lag_facts([wildcards.run]),
+        facts=lambda wildcards: lag_facts(wildcards.run),
     output:
         metrics=lag_tables.METRICS.path,
         timing=lag_tables.TIMING.path,
@@ -86,7 +86,7 @@ rule measure_probe:
         checkpoints=lambda wildcards: expand(
             rules.train_run.output.checkpoints, run=lag_runs(wildcards)
         ),
-        facts=lambda wildcards: lag_facts(lag_runs(wildcards)),
+        facts=lambda wildcards: [lag_facts(run) for run in lag_runs(wildcards)],
     output:
         probe=lag_tables.PROBE.path,
     log:

@@ -1,18 +1,34 @@
 """Tables of the lag study as if it had been run: deterministic, small, with the hard cases.
 
 Every run is a logistic curve in log(step) around the two steps that a point of a sweep names:
-`known` (set mass rises) and `used` (z gap rises); seeds shift them, and what would come after the
-last step is censored. Random noise is seeded by the run's name.
+`known` (set mass rises) and `used` (z gap rises). Seeds shift them, and an onset after the last
+step is censored. Random noise is seeded by the run's name.
 """
 
 import math
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
-from zscope.studies.lag.figures.lookups import ConditionTables, SweepTables
-from zscope.tables.read import TABLES
+from zscope.figures.registry import figure_modules
+from zscope.figures.tables import Tables
+from zscope.studies.lag.onsets import align_onsets, relative_onsets
+from zscope.studies.lag.tables import (
+    ALIGNMENT,
+    CONDITION_ONSETS,
+    CONDITION_RUNS,
+    CURVES,
+    LINEAR,
+    METRICS,
+    ONSETS,
+    PROBE,
+    RELATIVE_ONSETS,
+    RUNS,
+    SUMMARY,
+    TABLES,
+)
 
 SEEDS = (0, 1, 2, 3, 4)
 SHIFT = (0.6, 0.8, 1.0, 1.3, 1.9)
@@ -156,15 +172,31 @@ def sweep(points, seeds):
                 for (source, metric), step in onset.items()
             ]
         summary += [same | row for row in _summary(p, times)]
-    frames = {
-        "runs": pd.DataFrame(runs),
-        "curves": pd.DataFrame(curves),
-        "onsets": pd.DataFrame(onsets).astype({"onset_step": "Int64"}),
-        "summary": pd.DataFrame(summary),
-    }
-    for name, frame in frames.items():
-        frames[name] = frame[[c.name for c in TABLES[f"lag_{name}"].columns]]
-    return SweepTables(**frames)
+    onsets = pd.DataFrame(onsets).astype({"onset_step": "Int64"})
+    relative = relative_onsets(onsets)
+    return tables_of(
+        {
+            RUNS: pd.DataFrame(runs),
+            CURVES: pd.DataFrame(curves),
+            ONSETS: onsets,
+            SUMMARY: pd.DataFrame(summary),
+            RELATIVE_ONSETS: relative,
+            ALIGNMENT: pd.DataFrame(align_onsets(onsets, relative, 0.95)).assign(sweep="fake"),
+            LINEAR: linear(seeds),
+        },
+        {"sweep": "fake"},
+    )
+
+
+def tables_of(frames, declared, level=0.95):
+    """What a figure is given; the frames are those of Table objects."""
+    kept = {t.name: frame[[c.name for c in t.columns]] for t, frame in frames.items()}
+    return Tables(kept, level, declared)
+
+
+def changed(tables, frames):
+    """The same tables with other rows in some of them."""
+    return replace(tables, frames={**tables.frames, **{t.name: f for t, f in frames.items()}})
 
 
 def run_row(p):
@@ -294,17 +326,16 @@ def _medians(source, metric, values, last, clocks):
 def condition(tables=None, label="z_order 3", probes=True):
     """One condition of a sweep, with its probes (none of them if `probes` is false)."""
     tables = tables or z_order_sweep()
-    runs = tables.runs_of(label)
-    curves = tables.curves[tables.curves["label"] == label]
-    metrics = curves.assign(split="train", n=1000)
-    metrics = metrics[[c.name for c in TABLES["lag_metrics"].columns]]
-    onsets = tables.onsets[tables.onsets["label"] == label]
-    found = {}
+    runs, onsets = (tables.get(table, label=label) for table in (RUNS, ONSETS))
+    frames = {
+        METRICS: tables.get(CURVES, label=label).assign(split="train", n=1000),
+        CONDITION_RUNS: runs,
+        CONDITION_ONSETS: onsets,
+    }
     if probes:
         rows = [r for run in runs.to_dict("records") for r in _probe_rows(run, onsets)]
-        frame = pd.DataFrame(rows).astype({"layer": "Int64", "head": "Int64"})
-        found = {str(name): of_probe for name, of_probe in frame.groupby("probe")}
-    return ConditionTables(metrics, found, runs, onsets)
+        frames[PROBE] = pd.DataFrame(rows).astype({"layer": "Int64", "head": "Int64"})
+    return tables_of(frames, {"condition": runs["condition"].iloc[0]})
 
 
 def _probe_rows(run, onsets):
@@ -369,3 +400,34 @@ def _probe_rows(run, onsets):
             ("accuracy_other_z", 0.5 * k * (1 - u)),
         ):
             yield row("random_z", metric, step, value)
+
+
+# --- what every figure is drawn from ---------------------------------------------------------
+
+SWEEPS = {
+    "candidate_eval": k_sweep,
+    "k_sweep": k_sweep,
+    "linear_contrast": z_order_sweep,
+    "tasks": tasks,
+    "temperature_sweep": temperature_sweep,
+    "transition_alignment": z_order_sweep,
+    "z_order_sweep": z_order_sweep,
+}
+CONDITION_FIGURES = ("attention_to_z", "dashboard", "logit_lens", "z_dependence")
+
+
+def figure_tables(level: float = 0.95) -> dict[str, dict[str, Tables]]:
+    """For every figure its tables: of all seeds (full), of one seed (one), and without rows."""
+    found = {}
+    for name in (*SWEEPS, *CONDITION_FIGURES):
+        needs = figure_modules("lag")[name].needs
+        make = SWEEPS.get(name, lambda seeds=SEEDS: condition(z_order_sweep(seeds)))
+        found[name] = {"full": make(), "one": make(seeds=(0,)), "empty": make()}
+        for case, tables in found[name].items():
+            frames = {
+                t.name: tables.frames[t.name].iloc[: 0 if case == "empty" else None]
+                for t in TABLES
+                if t.short.upper() in needs
+            }
+            found[name][case] = replace(tables, frames=frames, level=level)
+    return found

@@ -13,7 +13,7 @@ from functools import cached_property, partial
 from typing import Any, Self
 
 from zscope.config.messages import Path, Sources, mistake, near
-from zscope.core.errors import ConfigError
+from zscope.core.errors import ConfigError, find
 from zscope.figures.registry import Drawing, figure_modules
 from zscope.studies.lag.config import LagConfig, RunConfig, override
 from zscope.studies.lag.probes.registry import PROBES
@@ -122,8 +122,8 @@ class LagPlan:
         return {config.facts_id(): config.facts for config in self.runs.values()}
 
     def facts_of(self, run: str) -> str:
-        """The id of a run's facts."""
-        return self.runs[run].facts_id()
+        """The id of a run's facts. Raises ConfigError for a run that there is not."""
+        return find(self.runs, run, "run").facts_id()
 
     @cached_property
     def conditions(self) -> dict[str, tuple[str, ...]]:
