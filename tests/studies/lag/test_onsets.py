@@ -6,20 +6,31 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from zscope.config.base import Bootstrap
 from zscope.studies.lag.config import Onset, OnsetConfig, RunConfig
 from zscope.studies.lag.onsets import (
+    align_onsets,
     describe_run,
     find_onsets,
     find_phases,
     probe_curves,
+    relative_onsets,
     summarise_onsets,
     threshold_of,
     training_curves,
 )
-from zscope.tables.read import TABLES, write_table
+from zscope.studies.lag.tables import (
+    ALIGNMENT,
+    CONDITION_ONSETS,
+    CONDITION_PHASES,
+    CONDITION_RUNS,
+    RELATIVE_ONSETS,
+    SUMMARY,
+)
+from zscope.tables.write import write_table
 
 CONFIG = OnsetConfig()
-BOOTSTRAP = {"level": 0.95, "resamples": 200, "seed": 0}
+BOOTSTRAP = Bootstrap(resamples=200)
 STEPS = list(range(0, 1001, 50))
 BEST = {
     "first_loss": 0.0,
@@ -189,7 +200,7 @@ def test_a_run_is_described_by_what_it_is(task):
     assert run["has_z"] == (task in ("bz_to_a", "az_to_b"))
     assert run["uniform_first_loss"] == pytest.approx(math.log(36))
     assert run["n_facts"] == 400
-    assert set(run) == {c.name for c in TABLES["lag_condition_runs"].columns}
+    assert set(run) == {c.name for c in CONDITION_RUNS.columns}
 
 
 # --- phases -----------------------------------------------------------------------------------
@@ -227,12 +238,16 @@ def clocks_of(runs):
     )
 
 
-def summary_of(planted):
+def sweep_onsets(planted):
+    """Table lag_onsets of a sweep with one point, and the runs."""
     curves, runs = tables_of(planted)
-    onsets = pd.DataFrame(find_onsets(curves, runs, CONFIG)).assign(label="k 4")
-    onsets["onset_step"] = onsets["onset_step"].astype("Int64")
-    onsets = onsets.assign(condition="c")
-    rows = summarise_onsets(onsets, clocks_of(runs), BOOTSTRAP)
+    onsets = pd.DataFrame(find_onsets(curves, runs, CONFIG)).assign(sweep="s", label="k 4")
+    return onsets.astype({"onset_step": "Int64"}), runs
+
+
+def summary_of(planted, bootstrap=BOOTSTRAP):
+    onsets, runs = sweep_onsets(planted)
+    rows = summarise_onsets(onsets.assign(condition="c"), clocks_of(runs), bootstrap)
     return {(r["metric"], r["unit"]): r for r in rows}
 
 
@@ -255,6 +270,78 @@ def test_censored_runs_count_as_longer_than_they_were_seen():
     assert most["z_gap", "steps"]["median"] is None
     assert most["z_gap", "steps"]["n_censored"] == 3
     assert most["set_mass", "steps"]["median"] == 100
+
+
+def test_the_interval_of_a_median_follows_the_level():
+    planted = [{"z_gap": s} for s in (200, 300, 400, 500, 900)]
+    ends = [
+        (row["ci_low"], row["ci_high"])
+        for level in (0.5, 0.99)
+        for row in [summary_of(planted, Bootstrap(level=level))["z_gap", "steps"]]
+    ]
+    assert ends[1][0] < ends[0][0] < ends[0][1] < ends[1][1]
+
+
+# --- alignment --------------------------------------------------------------------------------
+
+
+def aligned(planted, level=0.9):
+    onsets, _ = sweep_onsets(planted)
+    relative = relative_onsets(onsets)
+    return relative, {row["metric"]: row for row in align_onsets(onsets, relative, level)}
+
+
+def test_onsets_are_aligned_to_the_z_gap_of_their_own_run():
+    relative, found = aligned(
+        [
+            {"set_mass": 150, "candidate_loss": 600, "z_gap": 600},
+            {"set_mass": 100, "candidate_loss": None, "z_gap": 400},
+            {"set_mass": 250, "candidate_loss": 350, "z_gap": 300},
+            {"set_mass": 50, "candidate_loss": 50, "z_gap": None},
+        ]
+    )
+    times = {
+        (row["run"], row["metric"]): (row["after_z_gap"], row["last_after_z_gap"])
+        for row in relative.to_dict("records")
+    }
+    assert times == {
+        ("r0", "set_mass"): (-450, 400),
+        ("r0", "candidate_loss"): (0, 400),
+        ("r1", "set_mass"): (-300, 600),
+        ("r1", "candidate_loss"): (None, 600),
+        ("r2", "set_mass"): (-50, 700),
+        ("r2", "candidate_loss"): (50, 700),
+    }
+    mass, loss = found["set_mass"], found["candidate_loss"]
+    assert (mass["median"], mass["ci_low"], mass["ci_high"]) == (-300, -450, -50)
+    assert (mass["n"], mass["n_censored"], mass["n_left_out"]) == (3, 0, 1)
+    assert (loss["median"], loss["ci_low"], loss["ci_high"]) == (50, 0, None)
+    assert (loss["n"], loss["n_censored"], loss["n_left_out"]) == (3, 1, 1)
+    assert mass["coverage"] == 0.75  # that of the range of 3: below the level
+
+
+def test_the_interval_of_an_alignment_follows_the_level():
+    planted = [{"set_mass": 50 * (i % 19), "z_gap": 900} for i in range(20)]
+    (narrow,), (wide,) = (aligned(planted, level)[1].values() for level in (0.5, 0.95))
+    assert (wide["ci_low"], wide["ci_high"]) == (50 * 4 - 900, 50 * 13 - 900)
+    assert wide["coverage"] == pytest.approx(0.9586, abs=1e-4)
+    assert wide["ci_low"] < narrow["ci_low"] < narrow["ci_high"] < wide["ci_high"]
+
+
+def test_a_run_at_two_points_of_a_sweep_is_aligned_once():
+    onsets, _ = sweep_onsets([{"set_mass": 150, "z_gap": 600}, {"set_mass": 150, "z_gap": None}])
+    twice = pd.concat([onsets, onsets.assign(label="other")])
+    relative = relative_onsets(twice)
+    assert len(relative) == 2
+    (row,) = align_onsets(twice, relative, 0.95)
+    assert (row["n"], row["n_left_out"]) == (1, 1)
+
+
+def test_without_a_z_gap_nothing_is_aligned():
+    for planted in ({"set_mass": 150}, {"set_mass": 150, "z_gap": None}):
+        relative, found = aligned([planted])
+        assert relative.empty
+        assert found == {}
 
 
 # --- curves -----------------------------------------------------------------------------------
@@ -315,7 +402,7 @@ def test_attention_is_that_of_the_best_head_above_uniform():
     assert curve["step"].tolist() == [0, 50]
     assert curve["value"].tolist() == pytest.approx([0.05, 0.65])
     assert curve["ci_low"].tolist() == pytest.approx([-0.05, 0.55])
-    assert set(curve["metric"]) == {"attention above uniform"}
+    assert set(curve["metric"]) == {"attention_above_uniform"}
 
 
 def test_the_lens_is_read_at_the_last_layer():
@@ -339,9 +426,19 @@ def test_a_probe_without_rows_has_no_curve():
 def test_rows_fit_their_tables(tmp_path):
     curves, runs = tables_of([{"set_mass": 150, "z_gap": None}, {"set_mass": None, "z_gap": 50}])
     onsets = find_onsets(curves, runs, CONFIG)
-    write_table(onsets, tmp_path / "o", "lag_condition_onsets", {})
-    write_table(find_phases(curves, onsets), tmp_path / "p", "lag_condition_phases", {})
-    write_table(runs.drop(columns="label"), tmp_path / "r", "lag_condition_runs", {})
-    frame = pd.DataFrame(onsets).assign(label="k 4").astype({"onset_step": "Int64"})
-    rows = [{"sweep": "s", **r} for r in summarise_onsets(frame, clocks_of(runs), BOOTSTRAP)]
-    write_table(rows, tmp_path / "s", "lag_summary", {})
+    for rows, table in (
+        (onsets, CONDITION_ONSETS),
+        (find_phases(curves, onsets), CONDITION_PHASES),
+        (runs.drop(columns="label"), CONDITION_RUNS),
+    ):
+        write_table(rows, tmp_path / table.name, table, {})
+    of_sweep = pd.DataFrame(onsets).assign(sweep="s", label="k 4").astype({"onset_step": "Int64"})
+    relative = relative_onsets(of_sweep)
+    summary = summarise_onsets(of_sweep, clocks_of(runs), BOOTSTRAP)
+    for rows, table in (
+        (pd.DataFrame(summary).assign(sweep="s"), SUMMARY),
+        (relative, RELATIVE_ONSETS),
+        (pd.DataFrame(align_onsets(of_sweep, relative, 0.95)).assign(sweep="s"), ALIGNMENT),
+    ):
+        assert len(rows)
+        write_table(rows, tmp_path / table.name, table, {})

@@ -90,7 +90,7 @@ def probe_curves(probe: pd.DataFrame) -> pd.DataFrame:
         uniform = probe[probe["metric"] == "uniform_attention"].set_index(keys)["value"]
         floor = uniform.reindex(pd.MultiIndex.from_frame(part[keys])).to_numpy()
         part = part.assign(**{c: part[c].to_numpy() - floor for c in kept})
-        metric = "attention above uniform"
+        metric = "attention_above_uniform"
     return part.assign(source=name, metric=metric)[["run", "source", "metric", "step", *kept]]
 
 
@@ -174,7 +174,7 @@ def _definitions(config: OnsetConfig) -> Iterator[tuple[str, str, Onset]]:
         yield "training", metric, rule
     for probe, rule in config.probes.items():
         metric, how = PROBE_SERIES[probe]
-        yield probe, "attention above uniform" if "uniform" in how else metric, rule
+        yield probe, "attention_above_uniform" if "uniform" in how else metric, rule
 
 
 def _lag(gap: dict[str, Any] | None, mass: dict[str, Any] | None) -> dict[str, Any] | None:
