@@ -8,7 +8,6 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,14 +17,17 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from zscope import training
+from zscope.config.base import Bootstrap
 from zscope.core.errors import CheckpointError, TrainingError
 from zscope.core.provenance import derive_seed
 from zscope.models.checkpoints import CheckpointFile, load_tensors
 from zscope.studies.lag.config import RunConfig
 from zscope.studies.lag.evaluation import EvaluationSet, evaluation_sets
 from zscope.studies.lag.facts import encode, make_facts
+from zscope.studies.lag.tables import FACTS, TIMING
 from zscope.studies.lag.training import SequenceBatches, build_model, target_loss, train_run
-from zscope.tables.read import read_table, write_table
+from zscope.tables.read import read_table
+from zscope.tables.write import write_table
 from zscope.training import (
     Plan,
     ResumeFolder,
@@ -37,9 +39,9 @@ from zscope.training import (
     warmup_linear,
 )
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 CPU = torch.device("cpu")
-BOOTSTRAP = {"level": 0.95, "resamples": 20, "seed": 0}
+BOOTSTRAP = Bootstrap(resamples=20)
 LAG = {
     "data": {
         "n_unique_b": 8,
@@ -587,43 +589,31 @@ def test_the_evaluation_set_of_a_seed_is_fixed():
 SCRIPT = ROOT / "workflow" / "scripts" / "lag" / "train_run.py"
 
 
-def script_main():
+def run_script(folder, config, code="code", facts_seed=0):
+    """Train a run as its job does, into `folder`."""
     spec = importlib.util.spec_from_file_location("train_run", SCRIPT)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.main
-
-
-def job_of(folder, config, code="code", facts_seed=0):
     folder.mkdir(parents=True, exist_ok=True)
     facts = folder.parent / f"facts-{config.run_id()}-{facts_seed}.parquet"
-    write_table(make_facts(config.data, facts_seed), facts, "lag_facts", {"seed": facts_seed})
-    tracked = {
-        "code": code,
-        "slice": {"run": config.resolved, "device": "cpu", "bootstrap": BOOTSTRAP},
-    }
-    return SimpleNamespace(
-        params=SimpleNamespace(tracked=tracked),
-        wildcards=SimpleNamespace(run="run"),
-        threads=1,
-        input=SimpleNamespace(facts=facts),
-        output=SimpleNamespace(
-            **{
-                name: folder / f"{name}.{kind}"
-                for name, kind in (
-                    ("metrics", "parquet"),
-                    ("timing", "parquet"),
-                    ("checkpoints", "safetensors"),
-                )
-            }
-        ),
+    write_table(make_facts(config.data, facts_seed), facts, FACTS, {"seed": facts_seed})
+    module.train_from_facts(
+        facts,
+        folder / "metrics.parquet",
+        folder / "timing.parquet",
+        folder / "checkpoints.safetensors",
+        run="run",
+        config=config,
+        device=CPU,
+        bootstrap=BOOTSTRAP,
+        provenance={"code": code, "slice": {"run": config.resolved}},
     )
 
 
 def outputs_of(folder):
     """All that a run leaves but its clock; nothing else may lie there."""
     left = {p.name: p.read_bytes() for p in folder.iterdir()}
-    assert read_table(folder / "timing.parquet", "lag_timing")["seconds"].is_monotonic_increasing
+    assert read_table(folder / "timing.parquet", TIMING)["seconds"].is_monotonic_increasing
     assert set(left) == {"metrics.parquet", "timing.parquet", "checkpoints.safetensors"}
     del left["timing.parquet"]
     return left
@@ -632,12 +622,12 @@ def outputs_of(folder):
 @pytest.fixture(scope="module")
 def whole_run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole") / "run"
-    script_main()(job_of(folder, lag_config()))
+    run_script(folder, lag_config())
     return outputs_of(folder)
 
 
 def test_a_run_is_byte_identical_when_repeated(tmp_path, whole_run):
-    script_main()(job_of(tmp_path / "run", lag_config()))
+    run_script(tmp_path / "run", lag_config())
     assert outputs_of(tmp_path / "run") == whole_run
     steps = CheckpointFile(tmp_path / "run" / "checkpoints.safetensors").steps
     assert steps == lag_config().training.checkpoint_steps == (0, 1, 2, 4, 8, 15, 30, 45, 60)
@@ -656,7 +646,7 @@ def killed_half_way(folder, monkeypatch, config):
     with monkeypatch.context() as patch:
         patch.setattr(EvaluationSet, "measure", killed)
         with pytest.raises(Killed):
-            script_main()(job_of(folder, config))
+            run_script(folder, config)
     (left,) = folder.iterdir()
     assert left.name.startswith(".resume-")
 
@@ -671,10 +661,10 @@ def test_only_the_same_run_goes_on(tmp_path, monkeypatch, capsys, whole_run, cha
         "code": {"code": "other"},
         "facts": {"facts_seed": 1},
     }[changed]
-    script_main()(job_of(tmp_path / "run", **{"config": lag_config(), **values}))
+    run_script(tmp_path / "run", **{"config": lag_config(), **values})
     assert ("resuming after step 30" in capsys.readouterr().out) == (changed == "nothing")
     ours = outputs_of(tmp_path / "run")
-    script_main()(job_of(tmp_path / "fresh", **{"config": lag_config(), **values}))
+    run_script(tmp_path / "fresh", **{"config": lag_config(), **values})
     assert ours == outputs_of(tmp_path / "fresh")
     assert (ours == whole_run) == (changed == "nothing")
 
@@ -694,8 +684,7 @@ KILLER = """
     def child(folder):
         pid = os.fork()
         if pid == 0:
-            config = t.lag_config(training=t.LONG)
-            t.script_main()(t.job_of(folder, config))
+            t.run_script(folder, t.lag_config(training=t.LONG))
             os._exit(0)
         return pid
 

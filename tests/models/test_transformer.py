@@ -28,40 +28,40 @@ def shape(request):
     return request.param
 
 
-def test_logits_are_those_of_the_bridge(shape):
-    from zscope.models.wrapped_transformer import to_bridge
+def test_logits_are_those_of_the_wrapped_model(shape):
+    from zscope.models.wrapped_transformer import wrap
 
     model = model_of(shape)
     with torch.no_grad():  # no bias or gain may be at a value that hides it
         for p in model.parameters():
             p.add_(0.1 * torch.randn(p.shape, generator=torch.Generator().manual_seed(p.numel())))
-    bridge = to_bridge(model)
+    wrapped = wrap(model)
     for seq in (1, shape.n_ctx // 2, shape.n_ctx):
         tokens = tokens_of(shape, seq=seq)
         with torch.no_grad():
-            torch.testing.assert_close(model(tokens), bridge(tokens), rtol=1e-5, atol=1e-5)
+            torch.testing.assert_close(model(tokens), wrapped(tokens), rtol=1e-5, atol=1e-5)
 
 
-def test_a_bridge_holds_its_own_weights_until_others_are_loaded(shape):
-    from zscope.models.wrapped_transformer import load_weights, to_bridge
+def test_a_wrapped_model_holds_its_own_weights_until_others_are_loaded(shape):
+    from zscope.models.wrapped_transformer import load_weights, wrap
 
     model, later, tokens = model_of(shape), model_of(shape, 1), tokens_of(shape)
-    bridge = to_bridge(model)
-    before = bridge(tokens)
+    wrapped = wrap(model)
+    before = wrapped(tokens)
     with torch.no_grad():
         model.head.weight.zero_()
-    assert torch.equal(bridge(tokens), before)
-    load_weights(bridge, later.state_dict())
-    torch.testing.assert_close(bridge(tokens), later(tokens), rtol=1e-5, atol=1e-5)
+    assert torch.equal(wrapped(tokens), before)
+    load_weights(wrapped, later.state_dict())
+    torch.testing.assert_close(wrapped(tokens), later(tokens), rtol=1e-5, atol=1e-5)
 
 
 def test_weights_of_another_shape_are_refused():
-    from zscope.models.wrapped_transformer import load_weights, to_bridge
+    from zscope.models.wrapped_transformer import load_weights, wrap
 
     small, large = SHAPES["small"], SHAPES["three layers, one vocabulary entry a position"]
-    bridge = to_bridge(model_of(small))
+    wrapped = wrap(model_of(small))
     with pytest.raises(ValueError, match=r"layers\.2\.attn"):
-        load_weights(bridge, model_of(large).state_dict())
+        load_weights(wrapped, model_of(large).state_dict())
 
 
 def test_start_is_a_slice_of_the_full_forward(shape):

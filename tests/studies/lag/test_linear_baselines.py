@@ -1,20 +1,20 @@
 """The linear baselines follow their exact solutions and show no plateau."""
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
+from zscope.studies.lag.config import LinearConfig
 from zscope.studies.lag.linear_baselines import (
-    LinearSettings,
     evaluation_steps,
     ill_conditioned_regression,
     planted_selector,
     singular_values,
 )
 
-SMALL = LinearSettings(
+SMALL = LinearConfig(
     dim=12,
     condition_number=10.0,
     components=12,
@@ -29,6 +29,12 @@ SMALL = LinearSettings(
     selector_steps=60,
     evaluations=15,
 )
+
+
+def replace(config, **changes):
+    return LinearConfig.model_validate({**config.model_dump(), **changes})
+
+
 TASKS = [ill_conditioned_regression, planted_selector]
 
 
@@ -109,7 +115,7 @@ def test_rows_are_those_of_the_table_and_repeat_bit_for_bit(task):
 @pytest.mark.parametrize("task", TASKS)
 def test_default_loss_falls_from_the_start_without_a_plateau(task):
     """The first step already lowers it, no evaluation raises it, a tenth of the way has a fifth."""
-    settings = replace(LinearSettings(), regression_steps=600)
+    settings = replace(LinearConfig(), regression_steps=600)
     steps, losses = curve(task(settings, seed=0), -1)
     assert losses[1] < 0.999 * losses[0]
     assert np.all(np.diff(losses) < 0.01 * losses[0])
@@ -117,9 +123,9 @@ def test_default_loss_falls_from_the_start_without_a_plateau(task):
 
 
 def test_components_are_spread_over_the_spectrum():
-    rows = ill_conditioned_regression(replace(SMALL, components=3, regression_steps=2), seed=0)
+    rows = ill_conditioned_regression(replace(SMALL, components=3, regression_steps=10), seed=0)
     assert {row["component"] for row in rows} == {-1, 0, 6, 11}
-    values = singular_values(LinearSettings())
+    values = singular_values(LinearConfig())
     assert values[0] == 1
     assert values[0] / values[-1] == pytest.approx(100)
 
@@ -134,20 +140,20 @@ def test_evaluation_steps_start_at_zero_and_end_at_the_last():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"dim": 0}, "dim must be"),
-        ({"selector_batch": 0}, "selector_batch must be"),
-        ({"condition_number": 0.5}, "condition_number"),
-        ({"n_targets": 9}, "n_targets"),
-        ({"regression_lr": 0.0}, "regression_lr"),
-        ({"regression_lr": 2.0, "regression_batch": None}, "diverges"),
-        ({"regression_lr": 1.0, "regression_batch": 1}, "diverges"),
-        ({"selector_lr": 2000.0, "selector_batch": None}, "selector_lr must"),
-        ({"selector_lr": 2.01, "selector_batch": 1}, "selector_lr must"),
+        ({"dim": 0}, r"dim\n.*greater than or equal to 2"),
+        ({"selector_batch": 0}, r"selector_batch\n.*greater than or equal to 1"),
+        ({"condition_number": 0.5}, r"condition_number\n.*greater than or equal to 1"),
+        ({"n_targets": 9}, r"10 distinct targets of a base, but n_targets 9"),
+        ({"regression_lr": 0.0}, r"regression_lr\n.*greater than 0"),
+        ({"regression_lr": 2.0, "regression_batch": None}, "2 diverges at regression_batch None"),
+        ({"regression_lr": 1.0, "regression_batch": 1}, "1 diverges at regression_batch 1"),
+        ({"selector_lr": 2000.0, "selector_batch": None}, "2000 diverges: it must be below 2000"),
+        ({"selector_lr": 2.01, "selector_batch": 1}, "2.01 diverges: it must be below 2"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(change, message):
-    with pytest.raises(ValueError, match=message):
-        LinearSettings(**change)
+    with pytest.raises(ValidationError, match=message):
+        LinearConfig(**change)
 
 
 def test_the_refused_learning_rates_are_those_that_diverge():
@@ -156,7 +162,7 @@ def test_the_refused_learning_rates_are_those_that_diverge():
     for lr in np.arange(0.05, 2, 0.05):
         try:
             inside = replace(SMALL, regression_lr=float(lr), regression_batch=4)
-        except ValueError:
+        except ValidationError:
             break
     curvature, losses = singular_values(SMALL) ** 2, {}
     for rate in (inside.regression_lr, inside.regression_lr + 0.05):

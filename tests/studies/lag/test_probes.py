@@ -13,28 +13,24 @@ import numpy as np
 import pytest
 import torch
 
+from zscope.config.base import Bootstrap
 from zscope.core.errors import DataError
 from zscope.core.provenance import import_closure
 from zscope.models.checkpoints import join, save_tensors
 from zscope.models.transformer import Transformer, TransformerConfig
-from zscope.models.wrapped_transformer import to_bridge
+from zscope.models.wrapped_transformer import wrap
 from zscope.studies.lag import quantities as q
-from zscope.studies.lag.config import DataConfig, RunConfig
+from zscope.studies.lag.config import DataConfig, ProbeSettings, RunConfig
 from zscope.studies.lag.facts import encode, make_facts, other_z
 from zscope.studies.lag.probes import candidate_set
 from zscope.studies.lag.probes.causal_patching import patched_heads, patched_streams
-from zscope.studies.lag.probes.measuring import (
-    Bootstrap,
-    Hook,
-    Readout,
-    batches,
-    run_probes,
-    summarise,
-)
+from zscope.studies.lag.probes.measuring import Hook, Readout, batches, run_probes, summarise
 from zscope.studies.lag.probes.registry import PROBES
-from zscope.tables.read import read_provenance, read_table, write_table
+from zscope.studies.lag.tables import FACTS, PROBE
+from zscope.tables.read import read_provenance, read_table
+from zscope.tables.write import write_table
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 LAYERS, HEADS = 3, 2
 COPIER = (1, 1)  # the layer and head that copies, in the models made by hand
 EXACT = 1e-5
@@ -44,11 +40,11 @@ def modules(*names):
     return {name: import_module(PROBES[name].module) for name in names or PROBES}
 
 
-def measured(bridge, data, *names, rows=None, **settings):
+def measured(wrapped, data, *names, rows=None, **settings):
     """Values by (metric, layer, head), and the same of the whole rows."""
     rows = np.arange(len(data.tokens)) if rows is None else rows
     found = run_probes(
-        bridge, data, rows, modules(*names), bootstrap=Bootstrap(resamples=100), **settings
+        wrapped, data, rows, modules(*names), bootstrap=Bootstrap(resamples=100), **settings
     )
     keyed = {(r["probe"], r["metric"], r["layer"], r["head"]): r for r in found}
     assert len(keyed) == len(found)
@@ -97,13 +93,13 @@ def copying_model(data, read_from: int) -> Transformer:
 
 @pytest.fixture(scope="module")
 def copier(copy_data):
-    return to_bridge(copying_model(copy_data, copy_data.layout.z.start))
+    return wrap(copying_model(copy_data, copy_data.layout.z.start))
 
 
 @pytest.fixture(scope="module")
 def ignorer(copy_data):
     """Copies the first character of B instead: z reaches nothing."""
-    return to_bridge(copying_model(copy_data, copy_data.layout.source.start))
+    return wrap(copying_model(copy_data, copy_data.layout.source.start))
 
 
 def test_attention_is_read_at_the_position_that_predicts(copier, copy_data):
@@ -217,23 +213,23 @@ def random_model(random_data):
 
 
 @pytest.fixture(scope="module")
-def random_bridge(random_model):
-    return to_bridge(random_model)
+def random_wrapped(random_model):
+    return wrap(random_model)
 
 
-def one_batch(bridge, data, *names):
+def one_batch(wrapped, data, *names):
     rows = np.arange(len(data.tokens))
-    return next(batches(bridge, data, rows, modules(*names), batch_size=1000, seed=0))
+    return next(batches(wrapped, data, rows, modules(*names), batch_size=1000, seed=0))
 
 
-def hooked(bridge, tokens, predict, name, change):
+def hooked(wrapped, tokens, predict, name, change):
     with torch.no_grad():
-        out = bridge.run_with_hooks(tokens, fwd_hooks=[(name, lambda x, hook: change(x))])
+        out = wrapped.run_with_hooks(tokens, fwd_hooks=[(name, lambda x, hook: change(x))])
     return out[0, predict]
 
 
-def test_patched_streams_equal_hooked_runs_of_single_examples(random_bridge, random_data):
-    batch = one_batch(random_bridge, random_data, "causal_patching")
+def test_patched_streams_equal_hooked_runs_of_single_examples(random_wrapped, random_data):
+    batch = one_batch(random_wrapped, random_data, "causal_patching")
     z, predict = random_data.layout.z, random_data.layout.predict
     with torch.no_grad():
         found = list(patched_streams(batch))
@@ -241,7 +237,7 @@ def test_patched_streams_equal_hooked_runs_of_single_examples(random_bridge, ran
     for i in range(len(batch)):
         tokens, other = batch.tokens[i : i + 1], batch.other_tokens[i : i + 1]
         with torch.no_grad():
-            _, cache = random_bridge.run_with_cache(other)
+            _, cache = random_wrapped.run_with_cache(other)
         for layer in range(LAYERS + 1):
             name = f"blocks.{layer}.hook_resid_pre"
             if layer == LAYERS:
@@ -252,12 +248,12 @@ def test_patched_streams_equal_hooked_runs_of_single_examples(random_bridge, ran
                 x[:, z] = cache[name][:, z]
                 return x
 
-            wanted = hooked(random_bridge, tokens, predict, name, change)
+            wanted = hooked(random_wrapped, tokens, predict, name, change)
             assert torch.allclose(found[layer][i], wanted, atol=EXACT)
 
 
-def test_patched_heads_equal_hooked_runs_of_single_examples(random_bridge, random_data):
-    batch = one_batch(random_bridge, random_data, "causal_patching")
+def test_patched_heads_equal_hooked_runs_of_single_examples(random_wrapped, random_data):
+    batch = one_batch(random_wrapped, random_data, "causal_patching")
     z, predict = random_data.layout.z, random_data.layout.predict
     with torch.no_grad():
         found = list(patched_heads(batch))
@@ -265,12 +261,12 @@ def test_patched_heads_equal_hooked_runs_of_single_examples(random_bridge, rando
     for i in range(len(batch)):
         tokens, other = batch.tokens[i : i + 1], batch.other_tokens[i : i + 1]
         with torch.no_grad():
-            logits, clean = random_bridge.run_with_cache(tokens)
-            _, cache = random_bridge.run_with_cache(other)
+            logits, clean = random_wrapped.run_with_cache(tokens)
+            _, cache = random_wrapped.run_with_cache(other)
         for layer in range(LAYERS):
             for head in range(HEADS):
                 at = f"blocks.{layer}.attn.hook_"
-                change_of_z = torch.zeros(random_bridge.cfg.d_head)
+                change_of_z = torch.zeros(random_wrapped.cfg.d_head)
                 for j in range(z.start, z.stop):
                     for run, sign in ((cache, 1), (clean, -1)):
                         weight = run[f"{at}pattern"][0, head, predict, j]
@@ -281,36 +277,36 @@ def test_patched_heads_equal_hooked_runs_of_single_examples(random_bridge, rando
                     x[0, predict, head] += by
                     return x
 
-                wanted = hooked(random_bridge, tokens, predict, f"{at}z", change)
+                wanted = hooked(random_wrapped, tokens, predict, f"{at}z", change)
                 assert torch.allclose(found[layer][i, head], wanted, atol=EXACT)
                 moved = max(moved, (wanted - logits[0, predict]).abs().max().item())
     assert moved > 0.05, "the hook changed nothing: the comparison would be empty"
 
 
-def test_patching_the_embedding_is_running_the_other_prompt(random_bridge, random_data):
-    batch = one_batch(random_bridge, random_data, "causal_patching")
+def test_patching_the_embedding_is_running_the_other_prompt(random_wrapped, random_data):
+    batch = one_batch(random_wrapped, random_data, "causal_patching")
     with torch.no_grad():
         patched = next(patched_streams(batch))
         assert torch.allclose(patched, batch.other_logits, atol=EXACT)
         assert not torch.allclose(patched, batch.logits, atol=0.01)
 
 
-def test_patching_what_leaves_the_last_block_is_exactly_nothing(random_bridge, random_data):
-    values, rows = measured(random_bridge, random_data, "causal_patching")
+def test_patching_what_leaves_the_last_block_is_exactly_nothing(random_wrapped, random_data):
+    values, rows = measured(random_wrapped, random_data, "causal_patching")
     assert values["probability_shift", LAYERS, None] == 0
     row = rows["causal_patching", "probability_shift", LAYERS, None]
     assert (row["ci_low"], row["ci_high"]) == (0, 0)
     assert values["probability_shift", LAYERS - 1, None] != 0
 
 
-def test_patching_is_of_the_stream_entering_a_layer(random_bridge, random_data):
+def test_patching_is_of_the_stream_entering_a_layer(random_wrapped, random_data):
     # resid_post(l) patched in place of resid_pre(l) would be the next layer's row.
-    values, _ = measured(random_bridge, random_data, "causal_patching")
+    values, _ = measured(random_wrapped, random_data, "causal_patching")
     shifts = [values["probability_shift", layer, None] for layer in range(LAYERS + 1)]
     assert len({round(s, 6) for s in shifts}) == LAYERS + 1
 
 
-def test_shift_and_effect_equal_a_loop(random_bridge, random_model, random_data):
+def test_shift_and_effect_equal_a_loop(random_wrapped, random_model, random_data):
     rows = np.arange(len(random_data.tokens))
     swapped, named = other_z(random_data, rows, np.random.default_rng(0))
     start = random_data.layout.target.start
@@ -324,17 +320,17 @@ def test_shift_and_effect_equal_a_loop(random_bridge, random_model, random_data)
         shift.append(1 / (1 + math.exp(-pair[1])) - 1 / (1 + math.exp(-pair[0])))
         above.append(pair[1] - pair[0])
         below.append(pair[1] - pair[0])
-    values, _ = measured(random_bridge, random_data, "causal_patching", seed=0)
+    values, _ = measured(random_wrapped, random_data, "causal_patching", seed=0)
     assert values["z_dependence", None, None] == pytest.approx(np.mean(shift), abs=EXACT)
 
 
-def test_attention_and_lens_equal_a_loop(random_bridge, random_data):
+def test_attention_and_lens_equal_a_loop(random_wrapped, random_data):
     layout = random_data.layout
-    values, _ = measured(random_bridge, random_data, "attention_to_z", "logit_lens")
+    values, _ = measured(random_wrapped, random_data, "attention_to_z", "logit_lens")
     sums = dict.fromkeys(values, 0.0)
     for row, tokens in enumerate(random_data.tokens):
         with torch.no_grad():
-            logits, cache = random_bridge.run_with_cache(torch.from_numpy(tokens[None]))
+            logits, cache = random_wrapped.run_with_cache(torch.from_numpy(tokens[None]))
         first = tokens[layout.target.start]
         for layer in range(LAYERS):
             for head in range(HEADS):
@@ -349,7 +345,7 @@ def test_attention_and_lens_equal_a_loop(random_bridge, random_data):
                 continue
             resid = cache[f"blocks.{layer}.hook_resid_{stage}"][:, layout.predict]
             with torch.no_grad():
-                out = random_bridge.unembed(random_bridge.ln_final(resid))[0].double()
+                out = random_wrapped.unembed(random_wrapped.ln_final(resid))[0].double()
             if (stage, layer) == ("post", LAYERS - 1):
                 assert torch.allclose(out, logits[0, layout.predict].double(), atol=1e-6)
             p = out.softmax(-1)
@@ -369,8 +365,8 @@ def test_attention_and_lens_equal_a_loop(random_bridge, random_data):
             assert value == pytest.approx(sums[key] / n, abs=EXACT), key
 
 
-def test_last_stage_of_the_lens_is_the_models_output(random_bridge, random_model, random_data):
-    values, _ = measured(random_bridge, random_data, "logit_lens", "random_z")
+def test_last_stage_of_the_lens_is_the_models_output(random_wrapped, random_model, random_data):
+    values, _ = measured(random_wrapped, random_data, "logit_lens", "random_z")
     start = random_data.layout.target.start
     with torch.no_grad():
         logits = random_model(torch.from_numpy(random_data.tokens))[:, start - 1]
@@ -385,11 +381,11 @@ def test_last_stage_of_the_lens_is_the_models_output(random_bridge, random_model
 
 @pytest.mark.parametrize("at_once", [1, 2, 16])
 def test_candidate_scores_equal_whole_sequences(
-    random_bridge, random_model, random_data, monkeypatch, at_once
+    random_wrapped, random_model, random_data, monkeypatch, at_once
 ):
     monkeypatch.setattr(candidate_set, "CANDIDATES_AT_ONCE", at_once)
     monkeypatch.setattr(candidate_set, "TOKENS_AT_ONCE", 30)
-    batch = one_batch(random_bridge, random_data, "candidate_set")
+    batch = one_batch(random_wrapped, random_data, "candidate_set")
     with torch.no_grad():
         found = candidate_set.log_probs(batch)
         start = random_data.layout.target.start
@@ -403,31 +399,31 @@ def test_candidate_scores_equal_whole_sequences(
 # --- the driver ----------------------------------------------------------------------------------
 
 
-def test_chunks_do_not_matter(random_bridge, random_data):
-    whole, _ = measured(random_bridge, random_data, batch_size=1000)
-    chunks, _ = measured(random_bridge, random_data, batch_size=7)
+def test_chunks_do_not_matter(random_wrapped, random_data):
+    whole, _ = measured(random_wrapped, random_data, batch_size=1000)
+    chunks, _ = measured(random_wrapped, random_data, batch_size=7)
     assert list(whole) == list(chunks)
     assert list(whole.values()) == pytest.approx(list(chunks.values()), abs=1e-5, nan_ok=True)
 
 
-def test_one_clean_forward_pass_a_chunk(random_bridge, random_data, monkeypatch):
+def test_one_clean_forward_pass_a_chunk(random_wrapped, random_data, monkeypatch):
     runs = []
-    run = random_bridge.run_with_hooks
+    run = random_wrapped.run_with_hooks
 
     def counted(tokens, **kwargs):
         runs.append(len(tokens))
         return run(tokens, **kwargs)
 
-    monkeypatch.setattr(random_bridge, "run_with_hooks", counted)
-    measured(random_bridge, random_data, "attention_to_z", "logit_lens", "candidate_set")
+    monkeypatch.setattr(random_wrapped, "run_with_hooks", counted)
+    measured(random_wrapped, random_data, "attention_to_z", "logit_lens", "candidate_set")
     assert runs == [len(random_data.tokens)]
     runs.clear()
-    measured(random_bridge, random_data)
+    measured(random_wrapped, random_data)
     assert runs == [len(random_data.tokens)] * 2  # the clean prompt, and the one with the other z
 
 
-def test_the_other_z_names_another_target(random_bridge, random_data):
-    batch = one_batch(random_bridge, random_data, "random_z")
+def test_the_other_z_names_another_target(random_wrapped, random_data):
+    batch = one_batch(random_wrapped, random_data, "random_z")
     assert (batch.other_right != batch.right).all()
     z = random_data.layout.z
     differs = batch.tokens != batch.other_tokens
@@ -450,11 +446,11 @@ def test_patching_pairs_that_share_a_first_token_are_left_out():
     )
     data = encode(make_facts(config, 0), config)
     shape = TransformerConfig(2, 16, 2, 16, data.layout.length, len(data.vocabulary), 0.5, 0.5)
-    bridge = to_bridge(Transformer(shape).init_weights(0))
-    batch = one_batch(bridge, data, "causal_patching")
+    wrapped = wrap(Transformer(shape).init_weights(0))
+    batch = one_batch(wrapped, data, "causal_patching")
     apart = (batch.other_first != batch.first).sum().item()
     assert 0 < apart < len(batch)
-    values, rows = measured(bridge, data, "causal_patching")
+    values, rows = measured(wrapped, data, "causal_patching")
     assert rows["causal_patching", "z_dependence", None, None]["n"] == apart
     index = batch.other_first != batch.first
     with torch.no_grad():
@@ -481,28 +477,30 @@ def test_what_the_data_lack_is_refused_and_not_faked(config, refused):
     config = DataConfig(n_unique_b=4, b_length=3, a_length=3, alphabet="abcdef", **config)
     data = encode(make_facts(config, 0), config)
     shape = TransformerConfig(1, 8, 2, 8, data.layout.length, len(data.vocabulary))
-    bridge = to_bridge(Transformer(shape).init_weights(0))
+    wrapped = wrap(Transformer(shape).init_weights(0))
     run = SimpleNamespace(data=config)
     for name in PROBES:
         assert applies(name, run) is (name not in refused)
         if name in refused:
             with pytest.raises(DataError, match="needs"):
-                measured(bridge, data, name)
+                measured(wrapped, data, name)
         else:
-            values, _ = measured(bridge, data, name)
+            values, _ = measured(wrapped, data, name)
             assert values
 
 
-def test_no_rows_are_an_error(random_bridge, random_data):
+def test_no_rows_are_an_error(random_wrapped, random_data):
     with pytest.raises(DataError, match="no rows"):
-        measured(random_bridge, random_data, "logit_lens", rows=np.array([], dtype=np.int64))
+        measured(random_wrapped, random_data, "logit_lens", rows=np.array([], dtype=np.int64))
 
 
-def test_an_undeclared_activation_is_named(random_bridge, random_data):
+def test_an_undeclared_activation_is_named(random_wrapped, random_data):
     undeclared = Hook("blocks.0.hook_resid_pre", "z")
     greedy = SimpleNamespace(hooks=lambda n: [], measure=lambda batch: batch.clean[undeclared])
     with pytest.raises(KeyError, match="hooks"):
-        run_probes(random_bridge, random_data, np.arange(4), {"greedy": greedy})
+        run_probes(
+            random_wrapped, random_data, np.arange(4), {"greedy": greedy}, bootstrap=Bootstrap()
+        )
 
 
 def test_a_ratio_is_resampled_as_a_whole():
@@ -550,7 +548,10 @@ def test_the_documented_probe_runs(copier, copy_data):
     assert len(code.splitlines()) < 40
     probe = ModuleType("direct_logit")
     exec(code, probe.__dict__)
-    rows = run_probes(copier, copy_data, np.arange(len(copy_data.tokens)), {"direct_logit": probe})
+    examples = np.arange(len(copy_data.tokens))
+    rows = run_probes(
+        copier, copy_data, examples, {"direct_logit": probe}, bootstrap=Bootstrap(resamples=20)
+    )
     values = {(r["metric"], r["layer"]): r["value"] for r in rows}
     assert len(values) == 2 * LAYERS
     writer = values.pop(("direct_logit_attn", COPIER[0]))
@@ -558,56 +559,76 @@ def test_the_documented_probe_runs(copier, copy_data):
     assert all(abs(v) < 1e-4 for v in values.values())
 
 
-def test_a_job_measures_every_checkpoint_of_every_seed(tmp_path):
-    path = ROOT / "workflow/scripts/lag/measure_probe.py"
-    spec = importlib.util.spec_from_file_location("measure_probe", path)
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    runs, files = {}, {"checkpoints": [], "facts": []}
+@pytest.fixture
+def two_runs(tmp_path):
+    """Checkpoints and facts of two seeds, and their configs."""
+    runs, checkpoints, facts = {}, [], []
     for seed in (0, 1):
         config = RunConfig.model_validate({"data": RANDOM_CONFIG.model_dump(), "seed": seed})
-        facts = make_facts(config.data, seed)
-        data = encode(facts, config.data)
+        made = make_facts(config.data, seed)
+        data = encode(made, config.data)
         shape = TransformerConfig(2, 8, 2, 8, data.layout.length, len(data.vocabulary), 0.3, 0.3)
         parts = {}
         for step in (0, 50):
             parts[step] = tmp_path / f"{seed}-{step}.safetensors"
             state = Transformer(shape).init_weights(seed + step).state_dict()
             save_tensors(state, parts[step], {})
-        files["checkpoints"].append(tmp_path / f"{seed}.safetensors")
-        join(parts, files["checkpoints"][-1], shape, {})
-        files["facts"].append(tmp_path / f"{seed}.parquet")
-        write_table(facts, files["facts"][-1], "lag_facts", {})
-        runs[config.run_id()] = config.model_dump(mode="json")
-    part = {
-        "probe": "causal_patching",
-        "module": PROBES["causal_patching"].module,
-        "runs": runs,
-        "settings": {"n_examples": 8, "batch_size": 5, "split": "train"},
-        "bootstrap": {"level": 0.9, "resamples": 50, "seed": 0},
-        "device": "cpu",
-    }
-    tracked = {"code": "0123", "slice": part}
-    tables = []
-    for name in ("a", "b"):
-        out = tmp_path / f"{name}.parquet"
-        job = SimpleNamespace(
-            input=SimpleNamespace(**files),
-            output=[str(out)],
-            params=SimpleNamespace(tracked=tracked),
-            threads=1,
-        )
-        script.main(job)
-        tables.append(out.read_bytes())
-    assert tables[0] == tables[1], "a job's output must not differ between repeats"
-    table = read_table(out, "lag_probe")
+        checkpoints.append(tmp_path / f"{seed}.safetensors")
+        join(parts, checkpoints[-1], shape, {})
+        facts.append(tmp_path / f"{seed}.parquet")
+        write_table(made, facts[-1], FACTS, {})
+        runs[config.run_id()] = config
+    return checkpoints, facts, runs
+
+
+def measured_by_script(two_runs, path, level=0.9):
+    script = importlib.util.spec_from_file_location(
+        "measure_probe", ROOT / "workflow/scripts/lag/measure_probe.py"
+    )
+    module = importlib.util.module_from_spec(script)
+    script.loader.exec_module(module)
+    checkpoints, facts, runs = two_runs
+    module.measure_probe(
+        checkpoints,
+        facts,
+        path,
+        name="causal_patching",
+        module=PROBES["causal_patching"].module,
+        runs=runs,
+        settings=ProbeSettings(n_examples=8, batch_size=5),
+        bootstrap=Bootstrap(level=level, resamples=50),
+        device=torch.device("cpu"),
+        provenance={"code": "0123"},
+    )
+    return read_table(path, PROBE)
+
+
+def test_every_checkpoint_of_every_seed_is_measured(two_runs, tmp_path):
+    paths = [tmp_path / f"{name}.parquet" for name in ("a", "b")]
+    table, _ = (measured_by_script(two_runs, path) for path in paths)
+    first, second = (path.read_bytes() for path in paths)
+    assert first == second, "a job's output must not differ between repeats"
     assert set(zip(table["run"], table["seed"], table["step"], strict=True)) == {
-        (run, seed, step) for seed, run in enumerate(runs) for step in (0, 50)
+        (run, seed, step) for seed, run in enumerate(two_runs[2]) for step in (0, 50)
     }
     one = table[(table["seed"] == 0) & (table["metric"] == "z_dependence")]
     assert one["value"].nunique() == 2, "every checkpoint has its own weights"
     assert one["layer"].isna().all()
-    assert read_provenance(out)["slice"]["probe"] == "causal_patching"
+    assert read_provenance(paths[0]) == {"code": "0123"}
+
+
+def test_the_intervals_of_a_probe_follow_the_level(two_runs, tmp_path):
+    narrow, wide = (
+        measured_by_script(two_runs, tmp_path / f"{level}.parquet", level) for level in (0.5, 0.99)
+    )
+    # A ratio is null if the interval of its denominator holds 0, so a wider one leaves fewer.
+    known = narrow["ci_low"].notna() & wide["ci_low"].notna()
+    assert 0 < known.sum() < narrow["ci_low"].notna().sum()
+    narrow, wide = narrow[known], wide[known]
+    assert narrow["value"].equals(wide["value"])
+    assert (wide["ci_low"] <= narrow["ci_low"]).all()
+    assert (wide["ci_high"] >= narrow["ci_high"]).all()
+    assert (wide["ci_high"] > narrow["ci_high"]).any()
 
 
 def test_a_job_depends_on_the_code_of_its_own_probe_alone():

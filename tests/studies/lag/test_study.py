@@ -5,30 +5,25 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import get_args
 
 import pytest
 import yaml
-from zscope.plans import find
 
 from zscope.core.errors import ConfigError
+from zscope.figures.registry import figure_modules
 from zscope.studies.config import load
-from zscope.studies.crosslingual.config import CrosslingualConfig, CrosslingualFigure
-from zscope.studies.crosslingual.figures.needs import NEEDS
-from zscope.studies.crosslingual.study import CrosslingualPlan
 from zscope.studies.lag import config as config_module
 from zscope.studies.lag.config import RunConfig
 from zscope.studies.lag.probes.registry import PROBES
 from zscope.studies.lag.study import LagPlan, applies
-from zscope.tables.read import TABLES
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 RUN = {"data": {"k": 2, "n_unique_b": 40}, "training": {"steps": 100, "warmup_steps": 10}}
 
 
 def plan_of(sweeps, run=RUN, **lag):
     raw = {"lag": {"run": run, "sweeps": sweeps, **lag}}
-    return LagPlan.of(load(copy.deepcopy(raw)).lag)
+    return LagPlan(load(copy.deepcopy(raw)).lag).check()
 
 
 def ids(plan, sweep):
@@ -115,12 +110,6 @@ def test_a_null_figure_is_not_drawn():
     assert plan_of({"a": {"seeds": [0]}}, figures=figures).figures == {"k_sweep": "a"}
 
 
-def test_find_says_what_there_is():
-    assert find({"a": 1}, "a", "run") == 1
-    with pytest.raises(ConfigError, match=r"^no run c; there are a, b$"):
-        find({"a": 1, "b": 2}, "c", "run")
-
-
 # --- ids -----------------------------------------------------------------------------------
 
 GOLDEN = {
@@ -147,9 +136,14 @@ def test_ids_stay(raw, golden):
     assert RunConfig.model_validate(raw).run_id() == golden
 
 
+def test_ids_of_facts_stay():
+    """A changed id trains every run again, as their facts are new files."""
+    assert RunConfig().facts_id() == "bz_to_a-k10-n1000-z2-bedfcb-s0"
+
+
 @pytest.mark.parametrize("name", ["config.yaml", "paper.yaml", "smoke.yaml"])
 def test_ids_of_the_shipped_configs_are_unique_and_safe_as_paths(name):
-    plan = LagPlan.of(read(*dict.fromkeys(["config.yaml", name])).lag)
+    plan = LagPlan(read(*dict.fromkeys(["config.yaml", name])).lag).check()
     assert plan.runs
     for run, config in plan.runs.items():
         assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", run)
@@ -157,6 +151,8 @@ def test_ids_of_the_shipped_configs_are_unique_and_safe_as_paths(name):
         assert run == f"{config.condition_id()}-s{config.seed}"
     resolved = [repr(c.resolved) for c in plan.runs.values()]
     assert len(set(resolved)) == len(resolved)
+    facts = {repr(made): name for name, made in plan.facts.items()}
+    assert len(facts) == len(plan.facts) < len(plan.runs)
 
 
 CHANGES = {
@@ -300,18 +296,92 @@ def test_a_probe_that_applies_to_some_of_a_sweeps_runs_is_measured_there():
 
 
 def test_a_condition_has_the_figures_of_its_probes():
-    plan = plan_of({"s": {"seeds": [0], "probes": ["logit_lens"]}})
+    plan = plan_of({"s": {"seeds": [0, 1], "probes": ["logit_lens", "random_z"]}})
     (condition,) = plan.conditions
-    assert plan.condition_figures(condition) == ("dashboard", "logit_lens")
-    plan = plan_of({"s": {"seeds": [0], "probes": []}})
-    assert plan.condition_figures(condition) == ()
+    names = [f"{condition}/{name}" for name in ("dashboard", "logit_lens", "z_dependence")]
+    assert list(plan.drawings) == names
+    dashboard, lens, dependence = plan.drawings.values()
+    assert lens.inputs["probe"] == [f"results/lag/probes/{condition}/logit_lens.parquet"]
+    assert dependence.inputs["probe"] == [f"results/lag/probes/{condition}/random_z.parquet"]
+    assert [f"results/lag/runs/{condition}-s{seed}/metrics.parquet" for seed in (0, 1)] == (
+        dashboard.inputs["metrics"]
+    )
+    assert dashboard.declared == {"condition": condition}
+    assert dashboard.group == condition
+    assert plan_of({"s": {"seeds": [0], "probes": []}}).drawings == {}
+
+
+def test_a_figure_shows_the_sweep_of_its_module_unless_the_config_names_another():
+    sweeps = {name: {"seeds": [0], "probes": []} for name in ("tasks", "k_sweep", "mine")}
+    assert plan_of(sweeps).figures == {
+        "candidate_eval": "k_sweep",
+        "k_sweep": "k_sweep",
+        "tasks": "tasks",
+    }
+    chosen = {"k_sweep": "mine", "tasks": None, "linear_contrast": "mine"}
+    plan = plan_of(sweeps, figures=chosen)
+    assert plan.figures == {
+        "candidate_eval": "k_sweep",
+        "k_sweep": "mine",
+        "linear_contrast": "mine",
+    }
+    drawing = plan.drawings["linear_contrast"]
+    assert drawing.inputs["runs"] == ["results/lag/sweeps/mine/runs.parquet"]
+    assert drawing.inputs["linear"] == ["results/lag/linear/losses.parquet"]
+    assert drawing.declared == {"sweep": "mine"}
+
+
+def test_every_figure_is_of_a_sweep_or_of_conditions():
+    for name, module in figure_modules("lag").items():
+        assert ("SWEEP" in module.constants) != ("PROBES" in module.constants), name
+        assert set(module.constants.get("PROBES", PROBES)) <= set(PROBES), name
+
+
+# --- facts ---------------------------------------------------------------------------------
+
+
+def test_runs_with_the_same_data_share_their_facts():
+    grid = {"training.lr": [0.001, 0.002, 0.004], "training.batch_size": [16, 32]}
+    plan = plan_of({"s": {"grid": grid, "seeds": [7]}})
+    assert len(plan.runs) == 6
+    (facts,) = plan.facts
+    assert {plan.facts_of(run) for run in plan.runs} == {facts}
+    assert facts.startswith("bz_to_a-k2-n40-z2-")
+    assert facts.endswith("-s7")
+    assert plan.facts[facts]["seed"] == 7
+
+
+def test_other_data_or_another_random_seed_have_facts_of_their_own():
+    grid = {"data.k": [1, 2], "data.probe_fraction": [0.0, 0.5]}
+    assert len(plan_of({"s": {"grid": grid, "seeds": [0, 1]}}).facts) == 8
+    run = {**RUN, "data_seed": 5}
+    fixed = plan_of({"s": {"seeds": [0, 1]}}, run=run)
+    assert len(fixed.runs) == 2
+    ((facts, made),) = fixed.facts.items()
+    assert facts.endswith("-s5")
+    assert made["seed"] == 5
+    same = plan_of({"s": {"seeds": [5]}})
+    assert list(same.facts) == [facts]
+
+
+def test_one_more_learning_rate_leaves_the_facts_as_they_are():
+    before, after = (
+        plan_of({"s": {"grid": {"training.lr": rates}, "seeds": [0]}})
+        for rates in ([0.002], [0.001, 0.002])
+    )
+    assert before.facts == after.facts
+
+
+def test_facts_of_a_run_that_is_not_there_are_an_error():
+    with pytest.raises(ConfigError, match=r"^no run nothing; there are bz_to_a"):
+        plan_of({"s": {"seeds": [0]}}).facts_of("nothing")
 
 
 # --- the shipped configs -------------------------------------------------------------------
 
 
-def test_the_paper_config_holds_the_seeds_numbers():
-    plan = LagPlan.of(read("config.yaml", "paper.yaml").lag)
+def test_the_paper_config_holds_the_protocols_numbers():
+    plan = LagPlan(read("config.yaml", "paper.yaml").lag).check()
     for run in plan.runs.values():
         model, training = run.model, run.training
         assert (model.n_layers, model.d_model, model.n_heads, model.d_mlp) == (4, 128, 4, 512)
@@ -331,16 +401,16 @@ def test_the_paper_config_holds_the_seeds_numbers():
 
 
 def test_a_claim_about_a_lag_has_five_seeds():
-    laptop = LagPlan.of(read("config.yaml").lag)
+    laptop = LagPlan(read("config.yaml").lag).check()
     for sweep in ("z_order_sweep", "k_sweep"):
         for run in laptop.sweeps[sweep]:
             assert len(laptop.conditions[run.condition]) >= 5
-    paper = LagPlan.of(read("config.yaml", "paper.yaml").lag)
+    paper = LagPlan(read("config.yaml", "paper.yaml").lag).check()
     assert all(len(runs) >= 5 for runs in paper.conditions.values())
 
 
 def test_the_headline_sweep_varies_the_order_of_the_code_and_nothing_else():
-    plan = LagPlan.of(read("config.yaml").lag)
+    plan = LagPlan(read("config.yaml").lag).check()
     runs = [r.config for r in plan.sweeps["z_order_sweep"]]
     assert {r.data.z_order for r in runs} == {1, 2, 3, 4}
     assert len({(r.data.k, r.data.n_rows, r.data.n_z) for r in runs}) == 1
@@ -359,43 +429,3 @@ def test_planning_imports_nothing_heavy():
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == ""
-
-
-# --- the cross-lingual study -------------------------------------------------------------------
-
-
-def crosslingual(**given):
-    return CrosslingualPlan(CrosslingualConfig.model_validate(given))
-
-
-def test_a_tiny_model_is_a_model_for_every_seed():
-    plan = crosslingual(seeds=[3, 5])
-    assert plan.models == {"tiny-s3": 3, "tiny-s5": 5}
-    assert plan.trained
-    assert plan.figures == get_args(CrosslingualFigure)
-
-
-@pytest.mark.parametrize(
-    ("model", "name"),
-    [
-        ({"hub": "Qwen/Qwen2.5-3B", "revision": "main"}, "qwen2.5-3b"),
-        ({"path": "/data/My Models/qwen_2-finetuned/"}, "qwen-2-finetuned"),
-        ({"path": "../.."}, "model"),
-        ({"path": "a/$(rm -rf ~)"}, "rm-rf"),
-    ],
-)
-def test_a_model_from_elsewhere_has_a_name_fit_for_a_path(model, name):
-    plan = crosslingual(model=model, seeds=[0, 1, 2])
-    assert plan.models == {name: None}
-    assert "training" not in plan.figures
-    assert re.fullmatch(r"[a-z0-9][a-z0-9.-]*", name)
-
-
-def test_layers_are_named_as_the_config_writes_them():
-    plan = crosslingual(z={"layers": [2, 0.75], "k": [0.5]}, verdict={"layer": 2, "k": 0.5})
-    assert plan.layers == {"2": 2, "0.75": 0.75}
-
-
-def test_every_figure_says_which_tables_it_needs():
-    assert set(NEEDS) == set(get_args(CrosslingualFigure))
-    assert {table for needs in NEEDS.values() for table in needs} <= set(TABLES)
