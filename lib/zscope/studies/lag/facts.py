@@ -9,7 +9,7 @@ sequences of a run have one length:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -18,7 +18,7 @@ import pandas as pd
 from jaxtyping import Bool, Int
 
 from zscope.core.errors import DataError
-from zscope.studies.lag.config import AMBIGUOUS_TASKS, DataConfig
+from zscope.studies.lag.config import DataConfig
 
 PAD, BOS, EOS, SEP = "<pad>", "<bos>", "<eos>", "<sep>"
 SPECIAL = (PAD, BOS, EOS, SEP)
@@ -37,21 +37,12 @@ class Vocabulary:
     def __len__(self) -> int:
         return len(self.tokens)
 
-    def encode(self, text: str) -> list[int]:
-        """Ids of the characters of `text`. Raises DataError for a character that is no token."""
-        return [self._id(c) for c in text]
-
-    def _id(self, token: str) -> int:
-        if token not in self.ids:
-            raise DataError(f"the vocabulary has no token {token!r}")
-        return self.ids[token]
-
-    def encode_token(self, token: str) -> list[int]:
-        """Id of a token that is written with several characters. Raises DataError as `encode`."""
-        return [self._id(token)]
-
-    def decode(self, ids: Sequence[int]) -> str:
-        return "".join(self.tokens[i] for i in ids)
+    def encode(self, tokens: Iterable[str]) -> list[int]:
+        """Ids of tokens, or of the characters of a string. Raises DataError for an unknown one."""
+        try:
+            return [self.ids[token] for token in tokens]
+        except KeyError as error:
+            raise DataError(f"the vocabulary has no token {error}") from None
 
 
 @dataclass(frozen=True)
@@ -83,7 +74,6 @@ class Disambiguation:
     z_tokens: Int[np.ndarray, "zs z"]
     z_candidate: Int[np.ndarray, " zs"]
     train: Bool[np.ndarray, " rows"]
-    first_tokens: Int[np.ndarray, " first"]
     k: int
 
     @property
@@ -252,8 +242,7 @@ def encode(facts: pd.DataFrame, config: DataConfig) -> Disambiguation:
     def column(name: str) -> Int[np.ndarray, "rows length"]:
         # Only a B can be one token: an A that is spelled "<b0>" by chance has four characters.
         whole = name == "b" and config.b_unit == "token"
-        ids_of = vocabulary.encode_token if whole else vocabulary.encode
-        unique = {text: ids_of(text) for text in facts[name].unique()}
+        unique = {t: vocabulary.encode([t] if whole else t) for t in facts[name].unique()}
         lengths = {len(tokens) for tokens in unique.values()}
         if len(lengths) > 1:
             raise DataError(f"column {name} of the facts has strings of lengths {sorted(lengths)}")
@@ -281,10 +270,6 @@ def encode(facts: pd.DataFrame, config: DataConfig) -> Disambiguation:
     if layout.z is not None:
         z_tokens[z_index] = tokens[:, layout.z]
         z_candidate[z_index] = candidate
-    if config.task in AMBIGUOUS_TASKS or config.b_unit == "characters":
-        first = [ids[c] for c in config.alphabet]
-    else:
-        first = [ids[_base_token(i)] for i in range(config.n_bases)]
     return Disambiguation(
         vocabulary,
         layout,
@@ -296,7 +281,6 @@ def encode(facts: pd.DataFrame, config: DataConfig) -> Disambiguation:
         z_tokens,
         z_candidate,
         (facts["split"] == "train").to_numpy(),
-        np.array(first, np.int64),
         config.k,
     )
 

@@ -27,7 +27,6 @@ class SweepRun:
 
     config: RunConfig
     label: str
-    point: tuple[tuple[str, Any], ...]
 
     @cached_property
     def run(self) -> str:
@@ -105,7 +104,7 @@ class LagPlan:
             for seed in sweep.seeds:
                 given = {**merged, "seed": seed}
                 config = override(self.config.run, given, written, note, self.sources)
-                runs.append(SweepRun(config, _label(point), point))
+                runs.append(SweepRun(config, _label(point)))
         seen: dict[str, SweepRun] = {}
         for r in runs:  # two values of a key may mean the same run
             seen.setdefault(r.run + r.label, r)

@@ -13,6 +13,7 @@ from zscope.figures import marks, style
 from zscope.figures.frames import select
 from zscope.studies.lag.figures.lookups import (
     METRIC_COLOURS,
+    NAMES,
     PHASE_COLOURS,
     ConditionView,
     blocks,
@@ -37,22 +38,10 @@ def draw(condition: ConditionView) -> Figure:
     _losses(losses.subplots(), condition)
     _shares(shares.subplots(), condition)
     gap, dependence = use.subplots(2, 1)
-    _use(
-        gap,
-        condition,
-        "d  loss added by another z",
-        condition.metric("z_gap"),
-        "z gap\n(nats)",
-        condition.why_not(),
-    )
-    _use(
-        dependence,
-        condition,
-        "",
-        condition.probe("causal_patching", metric="z_dependence"),
-        "z dependence\n(share)",
-        condition.why_not("causal_patching"),
-    )
+    style.panel_title(gap, "d  loss added by another z")
+    _use(gap, condition.metric("z_gap"), "z gap\n(nats)", condition.why_not())
+    shift = condition.probe("causal_patching", metric="z_dependence")
+    _use(dependence, shift, "z dependence\n(share)", condition.why_not("causal_patching"))
     for ax in fig.axes:
         if ax.axison:
             style.step_axis(ax, condition.metric("loss")["step"])
@@ -61,15 +50,15 @@ def draw(condition: ConditionView) -> Figure:
     shown = ("loss", "first_loss", "set_mass", "candidate_accuracy")
     style.legend(
         fig,
-        {_name(m): METRIC_COLOURS[m] for m in shown if len(condition.metric(m))},
+        {NAMES[m]: METRIC_COLOURS[m] for m in shown if len(condition.metric(m))},
         extra=[
-            *(style.line(f"onset of {_name(m)}", METRIC_COLOURS[m], linestyle=":") for m in onsets),
+            *(style.line(f"onset of {NAMES[m]}", METRIC_COLOURS[m], linestyle=":") for m in onsets),
             *(style.patch(n, c) for n, c in PHASE_COLOURS.items() if "z_gap" in onsets),
             *(style.line(f"c: layer {i}", c, linewidth=1.8) for i, c in layers.items()),
         ],
         columns=5,
     )
-    censored = ", ".join(f"{_name(m)} in {count_censored(o)}" for m, o in onsets.items())
+    censored = ", ".join(f"{NAMES[m]} in {count_censored(o)}" for m, o in onsets.items())
     style.note(
         fig,
         condition.seeds,
@@ -78,10 +67,6 @@ def draw(condition: ConditionView) -> Figure:
         "Shading: phases of the seed with the median onset of the z gap." * ("z_gap" in onsets),
     )
     return fig
-
-
-def _name(metric: str) -> str:
-    return metric.replace("_", " ").replace("first loss", "first-token loss")
 
 
 def _losses(ax: Axes, condition: ConditionView) -> None:
@@ -121,10 +106,7 @@ def _attention(ax: Axes, condition: ConditionView) -> dict[int, object]:
     return colours
 
 
-def _use(
-    ax: Axes, condition: ConditionView, title: str, frame: pd.DataFrame, label: str, why: str
-) -> None:
-    style.panel_title(ax, title)
+def _use(ax: Axes, frame: pd.DataFrame, label: str, why: str) -> None:
     if frame.empty:
         style.not_applicable(ax, why)
         return

@@ -111,6 +111,10 @@ class SweepView(View):
         """A column that all runs of a point agree on."""
         return select(self.runs, label=label)[column].iloc[0]
 
+    def facts(self, column: str) -> list[Any]:
+        """`fact` of every point of the sweep."""
+        return [self.fact(label, column) for label in self.labels]
+
     def curve(self, label: str, metric: str) -> pd.DataFrame:
         """The rows of a training metric."""
         return self.tables.get(CURVES, label=label, metric=metric, source="training")

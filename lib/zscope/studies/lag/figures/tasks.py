@@ -23,7 +23,7 @@ TITLES = {
 @drawn_from(SweepView)
 def draw(sweep: SweepView) -> Figure:
     labels = sweep.labels
-    names = [sweep.fact(v, "task") for v in labels]
+    names = sweep.facts("task")
     fig = style.figure(style.DOUBLE, 4.1)
     axes = fig.subplots(2, len(labels), squeeze=False, sharey="row")
     for (loss, gap), label, task in zip(axes.T, labels, names, strict=True):

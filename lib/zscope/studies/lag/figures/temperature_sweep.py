@@ -27,18 +27,17 @@ METRIC = "z_gap"
 def draw(sweep: SweepView) -> Figure:
     fig = style.figure(style.DOUBLE, 6.4)
     upper, lower = style.stacked(fig, 3.6, 1.7)
-    labels = sweep.labels
-    sizes = sorted({int(sweep.fact(v, "batch_size")) for v in labels})
+    sizes = sorted(set(sweep.facts("batch_size")))
     by_size = dict(zip(sizes, style.gradient(len(sizes)), strict=True))
-    colours = [by_size[int(sweep.fact(v, "batch_size"))] for v in labels]
+    colours = [by_size[size] for size in sweep.facts("batch_size")]
     for row, unit in zip(upper.subplots(2, 3, sharey="row"), ("steps", "examples"), strict=True):
         for ax, (column, name) in zip(row, ACROSS.items(), strict=True):
-            places = [float(sweep.fact(v, column)) for v in labels]
+            places = sweep.facts(column)
             ax.set_xscale("log")
             onsets_over(
                 ax,
                 sweep,
-                labels,
+                sweep.labels,
                 (METRIC,),
                 unit=unit,
                 x=_apart(places),
@@ -84,25 +83,18 @@ def _log_ticks(ax: Axes, places: list[float]) -> None:
 def _table(ax: Axes, sweep: SweepView, unit: str) -> None:
     """Medians by learning rate and batch size; "> last step" if half of the seeds are censored."""
     style.panel_title(ax, f"median onset ({UNITS[unit]})")
-    rates = sorted({float(sweep.fact(v, "lr")) for v in sweep.labels})
-    sizes = sorted({int(sweep.fact(v, "batch_size")) for v in sweep.labels})
+    rates, sizes = (sorted(set(sweep.facts(column))) for column in ("lr", "batch_size"))
     for label in sweep.labels:
         onsets = sweep.onset(label, METRIC, unit)
         if onsets.empty:
             continue
         middle, *_ = sweep.median(label, METRIC, unit)
-        text = (
-            style.short_number(middle)
-            if np.isfinite(middle)
-            else f"> {style.short_number(onsets['limit'].max())}"
-        )
-        place = (
-            rates.index(float(sweep.fact(label, "lr"))),
-            sizes.index(int(sweep.fact(label, "batch_size"))),
-        )
+        beyond = f"> {style.short_number(onsets['limit'].max())}"
+        text = style.short_number(middle) if np.isfinite(middle) else beyond
         if onsets["time"].isna().any():
             text += f"\n({count_censored(onsets)} censored)"
-        ax.text(*place, text, ha="center", va="center")
+        x, y = rates.index(sweep.fact(label, "lr")), sizes.index(sweep.fact(label, "batch_size"))
+        ax.text(x, y, text, ha="center", va="center")
     ax.set_xlim(-0.5, len(rates) - 0.5)
     ax.set_ylim(-0.5, len(sizes) - 0.5)
     ax.set_xticks(range(len(rates)), [f"{r:g}" for r in rates])

@@ -25,33 +25,18 @@ def draw(condition: ConditionView) -> Figure:
     upper, lower = style.stacked(fig, 1.25, 1)
     dependence, per_layer, gap = upper.subplots(1, 3)
     why = condition.why_not("causal_patching")
-    _over_steps(
-        dependence,
-        "a  z patched at the input",
-        {"": condition.probe("causal_patching", metric="z_dependence")},
-        [METRIC_COLOURS["z_gap"]],
-        "z dependence (share)",
-        why,
-    )
+    style.panel_title(dependence, "a  z patched at the input")
+    whole = condition.probe("causal_patching", metric="z_dependence")
+    _over_steps(dependence, [whole], [METRIC_COLOURS["z_gap"]], "z dependence (share)", why)
+    style.panel_title(per_layer, "b  z patched in a layer")
     shift = condition.probe("causal_patching", metric="probability_shift")
     layers = blocks(shift)
-    colours = style.gradient(len(layers))
-    _over_steps(
-        per_layer,
-        "b  z patched in a layer",
-        {str(i): select(shift, layer=i) for i in layers},
-        colours,
-        "probability shift (share)",
-        why,
-    )
-    _over_steps(
-        gap,
-        "c  another z",
-        {"": condition.probe("random_z", metric="z_gap")},
-        [METRIC_COLOURS["z_gap"]],
-        "added first-token loss (nats)",
-        condition.why_not("random_z"),
-    )
+    by_layer, colours = [select(shift, layer=i) for i in layers], style.gradient(len(layers))
+    _over_steps(per_layer, by_layer, colours, "probability shift (share)", why)
+    style.panel_title(gap, "c  another z")
+    added, no_other = condition.probe("random_z", metric="z_gap"), condition.why_not("random_z")
+    label = "added first-token loss (nats)"
+    _over_steps(gap, [added], [METRIC_COLOURS["z_gap"]], label, no_other)
     _heads(lower, condition, why)
     names = [f"entering layer {i}" for i in layers[:-1]] + ["after the last layer"] * bool(layers)
     style.legend(fig, dict(zip(names, colours, strict=True)))
@@ -65,12 +50,8 @@ def draw(condition: ConditionView) -> Figure:
     return fig
 
 
-def _over_steps(
-    ax: Axes, title: str, series: dict[str, pd.DataFrame], colours: list, label: str, why: str
-) -> None:
-    style.panel_title(ax, title)
-    frames = [frame for frame in series.values() if len(frame)]
-    if not frames:
+def _over_steps(ax: Axes, frames: list[pd.DataFrame], colours: list, label: str, why: str) -> None:
+    if not frames or frames[0].empty:
         style.not_applicable(ax, why)
         return
     for frame, colour in zip(frames, colours, strict=True):

@@ -10,11 +10,11 @@ import math
 
 import torch
 
-from zscope.studies.lag.probes.measuring import Hook, ProbeBatch, Readout
+from zscope.studies.lag.probes.measuring import Hook, ProbeBatch, Readout, every_block
 
 
 def hooks(n_layers: int) -> list[Hook]:
-    return [Hook(f"blocks.{layer}.attn.hook_pattern", "predict") for layer in range(n_layers)]
+    return every_block("attn.hook_pattern", n_layers, "predict")
 
 
 def measure(batch: ProbeBatch) -> list[Readout]:

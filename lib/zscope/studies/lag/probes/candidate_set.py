@@ -15,7 +15,7 @@ from torch import Tensor
 from zscope.core.errors import DataError
 from zscope.studies.lag import quantities as q
 from zscope.studies.lag.probes.continuation import continue_from, embed
-from zscope.studies.lag.probes.measuring import Hook, ProbeBatch, Readout
+from zscope.studies.lag.probes.measuring import Hook, ProbeBatch, Readout, every_block
 
 # Tokens of one pass over candidates: enough for full matmul speed, few enough to stay in cache.
 TOKENS_AT_ONCE = 4096
@@ -24,8 +24,7 @@ CANDIDATES_AT_ONCE = 16
 
 
 def _keys_values(n_layers: int) -> tuple[list[Hook], list[Hook]]:
-    keys = [Hook(f"blocks.{layer}.attn.hook_k") for layer in range(n_layers)]
-    return keys, [Hook(f"blocks.{layer}.attn.hook_v") for layer in range(n_layers)]
+    return every_block("attn.hook_k", n_layers), every_block("attn.hook_v", n_layers)
 
 
 def hooks(n_layers: int) -> list[Hook]:

@@ -23,37 +23,33 @@ from jaxtyping import Float
 from torch import Tensor
 
 from zscope.studies.lag.probes.continuation import continue_from
-from zscope.studies.lag.probes.measuring import At, Hook, ProbeBatch, Readout
+from zscope.studies.lag.probes.measuring import At, Hook, ProbeBatch, Readout, every_block
 
 # A mean logit difference (nats) below this is rounding in float32, not an effect of z.
 RESOLUTION = 1e-4
 
 
-def _blocks(name: str, n_layers: int, at: At = "prompt") -> list[Hook]:
-    return [Hook(f"blocks.{layer}.{name}", at) for layer in range(n_layers)]
-
-
 def _entering(n_layers: int, at: At) -> list[Hook]:
     """The stream entering every block, and leaving the last."""
     last = Hook(f"blocks.{n_layers - 1}.hook_resid_post", at)
-    return [*_blocks("hook_resid_pre", n_layers, at), last]
+    return [*every_block("hook_resid_pre", n_layers, at), last]
 
 
 def hooks(n_layers: int) -> list[Hook]:
     return [
         *_entering(n_layers, "from_z"),
-        *_blocks("attn.hook_k", n_layers),
-        *_blocks("attn.hook_v", n_layers),
-        *_blocks("attn.hook_pattern", n_layers, "predict"),
-        *_blocks("hook_resid_mid", n_layers, "predict"),
+        *every_block("attn.hook_k", n_layers),
+        *every_block("attn.hook_v", n_layers),
+        *every_block("attn.hook_pattern", n_layers, "predict"),
+        *every_block("hook_resid_mid", n_layers, "predict"),
     ]
 
 
 def other_hooks(n_layers: int) -> list[Hook]:
     return [
         *_entering(n_layers, "z"),
-        *_blocks("attn.hook_v", n_layers, "z"),
-        *_blocks("attn.hook_pattern", n_layers, "predict"),
+        *every_block("attn.hook_v", n_layers, "z"),
+        *every_block("attn.hook_pattern", n_layers, "predict"),
     ]
 
 
@@ -110,9 +106,12 @@ def patched_heads(batch: ProbeBatch) -> Iterator[Float[Tensor, "n heads vocab"]]
     """
     n_layers, z = batch.n_layers, batch.z
     keys, values = _past(batch, batch.layout.predict)
-    patterns = _blocks("attn.hook_pattern", n_layers, "predict")
-    clean_v, other_v = _blocks("attn.hook_v", n_layers), _blocks("attn.hook_v", n_layers, "z")
-    for layer, mid in enumerate(_blocks("hook_resid_mid", n_layers, "predict")):
+    patterns = every_block("attn.hook_pattern", n_layers, "predict")
+    clean_v, other_v = (
+        every_block("attn.hook_v", n_layers),
+        every_block("attn.hook_v", n_layers, "z"),
+    )
+    for layer, mid in enumerate(every_block("hook_resid_mid", n_layers, "predict")):
         pattern, v = batch.clean[patterns[layer]], batch.clean[clean_v[layer]][:, z]
         removed = torch.einsum("nhj,njhe->nhe", pattern[:, :, z], v)
         pattern, v = batch.other[patterns[layer]], batch.other[other_v[layer]]
@@ -127,6 +126,6 @@ def patched_heads(batch: ProbeBatch) -> Iterator[Float[Tensor, "n heads vocab"]]
 
 def _past(batch: ProbeBatch, stop: int) -> tuple[list[Tensor], list[Tensor]]:
     """Keys and values of the clean run at positions before `stop`, by layer."""
-    keys = [batch.clean[h][:, :stop] for h in _blocks("attn.hook_k", batch.n_layers)]
-    values = [batch.clean[h][:, :stop] for h in _blocks("attn.hook_v", batch.n_layers)]
+    keys = [batch.clean[h][:, :stop] for h in every_block("attn.hook_k", batch.n_layers)]
+    values = [batch.clean[h][:, :stop] for h in every_block("attn.hook_v", batch.n_layers)]
     return keys, values

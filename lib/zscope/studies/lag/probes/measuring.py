@@ -189,29 +189,26 @@ class ProbeBatch:
         """One forward pass that keeps `hooks` and what the logits need."""
         kept = Activations()
 
-        def keep(hook: Hook, activation: Tensor, **_: object) -> None:
-            where = self.positions(hook.at)
-            axis = activation.ndim - 2 if hook.name.endswith("hook_pattern") else 1
+        def keep(asked: Hook, activation: Tensor, **_: object) -> None:
+            where = self.positions(asked.at)
+            axis = activation.ndim - 2 if asked.name.endswith("hook_pattern") else 1
             part = activation.narrow(axis, where.start, where.stop - where.start)
-            if hook.at == "predict":
+            if asked.at == "predict":
                 part = part.squeeze(axis)
             # A view of a part would keep the whole in memory; the whole needs no copy.
-            kept[hook] = activation if part.shape == activation.shape else part.contiguous().clone()
+            whole = part.shape == activation.shape
+            kept[asked] = activation if whole else part.contiguous().clone()
 
         wanted = sorted(hooks | {_last(self.n_layers)})
         self.wrapped.run_with_hooks(
-            tokens, return_type=None, fwd_hooks=[(h.name, _quiet(partial(keep, h))) for h in wanted]
+            tokens, return_type=None, fwd_hooks=[(h.name, partial(keep, h)) for h in wanted]
         )
         return kept
 
 
-def _quiet(keep: Any) -> Any:
-    """A hook function that changes nothing."""
-
-    def function(activation: Tensor, hook: object) -> None:
-        keep(activation)
-
-    return function
+def every_block(name: str, n_layers: int, at: At = "prompt") -> list[Hook]:
+    """The same activation of every block."""
+    return [Hook(f"blocks.{layer}.{name}", at) for layer in range(n_layers)]
 
 
 def _last(n_layers: int) -> Hook:
