@@ -28,7 +28,7 @@ from zscope.studies.lag import quantities as q
 from zscope.studies.lag.config import DataConfig
 from zscope.studies.lag.facts import Disambiguation, encode, make_facts, sample_rows
 from zscope.studies.lag.probes.measuring import ProbeBatch, batches, run_probes
-from zscope.studies.lag.probes.registry import PROBES
+from zscope.studies.lag.probes.registry import PROBES, probe_module
 
 REQUIRED = 8.0  # times faster than the loops
 
@@ -129,7 +129,7 @@ def main() -> None:
     wrapped, shape, data = make()
     rows = sample_rows(data, args.examples, np.random.default_rng(0))
     bootstrap = Bootstrap()
-    modules = {name: import_module(spec.module) for name, spec in PROBES.items()}
+    modules = {name: import_module(probe_module(name)) for name in PROBES}
 
     def run(names: list[str]) -> None:
         chosen = {name: modules[name] for name in names}

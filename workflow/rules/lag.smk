@@ -1,7 +1,7 @@
 # The late disambiguation lag: facts -> runs -> probes -> conditions -> sweeps -> figures.
 
 from zscope.studies.lag import tables as lag_tables
-from zscope.studies.lag.probes.registry import PROBES as LAG_PROBES
+from zscope.studies.lag.probes.registry import PROBES as LAG_PROBES, probe_module
 from zscope.studies.lag.study import LagPlan
 
 LAG = PLANS["lag"] = checked(LagPlan(CONFIG.lag, SOURCES).check)
@@ -23,6 +23,11 @@ def lag_configs(wildcards):
 def lag_facts(run):
     """The file of a run's facts."""
     return lag_tables.FACTS.path.format(facts=checked(LAG.facts_of, run))
+
+
+def lag_probe(wildcards):
+    checked(find, LAG_PROBES, wildcards.probe, "probe")
+    return probe_module(wildcards.probe)
 
 
 def lag_sweep(wildcards):
@@ -100,8 +105,8 @@ rule measure_probe:
     params:
         tracked=lambda wildcards: tracked(
             "lag/measure_probe.py",
-            uses=[checked(find, LAG_PROBES, wildcards.probe, "probe").module],
-            module=LAG_PROBES[wildcards.probe].module,
+            uses=[lag_probe(wildcards)],
+            module=lag_probe(wildcards),
             runs=lag_configs(wildcards),
             settings=CONFIG.lag.probes.model_dump(exclude={"names"}),
             device=CONFIG.device,

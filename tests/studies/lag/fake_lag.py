@@ -24,7 +24,6 @@ from zscope.studies.lag.tables import (
     METRICS,
     ONSETS,
     PROBE,
-    RELATIVE_ONSETS,
     RUNS,
     SUMMARY,
     TABLES,
@@ -173,15 +172,14 @@ def sweep(points, seeds):
             ]
         summary += [same | row for row in _summary(p, times)]
     onsets = pd.DataFrame(onsets).astype({"onset_step": "Int64"})
-    relative = relative_onsets(onsets)
+    onsets = relative_onsets(onsets)
     return tables_of(
         {
             RUNS: pd.DataFrame(runs),
             CURVES: pd.DataFrame(curves),
             ONSETS: onsets,
             SUMMARY: pd.DataFrame(summary),
-            RELATIVE_ONSETS: relative,
-            ALIGNMENT: pd.DataFrame(align_onsets(onsets, relative, 0.95)).assign(sweep="fake"),
+            ALIGNMENT: pd.DataFrame(align_onsets(onsets, 0.95)).assign(sweep="fake"),
             LINEAR: linear(seeds),
         },
         {"sweep": "fake"},

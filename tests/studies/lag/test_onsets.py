@@ -24,7 +24,7 @@ from zscope.studies.lag.tables import (
     CONDITION_ONSETS,
     CONDITION_PHASES,
     CONDITION_RUNS,
-    RELATIVE_ONSETS,
+    ONSETS,
     SUMMARY,
 )
 from zscope.tables.write import write_table
@@ -286,13 +286,12 @@ def test_the_interval_of_a_median_follows_the_level():
 
 
 def aligned(planted, level=0.9):
-    onsets, _ = sweep_onsets(planted)
-    relative = relative_onsets(onsets)
-    return relative, {row["metric"]: row for row in align_onsets(onsets, relative, level)}
+    onsets = relative_onsets(sweep_onsets(planted)[0])
+    return onsets, {row["metric"]: row for row in align_onsets(onsets, level)}
 
 
 def test_onsets_are_aligned_to_the_z_gap_of_their_own_run():
-    relative, found = aligned(
+    onsets, found = aligned(
         [
             {"set_mass": 150, "candidate_loss": 600, "z_gap": 600},
             {"set_mass": 100, "candidate_loss": None, "z_gap": 400},
@@ -302,9 +301,10 @@ def test_onsets_are_aligned_to_the_z_gap_of_their_own_run():
     )
     times = {
         (row["run"], row["metric"]): (row["after_z_gap"], row["last_after_z_gap"])
-        for row in relative.to_dict("records")
+        for row in onsets.dropna(subset="last_after_z_gap").to_dict("records")
     }
     assert times == {
+        **{(f"r{i}", "z_gap"): (0, 1000 - start) for i, start in enumerate((600, 400, 300))},
         ("r0", "set_mass"): (-450, 400),
         ("r0", "candidate_loss"): (0, 400),
         ("r1", "set_mass"): (-300, 600),
@@ -330,17 +330,15 @@ def test_the_interval_of_an_alignment_follows_the_level():
 
 def test_a_run_at_two_points_of_a_sweep_is_aligned_once():
     onsets, _ = sweep_onsets([{"set_mass": 150, "z_gap": 600}, {"set_mass": 150, "z_gap": None}])
-    twice = pd.concat([onsets, onsets.assign(label="other")])
-    relative = relative_onsets(twice)
-    assert len(relative) == 2
-    (row,) = align_onsets(twice, relative, 0.95)
+    twice = relative_onsets(pd.concat([onsets, onsets.assign(label="other")]))
+    (row,) = align_onsets(twice, 0.95)
     assert (row["n"], row["n_left_out"]) == (1, 1)
 
 
 def test_without_a_z_gap_nothing_is_aligned():
     for planted in ({"set_mass": 150}, {"set_mass": 150, "z_gap": None}):
-        relative, found = aligned([planted])
-        assert relative.empty
+        onsets, found = aligned([planted])
+        assert onsets["last_after_z_gap"].isna().all()
         assert found == {}
 
 
@@ -433,12 +431,12 @@ def test_rows_fit_their_tables(tmp_path):
     ):
         write_table(rows, tmp_path / table.name, table, {})
     of_sweep = pd.DataFrame(onsets).assign(sweep="s", label="k 4").astype({"onset_step": "Int64"})
-    relative = relative_onsets(of_sweep)
+    of_sweep = relative_onsets(of_sweep)
     summary = summarise_onsets(of_sweep, clocks_of(runs), BOOTSTRAP)
     for rows, table in (
+        (of_sweep, ONSETS),
         (pd.DataFrame(summary).assign(sweep="s"), SUMMARY),
-        (relative, RELATIVE_ONSETS),
-        (pd.DataFrame(align_onsets(of_sweep, relative, 0.95)).assign(sweep="s"), ALIGNMENT),
+        (pd.DataFrame(align_onsets(of_sweep, 0.95)).assign(sweep="s"), ALIGNMENT),
     ):
         assert len(rows)
         write_table(rows, tmp_path / table.name, table, {})

@@ -25,7 +25,7 @@ from zscope.studies.lag.facts import encode, make_facts, other_z
 from zscope.studies.lag.probes import candidate_set
 from zscope.studies.lag.probes.causal_patching import patched_heads, patched_streams
 from zscope.studies.lag.probes.measuring import Hook, Readout, batches, run_probes, summarise
-from zscope.studies.lag.probes.registry import PROBES
+from zscope.studies.lag.probes.registry import PROBES, probe_module
 from zscope.studies.lag.tables import FACTS, PROBE
 from zscope.tables.read import read_provenance, read_table
 from zscope.tables.write import write_table
@@ -37,7 +37,7 @@ EXACT = 1e-5
 
 
 def modules(*names):
-    return {name: import_module(PROBES[name].module) for name in names or PROBES}
+    return {name: import_module(probe_module(name)) for name in names or PROBES}
 
 
 def measured(wrapped, data, *names, rows=None, **settings):
@@ -593,7 +593,7 @@ def measured_by_script(two_runs, path, level=0.9):
         facts,
         path,
         name="causal_patching",
-        module=PROBES["causal_patching"].module,
+        module=probe_module("causal_patching"),
         runs=runs,
         settings=ProbeSettings(n_examples=8, batch_size=5),
         bootstrap=Bootstrap(level=level, resamples=50),
@@ -634,7 +634,7 @@ def test_the_intervals_of_a_probe_follow_the_level(two_runs, tmp_path):
 def test_a_job_depends_on_the_code_of_its_own_probe_alone():
     script = ROOT / "workflow/scripts/lag/measure_probe.py"
     lib = ROOT / "lib"
-    paths = {p: lib / (spec.module.replace(".", "/") + ".py") for p, spec in PROBES.items()}
+    paths = {p: lib / (probe_module(p).replace(".", "/") + ".py") for p in PROBES}
     for name, path in paths.items():
         closure = set(import_closure(script, path, search=[lib]))
         assert closure & set(paths.values()) == {path}, name

@@ -8,15 +8,7 @@ import pandas as pd
 from zscope.config.base import Bootstrap
 from zscope.core.jobs import job
 from zscope.studies.lag.onsets import align_onsets, relative_onsets, summarise_onsets
-from zscope.studies.lag.tables import (
-    ALIGNMENT,
-    CURVES,
-    GATHERED,
-    ONSETS,
-    RELATIVE_ONSETS,
-    RUNS,
-    SUMMARY,
-)
+from zscope.studies.lag.tables import ALIGNMENT, CURVES, GATHERED, ONSETS, RUNS, SUMMARY
 from zscope.tables.read import read_table, read_tables
 from zscope.tables.schema import Table
 from zscope.tables.write import write_csv, write_table
@@ -39,11 +31,9 @@ def summarise_sweep(
         # The members keep the order of the config, which is the order of the figures.
         rows = read_tables(inputs[table.short], of_condition)
         tables[table] = labels[columns].merge(rows, on="run").assign(sweep=sweep)
-    onsets, curves = tables[ONSETS], tables[CURVES]
-    tables[SUMMARY] = pd.DataFrame(summarise_onsets(onsets, curves, bootstrap))
-    relative = relative_onsets(onsets)
-    tables[RELATIVE_ONSETS] = relative
-    tables[ALIGNMENT] = pd.DataFrame(align_onsets(onsets, relative, bootstrap.level))
+    tables[ONSETS] = onsets = relative_onsets(tables[ONSETS])
+    tables[SUMMARY] = pd.DataFrame(summarise_onsets(onsets, tables[CURVES], bootstrap))
+    tables[ALIGNMENT] = pd.DataFrame(align_onsets(onsets, bootstrap.level))
     for table, rows in tables.items():
         write_table(rows.assign(sweep=sweep), outputs[table.short], table, provenance)
     write_csv(read_table(outputs["summary"], SUMMARY), outputs["csv"])

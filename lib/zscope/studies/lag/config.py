@@ -27,13 +27,14 @@ from zscope.config.messages import Path, Sources, explain
 from zscope.core.errors import ConfigError
 from zscope.core.provenance import digest_of
 from zscope.figures.registry import figure_modules
+from zscope.studies.lag.probes.registry import PROBES
 
 Task = Literal["bz_to_a", "az_to_b", "b_to_a", "a_to_b"]
-ProbeName = Literal["attention_to_z", "logit_lens", "causal_patching", "random_z", "candidate_set"]
 if TYPE_CHECKING:
-    FigureName = str
+    ProbeName = FigureName = str
 else:
-    # A Literal, for which pydantic offers the nearest name and lists them all in the schema.
+    # Literals, of which pydantic lists the values in errors and in the schema.
+    ProbeName = Literal[tuple(PROBES)]
     _modules = figure_modules("lag").items()
     FigureName = Literal[tuple(name for name, m in _modules if "SWEEP" in m.constants)]
 NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
@@ -399,13 +400,7 @@ class OnsetConfig(Section):
 class ProbeSettings(Section):
     """Which probes measure every checkpoint, and on which examples."""
 
-    names: tuple[ProbeName, ...] = (
-        "attention_to_z",
-        "logit_lens",
-        "causal_patching",
-        "random_z",
-        "candidate_set",
-    )
+    names: tuple[ProbeName, ...] = tuple(PROBES)
     """Probes of a sweep that does not name its own; tasks without z skip those that need z."""
     n_examples: Rows = Field(1000, ge=2)
     """Examples (pairs, for patching) per checkpoint; all rows, if there are fewer."""

@@ -16,17 +16,8 @@ import pandas as pd
 from zscope.config.base import Bootstrap
 from zscope.stats import finite, median_interval, median_time, onset
 from zscope.studies.lag.config import Onset, OnsetConfig, RunConfig
-from zscope.studies.lag.tables import CLOCKS, RELATIVE_ONSETS
-
-# The one series that represents a probe when onsets are compared: its metric, and how it is reduced
-# over layers and heads.
-PROBE_SERIES: dict[str, tuple[str, str]] = {
-    "attention_to_z": ("attention", "max over heads, minus uniform"),
-    "logit_lens": ("probability_resid_post", "last layer"),
-    "causal_patching": ("z_dependence", "as it is"),
-    "random_z": ("z_gap", "as it is"),
-    "candidate_set": ("candidate_accuracy", "as it is"),
-}
+from zscope.studies.lag.probes.registry import PROBES
+from zscope.studies.lag.tables import CLOCKS
 
 
 def describe_run(run: str, config: RunConfig) -> dict[str, Any]:
@@ -75,23 +66,22 @@ def training_curves(metrics: pd.DataFrame, split: str = "train") -> pd.DataFrame
 
 
 def probe_curves(probe: pd.DataFrame) -> pd.DataFrame:
-    """The one curve of each run that represents a probe (PROBE_SERIES), with its interval."""
+    """The one curve of each run that represents a probe, with its interval."""
+    kept = ["value", "ci_low", "ci_high"]
     if probe.empty:
-        columns = ["run", "source", "metric", "step", "value", "ci_low", "ci_high"]
-        return pd.DataFrame(columns=columns)
+        return pd.DataFrame(columns=["run", "source", "metric", "step", *kept])
     name = str(probe["probe"].iloc[0])
-    metric, how = PROBE_SERIES[name]
-    part = probe[probe["metric"] == metric]
-    keys, kept = ["run", "step"], ["value", "ci_low", "ci_high"]
-    if how == "last layer":
+    spec, keys = PROBES[name], ["run", "step"]
+    part = probe[probe["metric"] == spec.metric]
+    if spec.over == "last layer":
         part = part[part["layer"] == part["layer"].max()]
-    elif how == "max over heads, minus uniform":
+    elif spec.over == "largest head above uniform":
         part = part.loc[part.groupby(keys)["value"].idxmax()]
-        uniform = probe[probe["metric"] == "uniform_attention"].set_index(keys)["value"]
+        uniform = probe[probe["metric"] == f"uniform_{spec.metric}"].set_index(keys)["value"]
         floor = uniform.reindex(pd.MultiIndex.from_frame(part[keys])).to_numpy()
         part = part.assign(**{c: part[c].to_numpy() - floor for c in kept})
-        metric = "attention_above_uniform"
-    return part.assign(source=name, metric=metric)[["run", "source", "metric", "step", *kept]]
+    part = part.assign(source=name, metric=spec.series)
+    return part[["run", "source", "metric", "step", *kept]]
 
 
 def threshold_of(rule: Onset, metric: str, run: Mapping[str, Any]) -> tuple[float, str]:
@@ -173,8 +163,7 @@ def _definitions(config: OnsetConfig) -> Iterator[tuple[str, str, Onset]]:
     for metric, rule in config.metrics.items():
         yield "training", metric, rule
     for probe, rule in config.probes.items():
-        metric, how = PROBE_SERIES[probe]
-        yield probe, "attention_above_uniform" if "uniform" in how else metric, rule
+        yield probe, PROBES[probe].series, rule
 
 
 def _lag(gap: dict[str, Any] | None, mass: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -264,31 +253,26 @@ def _per_step(curves: pd.DataFrame, clock: str) -> dict[str, float]:
 
 
 def relative_onsets(onsets: pd.DataFrame) -> pd.DataFrame:
-    """Table lag_relative_onsets from lag_onsets: a run's other onsets, less that of its z gap.
-
-    Runs whose z gap never set in have no rows.
-    """
-    of_gap = _of_z_gap(onsets)
-    start = onsets.loc[of_gap & ~onsets["censored"], ["run", "label", "onset_step"]]
-    others = onsets[~of_gap & (onsets["metric"] != "lag")]
-    found = others.merge(start.rename(columns={"onset_step": "start"}), on=["run", "label"])
-    times = {"after_z_gap": "onset_step", "last_after_z_gap": "last_step"}
-    found = found.assign(**{name: found[time] - found["start"] for name, time in times.items()})
-    return found[[column.name for column in RELATIVE_ONSETS.columns]]
+    """Onsets of a sweep, with the columns of table lag_onsets that count from a run's z gap."""
+    start = onsets.loc[_of_z_gap(onsets), ["run", "label", "onset_step"]]
+    start = onsets[["run", "label"]].merge(start, "left")["onset_step"]
+    start = start.set_axis(onsets.index).astype("Int64").mask(onsets["metric"] == "lag")
+    return onsets.assign(
+        after_z_gap=onsets["onset_step"] - start, last_after_z_gap=onsets["last_step"] - start
+    )
 
 
-def align_onsets(
-    onsets: pd.DataFrame, relative: pd.DataFrame, level: float
-) -> list[dict[str, Any]]:
-    """Rows of table lag_alignment without the sweep, from lag_onsets and lag_relative_onsets.
+def align_onsets(onsets: pd.DataFrame, level: float) -> list[dict[str, Any]]:
+    """Rows of table lag_alignment without the sweep, from table lag_onsets.
 
     A run that two points of the sweep share counts once.
     """
-    without = onsets.loc[_of_z_gap(onsets) & onsets["censored"], "run"]
-    left_out = onsets[onsets["run"].isin(without)].groupby(["source", "metric"])["run"].nunique()
     keys = ["source", "metric"]
+    others = onsets[~_of_z_gap(onsets)].drop_duplicates([*keys, "run"])
+    without = onsets.loc[_of_z_gap(onsets) & onsets["censored"], "run"]
+    left_out = others[others["run"].isin(without)].groupby(keys).size()
     rows = []
-    for key, part in relative.drop_duplicates([*keys, "run"]).groupby(keys, sort=False):
+    for key, part in others.dropna(subset="last_after_z_gap").groupby(keys, sort=False):
         times = part["after_z_gap"].to_numpy(float, na_value=np.nan)
         median, low, high, coverage = median_interval(times, level)
         rows.append(

@@ -155,6 +155,10 @@ ONSETS = Table(
         LAST_STEP,
         Column("threshold", FLOAT, "as the metric", "the threshold in the metric's units"),
         Column("rule", TEXT, "", "the definition of the onset, in words"),
+        Column(
+            "after_z_gap", INT, "optimizer steps", "onset_step minus that of the run's z gap", True
+        ),
+        Column("last_after_z_gap", INT, "optimizer steps", "the same of last_step", True),
     ),
     ("sweep", "run", "label", "source", "metric"),
 )
@@ -192,25 +196,6 @@ SUMMARY = Table(
         Column("ci_high", FLOAT, "unit", "bootstrap over seeds; null: beyond the last step", True),
     ),
     ("sweep", "condition", "label", "source", "metric", "unit"),
-)
-RELATIVE_ONSETS = Table(
-    "lag_relative_onsets",
-    "an onset of a run whose z gap set in, relative to the onset of that z gap",
-    "results/lag/sweeps/{sweep}/relative_onsets.parquet",
-    (
-        *MEMBER,
-        SOURCE,
-        METRIC,
-        Column(
-            "after_z_gap",
-            INT,
-            "optimizer steps",
-            "onset minus that of the z gap; null: never (right-censored)",
-            True,
-        ),
-        Column("last_after_z_gap", INT, "optimizer steps", "the same of the last evaluated step"),
-    ),
-    ("sweep", "run", "label", "source", "metric"),
 )
 ALIGNMENT = Table(
     "lag_alignment",
@@ -253,7 +238,7 @@ LINEAR = Table(
 
 def _of_condition(name: str, row: str, table: Table) -> Table:
     """The same table for one condition on its own, before a sweep gathers it."""
-    leave = {"sweep", "label", "design"}
+    leave = {"sweep", "label", "design", "after_z_gap", "last_after_z_gap"}
     return Table(
         name,
         row,
@@ -276,6 +261,6 @@ GATHERED = {
     PHASES: CONDITION_PHASES,
 }
 """The tables that a sweep gathers from its conditions."""
-OF_SWEEP = (*GATHERED, SUMMARY, RELATIVE_ONSETS, ALIGNMENT)
+OF_SWEEP = (*GATHERED, SUMMARY, ALIGNMENT)
 
 TABLES = (FACTS, METRICS, TIMING, PROBE, *OF_SWEEP, LINEAR, *GATHERED.values())

@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 from zscope.figures import marks, style
 from zscope.figures.frames import numbers, select
 from zscope.studies.lag.figures.lookups import NAMES, SweepView, drawn_from
-from zscope.studies.lag.tables import ALIGNMENT, RELATIVE_ONSETS, RUNS
+from zscope.studies.lag.tables import ALIGNMENT, ONSETS, RUNS
 
-NEEDS = (RUNS, RELATIVE_ONSETS, ALIGNMENT)
+NEEDS = (RUNS, ONSETS, ALIGNMENT)
 SWEEP = "z_order_sweep"
 
 
@@ -21,7 +21,7 @@ def draw(sweep: SweepView) -> Figure:
     if medians.empty:
         why = "no run has an onset of the z gap to compare with"
         return style.nothing_to_draw(why, sweep.seeds)
-    onsets = sweep.tables.get(RELATIVE_ONSETS)
+    onsets = sweep.tables.get(ONSETS)
     fig = style.figure(style.DOUBLE, 0.33 * len(medians) + 1.5)
     ax = fig.subplots()
     colours = dict(zip(sweep.labels, style.gradient(len(sweep.labels)), strict=True))
@@ -46,8 +46,7 @@ def draw(sweep: SweepView) -> Figure:
         ends = (y - 0.36, y + 0.36)
         marks.median_mark(ax, *ends, middle, low, high, limit, style.BLACK, horizontal=True)
     style.vertical(ax, 0)
-    never = onsets["after_z_gap"].isna()
-    seen = [*numbers(onsets["after_z_gap"]), *numbers(onsets["last_after_z_gap"][never])]
+    seen = numbers(onsets["after_z_gap"].fillna(onsets["last_after_z_gap"]))
     style.step_axis(ax, seen, "onset - onset of the z gap (optimizer steps; dashed: together)")
     names = [_name(row["source"], row["metric"]) for row in records]
     ax.set_yticks(range(len(names)), names)

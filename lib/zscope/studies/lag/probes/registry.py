@@ -1,19 +1,27 @@
-"""All probes. Add a probe here.
+"""All probes: to add one, add a module here and a line to PROBES.
 
-The Snakefile reads this module at every call, so it imports nothing heavy.
+The Snakefile and the config read this module, so it imports nothing heavy.
 """
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 
 class ProbeSpec(NamedTuple):
-    """A probe's module, and the task that it needs."""
+    """The series that represents a probe when onsets are compared, and the task that it needs.
 
-    module: str
-    summary: str
+    metric, over: the series is this metric as it is, of the last layer, or of the largest head.
+    """
+
+    metric: str
+    over: Literal["as it is", "last layer", "largest head above uniform"] = "as it is"
     needs_z: bool = False
     needs_other_z: bool = False
     min_candidates: int = 1
+
+    @property
+    def series(self) -> str:
+        """The name of the series."""
+        return f"{self.metric}_above_uniform" if "uniform" in self.over else self.metric
 
     @property
     def needs(self) -> str:
@@ -25,32 +33,16 @@ class ProbeSpec(NamedTuple):
         return " and ".join(parts) or "nothing"
 
 
-PROBES: dict[str, ProbeSpec] = {
-    "attention_to_z": ProbeSpec(
-        "zscope.studies.lag.probes.attention_to_z",
-        "attention from the predicting position to z, per layer and head",
-        needs_z=True,
-    ),
-    "logit_lens": ProbeSpec(
-        "zscope.studies.lag.probes.logit_lens",
-        "the right token, read from every stage of the residual stream",
-    ),
+PROBES = {
+    "attention_to_z": ProbeSpec("attention", "largest head above uniform", needs_z=True),
+    "logit_lens": ProbeSpec("probability_resid_post", "last layer"),
     "causal_patching": ProbeSpec(
-        "zscope.studies.lag.probes.causal_patching",
-        "the residual stream at z, and each head's path from z, patched from another z",
-        needs_z=True,
-        needs_other_z=True,
-        min_candidates=2,
+        "z_dependence", needs_z=True, needs_other_z=True, min_candidates=2
     ),
-    "random_z": ProbeSpec(
-        "zscope.studies.lag.probes.random_z",
-        "loss and accuracy of the first target token with another z",
-        needs_z=True,
-        needs_other_z=True,
-    ),
-    "candidate_set": ProbeSpec(
-        "zscope.studies.lag.probes.candidate_set",
-        "loss and accuracy among the targets of the same source",
-        min_candidates=2,
-    ),
+    "random_z": ProbeSpec("z_gap", needs_z=True, needs_other_z=True),
+    "candidate_set": ProbeSpec("candidate_accuracy", min_candidates=2),
 }
+
+
+def probe_module(probe: str) -> str:
+    return f"{__package__}.{probe}"
