@@ -13,6 +13,7 @@ Plain gradient descent with the exact gradient formulas, float64.
 """
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -52,8 +53,7 @@ def ill_conditioned_regression(config: LinearConfig, seed: int) -> list[dict[str
     steps = evaluation_steps(config.regression_steps, config.evaluations)
     weight, identity = np.zeros((dim, dim)), np.eye(dim)
     losses = []
-    done = 0
-    for step in steps:
+    for done, step in pairwise([0, *steps]):
         for _ in range(done, step):
             if batch is None:
                 gradient = (weight @ forward - identity) @ forward.T
@@ -62,7 +62,6 @@ def ill_conditioned_regression(config: LinearConfig, seed: int) -> list[dict[str
                 x = u @ forward.T
                 gradient = (x @ weight.T - u).T @ x / batch
             weight -= lr * gradient
-        done = step
         error = (weight @ forward - identity) @ right
         losses.append(0.5 * np.sum(error**2, axis=0))
     return _rows("ill_conditioned_regression", seed, steps, np.array(losses), reported)
@@ -91,8 +90,7 @@ def planted_selector(config: LinearConfig, seed: int) -> list[dict[str, Any]]:
     steps = evaluation_steps(config.selector_steps, config.evaluations)
     weight = np.zeros((n_facts, n_targets))
     losses = []
-    done = 0
-    for step in steps:
+    for done, step in pairwise([0, *steps]):
         for _ in range(done, step):
             if batch is None:
                 weight -= lr / n_facts * (weight - target)
@@ -101,7 +99,6 @@ def planted_selector(config: LinearConfig, seed: int) -> list[dict[str, Any]]:
                 facts, counts = np.unique(samples.integers(n_facts, size=batch), return_counts=True)
                 gradient = counts[:, None] / batch * (weight[facts] - target[facts])
                 weight[facts] -= lr * gradient
-        done = step
         error = (weight - target).reshape(n_bases, k, n_targets)
         by_base = error.mean(axis=1)
         by_z = error - by_base[:, None]

@@ -88,21 +88,15 @@ def threshold_of(rule: Onset, metric: str, run: Mapping[str, Any]) -> tuple[floa
     """The threshold of a metric for a run, in the metric's units, and its definition in words."""
     share = rule.above if rule.above is not None else rule.below
     assert share is not None
-    sign = ">" if rule.above is not None else "<"
-    if rule.scale == "none":
-        return share, f"{metric} {sign} {share:g}"
+    value, of = share, ""
     if rule.scale == "log_k":
-        return share * run["log_k"], f"{metric} {sign} {share:g} log K"
-    if rule.scale == "uniform":
-        return (
-            share * run["uniform_first_loss"],
-            f"{metric} {sign} {share:g} of a uniform guess's loss",
-        )
-    chance = _chance(metric, run)
-    return (
-        chance + share * (1 - chance),
-        f"{metric} {sign} {share:g} of the way from chance to 1",
-    )
+        value, of = share * run["log_k"], " log K"
+    elif rule.scale == "uniform":
+        value, of = share * run["uniform_first_loss"], " of a uniform guess's loss"
+    elif rule.scale == "chance":
+        chance = _chance(metric, run)
+        value, of = chance + share * (1 - chance), " of the way from chance to 1"
+    return value, f"{metric} {'>' if rule.above is not None else '<'} {share:g}{of}"
 
 
 def _chance(metric: str, run: Mapping[str, Any]) -> float:
@@ -175,7 +169,6 @@ def _lag(gap: dict[str, Any] | None, mass: dict[str, Any] | None) -> dict[str, A
         "metric": "lag",
         "onset_step": None if gap["censored"] else end - mass["onset_step"],
         "last_step": gap["last_step"] - mass["onset_step"],
-        "threshold": gap["threshold"],
         "rule": "onset(z_gap) - onset(set_mass)",
     }
 
@@ -194,8 +187,9 @@ def find_phases(curves: pd.DataFrame, onsets: Sequence[Mapping[str, Any]]) -> li
     for run, part in frame.groupby("run", sort=False):
         knows, uses = first.get((run, "set_mass")), first.get((run, "z_gap"))
         if (run, "set_mass") not in first:
-            continue  # no definition of knowing B: to say "nothing" would be a claim
+            continue  # without a definition of knowing B, "nothing" would be a claim
         condition, seed = keys[run]
+        same = {"condition": condition, "run": run, "seed": seed}
         for step in np.unique(part["step"]):
             if uses is not None and step >= uses:
                 phase = "uses_z"
@@ -203,15 +197,7 @@ def find_phases(curves: pd.DataFrame, onsets: Sequence[Mapping[str, Any]]) -> li
                 phase = "knows_b"
             else:
                 phase = "nothing"
-            rows.append(
-                {
-                    "condition": condition,
-                    "run": run,
-                    "seed": seed,
-                    "step": int(step),
-                    "phase": phase,
-                }
-            )
+            rows.append({**same, "step": int(step), "phase": phase})
     return rows
 
 
@@ -231,18 +217,9 @@ def summarise_onsets(
         for unit in ("steps", *CLOCKS):
             # The runs of a condition have one batch size and as many facts.
             rate = 1.0 if unit == "steps" else rates[unit][part["run"].iloc[0]]
-            median = median_time(steps * rate, seen, bootstrap=bootstrap)
-            rows.append(
-                {
-                    **dict(zip(keys, key, strict=True)),
-                    "unit": unit,
-                    "n": median.n,
-                    "n_censored": median.n_censored,
-                    "median": finite(median.median),
-                    "ci_low": finite(median.ci_low),
-                    "ci_high": finite(median.ci_high),
-                }
-            )
+            median = median_time(steps * rate, seen, bootstrap=bootstrap)._asdict()
+            same = {**dict(zip(keys, key, strict=True)), "unit": unit}
+            rows.append({**same, **{name: finite(value) for name, value in median.items()}})
     return rows
 
 

@@ -60,6 +60,7 @@ class LagPlan:
 
     @cached_property
     def sweeps(self) -> dict[str, tuple[SweepRun, ...]]:
+        """The runs of every sweep that is not null."""
         found = {n: s for n, s in self.config.sweeps.items() if s is not None}
         if not found:
             raise self._wrong("every sweep is null: nothing to run", ("lag", "sweeps"))
