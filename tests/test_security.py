@@ -377,7 +377,7 @@ def test_a_value_of_a_grid_reaches_no_path(text: str, key: str) -> None:
     sweep = {"grid": {key: [text]}, "seeds": [0], "probes": []}
     lag = {**BASE["lag"], "sweeps": {**BASE["lag"]["sweeps"], "tasks": sweep}}
     try:
-        plan = LagPlan.of(load(config(lag=lag)).lag)
+        plan = LagPlan(load(config(lag=lag)).lag).check()
     except ConfigError:
         return
     assert all(PATH_PART.fullmatch(name) for name in (*plan.runs, *plan.conditions))

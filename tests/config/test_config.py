@@ -316,7 +316,7 @@ def check(*files):
     for _, content in sources:
         raw = merged(raw, content)
     config = load(raw, copy.deepcopy(sources))
-    return LagPlan.of(config.lag, sources)
+    return LagPlan(config.lag, sources).check()
 
 
 def message_of(text, base=BASE):
