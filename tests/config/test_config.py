@@ -137,7 +137,7 @@ DAMAGED = {
     "grid key without a block": ("lag: {sweeps: {first: {grid: {k: [1]}}}}",
                                  "lag.sweeps.first.grid.k", "did you mean data.k?"),
     "grid key of no block": ("lag: {sweeps: {first: {grid: {foo.k: [1]}}}}",
-                             "lag.sweeps.first.grid.foo.k", "is data., model. or training."),
+                             "lag.sweeps.first.grid.foo.k", "must be data., model. or training."),
     "grid key of a block": ("lag: {sweeps: {first: {grid: {data: [1]}}}}",
                             "lag.sweeps.first.grid.data", "a key of that block"),
     "unknown grid key": ("lag: {sweeps: {first: {grid: {data.kk: [1]}}}}",
