@@ -31,7 +31,8 @@ from zscope.studies.lag.probes.registry import PROBES
 
 Task = Literal["bz_to_a", "az_to_b", "b_to_a", "a_to_b"]
 if TYPE_CHECKING:
-    ProbeName = FigureName = str
+    ProbeName = str
+    FigureName = str
 else:
     # Literals, of which pydantic lists the values in errors and in the schema.
     ProbeName = Literal[tuple(PROBES)]

@@ -231,9 +231,10 @@ def _per_step(curves: pd.DataFrame, clock: str) -> dict[str, float]:
 
 def relative_onsets(onsets: pd.DataFrame) -> pd.DataFrame:
     """Onsets of a sweep, with the columns of table lag_onsets that count from a run's z gap."""
-    start = onsets.loc[_of_z_gap(onsets), ["run", "label", "onset_step"]]
-    start = onsets[["run", "label"]].merge(start, "left")["onset_step"]
-    start = start.set_axis(onsets.index).astype("Int64").mask(onsets["metric"] == "lag")
+    keys = ["run", "label"]
+    gaps = onsets[_of_z_gap(onsets)].set_index(keys)["onset_step"].astype("Int64")
+    start = gaps.reindex(pd.MultiIndex.from_frame(onsets[keys])).set_axis(onsets.index)
+    start = start.mask(onsets["metric"] == "lag")
     return onsets.assign(
         after_z_gap=onsets["onset_step"] - start, last_after_z_gap=onsets["last_step"] - start
     )
