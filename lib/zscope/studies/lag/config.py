@@ -48,19 +48,19 @@ class DataConfig(Section):
     """The map (B, z) -> A as character strings (protocol 000, `data.*`)."""
 
     task: Task = "bz_to_a"
-    """Which side is the source: bz_to_a (z disambiguates), az_to_b (z is redundant), b_to_a (no
-    z: loss floor log K on the first target token), a_to_b (no z, deterministic)."""
+    """Source and target: bz_to_a (z disambiguates), az_to_b (z is redundant), b_to_a (no z: the
+    lowest loss of the first target token is log K), a_to_b (no z, deterministic)."""
     k: int = Field(10, ge=1)
     """Number of targets A of every B."""
     design: Literal["fixed_bases", "fixed_facts"] = "fixed_bases"
-    """What is held constant when k varies: the number of bases (the original protocol's design, in
+    """Held constant when k varies: the number of bases (the original protocol's design, in
     which facts grow with k), or the number of facts (bases = n_facts / k)."""
     n_unique_b: int = Field(1000, ge=1)
     """Number of distinct B (bases) under fixed_bases."""
     n_facts: int | None = Field(None, ge=1)
     """Number of (B, A) pairs under fixed_facts; a multiple of k. Not used under fixed_bases."""
     b_unit: Literal["characters", "token"] = "characters"
-    """How a B is written: a string over the alphabet, or one token of its own."""
+    """A B is written as a string over the alphabet, or as one token of its own."""
     b_length: Characters = Field(6, ge=1, le=64)
     """Characters of a B (1 if b_unit is token)."""
     a_length: Characters = Field(4, ge=1, le=64)
@@ -72,11 +72,11 @@ class DataConfig(Section):
     z_alphabet: str | None = Field(None, min_length=2)
     """Characters that z is made of; null: the alphabet. A parity code always uses 0 and 1."""
     z_code: Literal["random", "parity"] = "random"
-    """How z names the target: k random distinct strings, or every binary string of z_length, the
-    target's index (log2 k bits) being parities of disjoint groups of z_order characters."""
+    """z names the target by k random distinct strings; or by every binary string of z_length, where
+    each of the log2 k bits of the target's index is the parity of its own z_order characters."""
     z_order: int = Field(1, ge=1)
-    """Order of the parity: how many characters of z each bit of the target's index depends on.
-    Not used by the random code."""
+    """Order of the parity: the number of characters of z behind each bit of the target's index. Not
+    used by the random code."""
     unique_first_char: Flag = True
     """The k targets of one B start with k different characters, so that the first target token
     decides between them (the original protocol's enforce_unique_a_first_char_per_b)."""
@@ -91,7 +91,7 @@ class DataConfig(Section):
 
     @property
     def n_candidates(self) -> int:
-        """Targets that are consistent with the source when z is not read."""
+        """Targets that are consistent with the source if z is not read."""
         return self.k if self.task in AMBIGUOUS_TASKS else 1
 
     @property
@@ -118,7 +118,7 @@ class DataConfig(Section):
 
     @property
     def log_k(self) -> float:
-        """Loss floor of the first target token when z is not read, in nats."""
+        """Lowest loss of the first target token without reading z, in nats."""
         return math.log(self.n_candidates)
 
     @property
@@ -157,8 +157,8 @@ class DataConfig(Section):
         bases = "n_facts" if self.design == "fixed_facts" else "n_unique_b"
         if self.b_unit == "characters":
             _enough("b_length", self.n_bases, "B", size, self.b_length, bases, "alphabet")
-        # Targets are drawn without repetition; a first character may serve one target a base, so a
-        # nearly exhausted set could leave a base without a choice: half of all strings suffices.
+        # Targets are drawn without repetition, and a first character may serve one target per base,
+        # so the last bases could be left without a choice, unless half of all strings suffice.
         targets, what = self.n_bases * self.k, "A"
         if self.unique_first_char:
             targets, what = 2 * targets, "A (twice as many as are used, to choose from)"

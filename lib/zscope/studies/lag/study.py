@@ -118,11 +118,11 @@ class LagPlan:
 
     @cached_property
     def facts(self) -> dict[str, dict[str, Any]]:
-        """What decides each set of facts, by its id; runs with the same data share one."""
+        """The values that each set of facts depends on, by the id of the set."""
         return {config.facts_id(): config.facts for config in self.runs.values()}
 
     def facts_of(self, run: str) -> str:
-        """The id of a run's facts. Raises ConfigError for a run that there is not."""
+        """The id of a run's facts. Raises ConfigError for an unknown run."""
         return find(self.runs, run, "run").facts_id()
 
     @cached_property

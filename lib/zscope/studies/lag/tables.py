@@ -21,7 +21,7 @@ RUN = Column("run", TEXT, "", "the run's id: its condition and its random seed")
 SWEEP = Column("sweep", TEXT, "", "the sweep's name in the config")
 CONDITION = Column("condition", TEXT, "", "readable id of the run's config without its random seed")
 SOURCE = Column("source", TEXT, "", '"training", or the name of the probe')
-LABEL = Column("label", TEXT, "", "what varies in the sweep, in words")
+LABEL = Column("label", TEXT, "", "the values that vary in the sweep, in words")
 MEMBER = (SWEEP, CONDITION, RUN, SEED, LABEL)  # a run as a member of a sweep
 LAST_STEP = Column("last_step", INT, "optimizer steps", "the last step that was evaluated")
 
@@ -89,7 +89,7 @@ PROBE = Table(
 )
 RUNS = Table(
     "lag_runs",
-    "a run of a sweep, with what defines it",
+    "a run of a sweep, with its settings",
     "results/lag/sweeps/{sweep}/runs.parquet",
     (
         *MEMBER,
@@ -154,7 +154,7 @@ ONSETS = Table(
         Column("censored", BOOL, "", "true: not within the run's steps"),
         LAST_STEP,
         Column("threshold", FLOAT, "as the metric", "the threshold in the metric's units"),
-        Column("rule", TEXT, "", "the definition of the onset, in words"),
+        Column("rule", TEXT, "", "definition of the onset, in words"),
         Column(
             "after_z_gap", INT, "optimizer steps", "onset_step minus that of the run's z gap", True
         ),
@@ -249,7 +249,7 @@ def _of_condition(name: str, row: str, table: Table) -> Table:
 
 
 CONDITION_RUNS = _of_condition(
-    "lag_condition_runs", "a run of a condition, with what defines it", RUNS
+    "lag_condition_runs", "a run of a condition, with its settings", RUNS
 )
 CONDITION_CURVES = _of_condition("lag_condition_curves", CURVES.row, CURVES)
 CONDITION_ONSETS = _of_condition("lag_condition_onsets", ONSETS.row, ONSETS)

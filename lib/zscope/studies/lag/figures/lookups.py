@@ -168,7 +168,7 @@ class SweepView(View):
         """For the note below the figure."""
         return (
             f"Bars: Kaplan-Meier median and its {self.tables.percent} bootstrap interval over "
-            "seeds; an end with an arrow lies beyond the last step, and so does a missing bar."
+            "seeds. An arrow at an end, or a missing bar, means beyond the last step."
         )
 
 

@@ -1,1 +1,1 @@
-"""What is measured on a checkpoint: one module per probe, registered in registry.py."""
+"""The probes of checkpoints: one module each, listed in registry.py."""
