@@ -157,8 +157,8 @@ class DataConfig(Section):
         bases = "n_facts" if self.design == "fixed_facts" else "n_unique_b"
         if self.b_unit == "characters":
             _enough("b_length", self.n_bases, "B", size, self.b_length, bases, "alphabet")
-        # Targets are drawn without repetition, and a first character may serve one target per base,
-        # so the last bases could be left without a choice, unless half of all strings suffice.
+        # Targets are drawn without repetition, and a first character may serve one target per base:
+        # a nearly exhausted set could leave a base without a choice, so half of all must suffice.
         targets, what = self.n_bases * self.k, "A"
         if self.unique_first_char:
             targets, what = 2 * targets, "A (twice as many as are used, to choose from)"
