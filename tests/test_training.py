@@ -21,9 +21,9 @@ from zscope.config.base import Bootstrap
 from zscope.core.errors import CheckpointError, TrainingError
 from zscope.core.provenance import derive_seed
 from zscope.models.checkpoints import CheckpointFile, load_tensors
-from zscope.studies.lag.config import RunConfig
 from zscope.studies.lag.evaluation import EvaluationSet, evaluation_sets
 from zscope.studies.lag.facts import encode, make_facts
+from zscope.studies.lag.run_config import RunConfig
 from zscope.studies.lag.tables import FACTS, TIMING
 from zscope.studies.lag.training import SequenceBatches, build_model, target_loss, train_run
 from zscope.tables.read import read_table

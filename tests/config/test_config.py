@@ -9,7 +9,7 @@ import yaml
 from zscope.config.messages import dotted
 from zscope.core.errors import ConfigError
 from zscope.studies.config import Config, load
-from zscope.studies.lag.config import DataConfig, RunConfig, TrainingConfig
+from zscope.studies.lag.run_config import DataConfig, RunConfig, TrainingConfig
 from zscope.studies.lag.study import LagPlan
 
 BASE = """

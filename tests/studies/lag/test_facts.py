@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from zscope.core.errors import DataError
-from zscope.studies.lag.config import DataConfig
 from zscope.studies.lag.facts import (
     BOS,
     EOS,
@@ -22,6 +21,7 @@ from zscope.studies.lag.facts import (
     other_z,
     sample_rows,
 )
+from zscope.studies.lag.run_config import DataConfig
 
 SMALL = {
     "n_unique_b": 12,

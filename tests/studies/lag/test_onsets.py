@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from zscope.config.base import Bootstrap
-from zscope.studies.lag.config import Onset, OnsetConfig, RunConfig
+from zscope.studies.lag.config import Onset, OnsetConfig
 from zscope.studies.lag.onsets import (
     align_onsets,
     describe_run,
@@ -19,6 +19,7 @@ from zscope.studies.lag.onsets import (
     threshold_of,
     training_curves,
 )
+from zscope.studies.lag.run_config import RunConfig
 from zscope.studies.lag.tables import (
     ALIGNMENT,
     CONDITION_ONSETS,

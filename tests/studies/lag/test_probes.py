@@ -20,12 +20,12 @@ from zscope.models.checkpoints import join, save_tensors
 from zscope.models.transformer import Transformer, TransformerConfig
 from zscope.models.wrapped_transformer import wrap
 from zscope.studies.lag import quantities as q
-from zscope.studies.lag.config import DataConfig, ProbeSettings, RunConfig
 from zscope.studies.lag.facts import encode, make_facts, other_z
 from zscope.studies.lag.probes import candidate_set
 from zscope.studies.lag.probes.causal_patching import patched_heads, patched_streams
 from zscope.studies.lag.probes.measuring import Hook, Readout, batches, run_probes, summarise
 from zscope.studies.lag.probes.registry import PROBES, probe_module
+from zscope.studies.lag.run_config import DataConfig, RunConfig
 from zscope.studies.lag.tables import FACTS, PROBE
 from zscope.tables.read import read_provenance, read_table
 from zscope.tables.write import write_table
@@ -595,7 +595,9 @@ def measured_by_script(two_runs, path, level=0.9):
         name="causal_patching",
         module=probe_module("causal_patching"),
         runs=runs,
-        settings=ProbeSettings(n_examples=8, batch_size=5),
+        n_examples=8,
+        batch_size=5,
+        split="train",
         bootstrap=Bootstrap(level=level, resamples=50),
         device=torch.device("cpu"),
         provenance={"code": "0123"},
@@ -638,3 +640,10 @@ def test_a_job_depends_on_the_code_of_its_own_probe_alone():
     for name, path in paths.items():
         closure = set(import_closure(script, path, search=[lib]))
         assert closure & set(paths.values()) == {path}, name
+
+
+def test_a_new_probe_makes_no_other_stale_and_retrains_nothing():
+    lists = {ROOT / "lib/zscope/studies/lag" / name for name in ("config.py", "probes/registry.py")}
+    for name in ("make_facts", "train_run", "measure_probe"):
+        script = ROOT / f"workflow/scripts/lag/{name}.py"
+        assert not lists & set(import_closure(script, search=[ROOT / "lib"])), name

@@ -12,9 +12,9 @@ import yaml
 from zscope.core.errors import ConfigError
 from zscope.figures.registry import figure_modules
 from zscope.studies.config import load
-from zscope.studies.lag import config as config_module
-from zscope.studies.lag.config import RunConfig
+from zscope.studies.lag import run_config
 from zscope.studies.lag.probes.registry import PROBES
+from zscope.studies.lag.run_config import RunConfig
 from zscope.studies.lag.study import LagPlan, applies
 
 ROOT = Path(__file__).parents[3]
@@ -211,7 +211,7 @@ def test_a_new_key_at_its_default_renames_no_run(monkeypatch):
         run.__dict__["resolved"] = newer  # what a newer version would resolve to
         return run.run_id()
 
-    monkeypatch.setattr(config_module, "_RUN_DEFAULTS", defaults)
+    monkeypatch.setattr(run_config, "_RUN_DEFAULTS", defaults)
     assert run_id(0.0) == before
     assert run_id(0.1) != before
 

@@ -2,8 +2,8 @@
 
 from zscope.core.jobs import job
 from zscope.core.provenance import derive_seed
-from zscope.studies.lag.config import DataConfig
 from zscope.studies.lag.facts import make_facts
+from zscope.studies.lag.run_config import DataConfig
 from zscope.studies.lag.tables import FACTS
 from zscope.tables.write import write_table
 

@@ -14,9 +14,9 @@ from zscope.core.provenance import derive_seed
 from zscope.models.checkpoints import CheckpointFile
 from zscope.models.transformer import Transformer, TransformerConfig
 from zscope.models.wrapped_transformer import load_weights, wrap
-from zscope.studies.lag.config import ProbeSettings, RunConfig
 from zscope.studies.lag.facts import encode, sample_rows
 from zscope.studies.lag.probes.measuring import run_probes
+from zscope.studies.lag.run_config import RunConfig
 from zscope.studies.lag.tables import FACTS, PROBE
 from zscope.tables.read import read_table
 from zscope.tables.write import write_table
@@ -30,7 +30,9 @@ def measure_probe(
     name: str,
     module: str,
     runs: Mapping[str, RunConfig],
-    settings: ProbeSettings,
+    n_examples: int,
+    batch_size: int,
+    split: str,
     bootstrap: Bootstrap,
     device: torch.device,
     provenance: Mapping[str, Any],
@@ -44,7 +46,7 @@ def measure_probe(
         file = CheckpointFile(weights)
         # The same examples and the same other z's at every checkpoint of a run.
         rng = np.random.default_rng(derive_seed(config.seed, "probe_rows"))
-        examples = sample_rows(data, settings.n_examples, rng, settings.split)
+        examples = sample_rows(data, n_examples, rng, split)
         other_seed = derive_seed(config.seed, "probe_other_z")
         if wrapped is None:  # all runs of a condition have one shape
             wrapped = wrap(Transformer(TransformerConfig(**file.shape)).to(device))
@@ -56,7 +58,7 @@ def measure_probe(
                 examples,
                 probes,
                 bootstrap=bootstrap,
-                batch_size=settings.batch_size,
+                batch_size=batch_size,
                 seed=other_seed,
             )
             rows += ({"run": run, "seed": config.seed, "step": step, **row} for row in measured)
@@ -73,7 +75,7 @@ if __name__ == "__main__":
             name=this.wildcards.probe,
             module=this.slice["module"],
             runs={r: RunConfig.model_validate(c) for r, c in this.slice["runs"].items()},
-            settings=ProbeSettings.model_validate(this.slice["settings"]),
+            **this.slice["settings"],
             bootstrap=Bootstrap.model_validate(this.slice["bootstrap"]),
             device=device,
             provenance={**this.provenance, "device": str(device)},

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from zscope.core.jobs import job
-from zscope.studies.lag.config import OnsetConfig, RunConfig
+from zscope.studies.lag.config import OnsetConfig
 from zscope.studies.lag.onsets import (
     describe_run,
     find_onsets,
@@ -14,6 +14,7 @@ from zscope.studies.lag.onsets import (
     probe_curves,
     training_curves,
 )
+from zscope.studies.lag.run_config import RunConfig
 from zscope.studies.lag.tables import GATHERED, METRICS, PROBE
 from zscope.tables.read import read_table
 from zscope.tables.write import write_table

@@ -10,8 +10,8 @@ from zscope.core.devices import pick_device
 from zscope.core.jobs import job
 from zscope.core.provenance import digest_of
 from zscope.models.checkpoints import CheckpointFile, join
-from zscope.studies.lag.config import RunConfig
 from zscope.studies.lag.facts import encode
+from zscope.studies.lag.run_config import RunConfig
 from zscope.studies.lag.tables import FACTS, METRICS, TIMING
 from zscope.studies.lag.training import model_shape, train_run
 from zscope.tables.read import read_provenance, read_table

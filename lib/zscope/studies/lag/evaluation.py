@@ -14,8 +14,8 @@ from zscope.core.provenance import derive_seed
 from zscope.models.transformer import Transformer
 from zscope.stats import bootstrap_interval, bootstrap_weights
 from zscope.studies.lag import quantities
-from zscope.studies.lag.config import RunConfig
 from zscope.studies.lag.facts import Disambiguation, other_z, sample_rows
+from zscope.studies.lag.run_config import RunConfig
 
 CHUNK = 256  # sequences of one forward pass: on a CPU, larger ones leave its cache
 

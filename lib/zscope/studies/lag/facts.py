@@ -18,7 +18,7 @@ import pandas as pd
 from jaxtyping import Bool, Int
 
 from zscope.core.errors import DataError
-from zscope.studies.lag.config import DataConfig
+from zscope.studies.lag.run_config import DataConfig
 
 PAD, BOS, EOS, SEP = "<pad>", "<bos>", "<eos>", "<sep>"
 SPECIAL = (PAD, BOS, EOS, SEP)

@@ -15,8 +15,9 @@ import pandas as pd
 
 from zscope.config.base import Bootstrap
 from zscope.stats import finite, median_interval, median_time, onset
-from zscope.studies.lag.config import Onset, OnsetConfig, RunConfig
+from zscope.studies.lag.config import Onset, OnsetConfig
 from zscope.studies.lag.probes.registry import PROBES
+from zscope.studies.lag.run_config import RunConfig
 from zscope.studies.lag.tables import CLOCKS
 
 

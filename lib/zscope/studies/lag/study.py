@@ -15,8 +15,9 @@ from typing import Any, Self
 from zscope.config.messages import Path, Sources, mistake, near
 from zscope.core.errors import ConfigError, find
 from zscope.figures.registry import Drawing, figure_modules
-from zscope.studies.lag.config import LagConfig, RunConfig, override
+from zscope.studies.lag.config import LagConfig, override
 from zscope.studies.lag.probes.registry import PROBES
+from zscope.studies.lag.run_config import RunConfig
 from zscope.studies.lag.tables import TABLES
 from zscope.tables.schema import Table
 

@@ -13,9 +13,9 @@ from torch.nn import functional as F
 from zscope.config.base import Bootstrap
 from zscope.core.provenance import derive_seed
 from zscope.models.transformer import Transformer, TransformerConfig
-from zscope.studies.lag.config import ModelConfig, RunConfig
 from zscope.studies.lag.evaluation import evaluation_sets
 from zscope.studies.lag.facts import Disambiguation
+from zscope.studies.lag.run_config import ModelConfig, RunConfig
 from zscope.training import (
     Plan,
     ResumeFolder,
