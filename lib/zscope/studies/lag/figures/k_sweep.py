@@ -6,13 +6,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from zscope.figures import style
-from zscope.studies.lag.figures.lookups import (
-    METRIC_COLOURS,
-    NAMES,
-    UNITS,
-    SweepView,
-    drawn_from,
-)
+from zscope.studies.lag.figures.lookups import METRIC_COLOURS, NAMES, UNITS, SweepView, drawn_from
 from zscope.studies.lag.figures.onset_plots import count_censored_sweep, onsets_over
 from zscope.studies.lag.tables import CURVES, ONSETS, RUNS, SUMMARY
 
