@@ -420,9 +420,7 @@ def test_interval_of_five_seeds_covers_the_true_median():
     for _ in range(400):
         onsets = rng.exponential(size=5)
         seen = onsets < 1.5
-        found = median_time(
-            np.minimum(onsets, 1.5), seen, rng=rng, bootstrap=Bootstrap(resamples=300)
-        )
+        found = median_time(np.minimum(onsets, 1.5), seen, rng=rng, bootstrap=bootstrap)
         hits += found.ci_low <= truth <= found.ci_high
     assert hits / 400 > 0.88  # order statistics 1 and 5 of 5 would give .94
 
