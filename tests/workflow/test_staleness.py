@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from clones import Clone, Finished
-from zscope.studies.registry import TITLES
+from zscope.studies.registry import TITLES, all_tables
+from zscope.tables.schema import Table
 
 pytestmark = pytest.mark.slow
 
 AFTER_PROBES = {"summarise_condition", "summarise_sweep", "draw_figure"}
 AFTER_TRAINING = {"measure_probe", *AFTER_PROBES}
+
+
+def table_at(path: str) -> Table | None:
+    """The table whose file this is."""
+    for table in all_tables().values():
+        if re.fullmatch(re.sub(r"\\\{\w+\\\}", "[^/]+", re.escape(table.path)), path):
+            return table
+    return None
 
 
 def figures_of(plan: Finished, study: str) -> set[str]:
@@ -101,6 +112,24 @@ def test_adding_a_seed_trains_only_the_new_run(finished: Clone) -> None:
     trained = {w for rule, w in finished.plan().jobs if rule == "train_run"}
     assert len(trained) == 1
     assert all(w.endswith("-s2") for w in trained)
+
+
+def test_another_level_makes_stale_what_has_an_interval_and_nothing_else(
+    finished: Clone,
+) -> None:
+    """Directly, that is: what is made from a stale table is remade too."""
+    finished.append("config/smoke.yaml", "\nbootstrap: {level: 0.9, resamples: 100}\n")
+    stale = set()
+    for rule, block in finished.plan().blocks:
+        if "Params have changed" in block and rule != "draw_figure":
+            outputs = re.search(r"^ +output: (.*)$", block, re.M)[1].split(", ")
+            tables = [table for path in outputs if (table := table_at(path))]
+            assert any(table.has_interval for table in tables), (rule, outputs)
+            stale.update(outputs)
+    made = [p.relative_to(finished.folder) for p in finished.folder.glob("results/**/*.parquet")]
+    with_interval = {str(p) for p in made if (t := table_at(str(p))) and t.has_interval}
+    assert with_interval
+    assert with_interval <= stale
 
 
 def test_changing_an_onset_trains_and_probes_nothing(finished: Clone) -> None:
