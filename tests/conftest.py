@@ -20,6 +20,17 @@ settings.register_profile("zscope", deadline=None)
 settings.load_profile("zscope")
 
 
+# Where tests train models or compare what they compute.
+NUMERICS = ("models", "studies", "toy_language", "test_training.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.relative_to(here).parts[0] in NUMERICS:
+            item.add_marker(pytest.mark.numerics)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Nobody should believe that the workflow was tried on a Slurm when it was not."""
     skipped = terminalreporter.stats.get("skipped", [])

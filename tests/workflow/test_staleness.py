@@ -118,7 +118,7 @@ def test_another_level_makes_stale_what_has_an_interval_and_nothing_else(
     finished: Clone,
 ) -> None:
     """Directly, that is: what is made from a stale table is remade too."""
-    finished.append("config/smoke.yaml", "\nbootstrap: {level: 0.9, resamples: 100}\n")
+    finished.edit("config/smoke.yaml", "bootstrap:\n", "bootstrap:\n  level: 0.9\n")
     stale = set()
     for rule, block in finished.plan().blocks:
         if "Params have changed" in block and rule != "draw_figure":
