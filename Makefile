@@ -13,7 +13,7 @@ OTHER_CPU ?= ATEN_CPU_CAPABILITY=avx2 MKL_CBWR=COMPATIBLE
 .PHONY: help setup run report test test-quick test-other-cpu lint format docs lock clean
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 28
 
 setup: $(READY) ## install the locked versions into .venv (once, and after they change)
 
