@@ -152,7 +152,9 @@ def test_the_embedded_language_model_is_loaded_with_its_tokenizer(results: Path)
         ('read("runs", results="elsewhere")', ["elsewhere: no such folder", "run the workflow"]),
         ('model("lag/runs/order-1-s0", step=7)', ["no step 7", "(0, 20)"]),
         ('model("lag/runs/order-1-s1")', ["no model here", "did you mean lag/runs/order-1-s0?"]),
-        ('model("toylang/runs")', ["below it there are toylang/runs/reference-s0"]),
+        ('model("toylang/runs")', ["in toylang/runs there are toylang/runs/reference-s0"]),
+        ('model("toylang/runs/none")', ["in toylang/runs there are toylang/runs/reference-s0"]),
+        ('read("lag/tables")', ["in lag there are lag/sweeps/z_order_sweep/runs, lag/"]),
         ('model("~")', ["there are 2 models, in lag/runs, toylang/runs"]),
     ],
 )

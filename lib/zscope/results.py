@@ -139,10 +139,16 @@ def _path(results: str | Path, name: str) -> Path:
 
 
 def _there(wrong: str, names: Sequence[str], what: str) -> str:
-    """The names below the folder `wrong`, or else the closest one, or else where they all are."""
-    if inside := [name for name in names if name.startswith(wrong.rstrip("/") + "/")]:
-        return f"below it there are {', '.join(inside[:8])}"
-    if close := get_close_matches(wrong, names, n=1):
+    """The names below the folder `wrong`; else a close one; else those of the nearest folder."""
+    folder = wrong.rstrip("/")
+    close = get_close_matches(wrong, names, n=1, cutoff=0.8)
+    while folder:
+        inside = [name for name in names if name.startswith(f"{folder}/")]
+        if inside and (folder == wrong.rstrip("/") or not close):
+            more = f" and {len(inside) - 8} more" if len(inside) > 8 else ""
+            return f"in {folder} there are {', '.join(inside[:8])}{more}"
+        folder = folder.rpartition("/")[0]
+    if close:
         return f"did you mean {close[0]}?"
     folders = sorted({name.rpartition("/")[0] for name in names})
     return f"there are {len(names)} {what}, in {', '.join(folders[:8]) or 'no folder'}"
