@@ -108,7 +108,7 @@ def _read(path: Path) -> tuple[dict[str, Any], tuple[str, ...] | None]:
 
 def _assignments(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
     for node in tree.body:
-        targets = node.targets if isinstance(node, ast.Assign) else []
-        for target in targets:
-            if isinstance(target, ast.Name) and target.id.isupper():
-                yield target.id, node.value  # type: ignore[union-attr]
+        if isinstance(node, ast.Assign):
+            for target in node.targets:
+                if isinstance(target, ast.Name) and target.id.isupper():
+                    yield target.id, node.value
