@@ -7,10 +7,10 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
-from looking import lines
 from matplotlib.figure import Figure
 from PIL import Image
 
+from looking import lines
 from zscope.figures import marks, style
 
 # --- saving ----------------------------------------------------------------------------------

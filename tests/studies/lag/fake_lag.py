@@ -116,8 +116,8 @@ def linear(seeds=SEEDS):
     rows = []
     for seed in seeds:
         for task, rates, last in (
-            ("ill_conditioned_regression", (0.02, 0.005, 0.0008), 3000),
-            ("planted_selector", (0.004, 0.0035), 2000),
+            ("ill_conditioned_regression", (0.0024, 0.0012, 0.0003), 3000),
+            ("planted_selector", (0.0035, 0.003), 2000),
         ):
             for step in [0, *np.unique(np.geomspace(1, last, 30).astype(int)).tolist()]:
                 values = [0.5 * math.exp(-r * step * (1 + 0.02 * seed)) for r in rates]
@@ -263,7 +263,7 @@ def _run(p, shift, name):
     if row["n_candidates"] > 1:
         k = row["n_candidates"]
         series |= {
-            "candidate_loss": np.abs(math.log(k) * (1 - used) * (1 + 0.1 * known) + noise),
+            "candidate_loss": 1e-3 + np.abs(math.log(k) * (1 - used) * (1 + 0.1 * known) + noise),
             "candidate_accuracy": np.clip(1 / k + (1 - 1 / k) * used + noise, 0, 1),
             "candidate_top3": np.clip(min(3, k) / k + (1 - min(3, k) / k) * used, 0, 1),
         }

@@ -4,14 +4,14 @@ import importlib
 import math
 from itertools import pairwise
 
-import fake_lag
 import numpy as np
 import pandas as pd
 import pytest
-from fake_lag import CONDITION_FIGURES, SWEEPS
-from looking import all_axes, baselines, lines, points, vertical, words
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+import fake_lag
+from fake_lag import CONDITION_FIGURES, SWEEPS
+from looking import all_axes, baselines, lines, points, vertical, words
 from zscope.studies.lag.figures.lookups import (
     ConditionView,
     SweepView,
@@ -190,6 +190,9 @@ def test_linear_contrast_has_linear_steps_and_every_seed():
         4 * N_SEEDS,
     ]
     assert baselines(all_axes(fig)[2]) == [pytest.approx(math.log(2))]
+    for ax in all_axes(fig):
+        largest = max(line.get_ydata().max() for line in lines(ax, "_seed"))
+        assert ax.get_ylim()[0] == pytest.approx(1e-4 * max(largest, ax.dataLim.y1))
 
 
 def test_candidate_figure_leaves_out_what_needs_candidates():

@@ -33,6 +33,9 @@ def draw(sweep: SweepView) -> Figure:
         _gap(gap, sweep, label)
     for ax in axes[:, 1:].flat:
         ax.set_ylabel("")
+    # Once all curves of a row are drawn, which share its axis.
+    style.at_least(axes[0, 0], -0.1, 0)
+    style.at_least(axes[1, 0], -0.05, 1.05)
     style.legend(fig, {NAMES[m]: METRIC_COLOURS[m] for m in ("first_loss", "z_gap")})
     style.note(
         fig,
@@ -50,7 +53,6 @@ def _loss(ax: Axes, sweep: SweepView, label: str, *, uniform: str) -> None:
     style.baseline(ax, floor, "log K" if floor else "0")
     style.baseline(ax, sweep.fact(label, "uniform_first_loss"), uniform)
     style.step_axis(ax, frame["step"], "steps")
-    ax.set_ylim(bottom=-0.1)
     ax.set_ylabel("first-token loss (nats)")
 
 
@@ -62,6 +64,5 @@ def _gap(ax: Axes, sweep: SweepView, label: str) -> None:
         return
     marks.seed_lines(ax, frame, METRIC_COLOURS["z_gap"])
     style.baseline(ax, 0.0, "z not\nused")
-    style.at_least(ax, -0.05, 1.05)
     style.step_axis(ax, frame["step"], "steps")
     ax.set_ylabel("z gap (nats)")

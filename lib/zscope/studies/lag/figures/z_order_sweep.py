@@ -34,6 +34,9 @@ def draw(sweep: SweepView) -> Figure:
         column[-1].set_xlabel("steps")
     for ax, metric in zip(axes[:, 0], SHOWN, strict=True):
         ax.set_ylabel(UNITS[metric])
+        # Once all curves of the row are drawn, which share this axis.
+        highest = 1.1 * max(sweep.facts("log_k")) if metric == "candidate_loss" else 1.05
+        style.at_least(ax, -0.03, highest)
     onset, lag = lower.subplots(1, 2)
     style.panel_title(onset, "onset of every seed")
     onsets_over(onset, sweep, labels, ("set_mass", "z_gap"), ylabel="onset (optimizer steps)")
@@ -71,7 +74,6 @@ def _curves(ax: Axes, sweep: SweepView, label: str, metric: str, *, named: bool)
     }[metric]
     style.baseline(ax, level, name if named else "")
     style.step_axis(ax, frame["step"], "")
-    style.at_least(ax, -0.03, {"candidate_loss": 1.1 * level}.get(metric, 1.05))
 
 
 def _orders(ax: Axes, sweep: SweepView, labels: list[str]) -> None:
