@@ -77,7 +77,8 @@ class LagPlan:
         for key in sweep.grid:
             section, _, rest = key.partition(".")
             if section not in sections or not rest:
-                known = [f"{s}.{k}" for s in sections for k in _keys(s)]
+                blocks = {s: type(getattr(self.config.run, s)) for s in sections}
+                known = [f"{s}.{k}" for s, block in blocks.items() for k in block.model_fields]
                 same = [k for k in known if k.endswith("." + key)]
                 close = same or get_close_matches(key, known, n=1)
                 raise self._wrong(
@@ -213,10 +214,6 @@ def applies(probe: str, run: RunConfig) -> bool:
         and (data.k > 1 or not spec.needs_other_z)
         and data.n_candidates >= spec.min_candidates
     )
-
-
-def _keys(section: str) -> list[str]:
-    return list(type(getattr(RunConfig(), section)).model_fields)
 
 
 def _label(point: tuple[tuple[str, Any], ...]) -> str:

@@ -20,11 +20,7 @@ from zscope.studies.lag.tables import CONDITION_RUNS, PROBE
 NEEDS = (PROBE, CONDITION_RUNS)
 PROBES = ("attention_to_z",)
 ACROSS = 4
-# metric, label of y, baseline and its name
-ROWS = (
-    ("attention", "attention to z (share)", "uniform_attention", "uniform"),
-    ("entropy", "entropy (nats)", "uniform_entropy", "uniform"),
-)
+ROWS = {"attention": "attention to z (share)", "entropy": "entropy (nats)"}
 
 
 @drawn_from(ConditionView)
@@ -39,7 +35,7 @@ def draw(condition: ConditionView) -> Figure:
     runs = sorted(heads["run"].unique())
     colours = dict(zip(runs, style.gradient(len(runs)), strict=True))
     for i in range(bands * columns):
-        for j, (metric, label, uniform, name) in enumerate(ROWS):
+        for j, (metric, label) in enumerate(ROWS.items()):
             ax = axes[2 * (i // columns) + j, i % columns]
             if i >= len(layers):
                 ax.set_axis_off()
@@ -55,9 +51,10 @@ def draw(condition: ConditionView) -> Figure:
                 style.panel_title(ax, f"layer {layers[i]}")
             else:
                 ax.set_ylim(0, 1.08 * rows["ci_high"].fillna(rows["value"]).max())
-            base = constant(condition.probe("attention_to_z", metric=uniform))
-            style.baseline(ax, base, name if (i + 1) % columns == 0 or i + 1 == len(layers) else "")
-            ax.set_ylabel("" if i % columns else label)  # one scale a row
+            base = constant(condition.probe("attention_to_z", metric=f"uniform_{metric}"))
+            last = (i + 1) % columns == 0 or i + 1 == len(layers)
+            style.baseline(ax, base, "uniform" if last else "")
+            ax.set_ylabel("" if i % columns else label)  # one scale per row
             style.step_axis(ax, heads["step"], "steps")
     seeds = condition.runs.set_index("run")["seed"]
     style.legend(
