@@ -1,7 +1,7 @@
 """The z of a tensor transformer's heads (values mixed by the pattern), read and replaced.
 
-Without hooks, for bilinear and softmax attention alike; `tensor_bridge.to_bridge` gives the same
-numbers through TransformerLens (`blocks.l.attn.hook_z`), several times slower.
+Works without hooks, for bilinear and softmax attention. `wrapped_tensor.wrap` gives the same numbers
+through TransformerLens (`blocks.l.attn.hook_z`), several times slower.
 """
 
 from __future__ import annotations

@@ -11,8 +11,8 @@ Queries and keys are rotated (RoPE; Su et al. 2021), elements i and i + d_head/2
 Attention as in Dooms et al.'s and Riggs' public code (tdooms/tensor-similarity,
 loganriggs/toy_models_of_tensor_networks); see also henrylhale/bilinear-vpd.
 
-Plain PyTorch, because training through hooks costs more; `tensor_bridge.to_bridge` wraps the same
-weights, under the same names, with every hook of TransformerLens.
+Plain PyTorch, because training through hooks costs more. `wrapped_tensor.wrap` gives the same
+weights, under the same names, every hook of TransformerLens.
 """
 
 # Matrices keep the capitals of the formulas.

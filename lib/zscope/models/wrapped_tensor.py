@@ -1,4 +1,4 @@
-"""A `TensorTransformer` as a TransformerLens bridge: the same weights, with every hook.
+"""A `TensorTransformer` wrapped by TransformerLens: the same weights, with every hook.
 
 The usual names: `hook_embed`, `blocks.l.hook_resid_pre`, `blocks.l.attn.hook_q`, `hook_k`,
 `hook_v`, `hook_pattern`, `hook_z`, `blocks.l.hook_attn_out`, `hook_resid_post`. `hook_q` and
@@ -110,15 +110,15 @@ class HookedModel(nn.Module):
         return self.head(self.ln_out(x))
 
 
-def to_bridge(model: TensorTransformer) -> TransformerBridge:
-    """Copy the weights of `model` into a bridge (logits equal to rounding).
+def wrap(model: TensorTransformer) -> TransformerBridge:
+    """Copy the weights of `model` into a model with hooks; logits are equal up to rounding.
 
-    The copy is the bridge's own: later changes of `model` do not reach it; use
+    Later changes of `model` do not reach the copy: use
     `zscope.models.wrapped_transformer.load_weights`.
     """
     c = model.config
     weight = model.tok_embed.weight
-    bridge = build_bridge_from_module(
+    wrapped = build_bridge_from_module(
         HookedModel(c).to(weight.device, weight.dtype),
         "TransformerLensNative",
         tl_config=TransformerBridgeConfig(
@@ -135,8 +135,8 @@ def to_bridge(model: TensorTransformer) -> TransformerBridge:
         ),
         post_adapter_hook=lambda adapter: _name_projections(adapter, c),
     )
-    load_weights(bridge, model.state_dict())
-    return bridge.eval()
+    load_weights(wrapped, model.state_dict())
+    return wrapped.eval()
 
 
 def _name_projections(adapter: Any, config: TensorConfig) -> None:

@@ -17,11 +17,9 @@ from sklearn.metrics import average_precision_score
 
 from zscope.core.errors import DataError
 from zscope.models.tensor_transformer import TensorConfig, TensorTransformer
-from zscope.studies.toylang.readouts.circuits import ov_slice, product_slice, qk_slice
 from zscope.studies.toylang.readouts.direct import (
     direct_path,
     fit_direct,
-    row_centred,
     self_attention,
     token_logits,
 )
@@ -46,6 +44,28 @@ def with_filler(model):
 def last_logits(model, *tokens):
     with torch.no_grad():
         return model(torch.tensor([tokens]))[0, -1]
+
+
+def qk_slice(weights, layer, head, offset, queries, keys):
+    """A of a head between token embeddings, the key `offset` tokens before the query."""
+    tokens = weights.E
+    return weights.patterns(layer, offset, tokens[list(queries)], tokens[list(keys)])[head]
+
+
+def ov_slice(weights, layer, head, keys, outputs):
+    """Logits that a head writes of token embeddings, for a pattern of 1."""
+    return weights.outputs(layer, weights.E[list(keys)])[head][:, list(outputs)]
+
+
+def product_slice(weights, layer, head, offset, queries, keys, outputs):
+    """A(q, k, offset) OV(k -> o): the logits that the head adds, free of gauge."""
+    pattern = qk_slice(weights, layer, head, offset, queries, keys)
+    return pattern.unsqueeze(-1) * ov_slice(weights, layer, head, keys, outputs)
+
+
+def row_centred(x):
+    """Less the mean of every row, which softmax does not see."""
+    return x - x.mean(1, keepdim=True)
 
 
 # --- the readouts are the model's own behaviour --------------------------------------------------

@@ -33,11 +33,6 @@ def token_logits(weights: TensorWeights) -> Float[Tensor, "token next"]:
     return direct_path(weights) + self_attention(weights)
 
 
-def row_centred(x: Float[Tensor, "token next"]) -> Float[Tensor, "token next"]:
-    """Less the mean of every row, which softmax does not see."""
-    return x - x.mean(1, keepdim=True)
-
-
 @dataclass(frozen=True)
 class DirectFit:
     """How well logits agree with true log-probabilities.

@@ -435,7 +435,7 @@ KINDS = {
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_replaced_heads_are_those_of_transformerlens(kind):
-    from zscope.models.wrapped_tensor import to_bridge
+    from zscope.models.wrapped_tensor import wrap
 
     model = random_model(**KINDS[kind])
     generator = torch.Generator().manual_seed(0)
@@ -456,12 +456,12 @@ def test_replaced_heads_are_those_of_transformerlens(kind):
 
         return f"blocks.{layer}.attn.hook_z", replace
 
-    bridge = to_bridge(model)
+    wrapped = wrap(model)
     with torch.no_grad():
-        expected = bridge.run_with_hooks(tokens, fwd_hooks=[hook(0), hook(1)])
+        expected = wrapped.run_with_hooks(tokens, fwd_hooks=[hook(0), hook(1)])
         torch.testing.assert_close(ReplacedHeads(model, z)(tokens), expected, **EXACT)
         torch.testing.assert_close(ReplacedHeads(model, {})(tokens), model(tokens), **EXACT)
-        _, cache = bridge.run_with_cache(tokens)
+        _, cache = wrapped.run_with_cache(tokens)
         clean = torch.stack([cache[f"blocks.{layer}.attn.hook_z"] for layer in range(2)])
         torch.testing.assert_close(head_z(model, tokens), clean, **EXACT)
     torch.testing.assert_close(mean_z(model, tokens), clean.mean((1, 2)), **EXACT)
@@ -556,7 +556,7 @@ def test_the_heads_named_for_rules_give_four_fifths():
 
 @pytest.mark.parametrize("residual", ["add", "lerp"])
 def test_degrees_add_up_to_what_patching_does(language, residual):
-    from zscope.models.wrapped_tensor import to_bridge
+    from zscope.models.wrapped_tensor import wrap
 
     model = toy_model(residual=residual, lerp=0.4)
     rows = degree_rows(model.float(), language, 5)
@@ -577,7 +577,7 @@ def test_degrees_add_up_to_what_patching_does(language, residual):
 
     tokens = language.sample(SEQUENCES, np.random.default_rng(derive_seed(5, "degrees"))).tokens
     tokens, at = torch.from_numpy(tokens), 31
-    bridge = to_bridge(model.double())
+    wrapped = wrap(model.double())
 
     def resample(z, hook):
         z = z.clone()
@@ -586,7 +586,7 @@ def test_degrees_add_up_to_what_patching_does(language, residual):
 
     with torch.no_grad():
         hooks = [("blocks.0.attn.hook_z", resample)]
-        change = bridge.run_with_hooks(tokens, fwd_hooks=hooks) - model(tokens)
+        change = wrapped.run_with_hooks(tokens, fwd_hooks=hooks) - model(tokens)
     change = change - change.mean(-1, keepdim=True)
     next_ = change[:, :-1].gather(-1, tokens[:, 1:, None])[..., 0]
     patch = "L0H1 of another sequence"
