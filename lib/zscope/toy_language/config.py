@@ -271,7 +271,7 @@ class TransitionsConfig(Section):
 
 
 class LanguageConfig(Section):
-    """The toy language (seed 001): which primitives govern, and with what numbers.
+    """The toy language: which primitives govern, and with what numbers.
 
     Of the primitives that match, the first in the order long_range, induction, novel, skip,
     suppress, bigram, bracket, quote, context governs the next token; else the category bigram.

@@ -13,13 +13,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float, Int
 
 from zscope.core.errors import DataError
 from zscope.toy_language.config import LanguageConfig
 from zscope.toy_language.distributions import (
-    LABEL_ID,
-    LABELS,
     DistributionBuilder,
     Distributions,
 )
@@ -45,30 +43,6 @@ class Sequences:
 
 
 @dataclass(frozen=True)
-class Floor:
-    """What a primitive leaves undecided; `all` is every position but 0, which is not predicted.
-
-    Attributes:
-        frequency: share of all positions, position 0 included.
-        value: mean entropy where the primitive governs, in nats: the lowest possible loss; NaN if
-            it never does.
-        nll: mean -log p of the tokens that were drawn there, in nats; `value` but for chance.
-        frequency_se, value_se: standard errors over sequences.
-        nll_se: that of nll - value.
-        n: positions.
-    """
-
-    label: str
-    frequency: float
-    frequency_se: float
-    value: float
-    value_se: float
-    nll: float
-    nll_se: float
-    n: int
-
-
-@dataclass(frozen=True)
 class _SkipTrigger:
     """The rules of one trigger: their anchors, and the row of each rule over each static row."""
 
@@ -86,7 +60,7 @@ class _State:
 
 
 class ToyLanguage:
-    """The language of a config: `sample`, `conditionals`, `floors`. Immutable once made."""
+    """The language of a config: `sample`, `rows`, `conditionals`. Immutable once made."""
 
     vocabulary: ToyVocabulary
     distributions: Distributions
@@ -348,52 +322,6 @@ class ToyLanguage:
                 f"cannot stand at position {t}, after: {'... ' if t > 8 else ''}{prefix}"
             )
         return self.distributions.p[rows], self.distributions.label[rows]
-
-    def floors(self, n: int, rng: np.random.Generator) -> list[Floor]:
-        """Frequency and floor of every primitive that can govern, then of `all`, from n sequences.
-
-        Standard errors are over sequences, of a ratio of means (Cochran 1977, sec. 6.3). Raises
-        DataError for fewer than two sequences.
-        """
-        if n < 2:
-            raise DataError(f"a standard error needs 2 sequences, not {n}")
-        sample = self.sample(n, rng)
-        p = self.distributions.p[self.rows(sample.tokens), sample.tokens]
-        used = [LABELS[i] for i in np.unique(self.distributions.label)]
-        masks = {label: sample.labels == LABEL_ID[label] for label in used}
-        masks["all"] = np.broadcast_to(np.arange(self.config.length) > 0, sample.labels.shape)
-        return [_floor(label, mask, sample.entropy, -np.log(p)) for label, mask in masks.items()]
-
-
-def _floor(
-    label: str,
-    mask: Shaped[np.ndarray, "n seq"],
-    entropy: Float[np.ndarray, "n seq"],
-    nll: Float[np.ndarray, "n seq"],
-) -> Floor:
-    n, seq = mask.shape
-    count = mask.sum(axis=1)
-    frequency = count / seq
-    frequency_se = float(frequency.std(ddof=1)) / n**0.5
-    if not count.any():
-        return Floor(label, 0.0, 0.0, np.nan, np.nan, np.nan, np.nan, 0)
-
-    def mean(values: Float[np.ndarray, "n seq"]) -> tuple[float, float]:
-        """Mean over the positions, and its standard error."""
-        total = (values * mask).sum(axis=1)
-        value = total.sum() / count.sum()
-        se = (total - value * count).std(ddof=1) / n**0.5 / count.mean()
-        return float(value), float(se)
-
-    return Floor(
-        label,
-        float(frequency.mean()),
-        frequency_se,
-        *mean(entropy),
-        mean(nll)[0],
-        mean(nll - entropy)[1],
-        int(count.sum()),
-    )
 
 
 def _stacks(config: LanguageConfig) -> list[tuple[str, ...]]:

@@ -52,6 +52,20 @@ class Rule:
     max_distance: int | None
     n: int
 
+    @property
+    def boosts(self) -> bool:
+        """Whether a key makes the output likelier, as a search of boosts can find."""
+        return self.key is not None and self.effect > 0
+
+    @property
+    def text(self) -> str:
+        return triple_text(self.key or "", self.query, self.output)
+
+
+def triple_text(key: str, query: str, output: str) -> str:
+    """A rule, or a triple of tokens, as tables and figures name it."""
+    return f"{key} .. {query} -> {output}"
+
 
 @dataclass
 class _Effects:
