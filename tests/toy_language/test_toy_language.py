@@ -22,7 +22,7 @@ from zscope.toy_language.batches import ToyBatches
 from zscope.toy_language.distributions import LABELS
 from zscope.toy_language.language import ToyLanguage
 from zscope.toy_language.language_rows import floor_rows, rule_rows, rules_of, sequence_rows
-from zscope.toy_language.rules import find_rules
+from zscope.toy_language.rule_finding import find_rules
 
 EXACT = 1e-12
 DEFAULT = LanguageConfig()

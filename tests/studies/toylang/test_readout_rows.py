@@ -43,7 +43,8 @@ from zscope.studies.toylang.tables import TABLES
 from zscope.toy_language.distributions import LABELS
 from zscope.toy_language.excess import ToyEvaluation
 from zscope.toy_language.language import ToyLanguage
-from zscope.toy_language.rules import Rule, find_rules
+from zscope.toy_language.rule_finding import find_rules
+from zscope.toy_language.rules import Rule
 
 CONFIG = ReadoutConfig()
 EXACT = {"rtol": 0, "atol": 1e-10}

@@ -18,7 +18,7 @@ from zscope.tables.schema import Row
 from zscope.tables.write import write_table
 from zscope.toy_language.config import LanguageConfig
 from zscope.toy_language.language import ToyLanguage
-from zscope.toy_language.language_rows import rules_of
+from zscope.toy_language.rules import rules_of
 
 
 def ablate_toy_heads(

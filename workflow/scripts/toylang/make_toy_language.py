@@ -10,8 +10,9 @@ from zscope.studies.toylang.tables import RULES, SEQUENCES
 from zscope.tables.write import write_table
 from zscope.toy_language.config import LanguageConfig
 from zscope.toy_language.language import ToyLanguage
-from zscope.toy_language.language_rows import rule_rows, sequence_rows
-from zscope.toy_language.rules import find_rules
+from zscope.toy_language.rule_finding import find_rules
+from zscope.toy_language.rules import rule_rows
+from zscope.toy_language.sequences import sequence_rows
 
 
 def make_toy_language(

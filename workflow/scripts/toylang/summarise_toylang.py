@@ -12,23 +12,19 @@ from zscope.studies.toylang.claims import summary_rows
 from zscope.studies.toylang.config import ToylangConfig
 from zscope.studies.toylang.onsets import compare, run_onsets, summarise
 from zscope.studies.toylang.tables import (
-    ABLATIONS,
     COMPARISONS,
-    DEGREES,
+    OF_RUNS,
     ONSET_SUMMARY,
     ONSETS,
-    PHENOMENA,
     READOUTS,
     REFERENCE,
+    SUMMARIES,
     SUMMARY,
     TRAINING,
 )
 from zscope.tables.read import read_table, read_tables
 from zscope.tables.schema import Row, Table
 from zscope.tables.write import write_csv, write_table
-
-INPUTS = (TRAINING, READOUTS, ABLATIONS, DEGREES, PHENOMENA)
-OUTPUTS = (ONSETS, ONSET_SUMMARY, COMPARISONS, SUMMARY)
 
 
 def summarise_toylang(
@@ -37,7 +33,7 @@ def summarise_toylang(
     csv: Path,
     *,
     config: ToylangConfig,
-    comparisons: Mapping[str, tuple[str, str]],
+    comparisons: Mapping[str, Sequence[str]],
     bootstrap: Bootstrap,
     provenance: dict[str, Any],
 ) -> None:
@@ -59,11 +55,13 @@ def summarise_toylang(
 if __name__ == "__main__":
     with job(snakemake, "numpy", "pandas", "scipy") as this:
         summarise_toylang(
-            {table: this.input.get(table.short, []) for table in INPUTS},
-            {table: this.output[table.short] for table in OUTPUTS},
+            {table: this.input.get(table.short, []) for table in OF_RUNS},
+            {table: this.output[table.short] for table in SUMMARIES},
             this.output.csv,
             config=ToylangConfig.model_validate(this.slice["toylang"]),
-            comparisons={name: (how, what) for name, (how, what) in this.slice["comparisons"].items()},
+            comparisons={
+                name: (how, what) for name, (how, what) in this.slice["comparisons"].items()
+            },
             bootstrap=Bootstrap.model_validate(this.slice["bootstrap"]),
             provenance=this.provenance,
         )

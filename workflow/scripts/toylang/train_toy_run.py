@@ -36,9 +36,7 @@ def train_toy_run(
 
     run = {"condition": name.rpartition("-s")[0], "seed": seed}
     nothing = {"primitive": "all", "ci_low": None, "ci_high": None}
-    write_table(
-        [{**run, **nothing, **row} for row in trained.rows], training, TRAINING, provenance
-    )
+    write_table([{**run, **nothing, **row} for row in trained.rows], training, TRAINING, provenance)
     clock = [{**run, "step": step, "seconds": seconds} for step, seconds in trained.timing]
     write_table(clock, timing, TIMING, provenance)
     shape = model_shape(config.model, ToyLanguage(config.language))

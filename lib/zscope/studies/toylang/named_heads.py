@@ -1,4 +1,4 @@
-"""Rows of toylang_ablations: heads that the weights name for a primitive, and random sets like them."""
+"""In the table of ablations: heads that the weights name, and random sets like them."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from jaxtyping import Float, Int
 
 from zscope.core.errors import DataError
 from zscope.core.provenance import derive_seed
-from zscope.stats import bootstrap_weights, holm, median_time, onset
+from zscope.stats import bootstrap_weights, finite, holm, median_time, onset
 from zscope.studies.toylang.tables import BEHAVIOUR, WEIGHTS
 from zscope.studies.toylang.targets import FIRST
 from zscope.tables.schema import Row
@@ -88,9 +88,7 @@ WEIGHTS_ONSETS = (
 )
 
 
-def run_onsets(
-    training: pd.DataFrame, readouts: pd.DataFrame, config: ToyOnsetConfig
-) -> list[Row]:
+def run_onsets(training: pd.DataFrame, readouts: pd.DataFrame, config: ToyOnsetConfig) -> list[Row]:
     """Rows of toylang_onsets of all runs.
 
     training: rows of toylang_training. readouts: rows of toylang_readouts. The `last_step` of an
@@ -161,9 +159,9 @@ def summarise(onsets: pd.DataFrame, bootstrap: Bootstrap) -> list[Row]:
         found.append(
             {
                 **dict(zip(keys, key, strict=True)),
-                "median": _finite(time.median),
-                "ci_low": _finite(time.ci_low),
-                "ci_high": _finite(time.ci_high),
+                "median": finite(time.median),
+                "ci_low": finite(time.ci_low),
+                "ci_high": finite(time.ci_high),
                 "n": time.n,
                 "n_censored": time.n_censored,
             }
@@ -173,7 +171,7 @@ def summarise(onsets: pd.DataFrame, bootstrap: Bootstrap) -> list[Row]:
 
 def compare(
     onsets: pd.DataFrame,
-    how: Mapping[str, tuple[str, str]],
+    how: Mapping[str, Sequence[str]],
     reference: str,
     bootstrap: Bootstrap,
 ) -> list[Row]:
@@ -227,7 +225,7 @@ def compare(
     ]
     adjusted = holm(np.array(tested, dtype=float))
     for row, p, p_adjusted in zip(found, tested, adjusted, strict=True):
-        row["p"], row["p_adjusted"] = _finite(p), _finite(float(p_adjusted))
+        row["p"], row["p_adjusted"] = finite(p), finite(float(p_adjusted))
         row["verdict"] = _verdict(row)
         del row["signs"], row["never"]
     return found
@@ -258,9 +256,9 @@ def _shift(rows: pd.DataFrame, name: str, bootstrap: Bootstrap) -> Row:
         if len(known) > 1:
             low, high = _median_interval(known, name, bootstrap)
     return {
-        "shift": _finite(median),
-        "ci_low": _finite(low),
-        "ci_high": _finite(high),
+        "shift": finite(median),
+        "ci_low": finite(low),
+        "ci_high": finite(high),
         "p": binomtest(later, later + earlier).pvalue if later + earlier else None,
         "n": len(rows),
         "n_censored": int((rows["onset"].isna() | rows["onset_reference"].isna()).sum()),
@@ -329,10 +327,6 @@ def _verdict(row: Row) -> str:
     if row["never"] and total > 0:
         return "never"
     return word if significant else f"all {word}"
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 def ordered(summary: pd.DataFrame, kind: str = BEHAVIOUR) -> Sequence[str]:

@@ -8,7 +8,6 @@ import torch
 from zscope.config.base import Bootstrap
 from zscope.core.provenance import derive_seed
 from zscope.models.tensor_transformer import TensorTransformer
-from zscope.studies.toylang.config import ReadoutConfig
 from zscope.studies.toylang.phenomena.error_correction import error_rows, repair_rows
 from zscope.studies.toylang.phenomena.reuse import reuse_rows
 from zscope.studies.toylang.phenomena.suppression import suppression_rows
@@ -27,7 +26,6 @@ def phenomena_rows(
     weights: TensorWeights | None,
     bootstrap: Bootstrap,
     seed: int,
-    config: ReadoutConfig,
 ) -> list[Row]:
     """Rows of toylang_phenomena of one model, without condition and seed.
 

@@ -20,6 +20,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from zscope.models.tensor_heads import head_name
+from zscope.stats import finite
 from zscope.studies.toylang.config import ReadoutConfig
 from zscope.studies.toylang.readouts.circuits import head_boosts
 from zscope.studies.toylang.readouts.direct import direct_path, fit_direct, token_logits
@@ -226,8 +227,8 @@ def _words(language: ToyLanguage, ids: Iterable[int]) -> list[str]:
 
 
 def _number(readout: str, item: str, metric: str, value: float, n: int) -> Row:
-    known = float(value) if math.isfinite(value) else None
-    return {"readout": readout, "item": item, "metric": metric, "value": known, "n": n}
+    known = {"readout": readout, "item": item, "metric": metric}
+    return {**known, "value": finite(float(value)), "n": n}
 
 
 def _cells(
@@ -249,7 +250,7 @@ def _cells(
                 "row": row,
                 "column": column,
                 "value": float(value[i, j]),
-                "truth": float(truth[i, j]) if math.isfinite(truth[i, j]) else None,
+                "truth": finite(float(truth[i, j])),
             }
 
 

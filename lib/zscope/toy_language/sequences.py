@@ -1,16 +1,12 @@
-"""Sampled sequences and true rules of the toy language as rows of tables, and back."""
+"""Sampled sequences of the toy language as rows of a table."""
 
 from __future__ import annotations
-
-from collections.abc import Iterable
-from dataclasses import asdict, fields
 
 import numpy as np
 import pandas as pd
 
 from zscope.toy_language.distributions import LABELS
 from zscope.toy_language.language import Sequences, ToyLanguage
-from zscope.toy_language.rules import Rule
 
 
 def sequence_rows(language: ToyLanguage, sequences: Sequences) -> pd.DataFrame:
@@ -29,14 +25,3 @@ def sequence_rows(language: ToyLanguage, sequences: Sequences) -> pd.DataFrame:
             "entropy": sequences.entropy.ravel(),
         }
     )
-
-
-def rule_rows(rules: Iterable[Rule]) -> pd.DataFrame:
-    """One row per rule; key and distances are null where the query alone decides."""
-    return pd.DataFrame([asdict(rule) for rule in rules], columns=[f.name for f in fields(Rule)])
-
-
-def rules_of(table: pd.DataFrame) -> list[Rule]:
-    """The rules of a frame of `rule_rows`."""
-    plain = table.astype(object).where(table.notna(), None)
-    return [Rule(*row) for row in plain[[f.name for f in fields(Rule)]].to_numpy().tolist()]
