@@ -10,11 +10,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import get_args
 
-import fake_toylang as fake
 import jinja2
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from zscope.studies.toylang.figures.needs import NEEDS, ToylangFigure
+
+import fake_toylang as fake
 from looking import (
     Read,
     all_axes,
@@ -27,11 +30,8 @@ from looking import (
     vertical,
     words,
 )
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-
 from zscope.figures import style
 from zscope.studies.toylang.config import REFERENCE as CONFIGURED
-from zscope.toy_language.config import Primitive
 from zscope.studies.toylang.figures import (
     ablations,
     dashboard,
@@ -52,8 +52,8 @@ from zscope.studies.toylang.figures.lookups import (
     of_runs,
     select,
 )
-from zscope.studies.toylang.figures.needs import NEEDS, ToylangFigure
 from zscope.tables.read import TABLES, write_table
+from zscope.toy_language.config import Primitive
 
 REPO = Path(__file__).parents[2]
 STUDIES = {

@@ -12,14 +12,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from fake_tensor import head_rows, random_model, zero_model
 
+from fake_tensor import head_rows, random_model, zero_model
+from zscope.config.base import Bootstrap
 from zscope.core.errors import DataError
 from zscope.core.provenance import derive_seed
 from zscope.models.tensor_heads import ReplacedHeads, head_z, mean_z
 from zscope.models.tensor_transformer import TensorConfig, TensorTransformer
 from zscope.studies.toylang.config import ReadoutConfig
-from zscope.toy_language.config import LanguageConfig
 from zscope.studies.toylang.readouts.ablations import (
     _largest,
     _random_sets,
@@ -39,7 +39,8 @@ from zscope.studies.toylang.readouts.program_truth import (
 )
 from zscope.studies.toylang.readouts.readout_rows import matrix_rows, readout_rows, search_rows
 from zscope.studies.toylang.readouts.weights import TensorWeights
-from zscope.studies.toylang.tables import TABLES
+from zscope.studies.toylang.tables import ABLATIONS, DEGREES, MATRICES, READOUTS, SEARCH
+from zscope.toy_language.config import LanguageConfig
 from zscope.toy_language.distributions import LABELS
 from zscope.toy_language.excess import ToyEvaluation
 from zscope.toy_language.language import ToyLanguage
@@ -67,7 +68,7 @@ def toy_model(**changes):
 
 
 def evaluation_of(language, n=12):
-    bootstrap = {"level": 0.95, "resamples": 50, "seed": 0}
+    bootstrap = Bootstrap(resamples=50)
     return ToyEvaluation.sample(language, n, 3, bootstrap, torch.device("cpu"))
 
 
@@ -77,9 +78,9 @@ def one(rows, **where):
     return row
 
 
-def fits(name, rows, **run):
+def fits(table, rows, **run):
     """Rows have the columns of a table, no null where there may be none, and no key twice."""
-    table, frame = TABLES[name], pd.DataFrame(rows).assign(condition="reference", seed=0, **run)
+    frame = pd.DataFrame(rows).assign(condition="reference", seed=0, **run)
     assert set(frame) == {column.name for column in table.columns}
     required = [column.name for column in table.columns if not column.nullable]
     assert frame[required].notna().all().all()
@@ -93,12 +94,12 @@ def test_rows_fit_their_tables(language, rules):
     model = toy_model()
     weights = TensorWeights.from_model(model)
     arguments = weights, language, rules, CONFIG
-    fits("toylang_readouts", readout_rows(*arguments), step=0)
-    fits("toylang_matrices", matrix_rows(*arguments))
-    fits("toylang_search", search_rows(*arguments))
-    fits("toylang_degrees", degree_rows(model, language, 0))
+    fits(READOUTS, readout_rows(*arguments), step=0)
+    fits(MATRICES, matrix_rows(*arguments))
+    fits(SEARCH, search_rows(*arguments))
+    fits(DEGREES, degree_rows(model, language, 0))
     rows = ablation_rows(model.float(), evaluation_of(language), *arguments, 0)
-    fits("toylang_ablations", rows)
+    fits(ABLATIONS, rows)
 
 
 def test_an_untrained_model_is_all_ties(language, rules):
@@ -122,7 +123,7 @@ def test_an_untrained_model_is_all_ties(language, rules):
     assert all(r["value"] == r["share"] == r["error"] == 0 for r in degrees)
 
 
-READOUTS = {
+BY_PRIMITIVE = {
     "bigram": {"direct", "direct_logit"},
     "skip": {"window", "skip_qk", "skip_ov", "skip_product"},
     "induction": {"induction", "induction_together"},
@@ -130,7 +131,7 @@ READOUTS = {
 }
 
 
-@pytest.mark.parametrize("off", READOUTS)
+@pytest.mark.parametrize("off", BY_PRIMITIVE)
 def test_a_primitive_that_is_off_has_no_rows(off):
     language = ToyLanguage(LanguageConfig(primitives=[p for p in ALL if p != off]))
     rules = find_rules(language, np.random.default_rng(0), 24)
@@ -138,7 +139,7 @@ def test_a_primitive_that_is_off_has_no_rows(off):
     arguments = weights, language, rules, CONFIG
     rows = readout_rows(*arguments) + matrix_rows(*arguments)
     found = {row["readout"] for row in rows}
-    assert found == set.union({"rules"}, *READOUTS.values()) - READOUTS[off]
+    assert found == set.union({"rules"}, *BY_PRIMITIVE.values()) - BY_PRIMITIVE[off]
     ranks = [row for row in rows if row.get("metric") == "rank"]
     assert len(ranks) == (0 if off == "skip" else 4)
     named = {"induction": "induction", "suppress": "suppression", "skip": "rules"}
@@ -530,7 +531,7 @@ def test_a_model_whose_weights_are_not_read_has_single_heads_alone(language):
     model = toy_model(attention="softmax", rms_norm=True).float()
     rows = ablation_rows(model, evaluation_of(language), None, language, [], CONFIG, 0)
     assert {r["chosen_by"] for r in rows} == {"none", "single"}
-    fits("toylang_ablations", rows)
+    fits(ABLATIONS, rows)
 
 
 def test_all_other_sets_are_drawn_if_there_are_few():

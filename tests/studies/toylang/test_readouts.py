@@ -12,9 +12,9 @@ import math
 import numpy as np
 import pytest
 import torch
-from fake_tensor import gauges, head_rows, random_model, random_tokens, zero_model
 from sklearn.metrics import average_precision_score
 
+from fake_tensor import gauges, head_rows, random_model, random_tokens, zero_model
 from zscope.core.errors import DataError
 from zscope.models.tensor_transformer import TensorConfig, TensorTransformer
 from zscope.studies.toylang.readouts.direct import (

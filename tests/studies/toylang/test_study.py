@@ -10,9 +10,9 @@ import yaml
 
 from zscope.studies.config import load
 from zscope.studies.toylang.config import ToylangConfig
-from zscope.toy_language.config import LanguageConfig
 from zscope.studies.toylang.study import ToylangPlan
 from zscope.tables.read import TABLES
+from zscope.toy_language.config import LanguageConfig
 
 ROOT = Path(__file__).parents[2]
 

@@ -248,32 +248,22 @@ def _tested(claim: Claim, condition: str, tables: Mapping[Table, pd.DataFrame]) 
         return []
     n, held = len(outcomes), sum(outcome.holds for outcome in outcomes)
     values = [outcome.value for outcome in outcomes]
-    known = [value for value in values if np.isfinite(value)]
-    spread = {"value": float(np.median(known)), "low": min(known), "high": max(known)}
-    return [
-        _row(
-            condition,
-            claim.id,
-            claim.text,
-            _in_words(values),
-            "yes" if held == n else "partly" if held else "no",
-            unit=claim.unit,
-            n=n,
-            n_held=held,
-            **(spread if known else {}),
-        )
-    ]
+    verdict = "yes" if held == n else "partly" if held else "no"
+    measured, columns = _spread(values)
+    counts = {"unit": claim.unit, "n": n, "n_held": held}
+    return [_row(condition, claim.id, claim.text, measured, verdict, **columns, **counts)]
 
 
-def _in_words(values: list[float]) -> str:
+def _spread(values: list[float]) -> tuple[str, dict[str, float]]:
+    """Median, least and largest of the finite values, in words and as columns."""
     known = [value for value in values if np.isfinite(value)]
     if not known:
-        return "undefined"
-    if len(values) == 1:
-        return f"{known[0]:.3g}"
-    text = f"median {np.median(known):.3g} ({min(known):.3g} to {max(known):.3g})"
+        return "undefined", {}
+    middle, low, high = float(np.median(known)), min(known), max(known)
+    text = f"median {middle:.3g} ({low:.3g} to {high:.3g})" if len(values) > 1 else f"{middle:.3g}"
     missing = len(values) - len(known)
-    return text + (f", undefined in {missing}" if missing else "")
+    text += f", undefined in {missing}" if missing else ""
+    return text, {"value": middle, "low": low, "high": high}
 
 
 def _judge(value: Any, test: Callable[[float, float], bool], bound: float) -> Outcome | None:
