@@ -1,7 +1,6 @@
 """The toy language's transformers against loops, Llama and TransformerLens."""
 
 # Matrices keep the capitals of the formulas.
-# ruff: noqa: N806
 
 from __future__ import annotations
 
@@ -11,10 +10,10 @@ import math
 
 import pytest
 import torch
-from fake_tensor import gauges, head_rows, random_model, random_tokens
 from torch.nn import functional as F
 
 import zscope.models.tensor_transformer as tt
+from fake_tensor import gauges, head_rows, pattern_of, random_model, random_tokens
 from zscope.core.errors import ConfigError
 from zscope.models.tensor_transformer import TensorConfig, TensorTransformer, make_optimizers
 
@@ -93,7 +92,7 @@ def test_gradients_are_those_of_autograd(monkeypatch, cached, residual):
     def plain(model):
         x = model.tok_embed(tokens)
         for block in model.blocks:
-            A, attn = block.attn.pattern(x), block.attn
+            A, attn = pattern_of(block.attn, x), block.attn
             v = torch.einsum("bkd,hed->bhke", x, attn.weight("v"))
             mixed = torch.einsum("bhqe,hed->bqd", A @ v, attn.weight("o"))
             x = block.update(x, mixed)
@@ -128,7 +127,7 @@ def test_a_sequence_does_not_depend_on_its_batch_or_what_follows(model):
 
 def test_only_distances_matter(model):
     """RoPE: the pattern between two tokens is the same wherever the pair stands."""
-    pattern = model.blocks[0].attn.pattern(model.tok_embed(torch.zeros(1, 6, dtype=torch.long)))
+    pattern = pattern_of(model.blocks[0].attn, model.tok_embed(torch.zeros(1, 6, dtype=torch.long)))
     if model.config.attention == "softmax":
         log = pattern.log()  # less the row's normaliser
         pattern = log - log.diagonal(dim1=-2, dim2=-1)[..., None]
@@ -191,7 +190,7 @@ def test_softmax_twin_is_llama_without_its_mlps():
     # Llama's angles and norms are in single precision.
     torch.testing.assert_close(model(tokens), out.logits, rtol=0, atol=2e-6)
     for layer, block in enumerate(model.blocks):
-        pattern = block.attn.pattern(block.read(model.stream(tokens, layer)))
+        pattern = pattern_of(block.attn, block.read(model.stream(tokens, layer)))
         torch.testing.assert_close(pattern, out.attentions[layer], rtol=0, atol=2e-6)
 
 
@@ -212,7 +211,7 @@ def test_a_wrapped_model_has_the_logits_and_every_hook(model):
         torch.testing.assert_close(
             cache[name + "hook_resid_post"], model.stream(tokens, layer + 1), **EXACT
         )
-        pattern = block.attn.pattern(read)
+        pattern = pattern_of(block.attn, read)
         torch.testing.assert_close(cache[attn + "hook_pattern"], pattern, **EXACT)
         z = torch.einsum("bhqk,bkd,hed->bqhe", pattern, read, block.attn.weight("v"))
         torch.testing.assert_close(cache[attn + "hook_z"], z, **EXACT)

@@ -1,8 +1,8 @@
 """A model's excess over the exact floor of the toy language, by the primitive that governs.
 
-The excess of a position is KL(p || q) in nats, with p the exact conditional and q the model's: no
-sampling noise, and 0 for a model that knows the language. Its mean over positions is the loss less
-the floor.
+The excess of a position is KL(p || q) in nats, with p the exact conditional and q the model's. It
+has no sampling noise and is 0 for a model that knows the language. Its mean over positions is the
+loss minus the floor.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from zscope.tables.schema import Row
 from zscope.toy_language.distributions import LABEL_ID, LABELS
 from zscope.toy_language.language import ToyLanguage
 
-CHUNK = 64  # sequences of a forward pass
+CHUNK = 64  # sequences per forward pass
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +31,7 @@ class ToyEvaluation:
     """Fixed sequences with the exact conditionals of tokens 1, 2, ...
 
     Attributes:
-        labels: index into LABELS of what governs each predicted token.
+        labels: index into LABELS of the primitive that governs each predicted token.
         weights: bootstrap draws over sequences, the same for everything that is measured here.
     """
 
@@ -76,7 +76,7 @@ class ToyEvaluation:
     def _excess_of_logits(
         self, logits: Float[Tensor, "n seq vocab"], start: int
     ) -> Float[Tensor, "n seq-1"]:
-        """KL(p || softmax(logits)) in nats, of the sequences from `start` on."""
+        """KL(p || softmax(logits)) in nats, for the sequences from `start` on."""
         part = slice(start, start + len(logits))
         cross = -(self.p[part] * logits[:, :-1].log_softmax(-1)).sum(-1)
         return self._negative_entropy[part] + cross

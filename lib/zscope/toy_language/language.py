@@ -1,10 +1,11 @@
-"""The toy language as a program: what governs every position, the exact conditional, sampling.
+"""The toy language as a program: the governing primitive, exact conditionals, and sampling.
 
-Every latent is a function of the observed prefix, and a token is drawn from the very row of
-`Distributions` that is reported for its position: p(token t | tokens before t) is exact.
+Every latent is a function of the observed prefix. A token is drawn from the same row of
+`Distributions` that is reported for its position, so p(token t | tokens before t) is exact.
 
-Position t of labels, entropies and conditionals is of token t given tokens 0 .. t-1. Position 0 is
-a topic, uniform, and has the label `start`; a model that reads token t-1 predicts position t.
+Position t of labels, entropies and conditionals is about token t given tokens 0 .. t-1. Position 0
+is a topic, drawn uniformly, with the label `start`. A model that reads token t-1 predicts position
+t.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from zscope.toy_language.distributions import (
 )
 from zscope.toy_language.vocabulary import ToyVocabulary, make_vocabulary
 
-# What the last token can set off, beside the static row.
+# Codes of what the last token can set off beside its static row.
 RECALL, OBJECT, NAME, TRIGGER = 1, 2, 3, 4  # TRIGGER + i: the i-th trigger of skip rules
 
 
@@ -51,7 +52,7 @@ class _SkipTrigger:
 
 
 class _State:
-    """What has to be remembered of n prefixes beside their tokens."""
+    """What the program remembers of n prefixes beside their tokens."""
 
     def __init__(self, n: int, n_objects: int) -> None:
         self.stack = np.zeros(n, dtype=np.int32)  # code of what is open
@@ -112,7 +113,7 @@ class ToyLanguage:
     def _static_table(
         self, builder: DistributionBuilder, stacks: list[tuple[str, ...]]
     ) -> Int[np.ndarray, "markers stacks vocab"]:
-        """The row by latest verb, stack and last token, of what needs no more than that."""
+        """Rows that need no more than the latest verb, the stack and the last token, by these."""
         verbs = ("", "verb_t", "verb_i") if self.config.on("context") else ("",)
         table = np.zeros((len(verbs), len(stacks), len(self.vocabulary)), dtype=np.int32)
         for at in np.ndindex(table.shape[:2]):
@@ -130,7 +131,7 @@ class ToyLanguage:
     def _static_row(
         self, builder: DistributionBuilder, verb: str, stack: tuple[str, ...], category: str
     ) -> int:
-        """The row after a token of `category`, but for the bigrams of names."""
+        """The row after a token of `category`, except the bigrams of names."""
         if category == "object" and self.config.on("novel"):
             return builder.add("novel", builder.uniform("colour"))
         if stack:
@@ -158,7 +159,7 @@ class ToyLanguage:
         return found
 
     def _induction_rows(self, builder: DistributionBuilder) -> Int[np.ndarray, " colours"]:
-        """The row by the first colour."""
+        """The row of each first colour."""
         if not self.config.on("induction"):
             return np.empty(0, dtype=np.int32)
         p, colours = self.config.induction.p, self.vocabulary.members["colour"]
@@ -166,8 +167,8 @@ class ToyLanguage:
         return np.array(rows, dtype=np.int32)
 
     def _answer_rows(self, builder: DistributionBuilder) -> Int[np.ndarray, " vocab"]:
-        """The row after `recall` by token 0; where that is no topic, the prefix is impossible and
-        the row without long_range stands in."""
+        """The row after `recall` for each token 0. If token 0 is no topic, which no text has, it is
+        the row without long_range."""
         ids = self.vocabulary.members
         rows = np.full(len(self.vocabulary), self._static[0, 0, ids["recall"][0]])
         if self.config.on("long_range"):
@@ -178,7 +179,7 @@ class ToyLanguage:
         return rows
 
     def _suppressed_rows(self, builder: DistributionBuilder) -> Int[np.ndarray, " vocab"]:
-        """The row by name, with `never` before it."""
+        """The row of each name with `never` before it."""
         rows = np.zeros(len(self.vocabulary), dtype=np.int32)
         if self.config.on("suppress"):
             names = self.vocabulary.members["name"]
@@ -189,7 +190,7 @@ class ToyLanguage:
         return rows
 
     def _special_tokens(self) -> Int[np.ndarray, " vocab"]:
-        """What a token sets off as the last one."""
+        """The code of what each token sets off when it is the last one."""
         kind = np.zeros(len(self.vocabulary), dtype=np.int32)
         for primitive, category, code in (
             ("long_range", "recall", RECALL),
@@ -209,7 +210,7 @@ class ToyLanguage:
         tokens: Int[np.ndarray, "seq n"],
         choose: Callable[[int, Int[np.ndarray, " n"]], None],
     ) -> Int[np.ndarray, "seq n"]:
-        """Rows of every position. `choose(t, rows)` makes sure that tokens[t] is set."""
+        """Rows of every position. `choose(t, rows)` must make sure that tokens[t] is set."""
         length, n = tokens.shape
         state = _State(n, len(self.vocabulary.members["object"]))
         rows = np.empty((length, n), dtype=np.int32)
@@ -265,10 +266,10 @@ class ToyLanguage:
             new = (colour >= 0) & (state.first[i, thing] < 0)
             state.first[i[new], thing[new]] = colour[new]
 
-    # --- what it is asked -----------------------------------------------------------------------
+    # --- questions to it ------------------------------------------------------------------------
 
     def sample(self, n: int, rng: np.random.Generator) -> Sequences:
-        """n sequences; several thousand at a time cost the least each."""
+        """Sample n sequences; each is cheapest when several thousand are sampled at a time."""
         size = len(self.vocabulary)
         keep, alias = (table.ravel() for table in self.distributions.alias)
         cells = rng.random((self.config.length, n))
@@ -325,7 +326,7 @@ class ToyLanguage:
 
 
 def _stacks(config: LanguageConfig) -> list[tuple[str, ...]]:
-    """Every stack of open delimiters, the empty one first; no quotation directly in another."""
+    """Every stack of open delimiters, the empty one first; no quotation is directly in another."""
     stacks: list[tuple[str, ...]] = [()]
     longest = stacks
     for _ in range(config.delimiters.max_depth):

@@ -94,7 +94,7 @@ def _rules_of(
 def _changes(
     language: ToyLanguage, tokens: Int[np.ndarray, " seq"]
 ) -> Iterator[tuple[tuple[int, int, int], Float[np.ndarray, " vocab"], int]]:
-    """((label, key, query), change of the conditional, distance) of every edit that matters."""
+    """((label, key, query), change of the conditional, distance) for every edit that matters."""
     rows, possible = _edited(language, tokens)
     label, P = language.distributions.label, language.distributions.p
     keyed = np.isin(label, [LABEL_ID[name] for name in KEYED])
@@ -118,8 +118,8 @@ def _changes(
 def _edited(
     language: ToyLanguage, tokens: Int[np.ndarray, " seq"]
 ) -> tuple[Int[np.ndarray, "seq vocab seq"], Bool[np.ndarray, "seq vocab seq"]]:
-    """[s, k, t] for token k put at position s: the row of position t, and whether the language can
-    produce the edited tokens before t."""
+    """For token k put at position s, at [s, k, t]: the row of position t, and whether the language
+    can produce the edited tokens before t."""
     length, size = len(tokens), len(language.vocabulary)
     edited = np.tile(tokens, (length, size, 1))
     s = np.arange(length)
@@ -134,7 +134,7 @@ def _edited(
 def _matters(
     rows: Int[np.ndarray, "seq vocab seq"], possible: Bool[np.ndarray, "seq vocab seq"]
 ) -> Bool[np.ndarray, "seq seq"]:
-    """[s, t]: t lies after s, and what governs it depends on which possible key stands at s."""
+    """At [s, t], whether t is after s and its row depends on which possible key is at s."""
     low = np.where(possible, rows, np.iinfo(rows.dtype).max).min(axis=1)
     high = np.where(possible, rows, -1).max(axis=1)
     after = np.triu(np.ones(low.shape, dtype=bool), 1)

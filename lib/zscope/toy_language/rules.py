@@ -15,13 +15,13 @@ class Rule:
     """key .. query -> output: the key in the prefix changes p(output) after the query.
 
     Attributes:
-        primitive: what governs where the rule applies.
-        key: token of the prefix; null if the query alone decides.
+        primitive: the primitive that governs where the rule applies.
+        key: token of the prefix; None if the query alone decides.
         query: last token of the prefix.
         output: token whose probability changes most.
         effect: mean change of p(output), negative for suppression.
-        min_distance, max_distance: from the query back to the key, as far as seen; null for no key.
-        n: contexts that the effect was seen in.
+        min_distance, max_distance: distances seen from the query back to the key; None without key.
+        n: contexts in which the effect was seen.
     """
 
     primitive: str

@@ -14,7 +14,7 @@ import pytest
 import torch
 from sklearn.metrics import average_precision_score
 
-from fake_tensor import gauges, head_rows, random_model, random_tokens, zero_model
+from fake_tensor import gauges, head_rows, pattern_of, random_model, random_tokens, zero_model
 from zscope.core.errors import DataError
 from zscope.models.tensor_transformer import TensorConfig, TensorTransformer
 from zscope.studies.toylang.readouts.direct import (
@@ -109,7 +109,7 @@ def test_one_layer_is_read_completely(residual):
 def test_qk_slice_is_the_pattern_of_the_model():
     model = with_filler(random_model())
     weights = TensorWeights.from_model(model)
-    pattern = model.blocks[0].attn.pattern(model.tok_embed(torch.tensor([[3, 0, 0, 5]])))
+    pattern = pattern_of(model.blocks[0].attn, model.tok_embed(torch.tensor([[3, 0, 0, 5]])))
     for head in range(3):
         slice_ = qk_slice(weights, 0, head, 3, [2, 5], [3])
         torch.testing.assert_close(slice_[1, 0], pattern[0, head, 3, 0], **EXACT)

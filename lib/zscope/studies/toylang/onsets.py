@@ -70,7 +70,7 @@ def _worst_item(rows: pd.DataFrame) -> pd.Series:
 
 
 def worst(values: pd.Series) -> float:
-    """The largest value, NaN if any is missing: an item without a rank has no best worst case."""
+    """The largest value; NaN if any is missing."""
     return float(values.astype(float).max(skipna=False))
 
 

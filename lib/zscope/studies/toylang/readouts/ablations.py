@@ -1,9 +1,9 @@
 """Do the heads that the weights name carry their primitive? Ablations, against random heads.
 
 An ablated head's z is set to its mean over the evaluation's sequences and positions. Zero would be
-wrong: the output of a bilinear head is not centred at zero, and the other heads rely on what it
-adds everywhere, so removing that would hurt every primitive. With the mean, the model loses only
-what the head tells about the prefix.
+wrong: the output of a bilinear head is not centred at zero. What the head adds everywhere is part
+of the model's bigram table, and removing it would hurt every primitive. With the mean, the model
+loses only what the head tells about the prefix.
 """
 
 from __future__ import annotations

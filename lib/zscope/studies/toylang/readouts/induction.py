@@ -39,7 +39,7 @@ class VirtualHead:
 
     Attributes:
         matrix: M, in nats of logit; rows are the query's objects.
-        contrast: mean of the diagonal less mean of the rest.
+        contrast: mean of the diagonal minus mean of the rest.
         hits: rows with a unique largest entry that is on the diagonal.
     """
 

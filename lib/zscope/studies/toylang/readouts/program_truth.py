@@ -1,7 +1,7 @@
 """The program's own probabilities for every readout: the truth that it is compared with.
 
 The program is asked for its conditional after short prefixes that hold the tokens that matter and
-full stops elsewhere. Only the rules come from samples (`zscope.toy_language.rules`).
+full stops elsewhere. Only the rules come from samples (`toy_language.rule_finding`).
 """
 
 from __future__ import annotations
