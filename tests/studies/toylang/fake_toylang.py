@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import zlib
+from functools import cache
 from importlib import import_module
 
 import numpy as np
@@ -108,6 +109,7 @@ def smoke(level=0.95):
     return study((0,), dependency=False, learned=False, level=level)
 
 
+@cache
 def figure_tables(level: float = 0.95) -> dict[str, dict[str, Tables]]:
     """Of every figure what it is drawn from: all seeds and models, the smoke run, no rows."""
     cases = {"full": study(level=level), "one": smoke(level)}

@@ -69,7 +69,7 @@ def draw(tables: Tables) -> Figure:
         f"{seeds_text(select(onsets, condition=conditions[0]))} Numbers and colours: "
         "median over shared seeds of log2(onset / the reference's); +1: twice as late.",
         f"Dots: seeds, on a line from -{REACH:g} to +{REACH:g} doublings (tick: 0; at an edge: "
-        "that or more); open arrows: later or earlier by an unknown size, as one of the two never "
+        "that or more); open arrows: later or earlier by an unknown amount: one of the two never "
         "set in; ?: no median.",
         "Solid frame: verdict later, earlier or never (exact sign test after Holm over all rows); "
         "dotted frame: all seeds, at least 3, moved the same way, which is suggestive only. "

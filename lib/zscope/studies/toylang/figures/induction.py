@@ -75,7 +75,7 @@ def draw(tables: Tables) -> Figure:
         "diagonal, which is induction.",
         style.LINES,
         "b, c: the best pair at each checkpoint, which need not be the last one's; contrast: mean "
-        f"of the diagonal less that of the rest. Dashed in a: {EXCESS:g} nats, the "
+        f"of the diagonal minus that of the rest. Dashed in a: {EXCESS:g} nats, the "
         "target; in c: what a random choice would hit.",
         f"The first {MOST} of {len(seeds)} seeds." if len(seeds) > MOST else "",
         squares.cut(grid(select(cells, seed=seeds[0]))),

@@ -67,9 +67,9 @@ def draw(tables: Tables) -> Figure:
     style.note(
         fig,
         f"{seeds_text(cells)} a to d: seed {seed}. Logits of direct and one-head paths, mean over "
-        "the distances of never; less the mean of the name's verbs other than its top one. True: "
-        "log p, alike; grey: impossible. Framed: the name's top verb, which never "
-        "forbids. Colours end at the largest value of a possible verb.",
+        "the distances of never; minus the mean of the name's verbs other than its top one. True: "
+        "log p, centred in the same way; grey: impossible. Framed: the name's top verb, which "
+        "never forbids. Colours end at the largest value of a possible verb.",
         f"Dashed: all names, and no drop. {looks.DOTS}",
         squares.cut(found["with", "value"]),
     )

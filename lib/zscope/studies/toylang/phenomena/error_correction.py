@@ -29,9 +29,9 @@ from jaxtyping import Bool, Float, Int
 from zscope.config.base import Bootstrap
 from zscope.models.tensor_heads import head_name, mean_z
 from zscope.models.tensor_transformer import TensorTransformer
+from zscope.studies.toylang.phenomena.experiment_rows import ExperimentRows
 from zscope.studies.toylang.phenomena.prefixes import (
     Prefixes,
-    Rows,
     distinct,
     first_layer_change,
     probabilities,
@@ -128,7 +128,7 @@ def error_rows(
         return []
     tokens = language.sample(SEQUENCES, rng).tokens
     device = next(model.parameters()).device
-    rows = Rows("error_correction", bootstrap)
+    rows = ExperimentRows("error_correction", bootstrap)
     found = []
     for occurrence, case in OCCURRENCES.items():
         repeats = find_repeats(language, tokens, occurrence, rng)
@@ -138,7 +138,11 @@ def error_rows(
 
 
 def _repeat_rows(
-    model: TensorTransformer, repeats: Repeats, case: str, rows: Rows, device: torch.device
+    model: TensorTransformer,
+    repeats: Repeats,
+    case: str,
+    rows: ExperimentRows,
+    device: torch.device,
 ) -> list[Row]:
     each = np.arange(len(repeats.first))
     found, agreeing = [], np.empty(0)
@@ -166,7 +170,7 @@ def repair_rows(
     """Rows about self-repair, one set per head of layer 0; none for a model of one layer."""
     if model.config.n_layers < 2:
         return []
-    rows = Rows("error_correction", bootstrap)
+    rows = ExperimentRows("error_correction", bootstrap)
     means = mean_z(model, evaluation.tokens)
     clean = evaluation.excess(model)
     found = []

@@ -23,7 +23,8 @@ from torch import Tensor
 from zscope.config.base import Bootstrap
 from zscope.models.tensor_heads import head_name, mean_z
 from zscope.models.tensor_transformer import TensorBlock, TensorTransformer
-from zscope.studies.toylang.phenomena.prefixes import Rows, first_layer_change
+from zscope.studies.toylang.phenomena.experiment_rows import ExperimentRows
+from zscope.studies.toylang.phenomena.prefixes import first_layer_change
 from zscope.studies.toylang.targets import EXCESS
 from zscope.tables.schema import Row
 from zscope.toy_language.excess import ToyEvaluation
@@ -76,7 +77,7 @@ def reuse_rows(
         return []
     means = mean_z(model, evaluation.tokens)
     clean = evaluation.excess(model)
-    rows = Rows("reuse", bootstrap)
+    rows = ExperimentRows("reuse", bootstrap)
     found = []
     for head in range(model.config.n_heads):
         change = first_layer_change(model, evaluation.tokens, head, means[0, head])

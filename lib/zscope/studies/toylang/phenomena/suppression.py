@@ -24,10 +24,10 @@ from jaxtyping import Bool, Float, Int
 from zscope.config.base import Bootstrap
 from zscope.models.tensor_heads import ReplacedHeads, head_name, mean_z
 from zscope.models.tensor_transformer import TensorTransformer
+from zscope.studies.toylang.phenomena.experiment_rows import ExperimentRows
 from zscope.studies.toylang.phenomena.prefixes import (
     Forward,
     Prefixes,
-    Rows,
     distinct,
     probabilities,
 )
@@ -133,7 +133,7 @@ def suppression_rows(
     pairs = find_pairs(language, tokens, rng)
     if pairs is None:
         return []
-    rows = Rows("suppression", bootstrap)
+    rows = ExperimentRows("suppression", bootstrap)
     device = next(model.parameters()).device
     # with never, without, placebo
     p = [_p_top(model, part, pairs.top, device) for part in _parts(pairs)]
@@ -172,7 +172,7 @@ def _head_rows(
     means: Float[torch.Tensor, "layer head d_head"],
     by_weights: Float[np.ndarray, "layer head name"] | None,
     intact: Float[np.ndarray, " n"],
-    rows: Rows,
+    rows: ExperimentRows,
     device: torch.device,
 ) -> list[Row]:
     """The drop within the window with each head ablated."""
