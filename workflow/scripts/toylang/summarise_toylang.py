@@ -59,9 +59,7 @@ if __name__ == "__main__":
             {table: this.output[table.short] for table in SUMMARIES},
             this.output.csv,
             config=ToylangConfig.model_validate(this.slice["toylang"]),
-            comparisons={
-                name: (how, what) for name, (how, what) in this.slice["comparisons"].items()
-            },
+            comparisons=this.slice["comparisons"],
             bootstrap=Bootstrap.model_validate(this.slice["bootstrap"]),
             provenance=this.provenance,
         )
