@@ -89,7 +89,7 @@ def test_unknown_names_say_what_there_is(fresh: Clone) -> None:
     for target, says in {
         "results/figures/toylang/nonsense.svg": "no figure nonsense",
         "results/toylang/runs/reference-s9/training.parquet": "no run reference-s9",
-        "results/toylang/conditions/softmax/readouts.parquet": "no condition that is measured so",
+        "results/toylang/conditions/softmax/readouts.parquet": "no measured condition softmax",
     }.items():
         done = fresh.snakemake(target, "--dry-run")
         assert done.status != 0

@@ -19,7 +19,7 @@ def toylang_seeds(conditions):
     """The seeds of a condition, which is one of `conditions`."""
 
     def of_condition(wildcards):
-        runs = checked(find, conditions, wildcards.condition, "condition that is measured so")
+        runs = checked(find, conditions, wildcards.condition, "measured condition")
         return [run.seed for run in runs]
 
     return of_condition

@@ -234,3 +234,10 @@ def test_all_claims_fit_the_table_and_have_ids_of_their_own(tmp_path):
     assert len({(row["condition"], row["claim"]) for row in rows}) == len(rows) > 6
     assert all(row["claim"].isidentifier() and " " in row["text"] for row in rows)
     write_table(rows, tmp_path / "summary.parquet", SUMMARY, {})
+
+
+def test_tables_without_rows_have_no_claims():
+    """As those of the weights are if no model is a polynomial."""
+    given = (TRAINING, READOUTS, ABLATIONS, DEGREES, PHENOMENA, ONSETS, ONSET_SUMMARY, COMPARISONS)
+    empty = {table: pd.DataFrame(columns=[c.name for c in table.columns]) for table in given}
+    assert summary_rows(empty, CONFIG) == []
