@@ -57,7 +57,7 @@ class DataConfig(Section):
     z_alphabet: str | None = Field(None, min_length=2)
     """Characters that z is made of; null: the alphabet. A parity code always uses 0 and 1."""
     z_code: Literal["random", "parity"] = "random"
-    """z names the target by k random distinct strings; or by every binary string of z_length, where
+    """Names of the targets: k random distinct strings; or every binary string of z_length, where
     each of the log2 k bits of the target's index is the parity of its own z_order characters."""
     z_order: int = Field(1, ge=1)
     """Order of the parity: the number of characters of z behind each bit of the target's index. Not
