@@ -272,13 +272,13 @@ def test_projection_on_a_rotation_keeps_every_mmd():
     assert float(clouds.centred().tokens().mean(0).abs().max()) < 1e-14
 
 
-# --- the seed's objective ---------------------------------------------------------------------
+# --- the original objective ---------------------------------------------------------------------
 
 
 def test_seed_value_is_the_sum_and_the_penalty():
     clouds, log_l = draw_clouds(), randn(3, seed=4)
     expected = naive_pairs(clouds, (-2 * log_l).exp()).sum() + 0.7 * (1 / log_l.exp()).sum()
-    torch.testing.assert_close(ard.seed_value(clouds, log_l, 0.7), expected, **EXACT)
+    torch.testing.assert_close(ard.original_value(clouds, log_l, 0.7), expected, **EXACT)
 
 
 def test_seed_objective_is_zero_for_the_empty_z_and_above_it_on_other_problems():
@@ -287,9 +287,9 @@ def test_seed_objective_is_zero_for_the_empty_z_and_above_it_on_other_problems()
     train, test = clouds.select(torch.arange(20)), clouds.select(torch.arange(20, 40))
     d = clouds.d
     for start in (torch.zeros(d), ard.svd_init(random_space(d, 8, generator()))):
-        fit = ard.fit_seed(train, start, 0.1, steps=200, lr=0.01)
-        assert float(ard.seed_value(test, torch.full((d,), torch.inf), 0.1)) == 0
-        assert float(ard.seed_value(test, fit.log_l, 0.1)) > 0
+        fit = ard.fit_original(train, start, 0.1, steps=200, lr=0.01)
+        assert float(ard.original_value(test, torch.full((d,), torch.inf), 0.1)) == 0
+        assert float(ard.original_value(test, fit.log_l, 0.1)) > 0
         assert fit.records[-1].value < fit.records[0].value
 
 
@@ -299,7 +299,7 @@ def test_seed_fit_descends_to_a_negative_value_by_fitting_noise():
     mask = torch.ones(20, 12, dtype=torch.bool)
     zh, en = randn(40, 12, 24).float(), randn(40, 12, 24, seed=1).float()
     noise = [make_clouds(zh[a:b], mask, en[a:b], mask) for a, b in ((0, 20), (20, 40))]
-    fit = ard.fit_seed(noise[0], torch.zeros(24), 1e-3, steps=400, lr=0.01)
+    fit = ard.fit_original(noise[0], torch.zeros(24), 1e-3, steps=400, lr=0.01)
     other = paired_mmd(make_pairs(noise[1]), (-2 * fit.log_l).exp())
     assert fit.records[-1].value < -0.1
     assert float(other.mean()) > -2 * float(other.std()) / 20**0.5
@@ -312,8 +312,8 @@ def test_seed_objective_cannot_see_what_a_problem_shares():
     shift = randn(len(clouds), 1, clouds.d, seed=4) * (planted.kinds == SHARED)
     masks = clouds.zh_mask.unsqueeze(-1), clouds.en_mask.unsqueeze(-1)
     moved = replace(clouds, zh=clouds.zh + shift * masks[0], en=clouds.en + shift * masks[1])
-    same = ard.seed_value(moved, log_l, 0.1)
-    torch.testing.assert_close(same, ard.seed_value(clouds, log_l, 0.1), **EXACT)
+    same = ard.original_value(moved, log_l, 0.1)
+    torch.testing.assert_close(same, ard.original_value(clouds, log_l, 0.1), **EXACT)
 
 
 def test_slope_at_a_flat_kernel_is_the_difference_of_the_language_means():
@@ -330,7 +330,7 @@ def test_slope_at_a_flat_kernel_is_the_difference_of_the_language_means():
 def test_seed_fit_follows_adam_on_the_naive_objective():
     clouds = draw_clouds(n=4).centred()
     start = randn(3, seed=3) / 4
-    fit = ard.fit_seed(clouds, start, 0.01, steps=30, lr=0.05)
+    fit = ard.fit_original(clouds, start, 0.01, steps=30, lr=0.05)
     log_l = start.clone().requires_grad_()
     adam = torch.optim.Adam([log_l], lr=0.05)
     values = []
@@ -348,7 +348,7 @@ def test_seed_fit_follows_adam_on_the_naive_objective():
 def test_half_of_the_dimensions_lie_below_the_median_whatever_the_data():
     planted = plant(SMALL, generator())
     d = planted.clouds.d
-    fit = ard.fit_seed(planted.clouds.centred(), randn(d), 0.01, steps=20, lr=0.01)
+    fit = ard.fit_original(planted.clouds.centred(), randn(d), 0.01, steps=20, lr=0.01)
     assert {r.n_below_median for r in fit.records} == {d // 2}
     assert int(survivors(fit.log_l).sum()) == d // 2
     sd = ard.deviations(planted.clouds)
@@ -362,7 +362,7 @@ def test_survivors_of_a_fit_are_those_of_its_init():
     for seed in range(3):
         V = random_space(d, 8, generator(seed))
         start = ard.svd_init(V)
-        fit = ard.fit_seed(clouds, start, 0.01, steps=300, lr=0.01)
+        fit = ard.fit_original(clouds, start, 0.01, steps=300, lr=0.01)
         kept.append(float((survivors(fit.log_l) & survivors(start)).sum()) / (d // 2))
         assert weight_overlap(survivors(fit.log_l), torch.eye(d), V) > 8 / d
     assert min(kept) > 0.55  # chance is .5 of one half in the other
@@ -379,7 +379,7 @@ def test_svd_init_is_the_seeds():
 
 def test_plateau_is_the_first_step_that_gains_little_over_the_window():
     values = [10.0, 5.0, 3.0, 2.0, 1.9999, 1.9999]
-    records = [ard.SeedRecord(50 * i, v, v, 0.0, 0, 0) for i, v in enumerate(values)]
+    records = [ard.OriginalRecord(50 * i, v, v, 0.0, 0, 0) for i, v in enumerate(values)]
     assert ard.plateau(records, window=50) == 200
     assert ard.plateau(records[:4], window=50) is None
 
@@ -444,7 +444,7 @@ def test_fits_are_bit_identical_on_a_rerun(loss):
     )
     assert torch.equal(a.weights, b.weights)
     assert a.losses == b.losses
-    c, d = (ard.fit_seed(clouds, torch.zeros(32), 0.01, steps=10, lr=0.01) for _ in range(2))
+    c, d = (ard.fit_original(clouds, torch.zeros(32), 0.01, steps=10, lr=0.01) for _ in range(2))
     assert torch.equal(c.log_l, d.log_l)
     assert c.records == d.records
 

@@ -508,7 +508,7 @@ def test_the_nearest_fitted_layer_stands_in_for_the_declared_one(tiny):
 
 def test_of_the_seed_s_grid_the_fit_from_z_with_the_middle_lambda_is_shown(tiny):
     found = declared_fits(tiny.frames["crosslingual_lengthscales"])
-    seeds = select(found, objective="seed")
+    seeds = select(found, objective="original")
     assert set(zip(seeds["init"], seeds["penalty"], strict=True)) == {("svd_z", 0.01)}
     assert {"gap", "info_nce"} <= set(found["objective"])
 
@@ -572,7 +572,7 @@ def test_a_left_out_r2_far_below_0_stays_in_the_panel(figures):
 def test_verdicts_are_counted_where_models_disagree(tiny):
     found = {row["question"]: row for row in dashboard.verdicts(tiny)}
     causal = "\n".join(textwrap.wrap(fake.CAUSAL, dashboard.COLUMNS["question"][1]))
-    assert found[causal]["seed's rule"] == "partial 2, yes 1"
+    assert found[causal]["protocol's rule"] == "partial 2, yes 1"
     assert found[causal]["controlled rule"] == "no"
     assert len(found) == 11
 

@@ -299,7 +299,7 @@ def test_a_planted_rotation_is_found_and_beats_its_shuffles():
     rotation = torch.linalg.qr(randn(K, K, seed=1)).Q
     x = randn(N, K, seed=2)
     rows = bridge_of(x @ V, x @ rotation @ V, V, random=random_spaces(D, K, 3, 0))
-    for metric in ("procrustes_r2", "ols_r2", "loo_r2", "ridge_loo_r2", "seed_r2"):
+    for metric in ("procrustes_r2", "ols_r2", "loo_r2", "ridge_loo_r2", "protocol_r2"):
         assert value(rows, metric, space="z")["value"] == pytest.approx(1, abs=1e-6)
     assert value(rows, "orthogonality_error", space="z")["value"] < 1e-9
     assert value(rows, "procrustes_r2", space="z")["p"] == pytest.approx(1 / 41)

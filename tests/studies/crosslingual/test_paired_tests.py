@@ -26,7 +26,7 @@ from zscope.studies.crosslingual.patching.paired_tests import (
     patched_html,
     patched_table,
     rates,
-    seed_verdict,
+    protocol_verdict,
 )
 
 N = 60
@@ -98,7 +98,7 @@ def _plant(effects: Effects, seed: int = 0) -> pd.DataFrame:
 def _verdicts(outputs: pd.DataFrame) -> tuple[str, str, str, str]:
     measures = by_problem(outputs)
     table = rates(measures)
-    seed = seed_verdict(table, DECLARED)
+    seed = protocol_verdict(table, DECLARED)
     controlled = controlled_verdict(paired_tests(measures, 0), table, DECLARED)
     return seed.answer, controlled.answer, seed.why, controlled.why
 
@@ -162,7 +162,7 @@ def test_each_half_of_the_double_dissociation_is_needed(change):
 )
 def test_the_seeds_thresholds(shares, answer):
     effects = DISSOCIATION | {"z": shares[0], "z_perp": shares[1]}
-    assert seed_verdict(rates(by_problem(_plant(effects))), DECLARED).answer == answer
+    assert protocol_verdict(rates(by_problem(_plant(effects))), DECLARED).answer == answer
 
 
 def test_broken_texts_count_for_the_seed_and_not_for_the_controls():
@@ -178,7 +178,7 @@ def test_broken_texts_count_for_the_seed_and_not_for_the_controls():
 def test_without_the_declared_cell_there_is_no_verdict():
     measures = by_problem(_plant(DISSOCIATION))
     other = replace(DECLARED, layer=3)
-    assert seed_verdict(rates(measures), other).answer == "undetermined"
+    assert protocol_verdict(rates(measures), other).answer == "undetermined"
     tests = paired_tests(measures, 0)
     found = controlled_verdict(tests, rates(measures), other)
     assert found.answer == "undetermined"
@@ -298,7 +298,7 @@ def test_equal_outputs_have_p_1():
     assert (tests["value"] == 0).all()
 
 
-# --- the seed's table ------------------------------------------------------------------------
+# --- the protocol's table ------------------------------------------------------------------------
 
 
 def _problems() -> pd.DataFrame:

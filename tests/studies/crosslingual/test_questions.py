@@ -45,7 +45,7 @@ def found(question: str, declared: Declared = DECLARED, **rows: list[dict[str, A
 
 def verdicts(question: str, **rows: list[dict[str, Any]]) -> tuple[str, str]:
     row = found(question, **rows)
-    return row["seed_verdict"], row["controlled_verdict"]
+    return row["protocol_verdict"], row["controlled_verdict"]
 
 
 def null(mean, low, high, name="random"):
@@ -58,7 +58,7 @@ def interval(value, low, high):
 
 def test_without_data_every_verdict_is_undetermined(tmp_path):
     summary = summarise(Evidence({}), DECLARED)
-    assert set(summary["seed_verdict"]) == set(summary["controlled_verdict"]) == {"undetermined"}
+    assert set(summary["protocol_verdict"]) == set(summary["controlled_verdict"]) == {"undetermined"}
     assert list(QUESTIONS) == [
         next(k for k, start in QUESTIONS.items() if q.startswith(start))
         for q in summary["question"]
@@ -275,7 +275,7 @@ def test_a_layer_is_z_dominated_against_its_null_not_against_one(r, z, expected)
 
 def ard(overlap=0.5, index=0.2):
     place = {"layer": 3, "k": 16}
-    seed = {**place, "objective": "seed", "basis": "coordinates", "init": "svd_z"}
+    seed = {**place, "objective": "original", "basis": "coordinates", "init": "svd_z"}
     gap = {**place, "objective": "gap", "basis": "coordinates", "metric": "overlap"}
     bands = {"energy": (0.3, 0.4), "shuffled": (0.25, 0.35), "random": (0.2, 0.3)}
     return [
@@ -306,7 +306,7 @@ def test_ard_finds_z_only_beyond_what_energy_explains(overlap, index, expected):
 def bridge(r2, loo, p, energy_high, error=0.05, rotation=0.9):
     place = {**OF_Z, "pooling": "mean", "direction": "en->zh"}
     z = {
-        "seed_r2": {"value": r2},
+        "protocol_r2": {"value": r2},
         "loo_r2": {"value": loo},
         "ridge_loo_r2": {"value": loo, "p": p, **null(0, -0.1, 0.1, "permutation")},
         "procrustes_r2": {"value": rotation, "p": p, **null(0, -0.1, 0.1, "permutation")},

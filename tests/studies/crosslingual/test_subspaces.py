@@ -339,7 +339,7 @@ def test_updates_stand_out_where_they_were_planted_only():
     assert planted.ratio == pytest.approx(2 * plain.ratio)
     assert plain.over_null == pytest.approx(1, abs=0.15)
     assert abs(plain.z) < 4 < 10 < planted.z
-    assert planted.ratio < 1  # below the seed's threshold, though far above its null
+    assert planted.ratio < 1  # below the protocol's threshold, though far above its null
     assert planted.null == chance_ratio(k, d)
     with pytest.raises(DataError, match="2 or more draws"):
         update_against_null(dh, mask, V, [])
@@ -424,7 +424,7 @@ def test_nested_ridge_is_that_of_scikit_learn(n, k):
 def test_the_seed_s_score_is_perfect_on_noise_and_left_out_ones_are_not(n, k):
     for seed in range(5):
         found = b.bridge(randn(n, k, seed=seed), randn(n, k, seed=1000 + seed))
-        assert found.seed_r2 == pytest.approx(1)
+        assert found.protocol_r2 == pytest.approx(1)
         assert found.ols_r2 == pytest.approx(1)
         assert found.loo_r2 < 0
         assert found.ridge_loo_r2 < 0.05

@@ -1,4 +1,4 @@
-"""Rates, paired tests and the seed's table of patching one model."""
+"""Rates, paired tests and the protocol's table of patching one model."""
 
 from typing import Any
 

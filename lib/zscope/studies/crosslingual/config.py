@@ -1,4 +1,4 @@
-"""The configuration of the cross-lingual study (seed 004)."""
+"""The configuration of the cross-lingual study (protocol 004)."""
 
 from __future__ import annotations
 
@@ -229,7 +229,7 @@ class GenerationConfig(Section):
     """Greedy generation."""
 
     max_new_tokens: Annotated[int, Unit("tokens")] = Field(12, ge=1)
-    """Longest output; the seed allows 100."""
+    """Longest output; the protocol allows 100."""
     batch_size: Annotated[int, Unit("prompts")] = Field(100, ge=1)
     """Prompts of one batch, for generation and extraction."""
     min_letters: Annotated[int, Unit("letters")] = Field(1, ge=1)
@@ -315,15 +315,15 @@ class VerdictConfig(Section):
     direction: Direction = "zh->en"
     """Source language -> prompt language."""
     high: Probability = 0.5
-    """Seed's rule: a rate from here on counts as "changes"; one minus it as "preserves"."""
+    """The protocol's rule: a rate from here on counts as "changes"; one minus it as "preserves"."""
     margin: Probability = 0.1
-    """Seed's partial success: Z changes this much more of the answers than Z-perp."""
+    """The protocol's partial success: Z changes this much more of the answers than Z-perp."""
     alpha: float = Field(0.05, gt=0, lt=1)
     """Level of the paired tests of the controlled rule, after Holm's correction."""
 
 
 class ArdConfig(Section):
-    """Experiment C: ARD-MMD, the seed's objective and the contrast that replaces it."""
+    """Experiment C: ARD-MMD, the original objective and the contrast that replaces it."""
 
     layers: list[Depth] | None = None
     """Layers; null: z.layers. A whole number may name the state after the last layer."""
@@ -332,11 +332,11 @@ class ArdConfig(Section):
         0.01,
         0.1,
     ]
-    """Weights of the seed's sparsity penalty."""
+    """Weights of the protocol's sparsity penalty."""
     lr: float = Field(0.01, gt=0)
-    """Adam's learning rate of the seed's objective."""
+    """Adam's learning rate of the original objective."""
     steps: Steps = Field(500, ge=10)
-    """Steps of the seed's objective."""
+    """Steps of the original objective."""
     contrast_lr: float = Field(0.05, gt=0)
     """Adam's learning rate of the contrast."""
     contrast_steps: Steps = Field(200, ge=10)
@@ -363,7 +363,7 @@ class BridgeConfig(Section):
 
 
 class CrosslingualConfig(Section):
-    """The cross-lingual Z study (seed 004)."""
+    """The cross-lingual Z study (protocol 004)."""
 
     model: LanguageModelSource = LanguageModelSource(tiny=True)
     """Which model: tiny, {hub: id, revision: commit}, or {path: folder}."""

@@ -1,4 +1,4 @@
-"""The study of one model in a table: each question of the seed by its rule and by ours. No torch.
+"""The study of one model in a table: each question of the protocol by its rule and by ours. No torch.
 
 A question is a function of the tables (`Evidence`) and of what was declared before the run
 (`Declared`). Its thresholds stand in the text of its criteria. Without its data a verdict is
@@ -20,17 +20,17 @@ from zscope.studies.crosslingual.patching.paired_tests import (
     DeclaredCell,
     controlled_criterion,
     controlled_verdict,
-    seed_criterion,
-    seed_verdict,
+    protocol_criterion,
+    protocol_verdict,
 )
 from zscope.tables.read import TABLES
 
 UNKNOWN: Answer = "undetermined"
-UNIFORM_RANK = 0.08  # the seed's CV of the heads' ranks
+UNIFORM_RANK = 0.08  # the protocol's CV of the heads' ranks
 FAR_ABOVE_ONE = 2.0  # what "R >> 1" is taken to be
 AGREES = 0.5  # index overlap from which two spaces "agree"
-THIN, NONLINEAR, ROTATION = 0.8, 0.5, 0.1  # the seed's bounds of R2, and ours of ||W'W - I|| / k
-# Numbers that the seed quotes for Qwen2.5-3B.
+THIN, NONLINEAR, ROTATION = 0.8, 0.5, 0.1  # the protocol's bounds of R2, and ours of ||W'W - I|| / k
+# Numbers that the protocol quotes for Qwen2.5-3B.
 QUOTED = {
     "ranks": "80.4 +- 6.0, CV < .08 (L33)",
     "ffn": ".57x chance (L32-L33); similarity of L32 and L33 .482",
@@ -74,8 +74,8 @@ class Finding:
     """A row of crosslingual_summary, without the model."""
 
     question: str
-    seed_criterion: str
-    seed_verdict: Answer
+    protocol_criterion: str
+    protocol_verdict: Answer
     controlled_criterion: str
     controlled_verdict: Answer
     why: str
@@ -85,7 +85,7 @@ def summarise(evidence: Evidence, declared: Declared) -> pd.DataFrame:
     """Every question, in the order of the study: crosslingual_summary without the model."""
     causal = is_causal(evidence, declared)
     ard = ard_finds_z(evidence, declared)
-    succeeded = any(f.seed_verdict in ("yes", "partial") for f in (causal, ard))
+    succeeded = any(f.protocol_verdict in ("yes", "partial") for f in (causal, ard))
     findings = [
         behaviour_differs(evidence, declared),
         heads_collapse(evidence, declared),
@@ -245,11 +245,11 @@ def language_is_outside(evidence: Evidence, declared: Declared) -> Finding:
 
 def is_causal(evidence: Evidence, declared: Declared) -> Finding:
     """Experiment A, by the rules of `verdict`."""
-    seed = seed_verdict(evidence["rates"], declared.cell, declared.high, declared.margin)
+    seed = protocol_verdict(evidence["rates"], declared.cell, declared.high, declared.margin)
     ours = controlled_verdict(evidence["tests"], evidence["rates"], declared.cell, declared.alpha)
     return Finding(
         "A. Is Z causal? Patching it changes answers, not the language",
-        seed_criterion(declared.high, declared.margin),
+        protocol_criterion(declared.high, declared.margin),
         seed.answer,
         controlled_criterion(declared.alpha),
         ours.answer,
@@ -261,7 +261,7 @@ def carries_the_answer(evidence: Evidence, declared: Declared) -> Finding:
     """Experiment A: whether the answer of the source arrives, and not merely another one."""
     question = "A. Does Z carry the answer? The output becomes the source's"
     seed, ours = (
-        "none: the seed's sources share the answer of the prompt, so that nothing can be seen",
+        "none: the protocol's sources share the answer of the prompt, so that nothing can be seen",
         "more outputs give the source's answer than with energy-matched random spaces, and than "
         f"with Z-perp (paired tests, Holm, p < {declared.alpha:g}); partial: than with "
         "energy-matched ones only",
@@ -293,7 +293,7 @@ def is_necessary(evidence: Evidence, declared: Declared) -> Finding:
     """Experiment A with the mean over problems as source: what is lost without Z."""
     question = "A. Is Z necessary? Mean ablation"
     seed, ours = (
-        "none: the seed patches, and never ablates",
+        "none: the protocol patches, and never ablates",
         "with Z at its mean fewer answers are right than with a random space of the same energy "
         f"(paired test, Holm, p < {declared.alpha:g}); partial: than with a uniform one only",
     )
@@ -374,7 +374,7 @@ def ard_finds_z(evidence: Evidence, declared: Declared) -> Finding:
         "than its shuffled weights do; partial: than in uniform spaces only",
     )
     wanted = {"layer": declared.cell.layer, "k": declared.cell.k}
-    index = _pick(evidence["ard"], **wanted, objective="seed", init="svd_z", metric="index_overlap")
+    index = _pick(evidence["ard"], **wanted, objective="original", init="svd_z", metric="index_overlap")
     contrast = {
         null: _one(
             evidence["ard"],
@@ -387,14 +387,14 @@ def ard_finds_z(evidence: Evidence, declared: Declared) -> Finding:
         for null in ("energy", "shuffled", "random")
     }
     index = index.dropna(subset=["value"])
-    seed_answer, controlled, why = UNKNOWN, UNKNOWN, []
+    protocol_answer, controlled, why = UNKNOWN, UNKNOWN, []
     if len(index):
         best = _largest(index)
-        seed_answer = _graded(best["value"] >= AGREES, bool(best["value"] > best["null_mean"]))
+        protocol_answer = _graded(best["value"] >= AGREES, bool(best["value"] > best["null_mean"]))
         # Half of the dimensions survive by construction, so k of them are at most 2 k/d.
         most = min(1.0, 2 * best["null_mean"])
         why.append(
-            f"seed's objective: index overlap {_n(best['value'])}, k/d {_n(best['null_mean'])}, "
+            f"original objective: index overlap {_n(best['value'])}, k/d {_n(best['null_mean'])}, "
             f"at most {_n(most)}"
         )
         why += _degeneracy(evidence, declared)
@@ -408,13 +408,13 @@ def ard_finds_z(evidence: Evidence, declared: Declared) -> Finding:
         controlled = _graded(above["energy"] and above["shuffled"], above["random"])
         why.append(f"contrast: energy in Z {_n(value)}, {bands}")
     return Finding(
-        question, seed, seed_answer, ours, controlled, "; ".join(why) or "no fits of the layer"
+        question, seed, protocol_answer, ours, controlled, "; ".join(why) or "no fits of the layer"
     )
 
 
 def _degeneracy(evidence: Evidence, declared: Declared) -> list[str]:
-    """What the seed's objective is worth at its fit, and what it owes to its start."""
-    fits = _pick(evidence["ard"], layer=declared.cell.layer, objective="seed", init="svd_z")
+    """What the original objective is worth at its fit, and what it owes to its start."""
+    fits = _pick(evidence["ard"], layer=declared.cell.layer, objective="original", init="svd_z")
     values = _pick(fits, metric="value")["value"].dropna()
     empty = _pick(fits, metric="value_at_infinity")["value"].dropna()
     out = []
@@ -423,7 +423,7 @@ def _degeneracy(evidence: Evidence, declared: Declared) -> list[str]:
     start = _pick(
         evidence["ard"],
         layer=declared.cell.layer,
-        objective="seed",
+        objective="original",
         init="svd_random",
         metric="overlap_init",
     )["value"].dropna()
@@ -433,9 +433,9 @@ def _degeneracy(evidence: Evidence, declared: Declared) -> list[str]:
 
 
 def bridge_is_linear(evidence: Evidence, declared: Declared, gate: bool) -> Finding:
-    """Experiment D: R2 of the linear map, as the seed has it and left out.
+    """Experiment D: R2 of the linear map, as the protocol has it and left out.
 
-    gate: whether A or C succeeded by the seed's rule.
+    gate: whether A or C succeeded by the protocol's rule.
     """
     question = "D. Is the bridge between the languages linear?"
     seed, ours = (
@@ -444,7 +444,7 @@ def bridge_is_linear(evidence: Evidence, declared: Declared, gate: bool) -> Find
         f"pairings shuffled within categories (p < {declared.alpha:g}); partial: the last only",
     )
     z, energy = (_bridge(evidence, declared, s, "ridge_loo_r2") for s in ("z", "energy"))
-    fitted, loo = (_bridge(evidence, declared, "z", m) for m in ("seed_r2", "loo_r2"))
+    fitted, loo = (_bridge(evidence, declared, "z", m) for m in ("protocol_r2", "loo_r2"))
     if z is None or fitted is None or loo is None or not _known(z, "value", "p"):
         return Finding(question, seed, UNKNOWN, ours, UNKNOWN, "no bridge in the declared Z")
     why = (
@@ -588,4 +588,4 @@ def _band(row: Any) -> str:
 
 
 def _gate(succeeded: bool) -> str:
-    return "" if succeeded else "; neither A nor C succeeded, so the seed would not have asked"
+    return "" if succeeded else "; neither A nor C succeeded, so the protocol would not have asked"

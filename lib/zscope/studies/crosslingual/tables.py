@@ -173,7 +173,7 @@ TESTS = Table(
 )
 PATCHED = Table(
     "crosslingual_patched",
-    "a problem in the seed's table, in the pre-declared cell",
+    "a problem in the protocol's table, in the pre-declared cell",
     "results/crosslingual/models/{model}/patching/table.parquet",
     (
         MODEL,
@@ -268,7 +268,7 @@ ARD = Table(
         Column("objective", TEXT, "", "seed, gap, info_nce; uniform or random weights"),
         Column("basis", TEXT, "", "coordinates, pca, or z: [V_Z; V_perp]"),
         Column("init", TEXT, "", "zeros, svd_z, svd_random: what it started from", True),
-        Column("penalty", FLOAT, "", "lambda of the seed's objective; null: none", True),
+        Column("penalty", FLOAT, "", "lambda of the original objective; null: none", True),
         K,
         METRIC,
         NUMBER,
@@ -288,7 +288,7 @@ ARD_HISTORY = Table(
         Column("objective", TEXT, "", "seed, gap or info_nce"),
         Column("basis", TEXT, "", "coordinates, pca, or z"),
         Column("init", TEXT, "", "zeros, svd_z or svd_random", True),
-        Column("penalty", FLOAT, "", "lambda of the seed's objective; null: none", True),
+        Column("penalty", FLOAT, "", "lambda of the original objective; null: none", True),
         STEP,
         METRIC,
         Column("value", FLOAT, "as metric", "the measurement"),
@@ -305,7 +305,7 @@ LENGTHSCALES = Table(
         Column("objective", TEXT, "", "seed, gap or info_nce"),
         Column("basis", TEXT, "", "coordinates, pca, or z"),
         Column("init", TEXT, "", "zeros, svd_z or svd_random", True),
-        Column("penalty", FLOAT, "", "lambda of the seed's objective; null: none", True),
+        Column("penalty", FLOAT, "", "lambda of the original objective; null: none", True),
         Column("dimension", INT, "", "dimension of the basis"),
         Column("log10_lengthscale", FLOAT, "log10", "log10 of its lengthscale"),
     ),
@@ -319,7 +319,7 @@ PLANTED = Table(
         SEED,
         Column("objective", TEXT, "", "seed, gap or info_nce"),
         Column("init", TEXT, "", "what it started from", True),
-        Column("penalty", FLOAT, "", "lambda of the seed's objective; null: none", True),
+        Column("penalty", FLOAT, "", "lambda of the original objective; null: none", True),
         METRIC,
         Column("value", FLOAT, "as metric", "AUC, or accuracy of retrieval"),
         Column("chance", FLOAT, "as value", "what chance gives", True),
@@ -361,13 +361,13 @@ BRIDGE = Table(
 )
 SUMMARY = Table(
     "crosslingual_summary",
-    "a question of the study, with the seed's answer and the controlled one",
+    "a question of the study, with the protocol's answer and the controlled one",
     "results/crosslingual/models/{model}/summary.parquet",
     (
         MODEL,
         Column("question", TEXT, "", "what was asked"),
-        Column("seed_criterion", TEXT, "", "the criterion of the seed"),
-        Column("seed_verdict", TEXT, "", "its verdict: yes, partial, no, or undetermined"),
+        Column("protocol_criterion", TEXT, "", "the criterion of the protocol"),
+        Column("protocol_verdict", TEXT, "", "its verdict: yes, partial, no, or undetermined"),
         Column("controlled_criterion", TEXT, "", "the criterion with its controls"),
         Column("controlled_verdict", TEXT, "", "its verdict"),
         Column("why", TEXT, "", "the numbers behind both"),

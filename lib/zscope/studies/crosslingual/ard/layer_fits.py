@@ -1,6 +1,6 @@
 """Experiment C on the states of one layer: every fit, judged, as rows of the ARD tables.
 
-Metrics of `crosslingual_ard`. Of the seed's objective:
+Metrics of `crosslingual_ard`. Of the original objective:
 
     value, mmd              at the end, summed over the problems of the fit
     value_at_infinity       of the empty Z: exactly 0
@@ -8,7 +8,7 @@ Metrics of `crosslingual_ard`. Of the seed's objective:
     mmd_held_out
     drift                   fall of the value over the last tenth of the steps
     plateau_step            where the stop rule would have stopped; null: nowhere
-    n_below_median          |Z| of the seed, half of all by construction
+    n_below_median          |Z| of the protocol, half of all by construction
     n_below_3sd             dimensions with l below 3 of their standard deviations
     slope_correlation_flat  Spearman of the slopes dMMD^2/dp and the squared difference of the
     slope_correlation_end   languages' means, at long equal lengthscales and at the fitted ones
@@ -58,10 +58,10 @@ from zscope.studies.crosslingual.ard.objectives import (
     EVERY,
     LOSSES,
     fit_contrast,
-    fit_seed,
+    fit_original,
     language_mean_gap,
     mmd_slope,
-    seed_value,
+    original_value,
     svd_init,
     uniform_precision,
 )
@@ -142,12 +142,12 @@ def study_layer(
 ) -> ArdRows:
     """Fit both objectives on the problems of `split.train` and judge them on `split.test`.
 
-    spaces: V_Z by k; the largest is what the seed's fits start from and what basis "z" is. Without
+    spaces: V_Z by k; the largest is what the protocol's fits start from and what basis "z" is. Without
     one (there is no attention after the last layer) what needs it is left out.
     """
     rows = ArdRows()
     data = _prepare(clouds, categories, split, spaces, settings.draws, seed)
-    _study_seed(data, settings, rows)
+    _study_original(data, settings, rows)
     for basis in settings.bases:
         axes = _axes(data, basis)
         if axes is not None:
@@ -194,10 +194,10 @@ def _axes(data: _Data, basis: Basis) -> Float[Tensor, "r d"] | None:
     return z_axes(tokens, data.spaces[max(data.spaces)]).float() if data.spaces else None
 
 
-# --- the seed's objective ---------------------------------------------------------------------
+# --- the original objective ---------------------------------------------------------------------
 
 
-def _study_seed(data: _Data, settings: ArdSettings, rows: ArdRows) -> None:
+def _study_original(data: _Data, settings: ArdSettings, rows: ArdRows) -> None:
     d, train, test = data.train.d, data.train, data.test
     generator = torch.Generator().manual_seed(derive_seed(data.seed, "random init"))
     starts: dict[str, tuple[Tensor, Tensor | None]] = {"zeros": (torch.zeros(d), None)}
@@ -214,18 +214,18 @@ def _study_seed(data: _Data, settings: ArdSettings, rows: ArdRows) -> None:
     coordinates = torch.eye(d)
     middle = sorted(settings.lambdas)[len(settings.lambdas) // 2]
     for init, (start, V_init) in starts.items():
-        # The seed's protocol is the whole grid from its own init; the others show what it decides.
+        # The protocol's protocol is the whole grid from its own init; the others show what it decides.
         protocol = init == ("svd_z" if data.spaces else "zeros")
         for penalty in settings.lambdas if protocol else [middle]:
-            fit = fit_seed(train, start, penalty, steps=settings.steps, lr=settings.lr)
-            what = {"objective": "seed", "basis": "coordinates", "init": init, "penalty": penalty}
+            fit = fit_original(train, start, penalty, steps=settings.steps, lr=settings.lr)
+            what = {"objective": "original", "basis": "coordinates", "init": init, "penalty": penalty}
             last, chosen = fit.records[-1], survivors(fit.log_l)
             before = [r for r in fit.records if r.step <= 0.9 * settings.steps][-1]
             precision = (-2 * fit.log_l.double()).exp()
             plain = {
-                "value": float(seed_value(train, fit.log_l, penalty)),
-                "mmd": float(seed_value(train, fit.log_l, 0)),
-                "value_at_infinity": float(seed_value(train, nowhere, penalty)),
+                "value": float(original_value(train, fit.log_l, penalty)),
+                "mmd": float(original_value(train, fit.log_l, 0)),
+                "value_at_infinity": float(original_value(train, nowhere, penalty)),
                 "drift": before.value - last.value,
                 "plateau_step": fit.plateau_step,
                 "n_below_median": last.n_below_median,
@@ -365,7 +365,7 @@ def _overlap_rows(
 def _held_out_rows(
     data: _Data, what: Row, log_l: Float[Tensor, " d"], penalty: float
 ) -> Iterator[Row]:
-    """The seed's objective on the held-out problems, with intervals over them."""
+    """The original objective on the held-out problems, with intervals over them."""
     pairs, log_l = make_pairs(data.test.to(torch.float64)), log_l.double()
     mmd = paired_mmd(pairs, (-2 * log_l).exp()).numpy()
     low, high = (len(mmd) * float(x) for x in bootstrap_interval(mmd, weights=data.resamples))

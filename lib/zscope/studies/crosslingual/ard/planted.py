@@ -29,7 +29,7 @@ from zscope.studies.crosslingual.ard.layer_fits import ArdSettings, Row
 from zscope.studies.crosslingual.ard.objectives import (
     LOSSES,
     fit_contrast,
-    fit_seed,
+    fit_original,
     svd_init,
     uniform_precision,
 )
@@ -112,7 +112,7 @@ def plant(settings: PlantedSettings, generator: torch.Generator) -> Planted:
 def recover(planted: Planted, settings: ArdSettings, seed: int) -> list[Row]:
     """Fit every objective on half of the problems: AUCs, and retrieval on the other half.
 
-    Rows of `crosslingual_planted` without the seed. The seed's objective starts from zeros and from
+    Rows of `crosslingual_planted` without the seed. The original objective starts from zeros and from
     a random space; the score of a dimension is -log l (seed) or its weight (contrast). Objective
     "uniform" (equal weights) is the reference of retrieval.
     """
@@ -143,8 +143,8 @@ def recover(planted: Planted, settings: ArdSettings, seed: int) -> list[Row]:
     }
     for init, start in inits.items():
         for penalty in settings.lambdas:
-            fitted = fit_seed(train, start, penalty, steps=settings.steps, lr=settings.lr)
-            what = {"objective": "seed", "init": init, "penalty": penalty}
+            fitted = fit_original(train, start, penalty, steps=settings.steps, lr=settings.lr)
+            what = {"objective": "original", "init": init, "penalty": penalty}
             judge(what, -fitted.log_l, (-2 * fitted.log_l.double()).exp())
     for loss in LOSSES:
         fit = fit_contrast(

@@ -1,4 +1,4 @@
-"""The seed's objective beside its value without any Z; and what it ends up with."""
+"""The original objective beside its value without any Z; and what it ends up with."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ NAMES = {
 
 @style.styled
 def draw(tables: Tables) -> Figure:
-    fits = tables.get("crosslingual_ard_history", objective="seed", metric="value")
+    fits = tables.get("crosslingual_ard_history", objective="original", metric="value")
     fits = select(fits, layer=nearest_layer(tables, fits))
     if fits.empty:
-        return style.nothing_to_draw("the seed's objective was not fitted", tables.count())
+        return style.nothing_to_draw("the original objective was not fitted", tables.count())
     layer = int(fits["layer"].iloc[0])
-    ends = tables.get("crosslingual_ard", objective="seed", layer=layer)
+    ends = tables.get("crosslingual_ard", objective="original", layer=layer)
     penalties = sorted(fits["penalty"].dropna().unique())
     fig = style.figure(style.DOUBLE, 4.6)
     above, below = style.stacked(fig, 1.1, 1)
@@ -35,7 +35,7 @@ def draw(tables: Tables) -> Figure:
     ):
         style.panel_title(ax, f"{letter}  lambda = {penalty:g}")
         _history(ax, select(fits, penalty=penalty), named=penalty == penalties[-1])
-        ax.set_ylabel("seed's objective" if penalty == penalties[0] else "")
+        ax.set_ylabel("original objective" if penalty == penalties[0] else "")
     drift, overlap = below.subplots(1, 2)
     letters = iter("abcdefgh"[len(penalties) :])
     style.panel_title(drift, f"{next(letters)}  still falling: last tenth of the steps")

@@ -1,4 +1,4 @@
-"""Which fits of lengthscales the figures show: the declared layer, and one of the seed's grid."""
+"""Which fits of lengthscales the figures show: the declared layer, and one of the protocol's grid."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def nearest_layer(tables: Tables, rows: pd.DataFrame) -> int | None:
 
 
 def declared_fits(rows: pd.DataFrame) -> pd.DataFrame:
-    """Of the seed's fits the one from Z (else the first) with the middle lambda; all others."""
-    seeds, others = select(rows, objective="seed"), rows[rows["objective"] != "seed"]
+    """Of the protocol's fits the one from Z (else the first) with the middle lambda; all others."""
+    seeds, others = select(rows, objective="original"), rows[rows["objective"] != "seed"]
     if seeds.empty:
         return others
     init = "svd_z" if "svd_z" in set(seeds["init"]) else seeds["init"].iloc[0]

@@ -51,10 +51,10 @@ def draw(tables: Tables) -> Figure:
         fig,
         tables.count(),
         f"{dims} dimensions." if dims else "",
-        "a: seed's objective, all inits and lambdas, median of them; below the median is half by "
+        "a: original objective, all inits and lambdas, median of them; below the median is half by "
         "construction (dashed). Directions of a contrast: exp of the entropy of its weights on "
         "coordinates.",
-        f"b: k = {tables.cell['k']}; dots: models, the seed's at every lambda; dashed: k/d.",
+        f"b: k = {tables.cell['k']}; dots: models, the protocol's at every lambda; dashed: k/d.",
         "Grey: the same weights in shuffled order, 95 %.",
     )
     return fig
@@ -62,7 +62,7 @@ def draw(tables: Tables) -> Figure:
 
 def _sizes(ax: Axes, rows: pd.DataFrame, layers: list[int]) -> None:
     for metric, (_, dash) in COUNTS.items():
-        of = select(rows, objective="seed", metric=metric)
+        of = select(rows, objective="original", metric=metric)
         of = of.assign(value=numbers(of["value"]))
         middle = of.groupby(["model", "layer"], sort=False)["value"].median().reset_index()
         model_marks.model_lines(ax, middle, model_marks.OBJECTIVES["seed"], linestyle=dash)

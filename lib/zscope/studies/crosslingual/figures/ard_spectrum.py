@@ -39,20 +39,20 @@ def draw(tables: Tables) -> Figure:
         tables.count(),
         f"Layer {int(fits['layer'].iloc[0])}, coordinates of the stream, "
         f"{fits['dimension'].nunique()} dimensions.",
-        _seed_fit(select(fits, objective="seed")),
-        "Dashed: the median lengthscale, below which the seed counts |Z|: half of all, whatever "
+        _original_fit(select(fits, objective="original")),
+        "Dashed: the median lengthscale, below which the protocol counts |Z|: half of all, whatever "
         "the spectrum.",
         model_marks.lines_note(tables.models, intervals=False),
     )
     return fig
 
 
-def _seed_fit(rows: pd.DataFrame) -> str:
-    """Which of the seed's fits is shown; nothing if there is none."""
+def _original_fit(rows: pd.DataFrame) -> str:
+    """Which of the protocol's fits is shown; nothing if there is none."""
     if rows.empty:
         return ""
     init, penalty = rows[["init", "penalty"]].iloc[0]
-    return f"Seed's objective: {INITS[str(init)].removeprefix('seed, ')}, lambda = {penalty:g}."
+    return f"Original objective: {INITS[str(init)].removeprefix('seed, ')}, lambda = {penalty:g}."
 
 
 def _sorted(ax: Axes, rows: pd.DataFrame, colour: str) -> None:

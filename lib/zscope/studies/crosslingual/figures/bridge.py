@@ -14,7 +14,7 @@ from zscope.studies.crosslingual.figures import model_marks
 from zscope.studies.crosslingual.figures.lookups import Tables, numbers, select, sizes_of
 
 METRICS = {
-    "seed_r2": "in sample\n(seed)",
+    "protocol_r2": "in sample\n(seed)",
     "ols_r2": "in sample,\nintercept",
     "loo_r2": "left out\n(LOO)",
     "ridge_loo_r2": "ridge,\nleft out",

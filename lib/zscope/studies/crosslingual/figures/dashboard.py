@@ -1,4 +1,4 @@
-"""The study in one figure: six panels, and what the seed and the controlled rules conclude."""
+"""The study in one figure: six panels, and what the protocol and the controlled rules conclude."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ VERDICTS = {
 }
 CELL = (rates.Z, rates.ENERGY, rates.OWN, rates.Z_PERP, rates.ENERGY_PERP, rates.FULL)
 SITE = (rates.Z, rates.ENERGY, rates.Z_PERP, rates.FULL)
-SCORES = {"seed_r2": "seed", "loo_r2": "LOO", "ridge_loo_r2": "ridge", "procrustes_r2": "rot."}
-COLUMNS = {"question": (0.0, 68), "seed's rule": (0.52, 22), "controlled rule": (0.76, 22)}
+SCORES = {"protocol_r2": "seed", "loo_r2": "LOO", "ridge_loo_r2": "ridge", "procrustes_r2": "rot."}
+COLUMNS = {"question": (0.0, 68), "protocol's rule": (0.52, 22), "controlled rule": (0.76, 22)}
 
 
 @style.styled
@@ -85,7 +85,7 @@ def verdicts(tables: Tables) -> list[dict[str, str]]:
         out.append(
             {
                 "question": textwrap.fill(str(question), COLUMNS["question"][1]),
-                "seed's rule": _counted(of["seed_verdict"]),
+                "protocol's rule": _counted(of["protocol_verdict"]),
                 "controlled rule": _counted(of["controlled_verdict"]),
             }
         )

@@ -72,5 +72,5 @@ def layers_of(frame: pd.DataFrame) -> list[int]:
 
 
 def sizes_of(frame: pd.DataFrame) -> list[int]:
-    """The k's of a frame, largest first, as in the seed."""
+    """The k's of a frame, largest first, as in the protocol."""
     return sorted({int(v) for v in frame["k"].dropna()}, reverse=True)

@@ -30,14 +30,14 @@ COLOURS = {
 LANGUAGES = {"en": style.GREEN, "zh": style.PURPLE}
 NULL_NAMES = {"random": "random spaces", "energy": "energy-matched spaces"}
 OBJECTIVES = {
-    "seed": style.VERMILLION,
+    "original": style.VERMILLION,
     "gap": style.BLUE,
     "info_nce": style.GREEN,
     "uniform": style.BLACK,
     "random": style.GREY,
 }
 OBJECTIVE_NAMES = {
-    "seed": "seed's objective",
+    "original": "original objective",
     "gap": "contrast: gap",
     "info_nce": "contrast: InfoNCE",
     "uniform": "equal weights",

@@ -43,7 +43,7 @@ def draw(tables: Tables) -> Figure:
     style.note(
         fig,
         f"n = {len(seeds)} seed{'s' * (len(seeds) != 1)} of planted data.",
-        "Numbers after the seed's inits: lambda.",
+        "Numbers after the protocol's inits: lambda.",
         "Dots: seeds; bars: median over seeds (from 3 on); dashed: chance. AUC: probability that "
         "a shared dimension ranks above one of the other kind; 1 is perfect, below .5 is the "
         "wrong way round.",

@@ -16,7 +16,7 @@ RANKS = {
     "participation_ratio": "participation ratio",
     "stable_rank": "stable rank",
 }
-SEED_CV = 0.08
+PROTOCOL_CV = 0.08
 
 
 @style.styled
@@ -84,5 +84,5 @@ def _spread(ax: Axes, rows: pd.DataFrame, *, named: bool) -> None:
         return
     model_marks.null_band(ax, rows, style.GREY, "variation")
     model_marks.model_lines(ax, rows, style.PURPLE)
-    style.baseline(ax, SEED_CV, "seed:\n< .08" if named else "")
+    style.baseline(ax, PROTOCOL_CV, "seed:\n< .08" if named else "")
     ax.set_ylim(bottom=0)

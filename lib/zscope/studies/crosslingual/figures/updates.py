@@ -44,7 +44,7 @@ def draw(tables: Tables) -> Figure:
         fig,
         tables.count(rows),
         f"Z of layer {tables.cell['layer']}, kernel {tables.cell['kind']}; mean over tokens, first "
-        f"token {tables.cell['position_0']}d. The seed asks for R above 1; chance is "
+        f"token {tables.cell['position_0']}d. The protocol asks for R above 1; chance is "
         "sqrt(k/(d-k)). Shaded: random and energy-matched spaces, 95 %.",
         model_marks.lines_note(tables.models),
     )

@@ -1,16 +1,16 @@
 """Experiment D: how well a linear map carries one language's Z to the other's.
 
 Rows of crosslingual_bridge, one set a layer, k, pooling and direction ("en->zh" predicts Chinese
-from English, as the seed does). Scores are those of subspace.bridge:
+from English, as the protocol does). Scores are those of subspace.bridge:
 
-    seed_r2             in sample, without an intercept: the seed's R2
+    protocol_r2             in sample, without an intercept: the protocol's R2
     ols_r2              in sample, with one; with n <= k + 1 pairs it is 1 on noise too
     loo_r2              each pair predicted from the others
     ridge_loo_r2        the same with a ridge, its penalty chosen inside the fold
     procrustes_r2       of a scaled rotation, in sample
     procrustes_scale    its scale
-    orthogonality_error the seed's ||W'W - I||_F / k, which is 1/sqrt(k) for W = 0
-    singular_value      of the seed's W, by component
+    orthogonality_error the protocol's ||W'W - I||_F / k, which is 1/sqrt(k) for W = 0
+    singular_value      of the protocol's W, by component
 
 Space "z" carries the null of shuffled pairings within categories (permutation) and a p value.
 Spaces "random" and "energy" hold the mean over draws, their interval being that of the draws.
@@ -50,7 +50,7 @@ from zscope.studies.crosslingual.problems.parallel import Language
 from zscope.studies.crosslingual.space.linear_map import Bridge, bridge, p_value, permutation_null
 
 SCORES = (
-    "seed_r2",
+    "protocol_r2",
     "ols_r2",
     "loo_r2",
     "ridge_loo_r2",

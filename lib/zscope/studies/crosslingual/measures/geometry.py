@@ -1,4 +1,4 @@
-"""Phase 2 of the seed: where translations and languages lie, in Z and outside it.
+"""Phase 2 of the protocol: where translations and languages lie, in Z and outside it.
 
 Rows of crosslingual_geometry. Metrics, each against every null of the same k:
 

@@ -1,4 +1,4 @@
-"""Phases 1 and 2 of the seed, from the weights of a layer alone: rows of crosslingual_weights.
+"""Phases 1 and 2 of the protocol, from the weights of a layer alone: rows of crosslingual_weights.
 
 Metrics, of a head's kernel (`head`), or of the stacked kernels of all heads:
 

@@ -7,7 +7,7 @@ Metrics of an output:
 
     answer_changed       a well-formed answer other than the unpatched one
     raw_answer_changed   the extracted number, if any, is not the unpatched one: a broken text
-                         counts, as in the seed's protocol
+                         counts, as in the protocol's protocol
     source_answer        a well-formed answer, the one of the source problem
     correct, well_formed
     language_preserved   the language of the prompt
@@ -223,17 +223,17 @@ def paired_tests(measures: pd.DataFrame, seed: int) -> pd.DataFrame:
     return pd.DataFrame(out)
 
 
-def seed_criterion(high: float, margin: float) -> str:
+def protocol_criterion(high: float, margin: float) -> str:
     return (
         f"Z changes {high:.0%} of the answers or more and keeps the language in {high:.0%} or "
         f"more, and Z-perp the reverse; partial: Z changes {margin:.0%} more answers than Z-perp"
     )
 
 
-def seed_verdict(
+def protocol_verdict(
     rates: pd.DataFrame, cell: DeclaredCell, high: float = 0.5, margin: float = 0.1
 ) -> Verdict:
-    """The seed's rule, over all problems: success, partial success or null.
+    """The protocol's rule, over all problems: success, partial success or null.
 
     A rate of `high` or more counts as "changes", one of 1 - high or less as "preserves" (changes
     wins a tie); answers are the extracted numbers of whatever was written. Partial: Z changes
@@ -330,7 +330,7 @@ _WORDS = {"answer_changed": "answers", "language_changed": "languages"}
 def patched_table(
     outputs: pd.DataFrame, problems: pd.DataFrame, cell: DeclaredCell
 ) -> pd.DataFrame:
-    """The seed's table in the declared cell: crosslingual_patched without the model.
+    """The protocol's table in the declared cell: crosslingual_patched without the model.
 
     problems: table crosslingual_problems. Raises DataError if an output is missing.
     """

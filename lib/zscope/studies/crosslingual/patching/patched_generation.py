@@ -4,7 +4,7 @@ At the patched positions t of resid_pre(l), the input of decoder layer l,
 
     h[t] <- h[t] - P h[t] + P s[t]
 
-with P the projector onto a component of the stream (seed 004, A.4) and s the source's states. P is
+with P the projector onto a component of the stream (protocol 004, A.4) and s the source's states. P is
 never formed as a matrix of d x d. Prompts are padded on the left; padding is never patched.
 
 The clean prompts are run once up to layer l (`run_prefix`); every patch goes on from there, with a

@@ -6,8 +6,8 @@ placebo      the states of `mismatched`, of which only the norm of the differenc
 own          the prompt's own mean: what is lost by pooling, with nothing transferred
 mean         the mean over the other problems in the prompt's language (mean ablation)
 
-mean           one vector, the mean over the source prompt's tokens (seed 004, A.3)
-ot             for each token its image under optimal transport (seed 004, A.6)
+mean           one vector, the mean over the source prompt's tokens (protocol 004, A.3)
+ot             for each token its image under optimal transport (protocol 004, A.6)
 site_answer    the state at the last token of a forced answer stem
 site_language  the state at the prompt's last token
 """

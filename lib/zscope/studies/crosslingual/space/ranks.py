@@ -3,7 +3,7 @@
 Singular values s >= 0 lie on the last axis; every rank is between 1 and their number and does not
 depend on their scale.
 
-    entropy        exp(H(s / sum s))            Roy and Vetterli 2007; the seed's definition
+    entropy        exp(H(s / sum s))            Roy and Vetterli 2007; the protocol's definition
     energy         exp(H(s^2 / sum s^2))
     participation  (sum s^2)^2 / sum s^4
     stable         sum s^2 / max s^2
