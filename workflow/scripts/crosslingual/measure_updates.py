@@ -1,40 +1,46 @@
 """R(l), what every layer adds inside Z over what it adds outside: no model is loaded."""
 
+from collections.abc import Mapping
 from typing import Any
 
-import pandas as pd
-
-from zscope.core.devices import set_threads
-from zscope.core.jobs import progress, run_job
-from zscope.core.provenance import versions
-from zscope.studies.crosslingual.config import ZConfig
+from zscope.config.base import Bootstrap
+from zscope.core.jobs import job, progress
 from zscope.studies.crosslingual.measures.intervals import Resamples, Row
-from zscope.studies.crosslingual.measures.nulls import random_spaces
+from zscope.studies.crosslingual.measures.nulls import uniform_spaces
 from zscope.studies.crosslingual.measures.residual_updates import layer_rows
 from zscope.studies.crosslingual.measures.space_file import SpaceFile
 from zscope.studies.crosslingual.space.activations import read_layer
-from zscope.tables.read import write_table
+from zscope.studies.crosslingual.tables import UPDATES
+from zscope.tables.write import write_table
 
 
-def main(job: Any) -> None:
-    """Inputs `spaces` (safetensors) and `activations` (a folder)."""
-    tracked = job.params.tracked
-    part = tracked["slice"]
-    draws, seed = ZConfig.model_validate(part["z"]).draws, part["bootstrap"]["seed"]
-    set_threads(job.threads)
-    spaces = SpaceFile(job.input.spaces)
-    settings = spaces.settings
-    random = {k: random_spaces(settings.d, k, draws, seed) for k in settings.ks}
+def measure_updates(
+    spaces: SpaceFile,
+    activations: str,
+    updates: str,
+    *,
+    model: str,
+    bootstrap: Bootstrap,
+    provenance: Mapping[str, Any],
+) -> None:
+    """activations: a folder."""
+    random = uniform_spaces(spaces, bootstrap.seed)
     rows: list[Row] = []
-    after = read_layer(job.input.activations, 0)
-    resamples = Resamples.of(part["bootstrap"], len(after["zh"].problems))
-    for layer in progress(range(settings.n_layers), desc="updates"):
-        before, after = after, read_layer(job.input.activations, layer + 1)
-        rows += layer_rows(before, after, layer, spaces, random, resamples, seed)
-    frame = pd.DataFrame(rows).assign(model=job.wildcards.model).astype({"k": "Int64"})
-    provenance = {**tracked, "versions": versions("python", "numpy", "torch")}
-    write_table(frame, job.output.updates, "crosslingual_updates", provenance)
+    after = read_layer(activations, 0)
+    resamples = Resamples(bootstrap, len(after["zh"].problems))
+    for layer in progress(range(spaces.sizes.n_layers), desc="updates"):
+        before, after = after, read_layer(activations, layer + 1)
+        rows += layer_rows(before, after, layer, spaces, random, resamples)
+    write_table([{"model": model, **row} for row in rows], updates, UPDATES, provenance)
 
 
 if __name__ == "__main__":
-    run_job(snakemake, main)
+    with job(snakemake, "numpy", "torch") as this:
+        measure_updates(
+            SpaceFile.open(this.input.spaces, this.input.sizes, this.slice["z"]),
+            this.input.activations,
+            this.output.updates,
+            model=this.wildcards.model,
+            bootstrap=Bootstrap.model_validate(this.slice["bootstrap"]),
+            provenance=this.provenance,
+        )

@@ -54,26 +54,6 @@ Where = Literal["prefill", "all"]
 Direction = Literal["zh->en", "en->zh"]
 Basis = Literal["coordinates", "pca", "z"]
 Position0 = Literal["exclude", "include"]
-CrosslingualFigure = Literal[
-    "training",
-    "accuracy",
-    "ranks",
-    "overlap",
-    "similarity",
-    "geometry",
-    "language_energy",
-    "patching",
-    "patching_grid",
-    "necessity",
-    "updates",
-    "ard_degeneracy",
-    "ard_spectrum",
-    "ard_overlap",
-    "retrieval",
-    "planted",
-    "bridge",
-    "dashboard",
-]
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
@@ -186,21 +166,27 @@ class TinyConfig(Section):
     training: TinyTraining = TinyTraining()
     """How it is trained."""
 
+    @property
+    def exits(self) -> list[int]:
+        """Early exits by index, in this shape. Raises ConfigError if it has no such layer."""
+        depths = self.training.exit_layers if self.training.early_exit else []
+        return [check_layer(depth, self.shape.n_layers) for depth in depths]
+
     @model_validator(mode="after")
     def _exits(self) -> Self:
         n = self.shape.n_layers
-        for depth in self.training.exit_layers if self.training.early_exit else ():
-            try:
-                index = check_layer(depth, n)
-            except ConfigError as error:
-                raise WrongKeyError("training", f"exit_layers: {error}", "shape") from None
-            if index == 0:
-                raise WrongKeyError(
-                    "training",
-                    f"exit_layers: {depth} of {n} layers leaves before the first: give one from 1 "
-                    f"to {n - 1}, or early_exit: 0",
-                    "shape",
-                )
+        try:
+            exits = self.exits
+        except ConfigError as error:
+            raise WrongKeyError("training", f"exit_layers: {error}", "shape") from None
+        if 0 in exits:
+            depth = self.training.exit_layers[exits.index(0)]
+            raise WrongKeyError(
+                "training",
+                f"exit_layers: {depth} of {n} layers leaves before the first: give one from 1 to "
+                f"{n - 1}, or early_exit: 0",
+                "shape",
+            )
         return self
 
 
@@ -252,6 +238,11 @@ class ZConfig(Section):
     """Random and energy-matched subspaces behind every null band."""
     position_0: Position0 = "exclude"
     """Whether the first token, which collects attention, is pooled and patched."""
+
+    @property
+    def kind(self) -> Kind:
+        """The main kernel, which all later steps use."""
+        return self.kinds[0]
 
 
 class ActivationsConfig(Section):

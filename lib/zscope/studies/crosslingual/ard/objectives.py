@@ -24,7 +24,7 @@ the kernel off, and s puts the median pair of tokens at an exponent of 1 under e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias, get_args
 
@@ -66,15 +66,10 @@ class OriginalRecord(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class OriginalFit:
-    """Fitted log lengthscales and how they came about.
-
-    records: every 10 steps and at the last. plateau_step: where the stop rule would have stopped
-    (None: it never would have).
-    """
+    """Fitted log lengthscales, and records of every 10 steps and of the last."""
 
     log_l: Float[Tensor, " d"]
     records: tuple[OriginalRecord, ...]
-    plateau_step: int | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,15 +137,15 @@ def fit_original(
         optimizer.step()
     with torch.no_grad():
         record(steps, *terms())
-    return OriginalFit(log_l.detach(), tuple(records), plateau(records))
+    return OriginalFit(log_l.detach(), tuple(records))
 
 
-def plateau(
-    records: Sequence[OriginalRecord], window: int = 100, tolerance: float = 1e-3
-) -> int | None:
-    """The protocol's "stop when MMD plateaus" (C.5) as a rule: first step at which the value fell by
-    less than `tolerance` of itself over the last `window` steps; None if it never did."""
-    values = {r.step: r.value for r in records}
+def plateau(values: Mapping[int, float], window: int = 100, tolerance: float = 1e-3) -> int | None:
+    """The protocol's "stop when MMD plateaus" (C.5) as a rule: the first step at which the value has
+    fallen by less than `tolerance` of itself over the last `window` steps; None if it never has.
+
+    values: of the objective, by step.
+    """
     for step, value in values.items():
         before = values.get(step - window)
         if before is not None and before - value < tolerance * abs(before):

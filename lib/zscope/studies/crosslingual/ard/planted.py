@@ -25,7 +25,6 @@ from zscope.core.errors import DataError
 from zscope.core.provenance import derive_seed
 from zscope.studies.crosslingual.ard.evaluation import retrieve, same_category, split_problems
 from zscope.studies.crosslingual.ard.kernel import Clouds, all_pairs_mmd, make_clouds
-from zscope.studies.crosslingual.ard.layer_fits import ArdSettings, Row
 from zscope.studies.crosslingual.ard.objectives import (
     LOSSES,
     fit_contrast,
@@ -33,6 +32,8 @@ from zscope.studies.crosslingual.ard.objectives import (
     svd_init,
     uniform_precision,
 )
+from zscope.studies.crosslingual.config import ArdConfig
+from zscope.studies.crosslingual.measures.intervals import Row
 from zscope.studies.crosslingual.space.subspaces import random_space
 
 SHARED, LANGUAGE, NOISE = 0, 1, 2
@@ -109,7 +110,7 @@ def plant(settings: PlantedSettings, generator: torch.Generator) -> Planted:
     return Planted(make_clouds(*parts), categories.numpy(), kinds)
 
 
-def recover(planted: Planted, settings: ArdSettings, seed: int) -> list[Row]:
+def recover(planted: Planted, ard: ArdConfig, seed: int) -> list[Row]:
     """Fit every objective on half of the problems: AUCs, and retrieval on the other half.
 
     Rows of `crosslingual_planted` without the seed. The original objective starts from zeros and from
@@ -142,8 +143,8 @@ def recover(planted: Planted, settings: ArdSettings, seed: int) -> list[Row]:
         "svd_random": svd_init(random_space(d, int((planted.kinds == SHARED).sum()), generator)),
     }
     for init, start in inits.items():
-        for penalty in settings.lambdas:
-            fitted = fit_original(train, start, penalty, steps=settings.steps, lr=settings.lr)
+        for penalty in ard.lambdas:
+            fitted = fit_original(train, start, penalty, steps=ard.steps, lr=ard.lr)
             what = {"objective": "original", "init": init, "penalty": penalty}
             judge(what, -fitted.log_l, (-2 * fitted.log_l.double()).exp())
     for loss in LOSSES:
@@ -151,9 +152,9 @@ def recover(planted: Planted, settings: ArdSettings, seed: int) -> list[Row]:
             train,
             categories[split.train],
             loss=loss,
-            steps=settings.contrast_steps,
-            lr=settings.contrast_lr,
-            tau=settings.tau,
+            steps=ard.contrast_steps,
+            lr=ard.contrast_lr,
+            tau=ard.tau,
         )
         judge({"objective": loss, "init": None, "penalty": None}, fit.weights, fit.precision)
     uniform = {"objective": "uniform", "init": None, "penalty": None}

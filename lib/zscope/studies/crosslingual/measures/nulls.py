@@ -15,6 +15,7 @@ from torch import Tensor
 from zscope.core.errors import DataError
 from zscope.core.provenance import derive_seed
 from zscope.studies.crosslingual.config import Pooling, Position0
+from zscope.studies.crosslingual.measures.space_file import SpaceFile
 from zscope.studies.crosslingual.problems.parallel import Language
 from zscope.studies.crosslingual.space.activations import States
 from zscope.studies.crosslingual.space.subspaces import (
@@ -30,6 +31,12 @@ POSITION_0: tuple[Position0, ...] = ("exclude", "include")
 LOG = logging.getLogger(__name__)
 
 
+def uniform_spaces(spaces: SpaceFile, seed: int) -> dict[int, Float[Tensor, "draws k d"]]:
+    """`random_spaces` by k, as large as those of the file."""
+    sizes, draws = spaces.sizes, spaces.z.draws
+    return {k: random_spaces(sizes.d_model, k, draws, seed) for k in sizes.ks}
+
+
 def random_spaces(d: int, k: int, draws: int, seed: int) -> Float[Tensor, "draws k d"]:
     """Uniform (Haar) spaces; the same for every layer, since they know nothing of one."""
     generator = torch.Generator().manual_seed(derive_seed(seed, f"random/k{k}"))
@@ -37,7 +44,7 @@ def random_spaces(d: int, k: int, draws: int, seed: int) -> Float[Tensor, "draws
 
 
 def pooled(states: States, pooling: Pooling, position_0: Position0) -> Float[Tensor, "n d"]:
-    """One vector a prompt, in float64. Raises DataError if a prompt has no token left."""
+    """One vector per prompt, in float64. Raises DataError if a prompt has no token left."""
     used = positions_used(states.mask, skip_first=position_0 == "exclude")
     if pooling == "last":
         return states.states[:, -1].double()  # padding is on the left

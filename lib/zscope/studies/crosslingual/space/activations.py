@@ -29,7 +29,7 @@ from zscope.core.files import atomic_folder
 from zscope.core.jobs import progress
 from zscope.models.language_model import LanguageModel, residual_states
 from zscope.studies.crosslingual.problems.parallel import Language, Problem
-from zscope.tables.read import PROVENANCE
+from zscope.tables.files import PROVENANCE
 
 Dtype = Literal["float16", "float32"]
 FIXED = {
