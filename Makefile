@@ -6,12 +6,14 @@ ARGS ?=
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 READY := .venv/.ready
 SINGLE_THREADED := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+# Stands in for another CPU, on which the same training differs in its last bits.
+OTHER_CPU ?= ATEN_CPU_CAPABILITY=avx2 MKL_CBWR=COMPATIBLE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run report test test-quick lint format docs lock clean
+.PHONY: help setup run report test test-quick test-other-cpu lint format docs lock clean
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 28
 
 setup: $(READY) ## install the locked versions into .venv (once, and after they change)
 
@@ -36,6 +38,9 @@ test: setup ## every test
 
 test-quick: setup ## the tests that take seconds
 	$(SINGLE_THREADED) python -m pytest -n 2 --dist loadfile -m "not slow" $(ARGS)
+
+test-other-cpu: setup ## the tests that train or compare sums, as on another CPU (minutes)
+	$(SINGLE_THREADED) $(OTHER_CPU) python -m pytest -n 2 --dist loadfile -m "numerics and not slow" $(ARGS)
 
 lint: setup ## style, types, the rules, and that the generated files are in step
 	ruff check

@@ -20,6 +20,19 @@ settings.register_profile("zscope", deadline=None)
 settings.load_profile("zscope")
 
 
+# Where tests train models or compare what they compute.
+NUMERICS = ("models", "studies", "toy_language", "test_training.py")
+NOT_NUMERICS = ("test_figures.py", "test_study.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        top = item.path.relative_to(here).parts[0]
+        if top in NUMERICS and item.path.name not in NOT_NUMERICS:
+            item.add_marker(pytest.mark.numerics)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Nobody should believe that the workflow was tried on a Slurm when it was not."""
     skipped = terminalreporter.stats.get("skipped", [])

@@ -11,9 +11,10 @@ from zscope.config.base import Section
 from zscope.core.provenance import import_closure
 from zscope.reference import COMMAND, SCHEMA, blocks, main, pages, schema, stale
 from zscope.studies.config import Config
-from zscope.tables.read import TABLES
+from zscope.studies.registry import all_tables
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
+TABLES = all_tables()
 PAGES = pages()
 KEYS = [(block.path, key) for block in blocks() for key in block.keys]
 COLUMNS = [(table.name, column) for table in TABLES.values() for column in table.columns]

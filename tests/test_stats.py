@@ -10,20 +10,23 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from statsmodels.duration.survfunc import SurvfuncRight
+from statsmodels.stats.proportion import proportion_confint
 
+from zscope.config.base import Bootstrap
 from zscope.stats import (
     benjamini_hochberg,
     bootstrap_interval,
     bootstrap_weights,
-    clopper_pearson_interval,
-    cluster_bootstrap_interval,
     holm,
     mcnemar_exact,
+    median_interval,
     median_time,
     onset,
     paired_permutation_test,
     wilson_interval,
 )
+
+USUAL = Bootstrap()
 
 
 @pytest.fixture
@@ -48,7 +51,9 @@ def test_weights_are_those_of_drawing_with_replacement(rng):
 
 def test_interval_of_the_mean_is_that_of_scipy(rng):
     values = rng.exponential(size=60)
-    low, high = bootstrap_interval(values, rng=rng, level=0.9, n_resamples=20_000)
+    low, high = bootstrap_interval(
+        values, rng=rng, bootstrap=Bootstrap(level=0.9, resamples=20_000)
+    )
     reference = scipy.stats.bootstrap(
         (values,), np.mean, confidence_level=0.9, n_resamples=20_000, method="percentile", rng=1
     ).confidence_interval
@@ -58,7 +63,7 @@ def test_interval_of_the_mean_is_that_of_scipy(rng):
 def test_interval_of_a_ratio_is_that_of_scipy(rng):
     weight = rng.uniform(0.5, 2, size=50)
     values = weight * rng.normal(3, 1, size=50)
-    low, high = bootstrap_interval(values, weight, rng=rng, n_resamples=20_000)
+    low, high = bootstrap_interval(values, weight, rng=rng, bootstrap=Bootstrap(resamples=20_000))
     reference = scipy.stats.bootstrap(
         (values, weight),
         lambda a, b, axis=-1: a.mean(axis) / b.mean(axis),
@@ -73,7 +78,7 @@ def test_interval_of_a_ratio_is_that_of_scipy(rng):
 def test_interval_covers_the_true_mean_as_often_as_it_says():
     rng, experiments = np.random.default_rng(1), 2000
     samples = rng.normal(size=(50, experiments))
-    low, high = bootstrap_interval(samples, rng=rng, level=0.9)
+    low, high = bootstrap_interval(samples, rng=rng, bootstrap=Bootstrap(level=0.9))
     covered = np.mean((low <= 0) & (high >= 0))
     assert 0.85 < covered < 0.92  # the percentile interval is a little short at n = 50
 
@@ -83,77 +88,38 @@ def test_columns_are_independent_of_each_other(rng):
     values[3, 1] = np.nan
     draws = bootstrap_weights(30, 200, rng)
     for denominator in (None, weight, weight[:, 0]):
-        low, high = bootstrap_interval(values, denominator, weights=draws)
+        low, high = bootstrap_interval(values, denominator, weights=draws, bootstrap=USUAL)
         assert np.isnan([low[1], high[1]]).all()
         for j in (0, 2, 3):
             one = denominator if denominator is None or denominator.ndim == 1 else denominator[:, j]
-            alone = bootstrap_interval(values[:, j], one, weights=draws)
+            alone = bootstrap_interval(values[:, j], one, weights=draws, bootstrap=USUAL)
             np.testing.assert_allclose([low[j], high[j]], alone)
 
 
 def test_resamples_without_a_denominator_are_left_out(rng):
     applies = np.array([1.0, 1.0, 0.0, 0.0, 0.0])
     values = np.array([[4.0, 2.0], [4.0, 6.0], [0.0, 0.0], [0.0, 0.0], [0.0, 0.0]])
-    low, high = bootstrap_interval(values, applies, rng=rng)
+    low, high = bootstrap_interval(values, applies, rng=rng, bootstrap=USUAL)
     np.testing.assert_allclose(low, [4, 2])
     np.testing.assert_allclose(high, [4, 6])
-    assert np.isnan(bootstrap_interval(values, 0 * applies, rng=rng)).all()
+    assert np.isnan(bootstrap_interval(values, 0 * applies, rng=rng, bootstrap=USUAL)).all()
 
 
 def test_one_example_has_no_interval(rng):
-    assert np.isnan(bootstrap_interval(np.array([3.0]), rng=rng)).all()
-    assert np.shape(bootstrap_interval(np.ones((1, 4)), rng=rng)) == (2, 4)
-
-
-def test_clusters_widen_the_interval_to_what_their_means_vary():
-    """A bootstrap over examples misses the truth when examples share a cluster's offset."""
-    rng, experiments, n_clusters, size = np.random.default_rng(2), 400, 30, 10
-    clusters = np.repeat(np.arange(n_clusters), size)
-    offset = rng.normal(size=(n_clusters, experiments))
-    values = offset[clusters] + 0.3 * rng.normal(size=(n_clusters * size, experiments))
-    low, high = cluster_bootstrap_interval(values, clusters, rng=rng)
-    assert 0.89 < np.mean((low <= 0) & (high >= 0)) < 0.97
-    low, high = bootstrap_interval(values, rng=rng)
-    assert np.mean((low <= 0) & (high >= 0)) < 0.6
-
-
-def test_clusters_of_unequal_size_weigh_by_their_examples(rng):
-    labels = np.array(["b", "a", "b", "b", "c"])
-    values, weight = np.array([1.0, 5, 2, 4, 9]), np.array([1.0, 2, 1, 3, 4])
-    for denominator in (None, weight):
-        got = cluster_bootstrap_interval(
-            values, labels, denominator, rng=np.random.default_rng(3), n_resamples=300
-        )
-        slow = []
-        for draw in np.rint(3 * bootstrap_weights(3, 300, np.random.default_rng(3))).astype(int):
-            rows = [
-                i
-                for label, k in zip("abc", draw, strict=True)
-                for i in list(np.flatnonzero(labels == label)) * k
-            ]
-            below = np.ones(5) if denominator is None else denominator
-            slow.append(values[rows].sum() / below[rows].sum())
-        np.testing.assert_allclose(got, np.quantile(slow, [0.025, 0.975]))
-    assert np.isnan(cluster_bootstrap_interval(values, np.zeros(5), rng=rng)).all()
-
-
-def test_singleton_clusters_are_the_plain_bootstrap(rng):
-    values = rng.normal(size=(25, 3))
-    plain = bootstrap_interval(values, rng=np.random.default_rng(4))
-    single = cluster_bootstrap_interval(values, np.arange(25), rng=np.random.default_rng(4))
-    np.testing.assert_allclose(single, plain)
+    assert np.isnan(bootstrap_interval(np.array([3.0]), rng=rng, bootstrap=USUAL)).all()
+    assert np.shape(bootstrap_interval(np.ones((1, 4)), rng=rng, bootstrap=USUAL)) == (2, 4)
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda r: bootstrap_interval(np.array([]), rng=r), "n >= 1"),
-        (lambda r: bootstrap_interval(np.ones(3), rng=r, level=95), "level"),
-        (lambda r: bootstrap_interval(np.ones(3)), "rng or weights"),
-        (lambda r: bootstrap_interval(np.ones(3), np.ones(4), rng=r), "does not fit"),
-        (lambda r: bootstrap_interval(np.ones(3), weights=np.ones((2, 4))), "do not fit"),
+        (lambda r: bootstrap_interval(np.array([]), bootstrap=USUAL), "n >= 1"),
+        (lambda r: bootstrap_interval(np.ones(3), np.ones(4), bootstrap=USUAL), "does not fit"),
+        (
+            lambda r: bootstrap_interval(np.ones(3), weights=np.ones((2, 4)), bootstrap=USUAL),
+            "do not fit",
+        ),
         (lambda r: bootstrap_weights(0, 10, r), "n >= 1"),
-        (lambda r: cluster_bootstrap_interval(np.ones(3), np.ones(2), rng=r), "clusters"),
     ],
 )
 def test_bootstraps_refuse_what_does_not_fit(call, message, rng):
@@ -161,36 +127,73 @@ def test_bootstraps_refuse_what_does_not_fit(call, message, rng):
         call(rng)
 
 
+def test_draws_come_from_the_seed_of_the_bootstrap(rng):
+    values = rng.normal(size=20)
+    first, again = (bootstrap_interval(values, bootstrap=Bootstrap(seed=3)) for _ in range(2))
+    assert first == again
+    assert first == bootstrap_interval(values, bootstrap=USUAL, rng=np.random.default_rng(3))
+    assert first != bootstrap_interval(values, bootstrap=USUAL)
+
+
 # Rates
 
 
-def test_no_success_in_twenty_still_leaves_room():
-    low, high = clopper_pearson_interval(0, 20)
-    assert low == 0
-    assert high == pytest.approx(1 - 0.025 ** (1 / 20))
+def test_no_success_in_twelve_still_leaves_room_and_does_not_go_below_zero():
+    low, high = wilson_interval(0, 12, 0.95)
     z2 = scipy.stats.norm.ppf(0.975) ** 2
-    assert wilson_interval(0, 20)[1] == pytest.approx(z2 / (20 + z2))
+    assert low == 0  # not 2.8e-17
+    assert high == pytest.approx(z2 / (12 + z2))
+    assert wilson_interval(12, 12, 0.95)[1] == 1
 
 
 @given(n=st.integers(1, 200), share=st.floats(0, 1), level=st.floats(0.5, 0.99))
 @settings(deadline=None)  # the first call imports statsmodels
-def test_rate_intervals_are_those_of_scipy(n, share, level):
+def test_wilson_is_that_of_statsmodels(n, share, level):
     k = round(share * n)
-    exact = scipy.stats.binomtest(k, n)
-    for ours, method in [(wilson_interval, "wilson"), (clopper_pearson_interval, "exact")]:
-        reference = exact.proportion_ci(level, method)
-        np.testing.assert_allclose(ours(k, n, level), reference, atol=1e-9)
+    reference = proportion_confint(k, n, alpha=1 - level, method="wilson")
+    np.testing.assert_allclose(wilson_interval(k, n, level), reference, atol=1e-9)
 
 
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("interval", [wilson_interval, clopper_pearson_interval])
-def test_rate_intervals_take_arrays_and_no_trials(interval):
-    low, high = interval(np.array([[0, 3], [4, 0]]), np.array([4, 9])[:, None] * [1, 1])
-    assert low.shape == high.shape == (2, 2)
-    np.testing.assert_allclose([low[1, 0], high[1, 0]], interval(4, 9))
-    assert np.isnan(interval(0, 0)).all()
-    with pytest.raises(ValueError, match="between 0 and n"):
-        interval(5, 4)
+def test_rate_intervals_take_arrays_and_no_trials():
+    hits, trials = np.array([[0, 3, 1], [4, 0, 2]]), np.array([4, 9])[:, None]
+    low, high = wilson_interval(hits, trials, 0.9)
+    assert low.shape == high.shape == (2, 3)
+    for i, j in np.ndindex(2, 3):
+        alone = wilson_interval(hits[i, j], trials[i, 0], 0.9)
+        np.testing.assert_array_equal([low[i, j], high[i, j]], alone)
+    assert np.isnan(wilson_interval(0, 0, 0.95)).all()
+    with pytest.raises(ValueError, match="k"):
+        wilson_interval(5, 4, 0.95)
+
+
+# Medians
+
+
+@given(
+    st.lists(st.floats(-5, 5) | st.just(math.nan), min_size=1, max_size=25), st.floats(0.5, 0.99)
+)
+@settings(deadline=None)
+def test_the_median_lies_between_the_order_statistics_with_the_coverage(values, level):
+    median, low, high, coverage = median_interval(np.array(values), level)
+    ordered = sorted(math.inf if math.isnan(v) else v for v in values)
+    n = len(ordered)
+    covers = [1 - 2 * scipy.stats.binom.cdf(r - 1, n, 0.5) for r in range(1, (n + 1) // 2 + 1)]
+    wide_enough = [r for r, c in enumerate(covers, 1) if c >= level] or [1]
+    assert (low, high) == (ordered[wide_enough[-1] - 1], ordered[n - wide_enough[-1]])
+    assert coverage == pytest.approx(covers[wide_enough[-1] - 1])
+    assert low <= median <= high
+    # As of a survival curve: half of the values at or below it is enough.
+    middle = np.median(ordered)
+    assert median == (middle if np.isfinite(middle) else ordered[(n - 1) // 2])
+
+
+def test_the_interval_of_the_median_covers_it_as_often_as_it_says():
+    rng = np.random.default_rng(5)
+    found = [median_interval(rng.exponential(size=15), 0.9) for _ in range(2000)]
+    covered = np.mean([low <= math.log(2) <= high for _, low, high, _ in found])
+    assert covered == pytest.approx(found[0][3], abs=0.02)
+    assert found[0][3] >= 0.9
 
 
 # Tests
@@ -366,7 +369,7 @@ def reference_median(times, observed):
 @settings(deadline=None)
 def test_median_time_is_that_of_the_survival_curve(runs):
     times, observed = np.array(runs).T
-    found = median_time(times, observed, rng=np.random.default_rng(0), n_resamples=50)
+    found = median_time(times, observed, bootstrap=Bootstrap(resamples=50))
     assert found.median == reference_median(times, observed)
     assert (found.n, found.n_censored) == (len(runs), np.sum(observed == 0))
     if len(runs) == 1:
@@ -378,7 +381,7 @@ def test_median_time_is_that_of_the_survival_curve(runs):
 @given(st.lists(st.integers(0, 1000), min_size=3, max_size=15).filter(lambda x: len(x) % 2))
 def test_without_censoring_it_is_the_ordinary_median(times):
     observed = np.ones(len(times), dtype=bool)
-    found = median_time(np.array(times), observed, rng=np.random.default_rng(0), n_resamples=20)
+    found = median_time(np.array(times), observed, bootstrap=Bootstrap(resamples=20))
     assert found.median == np.median(times)
 
 
@@ -393,46 +396,47 @@ def test_interval_takes_the_outer_order_statistics_of_a_slow_bootstrap(seed):
         medians.append(reference_median(times[rows], observed[rows]))
     medians.sort()
     found = median_time(
-        times, observed, rng=np.random.default_rng(seed), n_resamples=resamples, level=0.7
+        times, observed, bootstrap=Bootstrap(level=0.7, resamples=resamples, seed=seed)
     )
     # 11 * (.15, .85) = (1.65, 9.35), rounded outwards.
     assert (found.ci_low, found.ci_high) == (medians[1], medians[10])
 
 
-def test_runs_that_never_make_it_push_the_median_out_instead_of_vanishing(rng):
+def test_runs_that_never_make_it_push_the_median_out_instead_of_vanishing():
     """The four seeds of a third-order parity: two onsets, two runs stopped at 2000."""
     times, observed = np.array([500, 1400, 2000, 2000]), np.array([True, True, False, False])
-    found = median_time(times, observed, rng=rng)
+    found = median_time(times, observed, bootstrap=USUAL)
     assert found.median == 1400
     assert (found.ci_low, found.ci_high) == (500, math.inf)
-    dropped = median_time(times[observed], observed[observed], rng=rng)
+    dropped = median_time(times[observed], observed[observed], bootstrap=USUAL)
     assert dropped.ci_high < found.ci_high
-    never = median_time(times, np.zeros(4, dtype=bool), rng=rng)
+    never = median_time(times, np.zeros(4, dtype=bool), bootstrap=USUAL)
     assert never[:3] == (math.inf, math.inf, math.inf)
 
 
 def test_interval_of_five_seeds_covers_the_true_median():
     rng, truth, hits = np.random.default_rng(6), math.log(2), 0
+    bootstrap = Bootstrap(resamples=300)
     for _ in range(400):
         onsets = rng.exponential(size=5)
         seen = onsets < 1.5
-        found = median_time(np.minimum(onsets, 1.5), seen, rng=rng, n_resamples=300)
+        found = median_time(np.minimum(onsets, 1.5), seen, rng=rng, bootstrap=bootstrap)
         hits += found.ci_low <= truth <= found.ci_high
     assert hits / 400 > 0.88  # order statistics 1 and 5 of 5 would give .94
 
 
-def test_median_time_refuses_what_is_not_a_time(rng):
+def test_median_time_refuses_what_is_not_a_time():
     for times, observed, message in [
         ([math.inf, 3], [False, True], "finite"),
         ([], [], "paired"),
         ([1, 2], [True], "paired"),
     ]:
         with pytest.raises(ValueError, match=message):
-            median_time(np.array(times), np.array(observed, dtype=bool), rng=rng)
+            median_time(np.array(times), np.array(observed, dtype=bool), bootstrap=USUAL)
 
 
 def test_importing_stats_is_cheap():
-    """Jobs that only need a bootstrap must not wait for statsmodels or torch."""
-    code = "import sys, zscope.stats; print({'torch', 'statsmodels', 'pandas'} & set(sys.modules))"
+    """Jobs that only need a bootstrap must not wait for scipy.stats or torch."""
+    code = "import sys, zscope.stats; print({'torch', 'scipy.stats', 'pandas'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

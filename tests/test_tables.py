@@ -2,14 +2,21 @@
 
 import math
 import random
+from importlib import import_module
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from zscope.core.errors import TableError
-from zscope.tables.read import TABLES, read_provenance, read_table, write_table
-from zscope.tables.read import read as tables
+from zscope.studies.lag.tables import METRICS, PROBE, TIMING
+from zscope.studies.registry import all_tables
+from zscope.tables import write
+from zscope.tables.read import read_provenance, read_table, read_tables
+from zscope.tables.schema import FLOAT, Column, Table
+from zscope.tables.write import write_csv, write_table
+
+TABLES = all_tables()
 
 PROVENANCE = {"slice": {"seed": 3}, "text": "ä", "nothing": None}
 
@@ -39,7 +46,7 @@ def path(tmp_path):
 
 @pytest.fixture
 def written(path):
-    write_table(rows(), path, "lag_metrics", PROVENANCE)
+    write_table(rows(), path, METRICS, PROVENANCE)
     return path
 
 
@@ -54,20 +61,20 @@ def message_of(path, read):
 
 
 def example(column, i):
-    return {"int64": i, "double": i + 0.25, "string": f"ä{i}", "bool": i % 2 == 0}[str(column.type)]
+    return {"int": i, "float": i + 0.25, "text": f"ä{i}", "bool": i % 2 == 0}[column.type]
 
 
-@pytest.mark.parametrize("name", TABLES)
-def test_every_table_comes_back_exactly(tmp_path, name):
-    columns = TABLES[name].columns
+@pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
+def test_every_table_comes_back_exactly(tmp_path, table):
+    columns = table.columns
     frame = pd.DataFrame(
         [
             {c.name: None if c.nullable and i == 1 else example(c, i) for c in columns}
             for i in range(4)
         ]
     )
-    write_table(frame, tmp_path / "a", name, PROVENANCE)
-    found = read_table(tmp_path / "a", name)
+    write_table(frame, tmp_path / "a", table, PROVENANCE)
+    found = read_table(tmp_path / "a", table)
     assert list(found.columns) == [c.name for c in columns]
     for c in columns:
         for i, value in enumerate(found[c.name]):
@@ -75,45 +82,54 @@ def test_every_table_comes_back_exactly(tmp_path, name):
                 assert pd.isna(value)
             else:
                 assert value == example(c, i)
-        if str(c.type) == "int64":
+        if c.type == "int":
             assert found[c.name].dtype == ("Int64" if c.nullable else "int64")
     assert read_provenance(tmp_path / "a") == PROVENANCE
 
 
-@pytest.mark.parametrize("name", TABLES)
-def test_an_empty_table_keeps_its_columns(tmp_path, name):
-    write_table([], tmp_path / "a", name, {})
-    found = read_table(tmp_path / "a", name)
+@pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
+def test_an_empty_table_keeps_its_columns(tmp_path, table):
+    write_table([], tmp_path / "a", table, {})
+    found = read_table(tmp_path / "a", table)
     assert found.empty
-    assert list(found.columns) == [c.name for c in TABLES[name].columns]
+    assert list(found.columns) == [c.name for c in table.columns]
+    assert read_tables([], table).equals(found.astype(object))
 
 
-@pytest.mark.parametrize("name", TABLES)
-def test_the_key_is_made_of_columns_that_a_row_has(name):
-    columns = {c.name for c in TABLES[name].columns}
-    assert set(TABLES[name].key) <= columns
-    assert len(columns) == len(TABLES[name].columns)
-    assert all(c.meaning for c in TABLES[name].columns)
+@pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
+def test_the_key_is_made_of_columns_that_a_row_has(table):
+    columns = {c.name for c in table.columns}
+    assert set(table.key) <= columns
+    assert len(columns) == len(table.columns)
+    assert all(c.meaning for c in table.columns)
+
+
+def test_no_two_tables_have_a_name_or_a_place_in_common():
+    assert len({table.path for table in TABLES.values()}) == len(TABLES)
+    for study in {table.study for table in TABLES.values()}:
+        tables = import_module(f"zscope.studies.{study}.tables")
+        named = {n.lower(): v for n, v in vars(tables).items() if isinstance(v, Table)}
+        assert {t.short: t for t in tables.TABLES} == named
 
 
 def test_equal_input_gives_equal_bytes(tmp_path):
     frame = pd.DataFrame(rows())
-    write_table(rows(), tmp_path / "a", "lag_metrics", PROVENANCE)
+    write_table(rows(), tmp_path / "a", METRICS, PROVENANCE)
     write_table(
         frame[frame.columns[::-1]].set_index(np.arange(50) + 7),
         tmp_path / "b",
-        "lag_metrics",
+        METRICS,
         dict(reversed(PROVENANCE.items())),
     )
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
-    write_table(rows(), tmp_path / "c", "lag_metrics", {})
+    write_table(rows(), tmp_path / "c", METRICS, {})
     assert (tmp_path / "a").read_bytes() != (tmp_path / "c").read_bytes()
 
 
 def test_rows_keep_their_order(path):
     shuffled = random.Random(0).sample(rows(), 50)
-    write_table(shuffled, path, "lag_metrics", {})
-    assert read_table(path, "lag_metrics")["step"].tolist() == [r["step"] for r in shuffled]
+    write_table(shuffled, path, METRICS, {})
+    assert read_table(path, METRICS)["step"].tolist() == [r["step"] for r in shuffled]
 
 
 # --- what the schema forbids ------------------------------------------------------------------
@@ -139,14 +155,14 @@ def test_rows_keep_their_order(path):
 )
 def test_rows_that_break_the_schema_are_refused_and_the_old_file_stays(written, bad, part):
     before = written.read_bytes()
-    assert part in message_of(written, lambda: write_table(bad, written, "lag_metrics", {}))
+    assert part in message_of(written, lambda: write_table(bad, written, METRICS, {}))
     assert written.read_bytes() == before
     assert [p.name for p in written.parent.iterdir()] == [written.name]
 
 
 def test_a_repeated_key_is_named(path):
     bad = [row(step=1), row(step=2), row(step=2, n=3)]
-    text = message_of(path, lambda: write_table(bad, path, "lag_metrics", {}))
+    text = message_of(path, lambda: write_table(bad, path, METRICS, {}))
     assert "'step': 2" in text
     assert not path.exists()
 
@@ -165,15 +181,15 @@ def test_null_layers_of_the_same_metric_are_one_key(path):
         "ci_high": None,
         "n": 1,
     }
-    message_of(path, lambda: write_table([probe, dict(probe)], path, "lag_probe", {}))
-    write_table([probe, probe | {"layer": 0}], path, "lag_probe", {})
+    message_of(path, lambda: write_table([probe, dict(probe)], path, PROBE, {}))
+    write_table([probe, probe | {"layer": 0}], path, PROBE, {})
 
 
 # --- damage -----------------------------------------------------------------------------------
 
 
 def test_a_missing_table_names_the_command_that_rebuilds_it(path):
-    for read in (lambda: read_table(path, "lag_metrics"), lambda: read_provenance(path)):
+    for read in (lambda: read_table(path, METRICS), lambda: read_provenance(path)):
         text = message_of(path, read)
         assert "no such file" in text
         assert f"snakemake --cores all --force {path}" in text
@@ -183,7 +199,7 @@ def test_a_missing_table_names_the_command_that_rebuilds_it(path):
 def test_a_truncated_table_is_found(written, keep):
     whole = written.read_bytes()
     written.write_bytes(whole[: int(keep * len(whole)) if isinstance(keep, float) else keep])
-    for read in (lambda: read_table(written, "lag_metrics"), lambda: read_provenance(written)):
+    for read in (lambda: read_table(written, METRICS), lambda: read_provenance(written)):
         assert f"--force {written}" in message_of(written, read)
 
 
@@ -191,11 +207,11 @@ def test_a_truncated_table_is_found(written, keep):
 def test_a_file_of_another_kind_is_refused(path, content):
     path.parent.mkdir()
     path.write_bytes(content)
-    message_of(path, lambda: read_table(path, "lag_metrics"))
+    message_of(path, lambda: read_table(path, METRICS))
 
 
 def test_another_table_is_refused(written):
-    text = message_of(written, lambda: read_table(written, "lag_timing"))
+    text = message_of(written, lambda: read_table(written, TIMING))
     assert "lag_timing" in text
     assert f"--force {written}" in text
 
@@ -203,13 +219,13 @@ def test_another_table_is_refused(written):
 def test_a_parquet_file_of_others_is_refused(path):
     path.parent.mkdir()
     pd.DataFrame({"a": [1]}).to_parquet(path)
-    message_of(path, lambda: read_table(path, "lag_metrics"))
+    message_of(path, lambda: read_table(path, METRICS))
 
 
 @pytest.mark.parametrize("region", ["data", "footer"])
 def test_a_flipped_bit_is_found_or_changes_nothing(written, region):
     """Statistics and padding may change; a value, a name or the provenance may not."""
-    whole, frame = written.read_bytes(), read_table(written, "lag_metrics")
+    whole, frame = written.read_bytes(), read_table(written, METRICS)
     footer = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
     start, stop = {"data": (0, footer), "footer": (footer, len(whole))}[region]
     rng = random.Random(0)
@@ -219,7 +235,7 @@ def test_a_flipped_bit_is_found_or_changes_nothing(written, region):
         damaged[position] ^= 1 << rng.randrange(8)
         written.write_bytes(bytes(damaged))
         try:
-            pd.testing.assert_frame_equal(read_table(written, "lag_metrics"), frame)
+            pd.testing.assert_frame_equal(read_table(written, METRICS), frame)
             assert read_provenance(written) == PROVENANCE
         except TableError as error:
             messages.append(str(error))
@@ -236,9 +252,36 @@ def test_a_full_disk_leaves_the_old_table_and_nothing_else(written, monkeypatch,
             temporary.write_bytes(before[:50])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(tables.pq, "write_table", full)
+    monkeypatch.setattr(write.pq, "write_table", full)
     with pytest.raises(OSError, match="No space left") as caught:
-        write_table([row()], written, "lag_metrics", {})
+        write_table([row()], written, METRICS, {})
     assert caught.value.filename == str(written)
     assert written.read_bytes() == before
     assert [p.name for p in written.parent.iterdir()] == [written.name]
+
+
+# --- what a table is --------------------------------------------------------------------------
+
+
+def test_the_files_of_a_table_are_its_path_with_every_combination_of_wildcards():
+    table = Table("lag_t", "a row", "results/{a}/{b}.parquet", ())
+    assert table.paths(a=["x", "y"], b="z") == ["results/x/z.parquet", "results/y/z.parquet"]
+    assert table.paths(a=[], b="z") == []
+    assert (table.study, table.short) == ("lag", "t")
+
+
+def test_a_table_has_an_interval_if_it_has_the_end_of_one():
+    def table(*names):
+        return Table("lag_t", "a row", "t", tuple(Column(n, FLOAT, "", "it") for n in names))
+
+    assert table("value", "ci_low").has_interval
+    assert table("shift_ci_low").has_interval
+    assert table("null_low").has_interval
+    assert not table("value", "low_pass").has_interval
+
+
+def test_a_frame_for_people_is_written_whole_or_not_at_all(tmp_path):
+    frame = pd.DataFrame({"a": [1, None], "text": ["x, y", "ä"]})
+    write_csv(frame, tmp_path / "f" / "a.csv")
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "f" / "a.csv"), frame)
+    assert [p.name for p in (tmp_path / "f").iterdir()] == ["a.csv"]

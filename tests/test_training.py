@@ -37,7 +37,7 @@ from zscope.training import (
     warmup_linear,
 )
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 CPU = torch.device("cpu")
 BOOTSTRAP = {"level": 0.95, "resamples": 20, "seed": 0}
 LAG = {

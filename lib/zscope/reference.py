@@ -14,15 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
-import pyarrow as pa
 from annotated_types import Ge, Gt, Le, Len, Lt, MinLen
 from pydantic.fields import FieldInfo
 
 from zscope.config.base import Section, Unit
 from zscope.studies.config import Config
 from zscope.studies.lag.config import RunConfig
-from zscope.tables.read import TABLES
-from zscope.tables.schema import Table
+from zscope.studies.registry import all_tables
+from zscope.tables.files import ARROW
+from zscope.tables.schema import Column, Table
 
 SCHEMA = "workflow/schemas/config.schema.json"
 COMMAND = "python -m zscope.reference"
@@ -57,7 +57,7 @@ def blocks() -> Iterator[Block]:
         keys = []
         for name, field in model.model_fields.items():
             inner = _section(field.annotation)
-            keys.append(_key(name, field, places[inner] if inner else ""))
+            keys.append(_key(name, field, _meaning(model, name), places[inner] if inner else ""))
         yield Block(path, _one_line(model.__doc__ or ""), tuple(keys))
 
 
@@ -81,10 +81,10 @@ def config_page() -> str:
     lines = [
         "# Configuration",
         "",
-        f"<!-- Generated from lib/zscope/config/: edit that, then run `{COMMAND}`. -->",
+        f"<!-- Generated from the config.py of each study: edit that, then run `{COMMAND}`. -->",
         "",
-        "Every key of `config/*.yaml`. `config/config.yaml` is always read; a file given with",
-        "`--configfile` goes over it key by key (a list replaces a list), so it need only hold",
+        "Every key of `config/*.yaml`. `config/config.yaml` is always read. A file given with",
+        "`--configfile` is merged over it key by key (a list replaces a list), so it holds only",
         "what it changes. A key that is not here is an error; the message names the nearest one.",
         "",
         "Editors complete and check these keys if the file's first line is",
@@ -93,7 +93,7 @@ def config_page() -> str:
         f"# yaml-language-server: $schema=../{SCHEMA}",
         "```",
         "",
-        "In the paths below `<name>` is a name of your own. `null` is a value: nothing.",
+        "In the paths below, `<name>` is a name that you choose. `null` switches an option off.",
         "",
     ]
     found = list(blocks())
@@ -113,22 +113,23 @@ def tables_page() -> str:
     lines = [
         "# Tables",
         "",
-        f"<!-- Generated from lib/zscope/schemas/: edit that, then run `{COMMAND}`. -->",
+        f"<!-- Generated from the tables.py of each study: edit that, then run `{COMMAND}`. -->",
         "",
-        "Every Parquet table of the workflow: what a row is, and its columns. Tables are long: one",
-        "row a measurement. `null` appears only in columns marked so. A file's metadata holds its",
-        "provenance (config slice, code digest, versions, device):",
+        "Every Parquet table of the workflow: what a row is, and its columns. Tables are in long",
+        "format, one row per measurement. `null` appears only in columns marked so. The metadata",
+        "of a file holds its provenance (config slice, code digest, versions, device):",
         "",
         "```python",
-        "from zscope.tables.read import read_provenance, read_table",
+        "import zscope",
         "",
-        'table = read_table("results/lag/sweeps/z_order_sweep/summary.parquet", "lag_summary")',
-        'how = read_provenance("results/lag/sweeps/z_order_sweep/summary.parquet")',
+        'frame = zscope.results.read("lag/sweeps/z_order_sweep/summary")',
+        'frame.attrs["units"], frame.attrs["provenance"]',
         "```",
         "",
     ]
-    lines += [f"- [{t.name}](#{t.name}): {t.row}" for t in TABLES.values()] + [""]
-    for table in TABLES.values():
+    tables = all_tables().values()
+    lines += [f"- [{t.name}](#{t.name}): {t.row}" for t in tables] + [""]
+    for table in tables:
         lines += _table(table)
     return "\n".join(lines).rstrip() + "\n"
 
@@ -140,9 +141,12 @@ def schema() -> str:
     """
     out: dict[str, Any] = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$comment": f"Generated from lib/zscope/config/ by {COMMAND}.",
+        "$comment": f"Generated from the config.py of each study by {COMMAND}.",
         **Config.model_json_schema(),
     }
+    for model, _ in _places(Config):
+        for name, key in out["$defs"].get(model.__name__, out)["properties"].items():
+            key.setdefault("description", _meaning(model, name))
     _strip(out)
     sweep = out["$defs"]["Sweep"]["properties"]
     names = []
@@ -200,7 +204,13 @@ def main(arguments: list[str] | None = None) -> int:
 # --- a key ---------------------------------------------------------------------------------
 
 
-def _key(name: str, field: FieldInfo, see: str) -> Key:
+def _meaning(model: type[Section], name: str) -> str:
+    """The text of a key; a section that only changes the default has that of the one above it."""
+    fields = (c.model_fields[name] for c in model.__mro__ if name in getattr(c, "model_fields", {}))
+    return next((_one_line(f.description) for f in fields if f.description), "")
+
+
+def _key(name: str, field: FieldInfo, meaning: str, see: str) -> Key:
     metadata = [*field.metadata, *_metadata(field.annotation)]
     units = [m.name for m in metadata if isinstance(m, Unit)]
     return Key(
@@ -209,9 +219,7 @@ def _key(name: str, field: FieldInfo, see: str) -> Key:
         _default(field, see),
         _allowed(field.annotation, metadata),
         units[0] if units else "",
-        " ".join(
-            filter(None, [_one_line(field.description or ""), f"See {_link(see)}." if see else ""])
-        ),
+        " ".join(filter(None, [meaning, f"See {_link(see)}." if see else ""])),
     )
 
 
@@ -337,7 +345,7 @@ def _markdown(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[st
 def _table(table: Table) -> list[str]:
     key = ", ".join(f"`{k}`" for k in table.key)
     rows = [
-        (f"`{c.name}`", _arrow(c.type) + (", null" if c.nullable else ""), c.unit, c.meaning)
+        (f"`{c.name}`", _arrow(c) + (", null" if c.nullable else ""), c.unit, c.meaning)
         for c in table.columns
     ]
     return [
@@ -352,8 +360,9 @@ def _table(table: Table) -> list[str]:
     ]
 
 
-def _arrow(kind: pa.DataType) -> str:
-    return {"double": "float64"}.get(str(kind), str(kind))
+def _arrow(column: Column) -> str:
+    kind = str(ARROW[column.type])
+    return {"double": "float64"}.get(kind, kind)
 
 
 def _strip(node: Any) -> None:

@@ -98,7 +98,7 @@ DAMAGES = {
     "onsets": Damage(
         "results/lag/sweeps/tasks/onsets.parquet",
         "results/figures/lag/tasks.svg",
-        "draw_study_figure",
+        "draw_figure",
     ),
     # The workflow's only files of JSON; their safetensors are checked in the same way.
     "JSON": Damage(
@@ -279,7 +279,7 @@ def test_a_disk_that_is_full_of_tables_or_figures_leaves_nothing_half_written(
 @pytest.mark.parametrize(
     ("place", "missing", "says"),
     [
-        ("results", False, "Write-protected output files for rule draw_study_figure"),
+        ("results", False, "Write-protected output files for rule draw_figure"),
         ("results", True, "no access to"),
         (".", False, "no access to"),
     ],
@@ -308,7 +308,7 @@ def test_results_that_cannot_be_written_are_named_before_anything_is_done(
     assert figure.exists() is not missing
     if planned:  # looking is allowed
         assert planned.status == 0
-        assert planned.rules == ({"draw_study_figure"} if missing else set())
+        assert planned.rules == ({"draw_figure"} if missing else set())
 
 
 def test_the_second_of_two_workflows_in_one_folder_stops_and_the_first_goes_on(
@@ -364,7 +364,7 @@ def test_a_clock_that_was_set_back_is_named_and_nothing_loops(copied: Clone) -> 
     shift_dates(sweep, lambda: 1.0)
     done = copied.snakemake("--force", target)
     assert done.status != 0
-    assert done.output.count("rule draw_study_figure;") == 1
+    assert done.output.count("rule draw_figure;") == 1
     assert "clock skew" in done.output
     shift_dates(sweep, lambda: 0.0)
     again = copied.snakemake(target)

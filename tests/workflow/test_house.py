@@ -1,10 +1,13 @@
-"""What holds of the workflow as it is written: imports, skeletons, profiles, speed of a dry run."""
+"""What holds of the house: who imports whom, what rules and profiles say, how fast a dry run is."""
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
+from graphlib import TopologicalSorter
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -12,26 +15,131 @@ import yaml
 
 from clones import ROOT, TARGETS, Clone, environment, with_cpu_seconds
 from zscope.core.provenance import external_imports, import_closure
+from zscope.studies.registry import TITLES
 
+LIB = ROOT / "lib"
+PACKAGE = LIB / "zscope"
 HEAVY = {"torch", "transformer_lens", "transformers"}
 SCRIPTS = ROOT / "workflow/scripts"
-FIGURES = sorted((ROOT / "lib/zscope/figures").rglob("*.py"))
-RULES = sorted((ROOT / "workflow/rules").glob("*.smk"))
-
-
-def rule_blocks() -> list[str]:
-    """The text of every rule that makes something."""
-    blocks = [b for f in RULES for b in re.split(r"\n(?=rule )", f.read_text())[1:]]
-    return [b for b in blocks if re.match(r"rule (\w+):", b)[1] not in TARGETS]
-
-
-@pytest.mark.parametrize(
-    "file",
-    [*FIGURES, *sorted(SCRIPTS.glob("*/draw_*.py")), *sorted(SCRIPTS.glob("*/summarise_*.py"))],
-    ids=lambda p: str(p.relative_to(ROOT)),
+STUDIES = tuple(TITLES)
+MODULES = sorted(PACKAGE.rglob("*.py"))
+# Each room may import the rooms of its own line and of the lines before it.
+FLOORS = (
+    {"core"},
+    {"config", "tables", "stats"},
+    {"models", "figures"},
+    {"training", "toy_language"},
+    {"studies"},
+    {"reference", "show", "results"},
 )
-def test_figures_and_summaries_import_no_torch(file: Path) -> None:
-    assert not HEAVY & external_imports(file, search=[ROOT / "lib"])
+# What every study's folder has, so that who knows one knows all.
+OF_A_STUDY = ("__init__.py", "config.py", "study.py", "tables.py", "figures")
+
+
+def room(path: Path) -> str:
+    """The first part of a module's name below zscope."""
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def floor(name: str) -> int:
+    return next(i for i, rooms in enumerate(FLOORS) if name in rooms)
+
+
+def closure(*roots: Path) -> set[Path]:
+    return set(import_closure(*roots, search=[LIB])) - {PACKAGE / "__init__.py"}
+
+
+def study_of(path: Path) -> str | None:
+    """The study in whose folder a module of the library is."""
+    parts = path.relative_to(PACKAGE).parts if path.is_relative_to(PACKAGE) else ()
+    return parts[1] if len(parts) > 2 and parts[0] == "studies" else None
+
+
+def direct_imports(path: Path) -> set[Path]:
+    """The modules of zscope that a module names in its imports, for type checking too."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = []
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        for name in names:
+            file = LIB.joinpath(*name.split(".")).with_suffix(".py")
+            if name.startswith("zscope.") and file.is_file():
+                found.add(file)
+    return found - {path}
+
+
+# --- who imports whom --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_a_study_has_the_files_of_a_study(study: str) -> None:
+    folder = PACKAGE / "studies" / study
+    assert not [name for name in OF_A_STUDY if not (folder / name).exists()]
+    assert (ROOT / f"workflow/rules/{study}.smk").exists()
+    assert (ROOT / f"workflow/report/{study}.rst").exists()
+    assert (ROOT / f"docs/{study}.md").exists()
+    assert (ROOT / f"tests/studies/{study}").is_dir()
+
+
+def test_every_folder_of_a_study_is_listed() -> None:
+    folders = {p.name for p in (PACKAGE / "studies").iterdir() if p.is_dir()}
+    assert folders - {"__pycache__"} == set(STUDIES)
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_no_study_is_in_the_import_closure_of_another(study: str) -> None:
+    """Of scripts and of modules: an edit of one study makes nothing of another stale."""
+    roots = [*(SCRIPTS / study).glob("*.py"), *(PACKAGE / "studies" / study).rglob("*.py")]
+    assert len(roots) > 10
+    assert {study_of(path) for path in closure(*roots)} <= {study, None}
+
+
+def test_the_bench_imports_no_study() -> None:
+    bench = [m for m in MODULES if m.parent != PACKAGE or m.stem in {"stats", "training"}]
+    bench = [m for m in bench if room(m) != "studies"]
+    assert len(bench) > 30
+    assert {room(path) for path in closure(*bench)} <= {r for f in FLOORS[:4] for r in f}
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda m: str(m.relative_to(PACKAGE)))
+def test_imports_go_to_the_same_floor_or_below(module: Path) -> None:
+    if module == PACKAGE / "__init__.py":
+        return
+    above = {p for p in direct_imports(module) if floor(room(p)) > floor(room(module))}
+    assert not above
+
+
+def test_imports_make_no_circle() -> None:
+    graph = TopologicalSorter({path: direct_imports(path) for path in MODULES})
+    graph.prepare()  # raises CycleError, which names the modules
+
+
+def test_figures_plans_and_summaries_import_no_torch() -> None:
+    light = [SCRIPTS / "draw_figure.py", *SCRIPTS.glob("*/summarise_*.py")]
+    light += [PACKAGE / "studies" / s / f"{n}.py" for s in STUDIES for n in OF_A_STUDY[1:4]]
+    light += [p for s in STUDIES for p in (PACKAGE / "studies" / s / "figures").glob("*.py")]
+    for file in light:
+        assert not HEAVY & external_imports(file, search=[LIB]), file
+
+
+def test_the_library_knows_nothing_of_snakemake() -> None:
+    for file in LIB.rglob("*.py"):
+        assert "snakemake" not in external_imports(file, search=[]), file
+
+
+def test_no_table_is_named_at_run_time() -> None:
+    """Tables are objects: a text that is the name of one stands in its definition alone."""
+    names = {t.name for s in STUDIES for t in import_module(f"zscope.studies.{s}.tables").TABLES}
+    for file in [*MODULES, *SCRIPTS.rglob("*.py")]:
+        texts = {
+            node.value
+            for node in ast.walk(ast.parse(file.read_text()))
+            if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        }
+        assert not names & texts or file.name == "tables.py", file
 
 
 def test_parsing_the_snakefile_imports_no_torch(tmp_path: Path) -> None:
@@ -55,93 +163,41 @@ def test_parsing_the_snakefile_imports_no_torch(tmp_path: Path) -> None:
     assert not loaded & HEAVY
 
 
-def test_every_rule_has_the_full_skeleton() -> None:
-    blocks = rule_blocks()
-    assert len(blocks) >= 8
-    for block in blocks:
-        for directive in (
-            "output",
-            "log",
-            "benchmark",
-            "conda",
-            "threads",
-            "resources",
-            "params",
-            "script",
-        ):
-            assert re.search(rf"^    {directive}:", block, re.M), (directive, block[:200])
-        assert not re.search(r"^    (run|shell|retries):", block, re.M), block[:200]
-        for resource in ("mem_mb", "runtime"):
-            assert f"{resource}=growing(" in block, block[:200]
+# --- rules and profiles ------------------------------------------------------------------------
 
 
-def test_scripts_are_named_after_their_rules_and_never_read_the_config() -> None:
-    for block in rule_blocks():
-        name = re.match(r"rule (\w+):", block)[1]
-        assert re.search(rf'script:\n        "../scripts/\w+/{name}.py"', block), name
-        assert re.search(rf'tracked\(\s*"\w+/{name}.py"', block), name
-    for script in SCRIPTS.rglob("*.py"):
+@pytest.fixture(scope="module")
+def planned(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, str]]:
+    """(rule, what Snakemake prints of the job) of every job of the smoke config."""
+    clone = Clone(ROOT, tmp_path_factory.mktemp("planned"))
+    return [(rule, block) for rule, block in clone.plan().blocks if rule not in TARGETS]
+
+
+def test_every_job_has_a_log_a_benchmark_and_resources(planned: list[tuple[str, str]]) -> None:
+    assert len({rule for rule, _ in planned}) > 15
+    for rule, block in planned:
+        assert re.search(rf"^ +log: logs/{rule}/.+\.log", block, re.M), block
+        assert re.search(rf"^ +benchmark: results/benchmarks/{rule}/.+\.tsv", block, re.M), block
+        assert re.search(r"^ +resources: (?=.*mem_mb=\d)(?=.*runtime=\d)", block, re.M), block
+
+
+def test_scripts_are_named_after_their_rules_and_never_read_the_config(
+    planned: list[tuple[str, str]],
+) -> None:
+    scripts = list(SCRIPTS.rglob("*.py"))
+    assert {script.stem for script in scripts} == {rule for rule, _ in planned}
+    for script in scripts:
         text = script.read_text()
         assert "snakemake.config" not in text, script
-        assert "job.config" not in text, script
-        assert 'if __name__ == "__main__":' in text
-
-
-def test_every_figure_of_the_plan_has_a_module_and_a_caption() -> None:
-    from typing import get_args
-
-    from zscope.studies.lag.config import FigureName
-    from zscope.studies.lag.study import CONDITION_FIGURES
-
-    for kind, names in (("study", get_args(FigureName)), ("condition", CONDITION_FIGURES)):
-        captions = (ROOT / f"workflow/report/lag/{kind}_figure.rst").read_text()
-        for name in names:
-            assert (ROOT / f"lib/zscope/figures/lag/{name}.py").exists(), name
-            assert re.search(f'figure == "{name}" %}}\n\\w.{{40}}', captions), name
-
-
-def test_every_figure_of_the_toy_language_has_a_module_and_a_caption() -> None:
-    from zscope.studies.toylang.figures.needs import NEEDS
-
-    captions = (ROOT / "workflow/report/toylang/figure.rst").read_text()
-    for name in NEEDS:
-        assert (ROOT / f"lib/zscope/figures/toylang/{name}.py").exists(), name
-        assert re.search(f'figure == "{name}" %}}\n\\w.{{40}}', captions), name
-    assert captions.count("figure ==") == len(NEEDS)
-
-
-def test_the_library_knows_nothing_of_snakemake() -> None:
-    for file in (ROOT / "lib").rglob("*.py"):
-        assert "snakemake" not in external_imports(file, search=[]), file
-
-
-def test_the_rooms_import_what_they_may() -> None:
-    lib = ROOT / "lib"
-    allowed = {"zscope", "zscope.core.errors", "zscope.core.provenance"}
-
-    def rooms(file: str) -> set[str]:
-        closure = import_closure(lib / "zscope" / file, search=[lib])
-        names = {".".join(p.relative_to(lib).with_suffix("").parts) for p in closure}
-        return {n.removesuffix(".__init__") for n in names}
-
-    assert {n for n in rooms("config/root.py") if not n.startswith("zscope.config")} <= allowed
-    assert rooms("provenance.py") <= {"zscope.core.provenance", "zscope"}
-    assert rooms("stats.py") <= {"zscope.stats", "zscope"}
-    assert rooms("tables.py") <= {
-        *("zscope.tables.read", "zscope.core.files", "zscope.schemas", "zscope.tables.schema"),
-        *allowed,
-    }
-    for figure in FIGURES:
-        found = rooms(str(figure.relative_to(lib / "zscope")))
-        assert not [n for n in found if n.startswith(("zscope.models", "zscope.probes"))], figure
+        assert 'if __name__ == "__main__":\n    with job(snakemake' in text, script
 
 
 @pytest.mark.parametrize("config", [None, "smoke", "paper"])
 def test_dry_run_answers_within_ten_seconds_of_cpu(fresh: Clone, config: str | None) -> None:
     plan, used = with_cpu_seconds(lambda: fresh.plan(config=config))
     assert used < 10, f"{used:.1f} CPU-s"
-    assert {"train_run", "measure_probe", "draw_study_figure"} <= plan.rules
-    assert {"train_toy_run", "read_toy_weights", "draw_toylang_figure"} <= plan.rules
+    assert {"train_run", "measure_probe", "draw_figure"} <= plan.rules
+    assert {"train_toy_run", "read_toy_weights"} <= plan.rules
 
 
 def test_default_profile_says_what_the_design_says() -> None:
@@ -159,8 +215,9 @@ def test_slurm_profile_sets_what_a_cluster_needs() -> None:
     assert {"slurm_account", "slurm_partition", "mem_mb", "runtime"} <= set(
         profile["default-resources"]
     )
-    rules = {re.match(r"rule (\w+):", b)[1] for b in rule_blocks()}
+    rules = {script.stem for script in SCRIPTS.rglob("*.py")}
     assert set(profile["set-resources"]) <= rules
+    assert {group.partition("=")[0] for group in profile["groups"]} <= rules
 
 
 def test_dry_run_of_the_slurm_profile(fresh: Clone) -> None:
@@ -198,19 +255,12 @@ def test_the_real_model_is_asked_for_with_one_gpu_and_its_memory(fresh: Clone) -
         assert re.search(r"\bgpu=1", blocks[rule]), rule
         assert "mem_mb=24000" in blocks[rule], rule
         assert "runtime=240" in blocks[rule], rule
-    for rule in ("make_problems", "fit_ard", "measure_geometry", "draw_crosslingual_figure"):
+    for rule in ("make_problems", "fit_ard", "measure_geometry", "draw_figure"):
         assert not re.search(r"\bgpu=1", blocks[rule]), rule
     assert {w for r, w in plan.jobs if r == "patch_layer"} == {
         "model=qwen2.5-3b, layer=32",
         "model=qwen2.5-3b, layer=33",
     }
-
-
-def test_timeouts_double_on_a_retry() -> None:
-    namespace: dict[str, object] = {}
-    text = (ROOT / "workflow/rules/common.smk").read_text()
-    exec(text[text.index("def growing") :], namespace)
-    assert [namespace["growing"](30)(None, attempt) for attempt in (1, 2, 3)] == [30, 60, 90]
 
 
 @pytest.mark.parametrize(

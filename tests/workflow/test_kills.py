@@ -27,15 +27,12 @@ KILLS = {
     "summarise_condition": 4,
     "summarise_sweep": 2,
     "train_linear_baselines": 1,
-    "draw_study_figure": 4,
-    "draw_condition_figure": 2,
     "train_toy_run": 5,
     "measure_toy_phenomena": 1,
-    "draw_toylang_figure": 3,
     "train_tiny_model": 2,
     "extract_activations": 1,
     "patch_layer": 1,
-    "draw_crosslingual_figure": 4,
+    "draw_figure": 13,
 }
 # How often Snakemake is killed, in which way: with its jobs, or leaving them as orphans; while it
 # starts, or while jobs run.

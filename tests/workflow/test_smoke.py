@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import get_args
-
 import pytest
 
 from clones import Clone, Finished
-from zscope.studies.crosslingual.config import CrosslingualFigure
-from zscope.studies.lag.config import FigureName
-from zscope.studies.lag.study import CONDITION_FIGURES
-from zscope.studies.toylang.figures.needs import ToylangFigure
-from zscope.tables.read import TABLES, read_provenance, read_table
+from zscope.figures.registry import figure_modules
+from zscope.studies.registry import TITLES, all_tables
+from zscope.tables.read import read_provenance, read_table
 
 pytestmark = pytest.mark.slow
+TABLES = all_tables()
 
 
 def table_paths(folder: Path) -> dict[Path, str]:
@@ -43,7 +40,7 @@ def test_every_table_is_of_its_schema_and_says_where_it_comes_from(
     assert set(tables) == every - activations
     assert set(tables.values()) == set(TABLES)
     for path, name in tables.items():
-        assert len(read_table(path, name)) > 0, path
+        assert len(read_table(path, TABLES[name])) > 0, path
         provenance = read_provenance(path)
         assert re.fullmatch("[0-9a-f]{16}", provenance["code"])
         assert provenance["slice"]
@@ -55,10 +52,8 @@ def test_figures_are_drawn_in_both_formats(smoke: tuple[Clone, Finished]) -> Non
     figures = clone.folder / "results/figures"
     svg = {p.with_suffix("") for p in figures.rglob("*.svg")}
     assert svg == {p.with_suffix("") for p in figures.rglob("*.png")}
-    of_lag = {p.stem for p in svg if "lag" in p.parts}
-    assert of_lag == {*get_args(FigureName), *CONDITION_FIGURES}
-    assert {p.stem for p in svg if "crosslingual" in p.parts} == set(get_args(CrosslingualFigure))
-    assert {p.stem for p in svg if "toylang" in p.parts} == set(get_args(ToylangFigure))
+    for study in TITLES:
+        assert {p.stem for p in svg if study in p.parts} == set(figure_modules(study))
 
 
 def test_every_rule_left_a_log_and_no_leftovers(smoke: tuple[Clone, Finished]) -> None:

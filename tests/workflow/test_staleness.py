@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from clones import Clone, Finished
+from zscope.studies.registry import TITLES, all_tables
+from zscope.tables.schema import Table
 
 pytestmark = pytest.mark.slow
 
-DRAW = {"draw_study_figure", "draw_condition_figure"}
-AFTER_PROBES = {"summarise_condition", "summarise_sweep", *DRAW}
+AFTER_PROBES = {"summarise_condition", "summarise_sweep", "draw_figure"}
 AFTER_TRAINING = {"measure_probe", *AFTER_PROBES}
+
+
+def table_at(path: str) -> Table | None:
+    """The table whose file this is."""
+    for table in all_tables().values():
+        if re.fullmatch(re.sub(r"\\\{\w+\\\}", "[^/]+", re.escape(table.path)), path):
+            return table
+    return None
+
+
+def figures_of(plan: Finished, study: str) -> set[str]:
+    start = f"study={study}, figure="
+    return {w.removeprefix(start) for r, w in plan.jobs if r == "draw_figure" and start in w}
 
 
 def test_finished_run_has_nothing_to_do(finished: Clone) -> None:
@@ -24,18 +40,19 @@ def test_editing_a_probe_reruns_that_probe_and_its_dependants_only(finished: Clo
     probed = {wildcards for rule, wildcards in plan.jobs if rule == "measure_probe"}
     assert probed
     assert all(w.endswith("probe=logit_lens") for w in probed)
-    drawn = {w.split("figure=")[1] for rule, w in plan.jobs if rule == "draw_condition_figure"}
-    assert "logit_lens" in drawn
+    assert any(figure.endswith("/logit_lens") for figure in figures_of(plan, "lag"))
 
 
 def test_editing_a_figure_redraws_that_figure_only(finished: Clone) -> None:
     finished.append("lib/zscope/studies/lag/figures/k_sweep.py", "\nEDITED = 1\n")
-    assert finished.plan().jobs == {("draw_study_figure", "figure=k_sweep")}
+    assert finished.plan().jobs == {("draw_figure", "study=lag, figure=k_sweep")}
 
 
 def test_editing_the_style_redraws_every_figure_and_nothing_else(finished: Clone) -> None:
     finished.append("lib/zscope/figures/style.py", "\nEDITED = 1\n")
-    assert finished.plan().rules == {*DRAW, "draw_crosslingual_figure", "draw_toylang_figure"}
+    plan = finished.plan()
+    assert plan.rules == {"draw_figure"}
+    assert all(figures_of(plan, study) for study in TITLES)
 
 
 @pytest.mark.parametrize(
@@ -78,8 +95,8 @@ def test_changing_the_learning_rate_of_a_sweep_retrains_that_sweep_only(finished
     trained = {w for rule, w in plan.jobs if rule == "train_run"}
     assert len(trained) == 3
     assert all("lr0.005" in w for w in trained)
-    drawn = {w for rule, w in plan.jobs if rule == "draw_study_figure"}
-    assert drawn == {"figure=k_sweep", "figure=candidate_eval"}  # both show this sweep
+    drawn = {figure for figure in figures_of(plan, "lag") if "/" not in figure}
+    assert drawn == {"k_sweep", "candidate_eval"}  # both show this sweep
 
 
 def test_adding_a_k_trains_only_the_new_runs(finished: Clone) -> None:
@@ -97,6 +114,24 @@ def test_adding_a_seed_trains_only_the_new_run(finished: Clone) -> None:
     assert all(w.endswith("-s2") for w in trained)
 
 
+def test_another_level_makes_stale_what_has_an_interval_and_nothing_else(
+    finished: Clone,
+) -> None:
+    """Directly, that is: what is made from a stale table is remade too."""
+    finished.edit("config/smoke.yaml", "bootstrap:\n", "bootstrap:\n  level: 0.9\n")
+    stale = set()
+    for rule, block in finished.plan().blocks:
+        if "Params have changed" in block and rule != "draw_figure":
+            outputs = re.search(r"^ +output: (.*)$", block, re.M)[1].split(", ")
+            tables = [table for path in outputs if (table := table_at(path))]
+            assert any(table.has_interval for table in tables), (rule, outputs)
+            stale.update(outputs)
+    made = [p.relative_to(finished.folder) for p in finished.folder.glob("results/**/*.parquet")]
+    with_interval = {str(p) for p in made if (t := table_at(str(p))) and t.has_interval}
+    assert with_interval
+    assert with_interval <= stale
+
+
 def test_changing_an_onset_trains_and_probes_nothing(finished: Clone) -> None:
     finished.edit("config/smoke.yaml", "lag:\n", "lag:\n  onset: {consecutive: 3}\n")
     assert finished.plan().rules == AFTER_PROBES
@@ -106,7 +141,7 @@ def test_one_figure_touches_only_its_ancestors(fresh: Clone) -> None:
     plan = fresh.plan("results/figures/lag/tasks.svg")
     assert plan.rules == {
         *("make_facts", "train_run", "summarise_condition", "summarise_sweep"),
-        "draw_study_figure",
+        "draw_figure",
     }
     trained = {w for rule, w in plan.jobs if rule == "train_run"}
     assert len(trained) == 4
@@ -120,18 +155,14 @@ def test_one_condition_figure_needs_that_condition_only(finished: Clone, fresh: 
     condition = figure.parent.name
     assert plan.rules == {
         *("make_facts", "train_run", "measure_probe", "summarise_condition"),
-        "draw_condition_figure",
+        "draw_figure",
     }
     assert all(condition in w for _, w in plan.jobs)
 
 
 # What hangs on a job of the cross-lingual study.
-VERDICTS = {"summarise_model", "draw_crosslingual_figure"}
+VERDICTS = {"summarise_model", "draw_figure"}
 AFTER_PATCHING = {"summarise_patching", *VERDICTS}
-
-
-def figures_of(plan: Finished) -> set[str]:
-    return {w.removeprefix("figure=") for r, w in plan.jobs if r == "draw_crosslingual_figure"}
 
 
 def test_editing_an_experiment_reruns_it_and_its_dependants_only(finished: Clone) -> None:
@@ -140,14 +171,19 @@ def test_editing_an_experiment_reruns_it_and_its_dependants_only(finished: Clone
     )
     plan = finished.plan()
     assert plan.rules == {"patch_layer", *AFTER_PATCHING}
-    assert figures_of(plan) == {"patching", "patching_grid", "necessity", "dashboard"}
+    assert figures_of(plan, "crosslingual") == {
+        "patching",
+        "patching_grid",
+        "necessity",
+        "dashboard",
+    }
 
 
 def test_the_experiments_that_read_activations_do_not_patch(finished: Clone) -> None:
     finished.edit("config/smoke.yaml", "    permutations: 20", "    permutations: 30")
     plan = finished.plan()
     assert plan.rules == {"fit_bridge", *VERDICTS}
-    assert figures_of(plan) == {"bridge", "dashboard"}
+    assert figures_of(plan, "crosslingual") == {"bridge", "dashboard"}
 
 
 def test_another_rule_of_the_verdict_measures_nothing_again(finished: Clone) -> None:
@@ -185,6 +221,6 @@ def test_a_new_column_of_one_study_leaves_the_others_as_they_are(finished: Clone
 def test_editing_one_of_its_figures_redraws_that_one(finished: Clone) -> None:
     finished.append("lib/zscope/studies/crosslingual/figures/bridge.py", "\nEDITED = 1\n")
     plan = finished.plan()
-    assert plan.rules == {"draw_crosslingual_figure"}
-    assert "bridge" in figures_of(plan)
-    assert len(figures_of(plan)) <= 2
+    assert plan.rules == {"draw_figure"}
+    assert "bridge" in figures_of(plan, "crosslingual")
+    assert len(figures_of(plan, "crosslingual")) <= 2

@@ -13,7 +13,7 @@ from zscope.tables.read import read_table
 
 pytestmark = pytest.mark.slow
 
-OF_TABLES = {"summarise_toylang", "draw_toylang_figure"}
+OF_TABLES = {"summarise_toylang", "draw_figure"}
 READERS = {"read_toy_weights", "ablate_toy_heads", "measure_toy_phenomena"}
 RUNS = {
     *("reference-s0", "reference-s1", "softmax-s0", "softmax-s1"),
@@ -23,7 +23,7 @@ RUNS = {
 
 def figures(plan: Finished) -> set[str]:
     """The figures of the study that a plan draws."""
-    return {w.removeprefix("figure=") for r, w in plan.jobs if r == "draw_toylang_figure"}
+    return {w.removeprefix("study=toylang, figure=") for r, w in plan.jobs if r == "draw_figure"}
 
 
 # --- what is run ----------------------------------------------------------------------------------
@@ -64,10 +64,10 @@ def test_a_study_without_polynomials_reads_no_weights(fresh: Clone) -> None:
 
 def test_one_figure_touches_only_its_ancestors(fresh: Clone) -> None:
     plan = fresh.plan("results/figures/toylang/floors.svg")
-    assert plan.rules == {"make_toy_language", "draw_toylang_figure"}
+    assert plan.rules == {"make_toy_language", "draw_figure"}
     plan = fresh.plan("results/figures/toylang/ablations.svg")
     assert plan.rules == {
-        *("make_toy_language", "train_toy_run", "ablate_toy_heads", "draw_toylang_figure")
+        *("make_toy_language", "train_toy_run", "ablate_toy_heads", "draw_figure")
     }
     trained = {w for r, w in plan.jobs if r == "train_toy_run"}
     assert trained == {f"run={run}" for run in RUNS if run.startswith(("reference", "softmax"))}
@@ -90,7 +90,7 @@ def test_unknown_names_say_what_there_is(fresh: Clone) -> None:
 
 def test_editing_a_figure_redraws_that_figure_only(finished: Clone) -> None:
     finished.append("lib/zscope/studies/toylang/figures/floors.py", "\nEDITED = 1\n")
-    assert finished.plan().jobs == {("draw_toylang_figure", "figure=floors")}
+    assert finished.plan().jobs == {("draw_figure", "study=toylang, figure=floors")}
 
 
 @pytest.mark.parametrize(

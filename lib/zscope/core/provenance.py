@@ -317,7 +317,7 @@ class Tracker:
     """Makes the params of a rule: `tracked = Tracker(scripts=..., lib=...)` in the Snakefile.
 
         params:
-            **tracked("lag/train_run.py", uses=["zscope.studies.lag.probes.logit_lens"], steps=1000),
+            **tracked("lag/measure_probe.py", uses=["zscope.studies..."], steps=1000),
 
     Scripts are named relative to `scripts`; `lib` is searched for the modules they import. A
     digest is computed once per tracker, so one Snakefile parse sees one state of the code.
