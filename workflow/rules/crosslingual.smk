@@ -1,12 +1,11 @@
-# The cross-lingual Z study: problems -> models -> activations, spaces and patched outputs
+# The cross-lingual Z study: problems -> models -> activations, spaces, patched outputs and fits
 # -> measurements -> verdicts -> figures.
 
 from zscope.studies.crosslingual import tables as crosslingual_tables
 from zscope.studies.crosslingual.study import CrosslingualPlan
 
-PLANS["crosslingual"] = CROSSLINGUAL = CrosslingualPlan(CONFIG.crosslingual)
+CROSSLINGUAL = PLANS["crosslingual"] = CrosslingualPlan(CONFIG.crosslingual)
 CROSSLINGUAL_MODEL = "results/crosslingual/models/{model}"
-CROSSLINGUAL_OUTPUTS = crosslingual_tables.OUTPUTS.path.replace("{patched}", "{{patched}}")
 # The model that is read, for every rule that loads it.
 CROSSLINGUAL_SUBJECT = {
     "model": CONFIG.crosslingual.model.model_dump(),
@@ -14,3 +13,530 @@ CROSSLINGUAL_SUBJECT = {
     "device": CONFIG.device,
 }
 CROSSLINGUAL_Z = CONFIG.crosslingual.z.model_dump()
+
+
+def crosslingual_trained(path):
+    """A file that the training of a model makes; nothing for a model from elsewhere."""
+
+    def of_model(wildcards):
+        seed = checked(find, CROSSLINGUAL.models, wildcards.model, "model")
+        return [] if seed is None else path
+
+    return of_model
+
+
+crosslingual_weights = crosslingual_trained(f"{CROSSLINGUAL_MODEL}/weights")
+
+
+def crosslingual_folder(wildcards):
+    """The files of a model that lies in a folder: another model there makes all stale."""
+    path = CONFIG.crosslingual.model.path
+    if path is None:
+        return []
+    return [os.path.join(path, "config.json"), *sorted(glob(os.path.join(path, "*.safetensors")))]
+
+
+def crosslingual_outputs(patched):
+    """The path of the generated texts of a patch."""
+    return crosslingual_tables.OUTPUTS.path.format(model="{model}", patched=patched)
+
+
+rule make_problems:
+    """Generate the parallel problems, or read the hand-written ones."""
+    input:
+        file=CONFIG.crosslingual.problems.file or [],
+    output:
+        problems=crosslingual_tables.PROBLEMS.path,
+    log:
+        "logs/make_problems/all.log",
+    benchmark:
+        "results/benchmarks/make_problems/all.tsv"
+    # Seconds, and once: not worth a place in a cluster's queue.
+    localrule: True
+    resources:
+        mem_mb=growing(1000),
+        runtime=growing(10),
+    params:
+        tracked=lambda wildcards: tracked(
+            "crosslingual/make_problems.py",
+            problems=CONFIG.crosslingual.problems.model_dump(),
+        ),
+    script:
+        "../scripts/crosslingual/make_problems.py"
+
+
+rule train_tiny_model:
+    """Train the embedded bilingual model with one seed."""
+    output:
+        weights=directory(f"{CROSSLINGUAL_MODEL}/weights"),
+        training=crosslingual_tables.TRAINING.path,
+        timing=crosslingual_tables.TIMING.path,
+    log:
+        "logs/train_tiny_model/{model}.log",
+    benchmark:
+        "results/benchmarks/train_tiny_model/{model}.tsv"
+    priority: 1  # the longest job, and much waits for it
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(CONFIG.crosslingual.runtime_minutes),
+        gpu=GPUS,
+    params:
+        tracked=lambda wildcards: tracked(
+            "crosslingual/train_tiny_model.py",
+            tiny=CONFIG.crosslingual.tiny.model_dump(),
+            seed=checked(find, CROSSLINGUAL.models, wildcards.model, "model"),
+            device=CONFIG.device,
+        ),
+    script:
+        "../scripts/crosslingual/train_tiny_model.py"
+
+
+rule describe_model:
+    """Write the model's shape, and the layers and dimensions of the config as whole numbers."""
+    input:
+        weights=crosslingual_weights,
+        folder=crosslingual_folder,
+    output:
+        model=crosslingual_tables.MODELS.path,
+        sizes=crosslingual_tables.SIZES.path,
+    log:
+        "logs/describe_model/{model}.log",
+    benchmark:
+        "results/benchmarks/describe_model/{model}.tsv"
+    # Seconds: it reads the model's config.json alone.
+    localrule: True
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(10),
+    params:
+        tracked=lambda wildcards: tracked(
+            "crosslingual/describe_model.py",
+            model=CONFIG.crosslingual.model.model_dump(),
+            dtype=CONFIG.crosslingual.dtype,
+            z=CONFIG.crosslingual.z.model_dump(include={"layers", "k"}),
+            verdict=CONFIG.crosslingual.verdict.model_dump(include={"layer", "k"}),
+            ard=CONFIG.crosslingual.ard.model_dump(include={"layers"}),
+        ),
+    script:
+        "../scripts/crosslingual/describe_model.py"
+
+
+# Whoever reads the sizes has the keys that they are resolved from in its own slice, and the code that
+# resolves them in its digest: it is stale by these. So `ancient`: else another layer of the verdict or
+# of ARD would patch and measure everything again.
+
+
+rule answer_problems:
+    """Let the model answer every problem in both languages, unpatched."""
+    input:
+        problems=rules.make_problems.output.problems,
+        weights=crosslingual_weights,
+        folder=crosslingual_folder,
+    output:
+        outputs=crosslingual_outputs("unpatched"),
+    log:
+        "logs/answer_problems/{model}.log",
+    benchmark:
+        "results/benchmarks/answer_problems/{model}.tsv"
+    resources:
+        mem_mb=growing(CONFIG.crosslingual.mem_mb),
+        runtime=growing(CONFIG.crosslingual.runtime_minutes),
+        gpu=GPUS,
+    params:
+        tracked=lambda wildcards: tracked(
+            "crosslingual/answer_problems.py",
+            generation=CONFIG.crosslingual.generation.model_dump(),
+            subject=CROSSLINGUAL_SUBJECT,
+        ),
+    script:
+        "../scripts/crosslingual/answer_problems.py"
+
+
+rule summarise_accuracy:
+    """Rates and tests of right answers, unpatched and while training."""
+    input:
+        outputs=rules.answer_problems.output.outputs,
+        training=crosslingual_trained(crosslingual_tables.TRAINING.path),
+    output:
+        accuracy=crosslingual_tables.ACCURACY.path,
+    log:
+        "logs/summarise_accuracy/{model}.log",
+    benchmark:
+        "results/benchmarks/summarise_accuracy/{model}.tsv"
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(10),
+    params:
+        tracked=lambda wildcards: tracked(
+            "crosslingual/summarise_accuracy.py",
+            level=CONFIG.bootstrap.level,
+        ),
+    script:
+        "../scripts/crosslingual/summarise_accuracy.py"
+
+
+rule extract_activations:
+    """Write the hidden states of every prompt at every layer, once."""
+    input:
+        problems=rules.make_problems.output.problems,
+        weights=crosslingual_weights,
+        folder=crosslingual_folder,
+    output:
+        activations=directory(f"{CROSSLINGUAL_MODEL}/activations"),
+    log:
+        "logs/extract_activations/{model}.log",
+    benchmark:
+        "results/benchmarks/extract_activations/{model}.tsv"
+    resources:
+        mem_mb=growing(CONFIG.crosslingual.mem_mb),
+        runtime=growing(CONFIG.crosslingual.runtime_minutes),
+        gpu=GPUS,
+    params:
+        tracked=lambda wildcards: tracked(
+            "crosslingual/extract_activations.py",
+            activations=CONFIG.crosslingual.activations.model_dump(),
+            batch_size=CONFIG.crosslingual.generation.batch_size,
+            subject=CROSSLINGUAL_SUBJECT,
+        ),
+    script:
+        "../scripts/crosslingual/extract_activations.py"
+
+
+rule make_spaces:
+    """Take V_Z of every layer from the weights, once."""
+    input:
+        weights=crosslingual_weights,
+        folder=crosslingual_folder,
+        sizes=ancient(crosslingual_tables.SIZES.path),
+    output:
+        spaces=f"{CROSSLINGUAL_MODEL}/spaces.safetensors",
+    log:
+        "logs/make_spaces/{model}.log",
+    benchmark:
+        "results/benchmarks/make_spaces/{model}.tsv"
+    resources:
+        mem_mb=growing(CONFIG.crosslingual.mem_mb),
+        runtime=growing(CONFIG.crosslingual.runtime_minutes),
+        gpu=GPUS,
+    params:
+        tracked=lambda wildcards: tracked(
+            "crosslingual/make_spaces.py",
+            z={key: CROSSLINGUAL_Z[key] for key in ("layers", "k", "kinds")},
+            subject=CROSSLINGUAL_SUBJECT,
+        ),
+    script:
+        "../scripts/crosslingual/make_spaces.py"
+
+
+rule measure_weights:
+    """Measure ranks, overlaps and similarities of every layer's weights."""
+    input:
+        weights=crosslingual_weights,
+        folder=crosslingual_folder,
+        sizes=ancient(crosslingual_tables.SIZES.path),
+        spaces=rules.make_spaces.output.spaces,
+    output:
+        weights=crosslingual_tables.WEIGHTS.path,
+    log:
+        "logs/measure_weights/{model}.log",
+    benchmark:
+        "results/benchmarks/measure_weights/{model}.tsv"
+    resources:
+        mem_mb=growing(CONFIG.crosslingual.mem_mb),
+        runtime=growing(CONFIG.crosslingual.runtime_minutes),
+        gpu=GPUS,
+    params:
+        tracked=lambda wildcards: tracked(
+            "crosslingual/measure_weights.py",
+            z=CROSSLINGUAL_Z,
+            bootstrap=BOOTSTRAP,
+            subject=CROSSLINGUAL_SUBJECT,
+        ),
+    script:
+        "../scripts/crosslingual/measure_weights.py"
+
+
+rule measure_geometry:
+    """Measure where translations and languages lie, in Z and outside it."""
+    input:
+        sizes=ancient(crosslingual_tables.SIZES.path),
+        spaces=rules.make_spaces.output.spaces,
+        activations=rules.extract_activations.output.activations,
+    output:
+        geometry=crosslingual_tables.GEOMETRY.path,
+    log:
+        "logs/measure_geometry/{model}.log",
+    benchmark:
+        "results/benchmarks/measure_geometry/{model}.tsv"
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(60),
+    params:
+        tracked=lambda wildcards: tracked(
+            "crosslingual/measure_geometry.py",
+            z=CROSSLINGUAL_Z,
+            bootstrap=BOOTSTRAP,
+        ),
+    script:
+        "../scripts/crosslingual/measure_geometry.py"
+
+
+rule measure_updates:
+    """Measure what every layer adds inside Z, and outside it (experiment B)."""
+    input:
+        sizes=ancient(crosslingual_tables.SIZES.path),
+        spaces=rules.make_spaces.output.spaces,
+        activations=rules.extract_activations.output.activations,
+    output:
+        updates=crosslingual_tables.UPDATES.path,
+    log:
+        "logs/measure_updates/{model}.log",
+    benchmark:
+        "results/benchmarks/measure_updates/{model}.tsv"
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(60),
+    params:
+        tracked=lambda wildcards: tracked(
+            "crosslingual/measure_updates.py",
+            z=CROSSLINGUAL_Z,
+            bootstrap=BOOTSTRAP,
+        ),
+    script:
+        "../scripts/crosslingual/measure_updates.py"
+
+
+rule fit_bridge:
+    """Fit the linear map between the languages inside Z (experiment D)."""
+    input:
+        problems=rules.make_problems.output.problems,
+        sizes=ancient(crosslingual_tables.SIZES.path),
+        spaces=rules.make_spaces.output.spaces,
+        activations=rules.extract_activations.output.activations,
+    output:
+        bridge=crosslingual_tables.BRIDGE.path,
+    log:
+        "logs/fit_bridge/{model}.log",
+    benchmark:
+        "results/benchmarks/fit_bridge/{model}.tsv"
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(60),
+    params:
+        tracked=lambda wildcards: tracked(
+            "crosslingual/fit_bridge.py",
+            z=CROSSLINGUAL_Z,
+            bridge=CONFIG.crosslingual.bridge.model_dump(),
+            bootstrap=BOOTSTRAP,
+        ),
+    script:
+        "../scripts/crosslingual/fit_bridge.py"
+
+
+rule patch_layer:
+    """Generate under every patch of one layer (experiment A)."""
+    input:
+        problems=rules.make_problems.output.problems,
+        weights=crosslingual_weights,
+        folder=crosslingual_folder,
+        sizes=ancient(crosslingual_tables.SIZES.path),
+        spaces=rules.make_spaces.output.spaces,
+    output:
+        outputs=crosslingual_outputs("layer_{layer}"),
+    log:
+        "logs/patch_layer/{model}/{layer}.log",
+    benchmark:
+        "results/benchmarks/patch_layer/{model}/{layer}.tsv"
+    resources:
+        mem_mb=growing(CONFIG.crosslingual.mem_mb),
+        runtime=growing(CONFIG.crosslingual.runtime_minutes),
+        gpu=GPUS,
+    params:
+        tracked=lambda wildcards: tracked(
+            "crosslingual/patch_layer.py",
+            layer=checked(find, CROSSLINGUAL.layers, wildcards.layer, "layer"),
+            patching=CONFIG.crosslingual.patching.model_dump(),
+            generation=CONFIG.crosslingual.generation.model_dump(),
+            z={key: CROSSLINGUAL_Z[key] for key in ("k", "kinds", "position_0")},
+            seed=CONFIG.crosslingual.problems.seed,
+            subject=CROSSLINGUAL_SUBJECT,
+        ),
+    script:
+        "../scripts/crosslingual/patch_layer.py"
+
+
+rule summarise_patching:
+    """Rates and paired tests of the patches of one model, and the table of the declared cell."""
+    input:
+        problems=rules.make_problems.output.problems,
+        sizes=ancient(crosslingual_tables.SIZES.path),
+        outputs=expand(
+            rules.patch_layer.output.outputs, layer=CROSSLINGUAL.layers, allow_missing=True
+        ),
+    output:
+        rates=crosslingual_tables.RATES.path,
+        tests=crosslingual_tables.TESTS.path,
+        table=crosslingual_tables.PATCHED.path,
+        html=report(
+            f"{CROSSLINGUAL_MODEL}/patching/table.html",
+            caption="../report/caption.rst",
+            category=TITLES["crosslingual"],
+            subcategory="Tables",
+            labels={"table": "patched outputs, {model}", "format": "html"},
+        ),
+        csv=f"{CROSSLINGUAL_MODEL}/patching/table.csv",
+    log:
+        "logs/summarise_patching/{model}.log",
+    benchmark:
+        "results/benchmarks/summarise_patching/{model}.tsv"
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(30),
+    params:
+        caption=lambda wildcards: caption("crosslingual", "table", model=wildcards.model),
+        tracked=lambda wildcards: tracked(
+            "crosslingual/summarise_patching.py",
+            verdict=CONFIG.crosslingual.verdict.model_dump(exclude={"high", "margin", "alpha"}),
+            z={key: CROSSLINGUAL_Z[key] for key in ("kinds", "position_0")},
+            bootstrap=BOOTSTRAP,
+            seed=CONFIG.crosslingual.problems.seed,
+        ),
+    script:
+        "../scripts/crosslingual/summarise_patching.py"
+
+
+rule fit_ard:
+    """Fit lengthscales to the activations of one model (experiment C)."""
+    input:
+        problems=rules.make_problems.output.problems,
+        sizes=ancient(crosslingual_tables.SIZES.path),
+        spaces=rules.make_spaces.output.spaces,
+        activations=rules.extract_activations.output.activations,
+    output:
+        history=crosslingual_tables.ARD_HISTORY.path,
+        lengthscales=crosslingual_tables.LENGTHSCALES.path,
+    log:
+        "logs/fit_ard/{model}.log",
+    benchmark:
+        "results/benchmarks/fit_ard/{model}.tsv"
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(120),
+    params:
+        tracked=lambda wildcards: tracked(
+            "crosslingual/fit_ard.py",
+            ard=CONFIG.crosslingual.ard.model_dump(exclude={"planted_seeds"}),
+            z={key: CROSSLINGUAL_Z[key] for key in ("k", "kinds", "position_0")},
+            seed=CONFIG.crosslingual.problems.seed,
+        ),
+    script:
+        "../scripts/crosslingual/fit_ard.py"
+
+
+rule measure_ard:
+    """Measure what the fitted lengthscales are worth."""
+    input:
+        problems=rules.make_problems.output.problems,
+        sizes=ancient(crosslingual_tables.SIZES.path),
+        spaces=rules.make_spaces.output.spaces,
+        activations=rules.extract_activations.output.activations,
+        history=rules.fit_ard.output.history,
+        lengthscales=rules.fit_ard.output.lengthscales,
+    output:
+        ard=crosslingual_tables.ARD.path,
+    log:
+        "logs/measure_ard/{model}.log",
+    benchmark:
+        "results/benchmarks/measure_ard/{model}.tsv"
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(60),
+    params:
+        tracked=lambda wildcards: tracked(
+            "crosslingual/measure_ard.py",
+            ard=CONFIG.crosslingual.ard.model_dump(
+                include={"layers", "train_share", "max_problems"}
+            ),
+            z={
+                key: CROSSLINGUAL_Z[key] for key in ("layers", "k", "kinds", "position_0", "draws")
+            },
+            bootstrap=BOOTSTRAP,
+            seed=CONFIG.crosslingual.problems.seed,
+        ),
+    script:
+        "../scripts/crosslingual/measure_ard.py"
+
+
+rule recover_planted:
+    """Score both ARD objectives on data whose shared dimensions are known."""
+    output:
+        planted=crosslingual_tables.PLANTED.path,
+    log:
+        "logs/recover_planted/all.log",
+    benchmark:
+        "results/benchmarks/recover_planted/all.tsv"
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(30),
+    params:
+        tracked=lambda wildcards: tracked(
+            "crosslingual/recover_planted.py",
+            ard=CONFIG.crosslingual.ard.model_dump(
+                exclude={"layers", "bases", "train_share", "max_problems"}
+            ),
+        ),
+    script:
+        "../scripts/crosslingual/recover_planted.py"
+
+
+rule summarise_model:
+    """Answer every question of the study by the original protocol's rule and the controlled one."""
+    input:
+        sizes=ancient(crosslingual_tables.SIZES.path),
+        accuracy=rules.summarise_accuracy.output.accuracy,
+        weights=rules.measure_weights.output.weights,
+        geometry=rules.measure_geometry.output.geometry,
+        updates=rules.measure_updates.output.updates,
+        rates=rules.summarise_patching.output.rates,
+        tests=rules.summarise_patching.output.tests,
+        ard=rules.measure_ard.output.ard,
+        bridge=rules.fit_bridge.output.bridge,
+    output:
+        summary=crosslingual_tables.SUMMARY.path,
+        csv=report(
+            f"{CROSSLINGUAL_MODEL}/summary.csv",
+            caption="../report/caption.rst",
+            category=TITLES["crosslingual"],
+            subcategory="Tables",
+            labels={"table": "verdicts, {model}", "format": "csv"},
+        ),
+    log:
+        "logs/summarise_model/{model}.log",
+    benchmark:
+        "results/benchmarks/summarise_model/{model}.tsv"
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(30),
+    params:
+        caption=lambda wildcards: caption("crosslingual", "summary", model=wildcards.model),
+        tracked=lambda wildcards: tracked(
+            "crosslingual/summarise_model.py",
+            verdict=CONFIG.crosslingual.verdict.model_dump(),
+            z={key: CROSSLINGUAL_Z[key] for key in ("kinds", "position_0")},
+            level=CONFIG.bootstrap.level,
+        ),
+    script:
+        "../scripts/crosslingual/summarise_model.py"
+
+
+TARGETS["crosslingual"] = [
+    *expand(rules.summarise_patching.output, model=CROSSLINGUAL.models),
+    *expand(rules.summarise_model.output, model=CROSSLINGUAL.models),
+]
+
+
+rule crosslingual:
+    """Every figure and table of the cross-lingual study."""
+    input:
+        targets("crosslingual"),
+    localrule: True

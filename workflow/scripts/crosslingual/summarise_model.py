@@ -36,12 +36,13 @@ def summarise_model(
     model: str,
     verdict: VerdictConfig,
     z: ZConfig,
+    level: float,
     provenance: Mapping[str, Any],
 ) -> None:
     """paths: of NEEDED, by short name; those that were not made may be left out."""
     cell = declared_cell(verdict, z, read_sizes(sizes))
     found = {t.name: read_table(paths[t.short], t) for t in NEEDED if t.short in paths}
-    rows = pd.DataFrame(summarise(Evidence(found, cell, verdict, model))).assign(model=model)
+    rows = pd.DataFrame(summarise(Evidence(found, cell, verdict, level, model))).assign(model=model)
     write_table(rows, summary, tables.SUMMARY, provenance)
     write_csv(rows, csv)
 
@@ -56,5 +57,6 @@ if __name__ == "__main__":
             model=this.wildcards.model,
             verdict=VerdictConfig.model_validate(this.slice["verdict"]),
             z=ZConfig.model_validate(this.slice["z"]),
+            level=this.slice["level"],
             provenance=this.provenance,
         )

@@ -23,9 +23,9 @@ def answer_rows(outputs: pd.DataFrame, level: float) -> Iterator[Row]:
     rows = select(outputs, space="none", design="none")
     rows = rows.assign(language=rows["direction"].str.rpartition("->")[2].to_numpy())
     for language, own in rows.groupby("language", sort=False):
-        yield _rate("accuracy", "all", language, own["correct"], level)
+        yield _rate("accuracy", "all", str(language), own["correct"], level)
         for category, part in own.groupby("category"):
-            yield _rate("accuracy", category, language, part["correct"], level)
+            yield _rate("accuracy", str(category), str(language), part["correct"], level)
     right = rows.pivot(index="problem", columns="language", values="correct").dropna()
     if not {"zh", "en"} <= set(right.columns):
         return

@@ -41,6 +41,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from zscope.figures.frames import select
 from zscope.studies.crosslingual.ard.evaluation import (
     index_overlap,
     rank_correlation,
@@ -113,17 +114,17 @@ class Judge:
 
 def measure_layer(judge: Judge, lengthscales: pd.DataFrame, history: pd.DataFrame) -> Iterator[Row]:
     """Rows without the model and the layer. lengthscales, history: the layer's rows."""
-    of_fit = dict(iter(history.groupby(list(FIT_KEY), dropna=False, sort=False)))
     started: set[str] = set()
-    for key, rows in lengthscales.groupby(list(FIT_KEY), dropna=False, sort=False):
-        what = about(*(None if pd.isna(value) else value for value in key))
+    for fit in lengthscales[list(FIT_KEY)].drop_duplicates().to_dict("records"):
+        what = {str(name): None if pd.isna(value) else value for name, value in fit.items()}
+        rows, steps = select(lengthscales, **what), select(history, **what)
         log_l = torch.from_numpy(rows["log10_lengthscale"].to_numpy(np.float64) * np.log(10))
         if what["objective"] == "original":
-            yield from _original_rows(judge, what, log_l.float(), of_fit[key])
+            yield from _original_rows(judge, what, log_l.float(), steps)
             continue
         first = what["basis"] not in started
         started.add(what["basis"])
-        yield from _contrast_rows(judge, what, log_l, of_fit[key], first=first)
+        yield from _contrast_rows(judge, what, log_l, steps, first=first)
 
 
 def _original_rows(
@@ -132,8 +133,8 @@ def _original_rows(
     data, train, penalty = judge.data, judge.data.train, what["penalty"]
     d = train.d
     by_metric = {m: rows.set_index("step")["value"] for m, rows in history.groupby("metric")}
-    falling = by_metric["value"]
-    steps, gap = falling.index[-1], language_mean_gap(train)
+    falling, gap = by_metric["value"], language_mean_gap(train)
+    before = falling[falling.index <= 0.9 * falling.index[-1]]
     precision, chosen = (-2 * log_l.double()).exp(), survivors(log_l)
     # Far longer than any distance, so that the kernel is flat and the first order is all.
     flat = torch.full((d,), 1e-6) / train.tokens().square().sum(1).mean()
@@ -141,8 +142,8 @@ def _original_rows(
         "value": float(original_value(train, log_l, penalty)),
         "mmd": float(original_value(train, log_l, 0)),
         "value_at_infinity": float(original_value(train, torch.full((d,), torch.inf), penalty)),
-        "drift": falling[falling.index <= 0.9 * steps].iloc[-1] - falling.iloc[-1],
-        "plateau_step": plateau(falling.to_dict()),
+        "drift": before.iloc[-1] - falling.iloc[-1],
+        "plateau_step": plateau(dict(zip(falling.index, falling, strict=True))),
         "n_below_median": by_metric["n_below_median"].iloc[-1],
         "n_below_3sd": by_metric["n_below_threshold"].iloc[-1],
         "slope_correlation_flat": rank_correlation(mmd_slope(train, flat), gap),

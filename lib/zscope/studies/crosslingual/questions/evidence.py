@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeAlias
 
 import pandas as pd
 
+from zscope.config.base import percent
 from zscope.figures.frames import select
 from zscope.studies.crosslingual.config import VerdictConfig
 from zscope.studies.crosslingual.declared import DeclaredCell
@@ -30,11 +31,15 @@ QUOTED_MODEL = "qwen2.5-3b"
 
 @dataclass(frozen=True)
 class Evidence:
-    """Tables of one model, by name, and what was fixed before the run: the cell and the rules."""
+    """Tables of one model, by name, and what was fixed before the run: the cell and the rules.
+
+    level: of the intervals in the tables.
+    """
 
     tables: Mapping[str, pd.DataFrame]
     cell: DeclaredCell
     rules: VerdictConfig
+    level: float
     model: str
 
     def get(self, table: Table, **equal: Any) -> pd.DataFrame:
@@ -48,6 +53,10 @@ class Evidence:
         """The first of these rows, if there is one."""
         rows = self.get(table, **equal)
         return None if rows.empty else rows.iloc[0]
+
+    @property
+    def interval(self) -> str:
+        return f"{percent(self.level)} interval"
 
     def quoted(self, name: str) -> str:
         return f"; the protocol quotes {QUOTED[name]}" if self.model == QUOTED_MODEL else ""
@@ -66,7 +75,11 @@ class Question:
         return self.answered(UNKNOWN, UNKNOWN, None, why)
 
     def answered(
-        self, protocol: Answer, controlled: Answer, row: Mapping[str, Any] | None, numbers: str
+        self,
+        protocol: Answer,
+        controlled: Answer,
+        row: Mapping[str, Any] | pd.Series | None,
+        numbers: str,
     ) -> dict[str, Any]:
         """A row of crosslingual_summary, without the model.
 

@@ -61,7 +61,7 @@ def heads_collapse(evidence: Evidence) -> dict[str, Any]:
         "heads_collapse",
         "1. Do the heads collapse to a common rank?",
         f"the coefficient of variation of the heads' effective rank is below {UNIFORM_RANK:g}",
-        "the mean rank is below the interval of Gaussian heads, and the coefficient of variation "
+        f"the mean rank is below the {evidence.interval} of Gaussian heads, and the coefficient of variation "
         "not above that of Gaussian layers; partial: the first only",
     )
     cell = evidence.cell
@@ -87,7 +87,7 @@ def ffn_avoids_z(evidence: Evidence) -> dict[str, Any]:
         "ffn_avoids_z",
         "2. Does the FFN avoid the attention subspace?",
         "the share of the FFN's writes in Z is below k/d",
-        "it is below the interval of random spaces, and so is the overlap of Z with the k "
+        f"it is below the {evidence.interval} of random spaces, and so is the overlap of Z with the k "
         "directions written to most; partial: one of the two",
     )
     share, span = (
@@ -113,7 +113,7 @@ def z_separates(evidence: Evidence) -> dict[str, Any]:
         "z_separates",
         "2. Does Z separate problem from language (ratio_Z < ratio_Zperp)?",
         "ratio_Z is below ratio_Zperp (mean pooling)",
-        "the interval of their difference is below 0, and the difference below the interval of "
+        f"the {evidence.interval} of their difference is below 0, and the difference below that of "
         "energy-matched spaces; partial: the first only",
     )
     z, perp, gap = (
@@ -139,7 +139,7 @@ def language_is_outside(evidence: Evidence) -> dict[str, Any]:
         "language_is_outside",
         "2. Is the language energy in Z below chance?",
         "the share of the language difference in Z is below k/d",
-        "the interval of the share is below k/d, and the share below that of energy-matched "
+        f"the {evidence.interval} of the share is below k/d, and the share below that of energy-matched "
         "spaces; partial: the first only",
     )
     chance, energy = (_geometry(evidence, "language_energy", null) for null in ("chance", "energy"))
