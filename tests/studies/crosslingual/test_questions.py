@@ -58,7 +58,9 @@ def interval(value, low, high):
 
 def test_without_data_every_verdict_is_undetermined(tmp_path):
     summary = summarise(Evidence({}), DECLARED)
-    assert set(summary["protocol_verdict"]) == set(summary["controlled_verdict"]) == {"undetermined"}
+    assert (
+        set(summary["protocol_verdict"]) == set(summary["controlled_verdict"]) == {"undetermined"}
+    )
     assert list(QUESTIONS) == [
         next(k for k, start in QUESTIONS.items() if q.startswith(start))
         for q in summary["question"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
@@ -88,7 +88,7 @@ class LanguageModelSource(Section):
 
     @property
     def name(self) -> str:
-        """A short name for paths; a tiny model's seed is put behind it."""
+        """A short name for paths; a tiny model's seed is appended to it."""
         text = self.hub or self.path or "tiny"
         last = text.rstrip("/").rpartition("/")[2]
         return re.sub(r"[^a-z0-9.]+", "-", last.lower())[:100].strip("-.") or "model"
@@ -144,10 +144,10 @@ class TinyTraining(AdamWSection):
     """Texts of a batch, of similar length."""
     early_exit: Probability = 0.5
     """Share of the batches that leave the model after one of exit_layers (LayerSkip, Elhoushi et
-    al. 2024), so that the answer is there in the middle of the model; 0: it may come in the last
-    layer alone, and a patch before it then carries nothing."""
+    al. 2024), so that the answer is formed in the middle of the model. With 0 it may be formed in
+    the last layer alone, and a patch before that carries nothing."""
     exit_layers: Annotated[list[Depth], Field(min_length=1)] = [0.5, 0.75]
-    """Layers before which such a batch leaves, by index or share of the depth."""
+    """Layers before which these batches leave, by index or share of the depth."""
     eval_every: Steps = Field(500, ge=1)
     """Steps between evaluations."""
     eval_problems: Annotated[int, Unit("problems")] = Field(500, ge=10)
@@ -219,9 +219,9 @@ class GenerationConfig(Section):
     batch_size: Annotated[int, Unit("prompts")] = Field(100, ge=1)
     """Prompts of one batch, for generation and extraction."""
     min_letters: Annotated[int, Unit("letters")] = Field(1, ge=1)
-    """An output with fewer letters has no language; 5 for real models."""
+    """An output with fewer letters has no language; use 5 for real models."""
     strict: Flag = True
-    """An answer counts only in the exact sentence that the embedded model was taught; false: any
+    """Count an answer only in the exact sentence that the embedded model was taught; false: in any
     text with a final marker, for real models."""
 
 
@@ -233,9 +233,9 @@ class ZConfig(Section):
     k: Annotated[list[Size], Field(min_length=1)] = [0.5, 0.195]
     """Dimensions of Z, as a number or as a share of n_kv_heads * d_head."""
     kinds: Annotated[list[Kind], Field(min_length=1)] = ["qk", "kq", "ov"]
-    """Which kernel; the first is the one that patching, updates, ARD and the bridge use."""
+    """Which kernels; patching, updates, ARD and the bridge use the first."""
     draws: int = Field(20, ge=2)
-    """Random and energy-matched subspaces behind every null band."""
+    """Number of random and of energy-matched subspaces behind every null band."""
     position_0: Position0 = "exclude"
     """Whether the first token, which collects attention, is pooled and patched."""
 
@@ -255,33 +255,17 @@ class ActivationsConfig(Section):
 class PatchingConfig(Section):
     """Experiment A: the grid of conditions; every combination that makes sense is run."""
 
-    designs: Annotated[list[Design], Field(min_length=1)] = [
-        "mean",
-        "ot",
-        "site_answer",
-        "site_language",
-    ]
-    """How. mean: the source's mean state at every position (seed); ot: each position's image under
-    optimal transport (seed, A.6); site_*: one position, the answer's or the last of the prompt."""
-    spaces: Annotated[list[Space], Field(min_length=1)] = [
-        "z",
-        "z_perp",
-        "full",
-        "random",
-        "random_perp",
-        "energy",
-        "energy_perp",
-    ]
-    """What is replaced; energy: random spaces that hold as much energy as Z."""
-    sources: Annotated[list[PatchSource], Field(min_length=1)] = [
-        "matched",
-        "mismatched",
-        "own",
-        "placebo",
-        "mean",
-    ]
-    """Where the new content comes from: the translation, another problem with another answer, the
-    prompt's own mean, a random vector of the same norm, the mean over problems (necessity)."""
+    designs: Annotated[list[Design], Field(min_length=1)] = list(get_args(Design))
+    """How to patch. mean: the source's mean state at every position (protocol A.3); ot: the image
+    of each position under optimal transport (protocol A.6); site_answer, site_language: one
+    position, the answer's or the last of the prompt."""
+    spaces: Annotated[list[Space], Field(min_length=1)] = list(get_args(Space))
+    """What is replaced. energy: random spaces that hold as much energy as Z; _perp: everything
+    outside a space; full: everything."""
+    sources: Annotated[list[PatchSource], Field(min_length=1)] = list(get_args(PatchSource))
+    """Where the new content comes from. matched: the translation; mismatched: another problem with
+    another answer; own: the prompt's own mean; placebo: a random vector of the same norm; mean: the
+    mean over problems (necessity)."""
     where: Annotated[list[Where], Field(min_length=1)] = ["prefill", "all"]
     """Patch the prompt alone, or (design mean) every generated token too."""
     directions: Annotated[list[Direction], Field(min_length=1)] = ["zh->en", "en->zh"]
@@ -302,13 +286,13 @@ class VerdictConfig(Section):
     source: PatchSource = "mismatched"
     """Source of the patch."""
     where: Where = "all"
-    """Which tokens are patched; a hook that stays during generation (seed) patches all."""
+    """Which tokens are patched; the protocol's hook stays during generation and patches all."""
     direction: Direction = "zh->en"
     """Source language -> prompt language."""
     high: Probability = 0.5
-    """The protocol's rule: a rate from here on counts as "changes"; one minus it as "preserves"."""
+    """Protocol's rule: a rate from here on counts as "changes", one minus it as "preserves"."""
     margin: Probability = 0.1
-    """The protocol's partial success: Z changes this much more of the answers than Z-perp."""
+    """Protocol's partial success: Z changes this much more of the answers than Z-perp does."""
     alpha: float = Field(0.05, gt=0, lt=1)
     """Level of the paired tests of the controlled rule, after Holm's correction."""
 
@@ -318,12 +302,8 @@ class ArdConfig(Section):
 
     layers: list[Depth] | None = None
     """Layers; null: z.layers. A whole number may name the state after the last layer."""
-    lambdas: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1)] = [
-        0.001,
-        0.01,
-        0.1,
-    ]
-    """Weights of the protocol's sparsity penalty."""
+    lambdas: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1)] = [1e-3, 0.01, 0.1]
+    """Weights of the original objective's sparsity penalty."""
     lr: float = Field(0.01, gt=0)
     """Adam's learning rate of the original objective."""
     steps: Steps = Field(500, ge=10)
@@ -335,11 +315,11 @@ class ArdConfig(Section):
     tau: float = Field(0.02, gt=0)
     """Temperature of the InfoNCE form of the contrast."""
     bases: Annotated[list[Basis], Field(min_length=1)] = ["coordinates", "pca", "z"]
-    """Coordinates in which lengthscales are learnt: the stream's, principal axes, [V_Z; V_perp]."""
+    """Coordinates of the lengthscales: the stream's, principal axes, or [V_Z; V_perp]."""
     train_share: float = Field(0.5, gt=0, lt=1)
-    """Share of the problems that lengthscales are fitted on; the rest are retrieved."""
+    """Share of the problems that lengthscales are fitted to; the rest are held out."""
     max_problems: Annotated[int, Unit("problems")] = Field(60, ge=8)
-    """Most problems that are used, for time."""
+    """Largest number of problems used, to bound the time."""
     planted_seeds: Seeds = [0, 1, 2]
     """Seeds of the planted data on which both objectives are scored."""
 

@@ -122,8 +122,8 @@ def measure_layer(judge: Judge, lengthscales: pd.DataFrame, history: pd.DataFram
         if what["objective"] == "original":
             yield from _original_rows(judge, what, log_l.float(), steps)
             continue
-        first = what["basis"] not in started
-        started.add(what["basis"])
+        first = str(what["basis"]) not in started
+        started.add(str(what["basis"]))
         yield from _contrast_rows(judge, what, log_l, steps, first=first)
 
 

@@ -1,5 +1,8 @@
 """What fits of lengthscales are made and judged on: the states and spaces of each layer."""
 
+# Matrices keep the capitals of the formulas.
+# ruff: noqa: N806
+
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping

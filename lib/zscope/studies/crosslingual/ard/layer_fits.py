@@ -39,7 +39,7 @@ class FitRows:
 
 
 def fit_layer(data: LayerData, ard: ArdConfig) -> FitRows:
-    """Fit both objectives to the problems of `data.train`; what needs a Z is left out without one."""
+    """Fit both objectives to the problems of `data.train`, without a Z those that need none."""
     rows, train = FitRows(), data.train
     middle = sorted(ard.lambdas)[len(ard.lambdas) // 2]
     for init, V in data.starts.items():

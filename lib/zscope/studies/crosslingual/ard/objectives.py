@@ -1,7 +1,7 @@
 """Experiment C: lengthscales of a Gaussian kernel fitted to parallel texts, by two objectives.
 
-The protocol's (C.3) minimises sum_i MMD^2(zh_i, en_i; l) + lambda sum_j 1/l_j over log l. What it can
-and cannot do follows from its form:
+The original one (protocol C.3) minimises sum_i MMD^2(zh_i, en_i; l) + lambda sum_j 1/l_j over
+log l. What it can and cannot do follows from its form:
 
 - At l = inf both terms are exactly 0, and for tokens drawn independently the expected value is
   above 0 everywhere else: its only minimum is the empty Z. The estimate is unbiased, so a fit can
@@ -109,8 +109,8 @@ def fit_original(
     """Adam on log l from `log_l`, for exactly `steps` updates.
 
     clouds: centred, in the dtype of the fit. Two sizes of Z are recorded: dimensions whose l is
-    below the median of l (the protocol's, half of all by construction unless l ties), and those whose
-    l is below 3 standard deviations of the dimension, at which the kernel still sees differences.
+    below the median of l (the protocol's, half of all by construction unless l ties), and those
+    whose l is below 3 standard deviations of the dimension: the kernel still sees differences.
     """
     pairs, sd = make_pairs(clouds), deviations(clouds)
     log_l = log_l.to(clouds.zh.dtype).clone().requires_grad_()
@@ -141,8 +141,8 @@ def fit_original(
 
 
 def plateau(values: Mapping[int, float], window: int = 100, tolerance: float = 1e-3) -> int | None:
-    """The protocol's "stop when MMD plateaus" (C.5) as a rule: the first step at which the value has
-    fallen by less than `tolerance` of itself over the last `window` steps; None if it never has.
+    """The protocol's "stop when MMD plateaus" (C.5) as a rule: the first step at which the value
+    has fallen by less than `tolerance` of itself in the last `window` steps; None if it never has.
 
     values: of the objective, by step.
     """

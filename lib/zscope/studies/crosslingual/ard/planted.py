@@ -113,9 +113,9 @@ def plant(settings: PlantedSettings, generator: torch.Generator) -> Planted:
 def recover(planted: Planted, ard: ArdConfig, seed: int) -> list[Row]:
     """Fit every objective on half of the problems: AUCs, and retrieval on the other half.
 
-    Rows of `crosslingual_planted` without the seed. The original objective starts from zeros and from
-    a random space; the score of a dimension is -log l (seed) or its weight (contrast). Objective
-    "uniform" (equal weights) is the reference of retrieval.
+    Rows of `crosslingual_planted` without the seed. The original objective starts from zeros and
+    from a random space; the score of a dimension is -log l (original) or its weight (contrast).
+    Objective "uniform" (equal weights) is the reference of retrieval.
     """
     categories, d = planted.categories, planted.clouds.d
     split = split_problems(categories, 0.5, np.random.default_rng(derive_seed(seed, "split")))

@@ -9,8 +9,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from zscope.figures import style
+from zscope.figures.frames import select
+from zscope.figures.tables import Tables
 from zscope.studies.crosslingual.figures import model_marks
-from zscope.studies.crosslingual.figures.lookups import Tables, select
+from zscope.studies.crosslingual.figures.lookups import models_of
+from zscope.studies.crosslingual.tables import RATES
 
 METRICS = {
     "answer_changed": "answer changed",
@@ -52,7 +55,7 @@ def condition_rows(
     of the design's prompt, and a patch of everything are the same at every k and kernel.
     """
     rows = tables.get(
-        "crosslingual_rates",
+        RATES,
         space=condition.space,
         metric=metric,
         stratum="baseline_correct",
@@ -90,8 +93,8 @@ def panel(
     }
     patched = [rows for (c, _), rows in found.items() if c.space != "none"]
     if not any(rows["value"].notna().any() for rows in patched):
-        judged = tables.get("crosslingual_rates", stratum="baseline_correct")
-        run = len(tables.get("crosslingual_rates"))
+        judged = tables.get(RATES, stratum="baseline_correct")
+        run = len(tables.get(RATES))
         style.not_applicable(ax, NONE_RIGHT if run and judged.empty else why)
         return
     height = 0.8 / len(metrics)
@@ -103,7 +106,7 @@ def panel(
                 ax,
                 place + (j - (len(metrics) - 1) / 2) * height,
                 found[condition, metric],
-                tables.models,
+                models_of(tables),
                 colour or condition.colour,
                 name=f"{metric} {condition.name}",
                 width=0.75 * height,

@@ -1,1 +1,1 @@
-"""The study's research questions, each by the original protocol's rule and by the controlled one."""
+"""The research questions, each by the original protocol's rule and by the controlled one."""

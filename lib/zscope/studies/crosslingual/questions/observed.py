@@ -61,8 +61,8 @@ def heads_collapse(evidence: Evidence) -> dict[str, Any]:
         "heads_collapse",
         "1. Do the heads collapse to a common rank?",
         f"the coefficient of variation of the heads' effective rank is below {UNIFORM_RANK:g}",
-        f"the mean rank is below the {evidence.interval} of Gaussian heads, and the coefficient of variation "
-        "not above that of Gaussian layers; partial: the first only",
+        f"the mean rank is below the {evidence.interval} of Gaussian heads, and the coefficient of "
+        "variation not above that of Gaussian layers; partial: the first only",
     )
     cell = evidence.cell
     wanted = {"layer": cell.layer, "kind": cell.kind}
@@ -87,8 +87,8 @@ def ffn_avoids_z(evidence: Evidence) -> dict[str, Any]:
         "ffn_avoids_z",
         "2. Does the FFN avoid the attention subspace?",
         "the share of the FFN's writes in Z is below k/d",
-        f"it is below the {evidence.interval} of random spaces, and so is the overlap of Z with the k "
-        "directions written to most; partial: one of the two",
+        f"it is below the {evidence.interval} of random spaces, and so is the overlap of Z with "
+        "the k directions written to most; partial: one of the two",
     )
     share, span = (
         evidence.one(WEIGHTS, **evidence.cell.of_z(), metric=metric)
@@ -139,8 +139,8 @@ def language_is_outside(evidence: Evidence) -> dict[str, Any]:
         "language_is_outside",
         "2. Is the language energy in Z below chance?",
         "the share of the language difference in Z is below k/d",
-        f"the {evidence.interval} of the share is below k/d, and the share below that of energy-matched "
-        "spaces; partial: the first only",
+        f"the {evidence.interval} of the share is below k/d, and the share below that of "
+        "energy-matched spaces; partial: the first only",
     )
     chance, energy = (_geometry(evidence, "language_energy", null) for null in ("chance", "energy"))
     if chance is None or not known(chance, "value", "ci_high"):

@@ -31,7 +31,7 @@ WORDS = {"answer_changed": "answers", "language_changed": "languages"}
 
 
 def is_causal(evidence: Evidence) -> dict[str, Any]:
-    """Whether patching Z changes answers and not the language, and patching the rest the reverse."""
+    """Whether Z, patched, changes answers and not the language, and the rest the reverse."""
     high, margin, alpha = evidence.rules.high, evidence.rules.margin, evidence.rules.alpha
     question = Question(
         "is_causal",
