@@ -17,6 +17,19 @@ from sklearn.linear_model import LinearRegression, RidgeCV
 from sklearn.model_selection import LeaveOneOut, cross_val_predict
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
+from plain_spaces import (
+    distance_ratio,
+    energy_matched_space,
+    ffn_overlap,
+    language_energy,
+    norm_ratio,
+    projector,
+    rank_null,
+    similarity,
+    split,
+    update_against_null,
+    update_ratio,
+)
 from zscope.core.errors import DataError
 from zscope.models.attention_kernels import (
     KINDS,
@@ -33,28 +46,14 @@ from zscope.studies.crosslingual.space.ranks import (
     effective_ranks,
     head_ranks,
     layer_ranks,
-    rank_null,
 )
 from zscope.studies.crosslingual.space.subspaces import (
     chance_ratio,
     chance_share,
-    energy_matched_space,
     energy_share,
-    ffn_overlap,
-    projector,
     random_space,
-    similarity,
-    split,
 )
-from zscope.studies.crosslingual.space.updates import (
-    distance_ratio,
-    language_energy,
-    norm_ratio,
-    positions_used,
-    update_against_null,
-    update_ratio,
-    z_score,
-)
+from zscope.studies.crosslingual.space.updates import positions_used, z_score
 
 EXACT = 1e-9
 
@@ -421,7 +420,7 @@ def test_nested_ridge_is_that_of_scikit_learn(n, k):
 
 
 @pytest.mark.parametrize(("n", "k"), [(20, 20), (20, 50)])
-def test_the_seed_s_score_is_perfect_on_noise_and_left_out_ones_are_not(n, k):
+def test_the_protocol_s_score_is_perfect_on_noise_and_left_out_ones_are_not(n, k):
     for seed in range(5):
         found = b.bridge(randn(n, k, seed=seed), randn(n, k, seed=1000 + seed))
         assert found.protocol_r2 == pytest.approx(1)
