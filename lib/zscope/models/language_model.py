@@ -177,13 +177,6 @@ def residual_states(
     return found
 
 
-def final_residual(
-    lm: LanguageModel, ids: Int[Tensor, "batch seq"], mask: Int[Tensor, "batch seq"]
-) -> Float[Tensor, "batch seq d"]:
-    """The state after the last layer, before the final norm."""
-    return residual_states(lm, ids, mask, [lm.n_layers])[lm.n_layers]
-
-
 def positions(mask: Int[Tensor, "batch seq"]) -> Int[Tensor, "batch seq"]:
     """Positions counted from each row's first real token; 0 on its padding."""
     return (mask.long().cumsum(-1) - 1).clamp(min=0)

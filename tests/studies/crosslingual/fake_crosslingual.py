@@ -77,7 +77,7 @@ def empty(level=LEVEL):
 
 
 def of_figure(name, tables):
-    """What the workflow gives to a figure: the tables that it needs, and the level if one has any."""
+    """What the workflow gives to a figure: the tables that it needs, and the level of intervals."""
     needed = [getattr(declared_tables, n) for n in figure_modules("crosslingual")[name].needs]
     level = tables.level if any(t.has_interval for t in needed) else None
     return Tables({t.name: tables.frames[t.name] for t in needed}, level, tables.declared)
