@@ -114,16 +114,9 @@ rule describe_model:
             model=CONFIG.crosslingual.model.model_dump(),
             dtype=CONFIG.crosslingual.dtype,
             z=CONFIG.crosslingual.z.model_dump(include={"layers", "k"}),
-            verdict=CONFIG.crosslingual.verdict.model_dump(include={"layer", "k"}),
-            ard=CONFIG.crosslingual.ard.model_dump(include={"layers"}),
         ),
     script:
         "../scripts/crosslingual/describe_model.py"
-
-
-# Whoever reads the sizes has the keys that they are resolved from in its own slice, and the code that
-# resolves them in its digest: it is stale by these. So `ancient`: else another layer of the verdict or
-# of ARD would patch and measure everything again.
 
 
 rule answer_problems:
@@ -207,7 +200,7 @@ rule make_spaces:
     input:
         weights=crosslingual_weights,
         folder=crosslingual_folder,
-        sizes=ancient(crosslingual_tables.SIZES.path),
+        sizes=rules.describe_model.output.sizes,
     output:
         spaces=f"{CROSSLINGUAL_MODEL}/spaces.safetensors",
     log:
@@ -221,7 +214,7 @@ rule make_spaces:
     params:
         tracked=lambda wildcards: tracked(
             "crosslingual/make_spaces.py",
-            z={key: CROSSLINGUAL_Z[key] for key in ("layers", "k", "kinds")},
+            z={key: CROSSLINGUAL_Z[key] for key in ("kinds",)},
             subject=CROSSLINGUAL_SUBJECT,
         ),
     script:
@@ -233,7 +226,7 @@ rule measure_weights:
     input:
         weights=crosslingual_weights,
         folder=crosslingual_folder,
-        sizes=ancient(crosslingual_tables.SIZES.path),
+        sizes=rules.describe_model.output.sizes,
         spaces=rules.make_spaces.output.spaces,
     output:
         weights=crosslingual_tables.WEIGHTS.path,
@@ -259,7 +252,7 @@ rule measure_weights:
 rule measure_geometry:
     """Measure where translations and languages lie, in Z and outside it."""
     input:
-        sizes=ancient(crosslingual_tables.SIZES.path),
+        sizes=rules.describe_model.output.sizes,
         spaces=rules.make_spaces.output.spaces,
         activations=rules.extract_activations.output.activations,
     output:
@@ -284,7 +277,7 @@ rule measure_geometry:
 rule measure_updates:
     """Measure what every layer adds inside Z, and outside it (experiment B)."""
     input:
-        sizes=ancient(crosslingual_tables.SIZES.path),
+        sizes=rules.describe_model.output.sizes,
         spaces=rules.make_spaces.output.spaces,
         activations=rules.extract_activations.output.activations,
     output:
@@ -310,7 +303,7 @@ rule fit_bridge:
     """Fit the linear map between the languages inside Z (experiment D)."""
     input:
         problems=rules.make_problems.output.problems,
-        sizes=ancient(crosslingual_tables.SIZES.path),
+        sizes=rules.describe_model.output.sizes,
         spaces=rules.make_spaces.output.spaces,
         activations=rules.extract_activations.output.activations,
     output:
@@ -339,7 +332,7 @@ rule patch_layer:
         problems=rules.make_problems.output.problems,
         weights=crosslingual_weights,
         folder=crosslingual_folder,
-        sizes=ancient(crosslingual_tables.SIZES.path),
+        sizes=rules.describe_model.output.sizes,
         spaces=rules.make_spaces.output.spaces,
     output:
         outputs=crosslingual_outputs("layer_{layer}"),
@@ -357,7 +350,7 @@ rule patch_layer:
             layer=checked(find, CROSSLINGUAL.layers, wildcards.layer, "layer"),
             patching=CONFIG.crosslingual.patching.model_dump(),
             generation=CONFIG.crosslingual.generation.model_dump(),
-            z={key: CROSSLINGUAL_Z[key] for key in ("k", "kinds", "position_0")},
+            z={key: CROSSLINGUAL_Z[key] for key in ("kinds", "position_0")},
             seed=CONFIG.crosslingual.problems.seed,
             subject=CROSSLINGUAL_SUBJECT,
         ),
@@ -369,7 +362,7 @@ rule summarise_patching:
     """Rates and paired tests of the patches of one model, and the table of the declared cell."""
     input:
         problems=rules.make_problems.output.problems,
-        sizes=ancient(crosslingual_tables.SIZES.path),
+        sizes=rules.describe_model.output.sizes,
         outputs=expand(
             rules.patch_layer.output.outputs, layer=CROSSLINGUAL.layers, allow_missing=True
         ),
@@ -409,7 +402,7 @@ rule fit_ard:
     """Fit lengthscales to the activations of one model (experiment C)."""
     input:
         problems=rules.make_problems.output.problems,
-        sizes=ancient(crosslingual_tables.SIZES.path),
+        sizes=rules.describe_model.output.sizes,
         spaces=rules.make_spaces.output.spaces,
         activations=rules.extract_activations.output.activations,
     output:
@@ -426,7 +419,7 @@ rule fit_ard:
         tracked=lambda wildcards: tracked(
             "crosslingual/fit_ard.py",
             ard=CONFIG.crosslingual.ard.model_dump(exclude={"planted_seeds"}),
-            z={key: CROSSLINGUAL_Z[key] for key in ("k", "kinds", "position_0")},
+            z={key: CROSSLINGUAL_Z[key] for key in ("kinds", "position_0")},
             seed=CONFIG.crosslingual.problems.seed,
         ),
     script:
@@ -437,7 +430,7 @@ rule measure_ard:
     """Measure what the fitted lengthscales are worth."""
     input:
         problems=rules.make_problems.output.problems,
-        sizes=ancient(crosslingual_tables.SIZES.path),
+        sizes=rules.describe_model.output.sizes,
         spaces=rules.make_spaces.output.spaces,
         activations=rules.extract_activations.output.activations,
         history=rules.fit_ard.output.history,
@@ -454,12 +447,8 @@ rule measure_ard:
     params:
         tracked=lambda wildcards: tracked(
             "crosslingual/measure_ard.py",
-            ard=CONFIG.crosslingual.ard.model_dump(
-                include={"layers", "train_share", "max_problems"}
-            ),
-            z={
-                key: CROSSLINGUAL_Z[key] for key in ("layers", "k", "kinds", "position_0", "draws")
-            },
+            ard=CONFIG.crosslingual.ard.model_dump(include={"train_share", "max_problems"}),
+            z={key: CROSSLINGUAL_Z[key] for key in ("kinds", "position_0", "draws")},
             bootstrap=BOOTSTRAP,
             seed=CONFIG.crosslingual.problems.seed,
         ),
@@ -492,7 +481,7 @@ rule recover_planted:
 rule summarise_model:
     """Answer every question of the study by the original protocol's rule and the controlled one."""
     input:
-        sizes=ancient(crosslingual_tables.SIZES.path),
+        sizes=rules.describe_model.output.sizes,
         accuracy=rules.summarise_accuracy.output.accuracy,
         weights=rules.measure_weights.output.weights,
         geometry=rules.measure_geometry.output.geometry,

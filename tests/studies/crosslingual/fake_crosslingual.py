@@ -99,6 +99,8 @@ def figure_tables(level=LEVEL):
 
 def declared(**changes):
     return {
+        "layer": "0.5",
+        "k": "0.5",
         "kind": "qk",
         "design": "mean",
         "source": "mismatched",
@@ -109,7 +111,7 @@ def declared(**changes):
 
 
 def cell(study):
-    return {"layer": study.layers[-1], "k": study.sizes[0]} | declared()
+    return declared(layer=study.layers[-1], k=study.sizes[0])
 
 
 def frames(study):
@@ -152,8 +154,9 @@ def frame(table, rows):
 
 
 def sizes(study, model):
-    for size, value in (("layer", study.layers[-1]), ("k", study.sizes[0])):
-        yield {"role": "verdict", "size": size, "given": "0.5", "value": value}
+    for size, values in (("layer", study.layers), ("k", study.sizes[::-1])):
+        for given, value in zip(("0.1", "0.5"), values, strict=True):
+            yield {"size": size, "given": given, "value": value}
 
 
 def noise(name, scale=0.02):

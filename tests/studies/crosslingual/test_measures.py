@@ -15,9 +15,8 @@ import torch
 from plain_spaces import distance_ratio, ffn_overlap, language_energy, update_ratio
 from zscope.config.base import Bootstrap
 from zscope.core.errors import ConfigError, DataError
-from zscope.models.language_model import LanguageModel, ModelShape
+from zscope.models.language_model import LanguageModel
 from zscope.studies.crosslingual.config import (
-    ArdConfig,
     BridgeConfig,
     TinyShape,
     VerdictConfig,
@@ -54,7 +53,7 @@ from zscope.studies.crosslingual.measures.weights import (
 )
 from zscope.studies.crosslingual.problems.parallel import LANGUAGES, generate
 from zscope.studies.crosslingual.problems.problem_rows import problem_rows
-from zscope.studies.crosslingual.sizes import read_sizes, size_rows
+from zscope.studies.crosslingual.sizes import fitted_layers, read_sizes, size_rows
 from zscope.studies.crosslingual.space.activations import States, extract, read_layer
 from zscope.studies.crosslingual.space.subspaces import (
     chance_ratio,
@@ -365,42 +364,44 @@ def lm():
     return LanguageModel(model.eval().requires_grad_(False), tokenizer, "tiny")
 
 
-def sizes_of(lm, path, z, **verdict):
-    rows = size_rows(shape_of(lm), z, VerdictConfig(**verdict), ArdConfig())
+def sizes_of(lm, path, z):
+    rows = size_rows(shape_of(lm), z)
     write_table([{"model": "m", **row} for row in rows], path, SIZES, {})
     return read_sizes(path)
 
 
 def shape_of(lm):
-    return ModelShape(lm.name, lm.n_layers, lm.d_model, lm.n_heads, lm.n_kv, lm.d_head, 0)
+    shape = {"n_layers": lm.n_layers, "d_model": lm.d_model, "n_heads": lm.n_heads}
+    return shape | {"n_kv_heads": lm.n_kv, "d_head": lm.d_head}
 
 
 def test_sizes_are_whole_numbers_without_repeats(lm, tmp_path):
     z = ZConfig(layers=[0.5, 1, 0.75], k=[0.5, 16, 0.195])
-    found = sizes_of(lm, tmp_path / "sizes", z, layer=0.75, k=0.195)
+    found = sizes_of(lm, tmp_path / "sizes", z)
     assert (found.layers, found.ks, found.d_model, found.n_heads) == ((1, 2), (16, 6), 64, 4)
-    assert found.by_text == {"0.5": 1, "1": 1, "0.75": 2}
-    assert (found.layer, found.k) == (2, 6)
-    assert found.ard_layers == (1, 2)
+    assert found.layer_of == {"0.5": 1, "1": 1, "0.75": 2}
+    assert found.k_of == {"0.5": 16, "16": 16, "0.195": 6}
     with pytest.raises(ConfigError, match="3 layers"):
         sizes_of(lm, tmp_path / "sizes", ZConfig(layers=[3]))
     with pytest.raises(ConfigError, match="32 dimensions"):
         sizes_of(lm, tmp_path / "sizes", ZConfig(k=[33]))
 
 
-def test_ard_may_fit_the_state_after_the_last_layer_and_z_has_none_there(lm):
-    ard = ArdConfig(layers=[3, 0.5])
-    rows = list(size_rows(shape_of(lm), ZConfig(), VerdictConfig(), ard))
-    assert [row["value"] for row in rows if row["role"] == "ard"] == [3, 1]
+def test_ard_may_fit_the_state_after_the_last_layer_and_z_has_none_there(lm, tmp_path):
+    sizes = sizes_of(lm, tmp_path / "sizes", ZConfig())
+    assert fitted_layers([3, 0.5, 1], sizes) == (3, 1)
+    assert fitted_layers(None, sizes) == sizes.layers
     with pytest.raises(ConfigError, match="3 layers"):
-        list(size_rows(shape_of(lm), ZConfig(), VerdictConfig(), ArdConfig(layers=[4])))
+        fitted_layers([4], sizes)
 
 
 def test_the_declared_cell_is_of_the_models_own_layer_and_k(lm, tmp_path):
-    z, wanted = ZConfig(), VerdictConfig(layer=0.75, k=0.5)
-    sizes = sizes_of(lm, tmp_path / "sizes", z, layer=0.75, k=0.5)
-    cell = declared_cell(wanted, z, sizes)
-    assert (cell.layer, cell.k, cell.kind, cell.position_0) == (2, 16, "qk", "exclude")
+    z = ZConfig()
+    sizes = sizes_of(lm, tmp_path / "sizes", z)
+    cell = declared_cell(VerdictConfig(layer=0.75, k=0.195), z, sizes)
+    assert (cell.layer, cell.k, cell.kind, cell.position_0) == (2, 6, "qk", "exclude")
+    with pytest.raises(ConfigError, match=r"no layer in z.layers 0.9; there are 0.5, 0.75"):
+        declared_cell(VerdictConfig(layer=0.9), z, sizes)
 
 
 def test_spaces_that_a_kernel_cannot_have_are_noted(lm, tmp_path):
@@ -470,7 +471,7 @@ def test_similarity_is_one_with_itself_and_k_over_d_by_chance():
 
 def test_spaces_come_back_and_a_missing_one_is_named(lm, tmp_path):
     z = ZConfig(k=[6])
-    sizes_of(lm, tmp_path / "sizes", z, k=6)
+    sizes_of(lm, tmp_path / "sizes", z)
     V = random_space(64, 6, generator())
     write_spaces({key(2, 6, "qk"): V}, tmp_path / "spaces.safetensors", {})
     file = SpaceFile.open(tmp_path / "spaces.safetensors", tmp_path / "sizes", z.model_dump())
@@ -499,8 +500,6 @@ def run_scripts(lm, folder, inputs, bootstrap):
         source={"tiny": True},
         dtype="float32",
         z=z,
-        verdict=VerdictConfig(),
-        ard=ArdConfig(),
         **common,
     )
     sizes = folder / "sizes"

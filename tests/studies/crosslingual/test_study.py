@@ -48,6 +48,8 @@ def test_layers_are_named_as_the_config_writes_them():
 def test_figures_are_told_the_declared_cell_and_the_gate():
     found = plan(verdict={"where": "prefill"}, z={"kinds": ["ov", "qk"]})
     assert found.drawings["patching"].declared == {
+        "layer": "0.5",
+        "k": "0.5",
         "kind": "ov",
         "design": "mean",
         "source": "mismatched",

@@ -6,7 +6,7 @@ from typing import Any
 
 from zscope.core.jobs import job
 from zscope.models.language_model import read_shape
-from zscope.studies.crosslingual.config import ArdConfig, VerdictConfig, ZConfig
+from zscope.studies.crosslingual.config import ZConfig
 from zscope.studies.crosslingual.sizes import size_rows
 from zscope.studies.crosslingual.tables import MODELS, SIZES
 from zscope.tables.write import write_table
@@ -21,15 +21,12 @@ def describe_model(
     source: Mapping[str, Any],
     dtype: str,
     z: ZConfig,
-    verdict: VerdictConfig,
-    ard: ArdConfig,
     provenance: Mapping[str, Any],
 ) -> None:
     """weights: the folder of a model that was trained here. source: the config's `model`."""
-    shape = read_shape(source, weights)
-    row = {"model": model, "dtype": dtype, **asdict(shape)}
-    write_table([row], described, MODELS, provenance)
-    rows = [{"model": model, **row} for row in size_rows(shape, z, verdict, ard)]
+    shape = {"model": model, "dtype": dtype, **asdict(read_shape(source, weights))}
+    write_table([shape], described, MODELS, provenance)
+    rows = [{"model": model, **row} for row in size_rows(shape, z)]
     write_table(rows, sizes, SIZES, provenance)
 
 
@@ -43,7 +40,5 @@ if __name__ == "__main__":
             source=this.slice["model"],
             dtype=this.slice["dtype"],
             z=ZConfig.model_validate(this.slice["z"]),
-            verdict=VerdictConfig.model_validate(this.slice["verdict"]),
-            ard=ArdConfig.model_validate(this.slice["ard"]),
             provenance=this.provenance,
         )

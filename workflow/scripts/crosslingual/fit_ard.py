@@ -9,6 +9,7 @@ from zscope.studies.crosslingual.ard.layer_fits import fit_layer
 from zscope.studies.crosslingual.config import ArdConfig
 from zscope.studies.crosslingual.measures.intervals import Row
 from zscope.studies.crosslingual.measures.space_file import SpaceFile
+from zscope.studies.crosslingual.sizes import fitted_layers
 from zscope.studies.crosslingual.tables import ARD_HISTORY, LENGTHSCALES
 from zscope.tables.write import write_table
 
@@ -28,7 +29,9 @@ def fit_ard(
     """activations: a folder."""
     steps: list[Row] = []
     fitted: list[Row] = []
-    for layer, data in progress(read_layers(problems, activations, spaces, ard, seed), desc="ard"):
+    layers = fitted_layers(ard.layers, spaces.sizes)
+    parts = read_layers(problems, activations, spaces, layers, ard, seed)
+    for layer, data in progress(parts, desc="ard", total=len(layers)):
         found, about = fit_layer(data, ard), {"model": model, "layer": layer}
         steps += [about | row for row in found.history]
         fitted += [about | row for row in found.lengthscales]

@@ -33,8 +33,9 @@ def measure_ard(
     """activations: a folder. ard, seed: those of the fits."""
     steps, fitted = read_table(history, ARD_HISTORY), read_table(lengthscales, LENGTHSCALES)
     rows: list[Row] = []
-    layers = read_layers(problems, activations, spaces, ard, seed)
-    for layer, data in progress(layers, desc="measure ard"):
+    layers = [int(layer) for layer in fitted["layer"].unique()]
+    parts = read_layers(problems, activations, spaces, layers, ard, seed)
+    for layer, data in progress(parts, desc="measure ard", total=len(layers)):
         judge = Judge(data, spaces.z.draws, Resamples(bootstrap, len(data.test)))
         found = measure_layer(judge, select(fitted, layer=layer), select(steps, layer=layer))
         rows += [{"model": model, "layer": layer, **row} for row in found]

@@ -32,7 +32,7 @@ def patch_layer(
 ) -> None:
     """layer: as the config gives it."""
     asked, sizes, z = read_problems(problems), spaces.sizes, spaces.z
-    index = find(sizes.by_text, layer, "layer")
+    index = find(sizes.layer_of, layer, "layer in z.layers")
     bases = [spaces.load(index, k, z.kind) for k in sizes.ks]
     parts = conditions.patch_layer(
         lm,

@@ -384,7 +384,7 @@ class CrosslingualConfig(Section):
             ("direction", "patching", "directions"),
         ):
             value, allowed = getattr(verdict, key), getattr(getattr(self, block), among)
-            if value not in allowed:
+            if str(value) not in map(str, allowed):  # a k of 1 is one dimension, of 1.0 all
                 raise WrongKeyError(
                     "verdict", f"{key} {value} is not among {block}.{among} {allowed}", block
                 )

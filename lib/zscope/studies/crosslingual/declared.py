@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from zscope.core.errors import find
 from zscope.studies.crosslingual.config import VerdictConfig, ZConfig
 from zscope.studies.crosslingual.sizes import Sizes
 
@@ -30,8 +31,8 @@ class DeclaredCell:
 def declared_cell(wanted: VerdictConfig, z: ZConfig, sizes: Sizes) -> DeclaredCell:
     """The config's cell, with this model's layer and k."""
     return DeclaredCell(
-        sizes.layer,
-        sizes.k,
+        find(sizes.layer_of, str(wanted.layer), "layer in z.layers"),
+        find(sizes.k_of, str(wanted.k), "k in z.k"),
         z.kind,
         wanted.design,
         wanted.source,

@@ -6,94 +6,65 @@ of n_kv_heads * d_head. They are resolved here, once per model; every later job 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from zscope.config.sizes import check_k, check_layer
-from zscope.studies.crosslingual.config import ArdConfig, VerdictConfig, ZConfig
+from zscope.studies.crosslingual.config import ZConfig
 from zscope.studies.crosslingual.tables import SIZES
 from zscope.tables.read import read_table
 
 
-class Shape(Protocol):
-    """What of a model's shape the sizes depend on."""
-
-    @property
-    def n_layers(self) -> int: ...
-    @property
-    def d_model(self) -> int: ...
-    @property
-    def n_heads(self) -> int: ...
-    @property
-    def n_kv_heads(self) -> int: ...
-    @property
-    def d_head(self) -> int: ...
-
-
 @dataclass(frozen=True)
 class Sizes:
-    """What the config asks for in one model, without repeats and in the config's order.
-
-    layers, ks: of Z, by their text in the config. ard_layers: n_layers is the state after the last
-    layer. layer, k: those that the verdict is read from.
-    """
+    """A model's own sizes, and what the config's z asks for in it: index and k by their text."""
 
     n_layers: int
     d_model: int
     n_heads: int
-    by_text: Mapping[str, int]
-    ks: tuple[int, ...]
-    ard_layers: tuple[int, ...]
-    layer: int
-    k: int
+    layer_of: Mapping[str, int]
+    k_of: Mapping[str, int]
 
     @property
     def layers(self) -> tuple[int, ...]:
-        return tuple(dict.fromkeys(self.by_text.values()))
+        """Without repeats, in the config's order."""
+        return tuple(dict.fromkeys(self.layer_of.values()))
+
+    @property
+    def ks(self) -> tuple[int, ...]:
+        """Without repeats, in the config's order."""
+        return tuple(dict.fromkeys(self.k_of.values()))
 
 
-def size_rows(
-    shape: Shape, z: ZConfig, verdict: VerdictConfig, ard: ArdConfig
-) -> Iterator[dict[str, Any]]:
-    """Rows of the table, without the model.
+def size_rows(shape: Mapping[str, Any], z: ZConfig) -> Iterator[dict[str, Any]]:
+    """Rows of the table, without the model. shape: a row of crosslingual_models.
 
     Raises ConfigError if the model has no such layer, or no Z of so many dimensions.
     """
-    n_layers, bound = shape.n_layers, shape.n_kv_heads * shape.d_head
-
-    def rows(role: str, size: str, values: Iterable[tuple[Any, int]]) -> Iterator[dict[str, Any]]:
-        for given, value in dict(values).items():
-            text = None if given is None else str(given)
-            yield {"role": role, "size": size, "given": text, "value": value}
-
     for size in ("n_layers", "d_model", "n_heads"):
-        yield from rows("model", size, [(None, getattr(shape, size))])
-    for role, layers, ks in (("z", z.layers, z.k), ("verdict", [verdict.layer], [verdict.k])):
-        yield from rows(role, "layer", ((x, check_layer(x, n_layers)) for x in layers))
-        yield from rows(role, "k", ((x, check_k(x, bound)) for x in ks))
-    # The state after the last layer can be fitted too; it has no attention, hence no Z.
-    fitted = ((x, x if x == n_layers else check_layer(x, n_layers)) for x in ard.layers or z.layers)
-    yield from rows("ard", "layer", ((x, int(index)) for x, index in fitted))
+        yield {"size": size, "given": None, "value": shape[size]}
+    layers = {str(x): check_layer(x, shape["n_layers"]) for x in z.layers}
+    ks = {str(x): check_k(x, shape["n_kv_heads"] * shape["d_head"]) for x in z.k}
+    for size, values in (("layer", layers), ("k", ks)):
+        for given, value in values.items():
+            yield {"size": size, "given": given, "value": value}
+
+
+def fitted_layers(given: Sequence[int | float] | None, sizes: Sizes) -> tuple[int, ...]:
+    """Those of ard.layers; null: of z. n_layers is the state after the last layer: it can be fitted
+    too, but has no attention, hence no Z. Raises ConfigError if the model has no such layer."""
+    if given is None:
+        return sizes.layers
+    n = sizes.n_layers
+    return tuple(dict.fromkeys(n if x == n else check_layer(x, n) for x in given))
 
 
 def read_sizes(path: str | Path) -> Sizes:
     """The sizes of the one model of a file. Raises TableError as `read_table`."""
-    found: dict[tuple[str, str], dict[str, int]] = {}
+    found: dict[str, dict[str, int]] = {}
     for row in read_table(path, SIZES).to_dict("records"):
-        found.setdefault((row["role"], row["size"]), {})[row["given"]] = int(row["value"])
-
-    def distinct(role: str, size: str) -> tuple[int, ...]:
-        return tuple(dict.fromkeys(found[role, size].values()))
-
-    return Sizes(
-        n_layers=distinct("model", "n_layers")[0],
-        d_model=distinct("model", "d_model")[0],
-        n_heads=distinct("model", "n_heads")[0],
-        by_text=found["z", "layer"],
-        ks=distinct("z", "k"),
-        ard_layers=distinct("ard", "layer"),
-        layer=distinct("verdict", "layer")[0],
-        k=distinct("verdict", "k")[0],
-    )
+        found.setdefault(row["size"], {})[row["given"]] = int(row["value"])
+    own = {size: next(iter(found[size].values())) for size in ("n_layers", "d_model", "n_heads")}
+    return Sizes(**own, layer_of=found["layer"], k_of=found["k"])

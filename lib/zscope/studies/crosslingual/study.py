@@ -30,12 +30,14 @@ class CrosslingualPlan:
 
     @cached_property
     def declared(self) -> dict[str, Any]:
-        """The cell that was declared before the run, but for its layer and k, and the gate.
+        """The cell that was declared before the run, and the gate (null: not trained here).
 
-        The gate is null if the model was not trained here.
+        layer and k are texts of the config, for the table of sizes.
         """
         verdict, z = self.config.verdict, self.config.z
         return {
+            "layer": str(verdict.layer),
+            "k": str(verdict.k),
             "kind": z.kind,
             "design": verdict.design,
             "source": verdict.source,

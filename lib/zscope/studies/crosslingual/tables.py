@@ -92,16 +92,15 @@ MODELS = Table(
 )
 SIZES = Table(
     "crosslingual_sizes",
-    "a size of a model, or a layer or number of dimensions that the config gives",
+    "a size of a model, or a layer or k of the config as a whole number",
     "results/crosslingual/models/{model}/sizes.parquet",
     (
         MODEL,
-        Column("role", TEXT, "", "model: its own; else the config's section: z, verdict or ard"),
-        Column("size", TEXT, "", "n_layers, d_model or n_heads of a model; else layer or k"),
-        Column("given", TEXT, "", "as the config gives it; null: a model's own", True),
+        Column("size", TEXT, "", "the model's own n_layers, d_model and n_heads; layer or k of z"),
+        Column("given", TEXT, "", "as the config gives it; null: the model's own", True),
         Column("value", INT, "layers, dimensions or heads", "the whole number that it is here"),
     ),
-    ("model", "role", "size", "given"),
+    ("model", "size", "given"),
 )
 TRAINING = Table(
     "crosslingual_training",

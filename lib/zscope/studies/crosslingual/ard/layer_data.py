@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -84,10 +84,15 @@ class LayerData:
 
 
 def read_layers(
-    problems: str, activations: str, spaces: SpaceFile, ard: ArdConfig, seed: int
+    problems: str,
+    activations: str,
+    spaces: SpaceFile,
+    layers: Iterable[int],
+    ard: ArdConfig,
+    seed: int,
 ) -> Iterator[tuple[int, LayerData]]:
-    """Each layer of ard.layers. problems: a table; activations: a folder."""
-    for layer in spaces.sizes.ard_layers:
+    """Each of the layers. problems: a table; activations: a folder."""
+    for layer in layers:
         states = read_layer(activations, layer)
         categories = read_categories(problems, states["zh"].problems)
         rng = np.random.default_rng(derive_seed(seed, "ard split"))

@@ -15,11 +15,13 @@ WORDS = {"layer": "layer {}", "k": "k = {}", "kind": "kernel {}", "where": "wher
 
 
 def of_cell(tables: Tables, *columns: str) -> dict[str, Any]:
-    """The declared values of these columns. The plan gives them, but for layer and k, which are
-    those of the table of sizes: all models of a study have one shape. Null without it."""
+    """The declared values of these columns; layer and k as numbers, null without a table of sizes.
+
+    All models of a study have one shape.
+    """
     found = {column: tables.declared.get(column) for column in columns}
     for size in {"layer", "k"} & {*columns}:
-        values = tables.get(SIZES, role="verdict", size=size)["value"]
+        values = tables.get(SIZES, size=size, given=found[size])["value"]
         found[size] = int(values.iloc[0]) if len(values) else None
     return found
 
