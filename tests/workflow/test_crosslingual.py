@@ -137,8 +137,7 @@ def test_a_model_that_is_not_there_is_named(fresh: Clone) -> None:
 WITH_INTERVALS = {
     "summarise_accuracy",
     "measure_weights",
-    "measure_geometry",
-    "measure_updates",
+    "measure_states",
     "fit_bridge",
     "measure_ard",
     "summarise_patching",
@@ -151,8 +150,8 @@ def test_another_level_fits_patches_and_trains_nothing_again(finished: Clone) ->
     made = {
         "accuracy": "summarise_accuracy",
         "weights": "measure_weights",
-        "geometry": "measure_geometry",
-        "updates": "measure_updates",
+        "geometry": "measure_states",
+        "updates": "measure_states",
         "bridge": "fit_bridge",
         "ard": "measure_ard",
         "rates": "summarise_patching",

@@ -249,54 +249,30 @@ rule measure_weights:
         "../scripts/crosslingual/measure_weights.py"
 
 
-rule measure_geometry:
-    """Measure where translations and languages lie, in Z and outside it."""
+rule measure_states:
+    """Measure where languages lie and what layers add, in Z and outside it (experiment B)."""
     input:
         sizes=rules.describe_model.output.sizes,
         spaces=rules.make_spaces.output.spaces,
         activations=rules.extract_activations.output.activations,
     output:
         geometry=crosslingual_tables.GEOMETRY.path,
-    log:
-        "logs/measure_geometry/{model}.log",
-    benchmark:
-        "results/benchmarks/measure_geometry/{model}.tsv"
-    resources:
-        mem_mb=growing(4000),
-        runtime=growing(60),
-    params:
-        tracked=lambda wildcards: tracked(
-            "crosslingual/measure_geometry.py",
-            z=CROSSLINGUAL_Z,
-            bootstrap=BOOTSTRAP,
-        ),
-    script:
-        "../scripts/crosslingual/measure_geometry.py"
-
-
-rule measure_updates:
-    """Measure what every layer adds inside Z, and outside it (experiment B)."""
-    input:
-        sizes=rules.describe_model.output.sizes,
-        spaces=rules.make_spaces.output.spaces,
-        activations=rules.extract_activations.output.activations,
-    output:
         updates=crosslingual_tables.UPDATES.path,
     log:
-        "logs/measure_updates/{model}.log",
+        "logs/measure_states/{model}.log",
     benchmark:
-        "results/benchmarks/measure_updates/{model}.tsv"
+        "results/benchmarks/measure_states/{model}.tsv"
     resources:
         mem_mb=growing(4000),
         runtime=growing(60),
     params:
         tracked=lambda wildcards: tracked(
-            "crosslingual/measure_updates.py",
+            "crosslingual/measure_states.py",
             z=CROSSLINGUAL_Z,
             bootstrap=BOOTSTRAP,
         ),
     script:
-        "../scripts/crosslingual/measure_updates.py"
+        "../scripts/crosslingual/measure_states.py"
 
 
 rule fit_bridge:
@@ -484,8 +460,8 @@ rule summarise_model:
         sizes=rules.describe_model.output.sizes,
         accuracy=rules.summarise_accuracy.output.accuracy,
         weights=rules.measure_weights.output.weights,
-        geometry=rules.measure_geometry.output.geometry,
-        updates=rules.measure_updates.output.updates,
+        geometry=rules.measure_states.output.geometry,
+        updates=rules.measure_states.output.updates,
         rates=rules.summarise_patching.output.rates,
         tests=rules.summarise_patching.output.tests,
         ard=rules.measure_ard.output.ard,

@@ -222,7 +222,7 @@ def load_language_model(
     dtype: torch.dtype,
     weights: str | Path | None = None,
 ) -> LanguageModel:
-    """The model of a config's `model` block, in eval mode; nothing of it is code from elsewhere.
+    """The model of a config's `model` block, in eval mode. No code of the model's folder is run.
 
     spec: {"tiny": True}, the embedded model, from the folder `weights`; {"hub": id, "revision":
     commit or tag}, fetched unless the hub's cache has it; {"path": folder}; other keys None.
@@ -406,7 +406,7 @@ def _load_weights(folder: Path, dtype: torch.dtype) -> Any:
             f"{folder}: the weights lack {len(missing)} tensors, such as {missing[0]}\n"
             "fetch or write the folder again"
         )
-    # Of the folder's settings only the end counts: a repetition penalty would bend greedy choices.
+    # Only the end token is kept: a repetition penalty would change greedy choices.
     model.generation_config = GenerationConfig(
         eos_token_id=model.generation_config.eos_token_id,
         pad_token_id=model.generation_config.pad_token_id,

@@ -506,10 +506,14 @@ def run_scripts(lm, folder, inputs, bootstrap):
     script("make_spaces")(lm, sizes, folder / "spaces", z=z, provenance={})
     spaces = SpaceFile(folder / "spaces", read_sizes(sizes), z)
     script("measure_weights")(lm, spaces, folder / "weights", bootstrap=bootstrap, **common)
-    for name in ("geometry", "updates"):
-        script(f"measure_{name}")(
-            spaces, inputs["activations"], folder / name, bootstrap=bootstrap, **common
-        )
+    script("measure_states")(
+        spaces,
+        inputs["activations"],
+        folder / "geometry",
+        folder / "updates",
+        bootstrap=bootstrap,
+        **common,
+    )
     script("fit_bridge")(
         inputs["problems"],
         spaces,

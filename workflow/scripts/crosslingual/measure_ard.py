@@ -1,4 +1,4 @@
-"""What the fits of one model are worth: table crosslingual_ard."""
+"""Scores of the fits of one model: table crosslingual_ard."""
 
 from collections.abc import Mapping
 from typing import Any

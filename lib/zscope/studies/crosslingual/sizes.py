@@ -1,4 +1,4 @@
-"""Layers and dimensions of one model as whole numbers: table crosslingual_sizes, there and back.
+"""Layers and dimensions of one model as whole numbers: table crosslingual_sizes, both ways.
 
 The config gives a layer by its index or as a share of the depth, and a k as a number or as a share
 of n_kv_heads * d_head. They are resolved here, once per model; every later job reads the table.

@@ -86,7 +86,7 @@ def sorted_batches(
 
 
 class TextBatches(ShuffledEpochs):
-    """The batches in shuffled epochs; what is in a batch stays the same.
+    """The batches in shuffled epochs; the content of a batch never changes.
 
     A share `early_exit` of them is to leave the model before its last layers, after as many as one
     of `exits`, drawn uniformly.
@@ -190,7 +190,7 @@ def train_tiny(
     folder: ResumeFolder,
     device: torch.device,
 ) -> TrainedTiny:
-    """Train the embedded model, or go on with it from its resume folder.
+    """Train the embedded model, or resume it from its folder.
 
     Only problems that are not held out are trained on, and only held-out ones are evaluated. Does
     not apply the gate (see `check_gate`). Raises TrainingError as Trainer.

@@ -1,4 +1,4 @@
-"""What fitted lengthscales are worth: held-out retrieval of translations, and overlap with Z.
+"""Scores of fitted lengthscales: held-out retrieval of translations, and overlap with Z.
 
 Lengthscales are fitted on some problems and judged on others. In retrieval the translation of a
 problem is looked for among candidates by smallest MMD^2. A fit lives in a basis (rows orthonormal),

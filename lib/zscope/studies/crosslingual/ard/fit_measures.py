@@ -1,4 +1,4 @@
-"""What the fits of one layer are worth: rows of `crosslingual_ard`, from the tables of fits.
+"""Scores of the fits of one layer: rows of `crosslingual_ard`, from the tables of fits.
 
 Of the original objective:
 
@@ -84,7 +84,7 @@ SHUFFLES = 100  # of the weights, behind the null of an overlap
 
 @dataclass(frozen=True)
 class Judge:
-    """What the fits of a layer are judged on.
+    """The data that the fits of a layer are judged on.
 
     draws: random and energy-matched spaces behind every null. resamples: of the held-out problems.
     """

@@ -1,4 +1,4 @@
-"""What fits of lengthscales are made and judged on: the states and spaces of each layer."""
+"""States and spaces of each layer, which lengthscales are fitted to and judged on."""
 
 # Matrices keep the capitals of the formulas.
 # ruff: noqa: N806

@@ -1,8 +1,8 @@
 """Experiment C on the states of one layer: every fit, as rows of the tables of fits.
 
-`crosslingual_lengthscales` holds what was fitted, and `crosslingual_ard_history` how it came about.
-What the fits are worth is measured from these tables (`fit_measures`), so that an interval can
-change without another fit.
+`crosslingual_lengthscales` holds what was fitted, and `crosslingual_ard_history` the course of each
+fit. The fits are scored from these tables (`fit_measures`), so that an interval can change without
+another fit.
 """
 
 # Matrices keep the capitals of the formulas.

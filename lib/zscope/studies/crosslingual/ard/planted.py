@@ -7,7 +7,7 @@ Three kinds of dimension, shuffled together:
     noise      token noise alone, of the same distribution everywhere
 
 All three have about unit scale. A method that finds what is shared must rank the first above the
-second (the languages differ there) and above the third (nothing is said there).
+second (the languages differ there) and above the third (there is no content there).
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ def recover(planted: Planted, ard: ArdConfig, seed: int) -> list[Row]:
 
 
 def recovery(scores: Float[Tensor, " d"], kinds: Int[Tensor, " d"]) -> Recovery:
-    """How well the scores single out the shared dimensions; ties count half, chance is .5."""
+    """How well the scores single out the shared dimensions; ties count half, chance is 0.5."""
     shared = scores[kinds == SHARED]
     return Recovery(auc(shared, scores[kinds == LANGUAGE]), auc(shared, scores[kinds == NOISE]))
 

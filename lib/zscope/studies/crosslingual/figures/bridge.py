@@ -77,7 +77,7 @@ def bridge_rows(tables: Tables) -> pd.DataFrame:
 
 
 def panel(ax: Axes, tables: Tables, rows: pd.DataFrame, metrics: Mapping[str, str]) -> None:
-    """R2 by estimator (name -> label) and space, a dot a model, the permutation null behind."""
+    """R2 by estimator (name -> label) and space, one dot per model, over the permutation null."""
     found = rows[rows["metric"].isin(metrics)]
     if found.empty:
         style.not_applicable(ax, "not fitted")

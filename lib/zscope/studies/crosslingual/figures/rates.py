@@ -49,7 +49,7 @@ FULL = Condition("everything", "full", model_marks.COLOURS["full"])
 def condition_rows(
     tables: Tables, cell: Mapping[str, Any], condition: Condition, metric: str
 ) -> pd.DataFrame:
-    """A row a model, over the problems that were right unpatched; n is how many.
+    """One row per model, over the problems that were right unpatched; n is how many.
 
     cell: layer, k, kind, design, source, where, position_0 and direction. The unpatched outputs,
     of the design's prompt, and a patch of everything are the same at every k and kernel.
@@ -81,7 +81,7 @@ def panel(
     metrics: Mapping[str, str | None],
     why: str = "not run",
 ) -> None:
-    """Conditions on y, rates on x, a dot a model.
+    """Conditions on y, rates on x, one dot per model.
 
     metrics: name -> colour (None: the condition's); several share a condition's row, from above.
     why: what an empty panel says.

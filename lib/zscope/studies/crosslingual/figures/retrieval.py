@@ -60,7 +60,7 @@ def draw(tables: Tables) -> Figure:
 
 
 def panel(ax: Axes, tables: Tables, rows: pd.DataFrame) -> None:
-    """Objectives on y, held-out accuracy on x, a dot a model; chance dashed."""
+    """Objectives on y, held-out accuracy on x, one dot per model; chance dashed."""
     if rows.empty:
         style.not_applicable(ax, "not fitted")
         return

@@ -112,7 +112,7 @@ def bridge_rows(
     generator: torch.Generator,
     bootstrap: Bootstrap,
 ) -> Iterator[Row]:
-    """Rows of the map from x to y, without the columns that say what they are.
+    """Rows of the map from x to y, without the columns that name them.
 
     others: random spaces to compare Z with, by name. Raises DataError as `bridge`.
     """

@@ -8,8 +8,8 @@ Rows of crosslingual_geometry. Metrics, each against every null of the same k:
     language_energy   share of the difference of the languages' means that lies in the space;
                       against k/d too (null: chance)
 
-Intervals resample problems, both languages of one together; a problem that is drawn twice is no
-pair of different problems. Layer l means its input. The state after the last layer is measured in
+Intervals resample problems, both languages of one together; a problem drawn twice does not count as
+a pair of different problems. Layer l means its input. The state after the last layer is measured in
 the last layer's Z, because no attention reads it.
 """
 
@@ -153,7 +153,7 @@ def geometry_rows(
     nulls: Mapping[str, Float[Tensor, "draws k d"]],
     resamples: Resamples,
 ) -> Iterator[Row]:
-    """Rows without the columns that say what V and the states are.
+    """Rows without the columns that name V and the states.
 
     nulls: random spaces to compare V with, by name.
     """

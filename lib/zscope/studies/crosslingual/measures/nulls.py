@@ -1,4 +1,4 @@
-"""The spaces that Z is compared with: uniform ones, and ones that hold as much energy as Z."""
+"""Spaces that Z is compared with: uniform ones, and ones that hold as much energy as Z."""
 
 # Matrices keep the capitals of the formulas.
 # ruff: noqa: N803

@@ -56,7 +56,7 @@ class Component:
 
 @dataclass(frozen=True, eq=False)
 class Patch:
-    """What is put into a batch of prompts, and where.
+    """The states that are put into a batch of prompts, and their positions.
 
     Attributes:
         component: the part that is replaced.
@@ -107,7 +107,7 @@ class Patch:
 class PatchHook:
     """A forward pre-hook of a decoder layer: its first call sees prompts, the others one token.
 
-    `patch` may be exchanged between calls, as rows of the batch are dropped.
+    `patch` may be replaced between calls, when rows of the batch are dropped.
     """
 
     def __init__(self, patch: Patch) -> None:

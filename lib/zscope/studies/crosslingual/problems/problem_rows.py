@@ -1,4 +1,4 @@
-"""Problems as table crosslingual_problems, there and back."""
+"""Problems as table crosslingual_problems, both ways."""
 
 from __future__ import annotations
 
