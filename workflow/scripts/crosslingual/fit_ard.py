@@ -7,10 +7,9 @@ from zscope.core.jobs import job, progress
 from zscope.studies.crosslingual.ard.layer_data import read_layers
 from zscope.studies.crosslingual.ard.layer_fits import fit_layer
 from zscope.studies.crosslingual.config import ArdConfig
-from zscope.studies.crosslingual.measures.intervals import Row
 from zscope.studies.crosslingual.measures.space_file import SpaceFile
 from zscope.studies.crosslingual.sizes import fitted_layers
-from zscope.studies.crosslingual.tables import ARD_HISTORY, LENGTHSCALES
+from zscope.studies.crosslingual.tables import ARD_HISTORY, LENGTHSCALES, Row
 from zscope.tables.write import write_table
 
 

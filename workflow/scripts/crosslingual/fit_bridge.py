@@ -7,12 +7,11 @@ from zscope.config.base import Bootstrap
 from zscope.core.jobs import job, progress
 from zscope.studies.crosslingual.config import BridgeConfig
 from zscope.studies.crosslingual.measures.bridges import layer_rows
-from zscope.studies.crosslingual.measures.intervals import Row
 from zscope.studies.crosslingual.measures.nulls import uniform_spaces
 from zscope.studies.crosslingual.measures.space_file import SpaceFile
 from zscope.studies.crosslingual.problems.problem_rows import read_categories
 from zscope.studies.crosslingual.space.activations import read_layer
-from zscope.studies.crosslingual.tables import BRIDGE
+from zscope.studies.crosslingual.tables import BRIDGE, Row
 from zscope.tables.write import write_table
 
 

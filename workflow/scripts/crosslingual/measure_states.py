@@ -7,11 +7,11 @@ from typing import Any
 from zscope.config.base import Bootstrap
 from zscope.core.jobs import job, progress
 from zscope.studies.crosslingual.measures import geometry, residual_updates
-from zscope.studies.crosslingual.measures.intervals import Resamples, Row
+from zscope.studies.crosslingual.measures.intervals import Resamples
 from zscope.studies.crosslingual.measures.nulls import uniform_spaces
 from zscope.studies.crosslingual.measures.space_file import SpaceFile
 from zscope.studies.crosslingual.space.activations import layers_of, read_layer
-from zscope.studies.crosslingual.tables import GEOMETRY, UPDATES
+from zscope.studies.crosslingual.tables import GEOMETRY, UPDATES, Row
 from zscope.tables.write import write_table
 
 

@@ -9,7 +9,6 @@ from zscope.config.base import Bootstrap
 from zscope.core.jobs import job, progress
 from zscope.core.provenance import derive_seed
 from zscope.models.language_model import LanguageModel
-from zscope.studies.crosslingual.measures.intervals import Row
 from zscope.studies.crosslingual.measures.nulls import uniform_spaces
 from zscope.studies.crosslingual.measures.space_file import SpaceFile
 from zscope.studies.crosslingual.measures.weights import (
@@ -19,7 +18,7 @@ from zscope.studies.crosslingual.measures.weights import (
     similarity_rows,
 )
 from zscope.studies.crosslingual.subject import load_subject
-from zscope.studies.crosslingual.tables import WEIGHTS
+from zscope.studies.crosslingual.tables import WEIGHTS, Row
 from zscope.tables.write import write_table
 
 

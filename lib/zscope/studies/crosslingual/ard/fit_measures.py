@@ -64,7 +64,6 @@ from zscope.studies.crosslingual.measures.intervals import (
     NO_INTERVAL,
     NO_NULL,
     Resamples,
-    Row,
     chance_null,
     finite,
     null_band,
@@ -76,7 +75,7 @@ from zscope.studies.crosslingual.space.subspaces import (
     energy_spectrum,
     random_space,
 )
-from zscope.studies.crosslingual.tables import FIT_KEY
+from zscope.studies.crosslingual.tables import FIT_KEY, Row
 
 PERMUTATIONS = 5  # of the fitted weights, behind the objective "random"
 SHUFFLES = 100  # of the weights, behind the null of an overlap

@@ -23,10 +23,9 @@ from zscope.studies.crosslingual.ard.evaluation import (
 )
 from zscope.studies.crosslingual.ard.kernel import Clouds, make_clouds
 from zscope.studies.crosslingual.config import ArdConfig, Basis
-from zscope.studies.crosslingual.measures.nulls import Layer
 from zscope.studies.crosslingual.measures.space_file import SpaceFile
 from zscope.studies.crosslingual.problems.problem_rows import read_categories
-from zscope.studies.crosslingual.space.activations import read_layer
+from zscope.studies.crosslingual.space.activations import Layer, read_layer
 from zscope.studies.crosslingual.space.subspaces import random_space
 from zscope.studies.crosslingual.space.updates import positions_used
 

@@ -33,8 +33,8 @@ from zscope.studies.crosslingual.ard.objectives import (
     uniform_precision,
 )
 from zscope.studies.crosslingual.config import ArdConfig
-from zscope.studies.crosslingual.measures.intervals import Row
 from zscope.studies.crosslingual.space.subspaces import random_space
+from zscope.studies.crosslingual.tables import Row
 
 SHARED, LANGUAGE, NOISE = 0, 1, 2
 

@@ -34,21 +34,16 @@ from zscope.studies.crosslingual.config import BridgeConfig
 from zscope.studies.crosslingual.measures.intervals import (
     NO_INTERVAL,
     NO_NULL,
-    Row,
     finite,
     null_band,
     quantiles,
 )
-from zscope.studies.crosslingual.measures.nulls import (
-    EnergyNull,
-    Layer,
-    null_spaces,
-    pooled,
-    real_tokens,
-)
+from zscope.studies.crosslingual.measures.nulls import EnergyNull, null_spaces, pooled, real_tokens
 from zscope.studies.crosslingual.measures.space_file import SpaceFile, key
 from zscope.studies.crosslingual.problems.parallel import Language
+from zscope.studies.crosslingual.space.activations import Layer
 from zscope.studies.crosslingual.space.linear_map import Bridge, bridge, p_value, permutation_null
+from zscope.studies.crosslingual.tables import Row
 
 SCORES = (
     "protocol_r2",

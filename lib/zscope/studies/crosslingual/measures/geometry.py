@@ -29,25 +29,20 @@ from torch import Tensor
 from zscope.core.errors import DataError
 from zscope.core.provenance import derive_seed
 from zscope.studies.crosslingual.config import ZConfig
-from zscope.studies.crosslingual.measures.intervals import (
-    Resamples,
-    Row,
-    chance_null,
-    finite,
-    null_band,
-)
+from zscope.studies.crosslingual.measures.intervals import Resamples, chance_null, finite, null_band
 from zscope.studies.crosslingual.measures.nulls import (
     POOLINGS,
     POSITION_0,
     EnergyNull,
-    Layer,
     null_spaces,
     pooled,
     real_tokens,
 )
 from zscope.studies.crosslingual.measures.space_file import SpaceFile, key
 from zscope.studies.crosslingual.sizes import Sizes
+from zscope.studies.crosslingual.space.activations import Layer
 from zscope.studies.crosslingual.space.subspaces import chance_share
+from zscope.studies.crosslingual.tables import Row
 
 
 def layer_rows(

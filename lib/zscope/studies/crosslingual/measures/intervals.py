@@ -6,7 +6,6 @@ import math
 import warnings
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -15,8 +14,8 @@ from numpy.typing import ArrayLike
 from zscope.config.base import Bootstrap
 from zscope.core.provenance import derive_seed
 from zscope.stats import bootstrap_weights
+from zscope.studies.crosslingual.tables import Row
 
-Row = dict[str, Any]
 NO_NULL: Row = {"null": None, "null_mean": None, "null_low": None, "null_high": None}
 NO_INTERVAL: Row = {"ci_low": None, "ci_high": None}
 

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 
 import torch
 from jaxtyping import Float
@@ -16,8 +15,7 @@ from zscope.core.errors import DataError
 from zscope.core.provenance import derive_seed
 from zscope.studies.crosslingual.config import Pooling, Position0
 from zscope.studies.crosslingual.measures.space_file import SpaceFile
-from zscope.studies.crosslingual.problems.parallel import Language
-from zscope.studies.crosslingual.space.activations import States
+from zscope.studies.crosslingual.space.activations import Layer, States
 from zscope.studies.crosslingual.space.subspaces import (
     energy_matched_spaces,
     energy_spectrum,
@@ -25,7 +23,6 @@ from zscope.studies.crosslingual.space.subspaces import (
 )
 from zscope.studies.crosslingual.space.updates import pool, positions_used
 
-Layer = Mapping[Language, States]
 POOLINGS: tuple[Pooling, ...] = ("mean", "last")
 POSITION_0: tuple[Position0, ...] = ("exclude", "include")
 LOG = logging.getLogger(__name__)

@@ -29,25 +29,19 @@ from torch import Tensor
 from zscope.core.errors import DataError
 from zscope.core.provenance import derive_seed
 from zscope.studies.crosslingual.config import Position0
-from zscope.studies.crosslingual.measures.intervals import (
-    Resamples,
-    Row,
-    chance_null,
-    finite,
-    null_band,
-)
+from zscope.studies.crosslingual.measures.intervals import Resamples, chance_null, finite, null_band
 from zscope.studies.crosslingual.measures.nulls import (
     POSITION_0,
     EnergyNull,
-    Layer,
     null_spaces,
     real_tokens,
 )
 from zscope.studies.crosslingual.measures.space_file import SpaceFile, key
 from zscope.studies.crosslingual.problems.parallel import LANGUAGES, Language
-from zscope.studies.crosslingual.space.activations import States
+from zscope.studies.crosslingual.space.activations import Layer, States
 from zscope.studies.crosslingual.space.subspaces import chance_ratio
 from zscope.studies.crosslingual.space.updates import positions_used, z_score
+from zscope.studies.crosslingual.tables import Row
 
 UpdatePooling = Literal["mean", "token"]
 POOLINGS: tuple[UpdatePooling, ...] = ("mean", "token")

@@ -32,7 +32,7 @@ from torch import Tensor
 
 from zscope.config.base import Bootstrap
 from zscope.models.attention_kernels import AttentionWeights, Kind
-from zscope.studies.crosslingual.measures.intervals import NO_NULL, Row, null_band
+from zscope.studies.crosslingual.measures.intervals import NO_NULL, null_band
 from zscope.studies.crosslingual.space.ranks import (
     coefficient_of_variation,
     gaussian_weights,
@@ -40,6 +40,7 @@ from zscope.studies.crosslingual.space.ranks import (
     layer_ranks,
 )
 from zscope.studies.crosslingual.space.subspaces import chance_share
+from zscope.studies.crosslingual.tables import Row
 
 RANK_METRICS = {
     "entropy": "entropy_rank",

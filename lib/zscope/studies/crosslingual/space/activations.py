@@ -53,6 +53,9 @@ class States:
     mask: Int[Tensor, "n seq"]
 
 
+Layer = Mapping[Language, States]
+
+
 def extract(
     lm: LanguageModel,
     problems: Sequence[Problem],
