@@ -110,15 +110,7 @@ TRAINING = Table(
     "crosslingual_training",
     "a metric of the tiny model's training at an evaluation",
     "results/crosslingual/models/{model}/training.parquet",
-    (
-        MODEL,
-        STEP,
-        Column("split", TEXT, "", '"train" or "held_out"'),
-        LANGUAGE,
-        METRIC,
-        VALUE,
-        N,
-    ),
+    (MODEL, STEP, Column("split", TEXT, "", '"train" or "held_out"'), LANGUAGE, METRIC, VALUE, N),
     ("model", "step", "split", "language", "metric"),
 )
 TIMING = Table(
@@ -319,14 +311,7 @@ ARD_HISTORY = Table(
     "crosslingual_ard_history",
     "the value of an objective at a step of its fit",
     "results/crosslingual/models/{model}/ard_history.parquet",
-    (
-        MODEL,
-        LAYER,
-        *FIT,
-        STEP,
-        METRIC,
-        Column("value", FLOAT, "as metric", "the measurement"),
-    ),
+    (MODEL, LAYER, *FIT, STEP, METRIC, Column("value", FLOAT, "as metric", "the measurement")),
     ("model", "layer", *FIT_KEY, "step", "metric"),
 )
 LENGTHSCALES = Table(
@@ -377,18 +362,7 @@ BRIDGE = Table(
         Column("p", FLOAT, "", "against the permuted pairings", True),
         Column("n", INT, "problems", "pairs"),
     ),
-    (
-        "model",
-        "layer",
-        "k",
-        "kind",
-        "space",
-        "pooling",
-        "direction",
-        "metric",
-        "component",
-        "null",
-    ),
+    ("model", "layer", "k", "kind", "space", "pooling", "direction", "metric", "component", "null"),
 )
 SUMMARY = Table(
     "crosslingual_summary",

@@ -184,11 +184,7 @@ class TrainedTiny:
 
 
 def train_tiny(
-    name: str,
-    config: TinyConfig,
-    seed: int,
-    folder: ResumeFolder,
-    device: torch.device,
+    name: str, config: TinyConfig, seed: int, folder: ResumeFolder, device: torch.device
 ) -> TrainedTiny:
     """Train the embedded model, or resume it from its folder.
 
@@ -239,10 +235,7 @@ def _optimizer(decoder: nn.Module, training: TinyTraining) -> torch.optim.Optimi
     """AdamW that decays matrices, embeddings included, and neither biases nor gains."""
     matrices = [p for p in decoder.parameters() if p.ndim >= 2]
     vectors = [p for p in decoder.parameters() if p.ndim < 2]
-    groups: list[dict[str, Any]] = [
-        {"params": matrices},
-        {"params": vectors, "weight_decay": 0.0},
-    ]
+    groups: list[dict[str, Any]] = [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
     return torch.optim.AdamW(
         groups,
         lr=training.lr,

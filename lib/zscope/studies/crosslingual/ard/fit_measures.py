@@ -165,12 +165,7 @@ def _original_rows(
 
 
 def _contrast_rows(
-    judge: Judge,
-    what: Row,
-    log_l: Float[Tensor, " r"],
-    history: pd.DataFrame,
-    *,
-    first: bool,
+    judge: Judge, what: Row, log_l: Float[Tensor, " r"], history: pd.DataFrame, *, first: bool
 ) -> Iterator[Row]:
     """first: of the fits in this basis, with which the equal weights are judged."""
     basis, objective = what["basis"], what["objective"]

@@ -15,12 +15,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from zscope.core.provenance import derive_seed
-from zscope.studies.crosslingual.ard.evaluation import (
-    Split,
-    principal_axes,
-    split_problems,
-    z_axes,
-)
+from zscope.studies.crosslingual.ard.evaluation import Split, principal_axes, split_problems, z_axes
 from zscope.studies.crosslingual.ard.kernel import Clouds, make_clouds
 from zscope.studies.crosslingual.config import ArdConfig, Basis
 from zscope.studies.crosslingual.measures.space_file import SpaceFile

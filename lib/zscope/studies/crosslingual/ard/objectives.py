@@ -99,12 +99,7 @@ def original_value(
 
 
 def fit_original(
-    clouds: Clouds,
-    log_l: Float[Tensor, " d"],
-    penalty_weight: float,
-    *,
-    steps: int,
-    lr: float,
+    clouds: Clouds, log_l: Float[Tensor, " d"], penalty_weight: float, *, steps: int, lr: float
 ) -> OriginalFit:
     """Adam on log l from `log_l`, for exactly `steps` updates.
 

@@ -17,11 +17,7 @@ from zscope.studies.crosslingual.tables import ARD, ARD_HISTORY, SIZES
 NEEDS = (ARD, ARD_HISTORY, SIZES)
 
 INITS = {"zeros": style.BLACK, "svd_z": style.BLUE, "svd_random": style.ORANGE}
-NAMES = {
-    "zeros": "from log l = 0",
-    "svd_z": "from Z",
-    "svd_random": "from a random space",
-}
+NAMES = {"zeros": "from log l = 0", "svd_z": "from Z", "svd_random": "from a random space"}
 
 
 @style.styled

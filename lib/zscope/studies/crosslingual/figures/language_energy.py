@@ -37,11 +37,7 @@ def draw(tables: Tables) -> Figure:
     style.at_least(axes[0], 0.0, 1.5 * float(np.nanmax([*chances.values()], initial=0.0)))
     axes[0].set_ylim(bottom=0.0)
     axes[0].set_ylabel("language energy in Z (share)")
-    style.legend(
-        fig,
-        {"Z": style.BLUE},
-        extra=model_marks.null_patches(model_marks.by_null(rows)),
-    )
+    style.legend(fig, {"Z": style.BLUE}, extra=model_marks.null_patches(model_marks.by_null(rows)))
     shown = ", ".join(f"{chance:.3g} at k = {k}" for k, chance in chances.items())
     style.note(
         fig,

@@ -34,10 +34,7 @@ METRICS = ("correct", "answer_changed", "language_changed")
 @style.styled
 def draw(tables: Tables) -> Figure:
     rows = tables.get(
-        RATES,
-        source="mean",
-        design="mean",
-        **of_cell(tables, "where", "direction", "kind"),
+        RATES, source="mean", design="mean", **of_cell(tables, "where", "direction", "kind")
     )
     if rows.empty:
         return style.nothing_to_draw("nothing was replaced by its mean", count(tables))

@@ -86,10 +86,7 @@ class EnergyNull:
 
 
 def null_spaces(
-    V: Float[Tensor, "k d"],
-    random: Float[Tensor, "draws k d"],
-    energy: EnergyNull,
-    name: str,
+    V: Float[Tensor, "k d"], random: Float[Tensor, "draws k d"], energy: EnergyNull, name: str
 ) -> dict[str, Float[Tensor, "draws k d"]]:
     """Random spaces to compare V with, by name; without `energy` if there are none."""
     matched = energy.spaces(V, name)

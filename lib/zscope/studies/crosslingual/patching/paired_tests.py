@@ -191,10 +191,7 @@ def _pairs(own: Columns, pooled: Columns | None) -> Iterator[tuple[str, str, str
 
 
 def _compare(
-    pair: _Pair,
-    resamples: Resamples,
-    rng: np.random.Generator,
-    exact: dict[tuple[int, int], float],
+    pair: _Pair, resamples: Resamples, rng: np.random.Generator, exact: dict[tuple[int, int], float]
 ) -> dict[str, Any]:
     difference = pair.first - pair.second
     if not difference.any():

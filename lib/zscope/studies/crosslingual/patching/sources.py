@@ -97,11 +97,7 @@ class PromptStates:
 
 
 def read_states(
-    lm: LanguageModel,
-    problems: Sequence[Problem],
-    language: Language,
-    layer: int,
-    batch_size: int,
+    lm: LanguageModel, problems: Sequence[Problem], language: Language, layer: int, batch_size: int
 ) -> PromptStates:
     """Run the prompts of one language, plain and with the forced stem, up to `layer`."""
     texts = [p.prompt(language) for p in problems]
