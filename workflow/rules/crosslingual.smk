@@ -15,21 +15,11 @@ CROSSLINGUAL_SUBJECT = {
 CROSSLINGUAL_Z = CONFIG.crosslingual.z.model_dump()
 
 
-def crosslingual_trained(path):
-    """A file that the training of a model makes; nothing for a model from elsewhere."""
-
-    def of_model(wildcards):
-        seed = checked(find, CROSSLINGUAL.models, wildcards.model, "model")
-        return [] if seed is None else path
-
-    return of_model
-
-
-crosslingual_weights = crosslingual_trained(f"{CROSSLINGUAL_MODEL}/weights")
-
-
-def crosslingual_folder(wildcards):
-    """The files of a model that lies in a folder: another model there makes all stale."""
+def crosslingual_weights(wildcards):
+    """The folder of the weights that are trained here, or the files of a model that lies in a folder:
+    another model there makes all stale."""
+    if checked(find, CROSSLINGUAL.models, wildcards.model, "model") is not None:
+        return f"{CROSSLINGUAL_MODEL}/weights"
     path = CONFIG.crosslingual.model.path
     if path is None:
         return []
@@ -95,7 +85,6 @@ rule describe_model:
     """Write the model's shape, and the layers and dimensions of the config as whole numbers."""
     input:
         weights=crosslingual_weights,
-        folder=crosslingual_folder,
     output:
         model=crosslingual_tables.MODELS.path,
         sizes=crosslingual_tables.SIZES.path,
@@ -124,7 +113,6 @@ rule answer_problems:
     input:
         problems=rules.make_problems.output.problems,
         weights=crosslingual_weights,
-        folder=crosslingual_folder,
     output:
         outputs=crosslingual_outputs("unpatched"),
     log:
@@ -149,7 +137,7 @@ rule summarise_accuracy:
     """Rates and tests of right answers, unpatched and while training."""
     input:
         outputs=rules.answer_problems.output.outputs,
-        training=crosslingual_trained(crosslingual_tables.TRAINING.path),
+        training=crosslingual_tables.TRAINING.path if CONFIG.crosslingual.model.tiny else [],
     output:
         accuracy=crosslingual_tables.ACCURACY.path,
     log:
@@ -173,7 +161,6 @@ rule extract_activations:
     input:
         problems=rules.make_problems.output.problems,
         weights=crosslingual_weights,
-        folder=crosslingual_folder,
     output:
         activations=directory(f"{CROSSLINGUAL_MODEL}/activations"),
     log:
@@ -199,7 +186,6 @@ rule make_spaces:
     """Take V_Z of every layer from the weights, once."""
     input:
         weights=crosslingual_weights,
-        folder=crosslingual_folder,
         sizes=rules.describe_model.output.sizes,
     output:
         spaces=f"{CROSSLINGUAL_MODEL}/spaces.safetensors",
@@ -225,7 +211,6 @@ rule measure_weights:
     """Measure ranks, overlaps and similarities of every layer's weights."""
     input:
         weights=crosslingual_weights,
-        folder=crosslingual_folder,
         sizes=rules.describe_model.output.sizes,
         spaces=rules.make_spaces.output.spaces,
     output:
@@ -307,7 +292,6 @@ rule patch_layer:
     input:
         problems=rules.make_problems.output.problems,
         weights=crosslingual_weights,
-        folder=crosslingual_folder,
         sizes=rules.describe_model.output.sizes,
         spaces=rules.make_spaces.output.spaces,
     output:
