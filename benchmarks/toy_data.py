@@ -16,11 +16,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from zscope.toy_language.config import LanguageConfig
 from zscope.toy_language.batches import ToyBatches
+from zscope.toy_language.config import LanguageConfig
 from zscope.toy_language.distributions import LABELS
 from zscope.toy_language.language import ToyLanguage
-from zscope.toy_language.rules import find_rules
+from zscope.toy_language.rule_finding import find_rules
 
 BATCH = 64
 REQUIRED = 0.03  # of a training step

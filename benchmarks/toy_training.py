@@ -25,8 +25,8 @@ from zscope.models.tensor_transformer import (
     make_optimizers,
     rope_angles,
 )
-from zscope.toy_language.config import LanguageConfig
 from zscope.toy_language.batches import ToyBatches
+from zscope.toy_language.config import LanguageConfig
 from zscope.toy_language.language import ToyLanguage
 
 BATCH, CLIP = 64, 1.0

@@ -3,10 +3,12 @@
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from zscope.show import main
-from zscope.tables.read import write_table
+from zscope.studies.lag.tables import TIMING
+from zscope.tables.write import write_table
 
 ROWS = [{"run": "a-s0", "step": step, "seconds": 0.123456 * step} for step in (0, 10, 20)] + [
     {"run": "b-s0", "step": 0, "seconds": 0.0}
@@ -16,7 +18,7 @@ ROWS = [{"run": "a-s0", "step": step, "seconds": 0.123456 * step} for step in (0
 @pytest.fixture
 def table(tmp_path: Path) -> str:
     path = tmp_path / "timing.parquet"
-    write_table(ROWS, path, "lag_timing", {"code": "abc", "slice": {"lr": 0.001}})
+    write_table(ROWS, path, TIMING, {"code": "abc", "slice": {"lr": 0.001}})
     return str(path)
 
 
@@ -27,7 +29,15 @@ def test_prints_the_rows_that_were_asked_for(table: str, capsys: pytest.CaptureF
     assert [line.split() for line in lines[1:]] == [["a-s0", "20", "2.46912"]]
 
 
-def test_markdown_has_a_line_a_row(table: str, capsys: pytest.CaptureFixture) -> None:
+def test_a_parquet_file_of_somebody_else_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    pd.DataFrame({"a": [1]}).to_parquet(tmp_path / "other.parquet")
+    assert main([str(tmp_path / "other.parquet")]) == 1
+    assert "not a table of zscope" in capsys.readouterr().err
+
+
+def test_markdown_has_one_line_per_row(table: str, capsys: pytest.CaptureFixture) -> None:
     assert main([table, "run=a-s0", "--markdown", "--columns", "step,seconds"]) == 0
     assert capsys.readouterr().out.splitlines() == [
         "| step | seconds |",

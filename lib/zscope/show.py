@@ -1,7 +1,7 @@
 """Print a table of the results: `python -m zscope.show FILE [column=value ...]`.
 
-Parquet is not for reading by eye; this prints the rows (those with the given values), or with
---provenance what the file was made from.
+It prints the rows that have the given values. With --provenance it prints the settings, code and
+package versions that the file was made from.
 """
 
 from __future__ import annotations
@@ -15,15 +15,16 @@ import sys
 import pandas as pd
 
 from zscope.core.errors import TableError, ZscopeError
-from zscope.tables.read import read_provenance, read_table, table_name
+from zscope.results import read_file
+from zscope.tables.read import read_provenance
 
 
 def rows(path: str, where: list[str]) -> pd.DataFrame:
     """The rows of the table at `path` whose columns have the values of `where` ("column=value").
 
-    Raises TableError for a file that is no table of ours, or a column that it does not have.
+    Raises TableError if the file is not a table of zscope or lacks a column.
     """
-    frame = read_table(path, table_name(path))
+    frame = read_file(path)
     for condition in where:
         column, _, value = condition.partition("=")
         if column not in frame.columns:
@@ -35,10 +36,10 @@ def rows(path: str, where: list[str]) -> pd.DataFrame:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m zscope.show", description=__doc__)
     parser.add_argument("path", help="a Parquet table below results/")
-    parser.add_argument("where", nargs="*", help="column=value: only such rows")
-    parser.add_argument("--columns", help="these columns alone, with commas between")
-    parser.add_argument("--markdown", action="store_true", help="as a Markdown table")
-    parser.add_argument("--provenance", action="store_true", help="what the file was made from")
+    parser.add_argument("where", nargs="*", help="column=value: show only these rows")
+    parser.add_argument("--columns", help="show only these columns, separated by commas")
+    parser.add_argument("--markdown", action="store_true", help="print a Markdown table")
+    parser.add_argument("--provenance", action="store_true", help="print where the file comes from")
     given = parser.parse_args(arguments)
     try:
         if given.provenance:
@@ -61,8 +62,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def as_markdown(frame: pd.DataFrame) -> str:
-    """A Markdown table; numbers with four digits, nulls empty. Texts hold no markup: they may be
-    a model's."""
+    """A Markdown table with four digits per number and empty cells for nulls.
+
+    Markup in texts is escaped, because a model may have written them.
+    """
 
     def cell(value: object) -> str:
         if value is None or value is pd.NA or (isinstance(value, float) and value != value):
@@ -79,5 +82,5 @@ def as_markdown(frame: pd.DataFrame) -> str:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends it quietly
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # so that `| head` ends it quietly
     sys.exit(main())

@@ -129,6 +129,11 @@ def median_interval(
     return float(median), float(ordered[r - 1]), float(ordered[n - r]), float(coverage[r - 1])
 
 
+def finite(value: float) -> float | None:
+    """The value, or None if it is not finite."""
+    return value if np.isfinite(value) else None
+
+
 def paired_permutation_test(
     a: Float[np.ndarray, " n"],
     b: Float[np.ndarray, " n"],

@@ -1,8 +1,8 @@
-"""The one training loop: schedule, evaluations, checkpoints, and resuming where it was killed.
+"""The training loop of all studies: schedule, evaluations, checkpoints, and resuming after a kill.
 
-A study gives the model, its optimizers, a stream of batches, a loss and an evaluation; the loop
-knows nothing of what is learned. On CPU a run that was killed and resumed is bit-identical to one
-that was not.
+A study gives the model, its optimizers, a stream of batches, a loss and an evaluation. The loop
+does not know what is learned. On a CPU, a run that was killed and resumed is bit-identical to an
+undisturbed one.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class Plan:
 
 @dataclass
 class Progress:
-    """What has been produced so far; saved with the model so that a resumed run has it all."""
+    """The results so far. They are saved with the model, so a resumed run has all of them."""
 
     step: int = 0
     rows: list[Row] = field(default_factory=list)
@@ -124,7 +124,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Trained:
-    """The result of `train`: metric rows, (step, seconds) pairs, one file a checkpoint."""
+    """The result of `train`: metric rows, (step, seconds) pairs, one file per checkpoint."""
 
     rows: list[Row]
     timing: list[tuple[int, float]]
@@ -132,10 +132,10 @@ class Trained:
 
 
 class ResumeFolder:
-    """Where a run keeps what it needs to go on after a kill, beside its outputs.
+    """The folder beside a run's outputs that holds what it needs to continue after a kill.
 
-    `key` is a digest of the run's config, data and code: state of another key is never read, and
-    is removed.
+    `key` is a digest of the run's config, data and code. State of another key is removed and never
+    read.
     """
 
     def __init__(self, outputs: Path, key: str) -> None:
@@ -157,7 +157,7 @@ class ResumeFolder:
 
 
 class Trainer(Generic[Batch]):
-    """One run's training; `train` goes from where its folder says to the end."""
+    """The training of one run; `train` continues from the state in its folder, if there is any."""
 
     def __init__(
         self,
@@ -197,7 +197,7 @@ class Trainer(Generic[Batch]):
         return Trained(self.done.rows, self.done.timing, checkpoints)
 
     def _stretches(self) -> Iterator[tuple[int, int]]:
-        """Ranges of steps between two visits, from the present step on."""
+        """Ranges of steps between two visits, from the current step on."""
         stops = {*self.plan.eval_steps, *self.plan.checkpoint_steps, self.plan.steps}
         stops |= set(range(0, self.plan.steps, LONGEST_STRETCH))
         start = self.done.step
@@ -237,7 +237,7 @@ class Trainer(Generic[Batch]):
         self.done.step = stop
 
     def _visit(self, step: int) -> None:
-        """Evaluate and save at `step` if the plan says so."""
+        """Evaluate and save at `step` if the plan asks for it."""
         if step in self.plan.eval_steps:
             self.model.eval()
             with torch.no_grad():

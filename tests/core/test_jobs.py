@@ -2,6 +2,7 @@
 
 import logging
 import os
+import platform
 import pty
 import signal
 import subprocess
@@ -9,13 +10,14 @@ import sys
 import termios
 import textwrap
 import time
+from importlib import metadata
 from types import SimpleNamespace
 
 import pytest
 
 from zscope.core import jobs
 from zscope.core.errors import DataError
-from zscope.core.jobs import job, progress, run_job
+from zscope.core.jobs import job, progress
 
 HEAD = """
 import errno, logging, os, sys, time
@@ -23,22 +25,23 @@ from types import SimpleNamespace
 from zscope.core import errors
 from zscope.core import jobs
 from zscope.core.files import atomic_path
-from zscope.core.jobs import job, progress, run_job
+from zscope.core.jobs import job, progress
 
 snakemake = SimpleNamespace(
     rule="train_run", wildcards={"run": "order-3"}, threads=2, log=["logs/train_run/order-3.log"],
-    output=["results/facts.parquet", "results/metrics.parquet"],
+    input=["facts.parquet"], output=["results/facts.parquet", "results/metrics.parquet"],
+    params=SimpleNamespace(tracked={"code": "abc", "slice": {"lr": 0.1}}),
 )
 """
 
 
 @pytest.fixture
 def script(tmp_path):
-    """Writes a script whose job has `body`; returns the command that runs it."""
+    """Writes a script whose job, called `this`, has `body`; returns the command that runs it."""
 
     def write(body, *, head=""):
         path = tmp_path / "script.py"
-        text = HEAD + textwrap.dedent(head) + "\nwith job(snakemake) as j:\n"
+        text = HEAD + textwrap.dedent(head) + '\nwith job(snakemake, "numpy") as this:\n'
         path.write_text(text + textwrap.indent(textwrap.dedent(body), "    "))
         return [sys.executable, str(path)]
 
@@ -68,7 +71,6 @@ def test_all_output_goes_to_the_log_and_to_stderr(run, tmp_path):
         logging.getLogger(__name__).info("a line of the script")
         logging.getLogger("other").info("chatter")
         logging.getLogger("other").warning("a warning of another package")
-        print(j.log)
         """
     )
     assert done.returncode == 0
@@ -80,17 +82,18 @@ def test_all_output_goes_to_the_log_and_to_stderr(run, tmp_path):
     assert lines[:2] == ["to stdout", "to stderr"]
     assert lines[2].endswith(" a line of the library")
     assert lines[3].endswith(" a line of the script")
+    assert lines[4:] == [lines[4]]
     assert lines[4].endswith(" a warning of another package")
-    assert lines[5:] == ["logs/train_run/order-3.log"]
     assert last.startswith("done after ")
     assert last.endswith(" MiB")
 
 
 def test_the_log_can_be_read_while_the_job_runs(run):
-    assert (
-        "seen"
-        in run('print("early"); print("seen" if "early" in j.log.read_text() else "no")').stderr
-    )
+    body = """
+    print("early")
+    print("seen" if "early" in open(snakemake.log[0]).read() else "no")
+    """
+    assert "seen" in run(body).stderr
 
 
 @pytest.mark.parametrize("log", ["[]", "''"])
@@ -304,10 +307,20 @@ def test_progress_lines(count, total, seconds, line):
 # --- in this process -----------------------------------------------------------------------
 
 
-def fake(tmp_path):
-    return SimpleNamespace(
-        rule="r", wildcards={}, threads=1, log=[str(tmp_path / "r.log")], output=[]
-    )
+TRACKED = {"code": "abc", "slice": {"lr": 0.1, "steps": 3}}
+
+
+def fake(tmp_path, **changes):
+    plain = {
+        "rule": "r",
+        "wildcards": {"run": "a"},
+        "threads": 1,
+        "log": [str(tmp_path / "r.log")],
+        "input": ["facts"],
+        "output": [],
+        "params": SimpleNamespace(tracked=TRACKED),
+    }
+    return SimpleNamespace(**plain | changes)
 
 
 def test_everything_is_put_back_after_a_job(tmp_path):
@@ -325,11 +338,43 @@ def test_everything_is_put_back_after_a_job(tmp_path):
     assert state() == before
 
 
-def test_run_job_hands_the_job_to_main(tmp_path):
-    seen = []
-    snakemake = fake(tmp_path)
-    run_job(snakemake, seen.append)
-    assert seen == [snakemake]
+def test_a_job_hands_on_what_snakemake_gave_it(tmp_path):
+    snakemake = fake(tmp_path, output=[str(tmp_path / "a")])
+    with job(snakemake) as this:
+        assert this.input is snakemake.input
+        assert this.output is snakemake.output
+        assert this.wildcards is snakemake.wildcards
+        assert this.slice == TRACKED["slice"]
+
+
+def test_the_provenance_holds_code_slice_and_the_versions_of_what_the_script_names(tmp_path):
+    with job(fake(tmp_path), "numpy", "no-such-package") as this:
+        assert this.provenance == TRACKED | {
+            "versions": {
+                "python": platform.python_version(),
+                "numpy": metadata.version("numpy"),
+                "no-such-package": "not installed",
+            }
+        }
+    with job(fake(tmp_path)) as this:
+        assert set(this.provenance["versions"]) == {"python"}
+
+
+def test_a_rule_that_tracks_nothing_has_an_empty_slice(tmp_path):
+    with job(fake(tmp_path, params=SimpleNamespace())) as this:
+        assert this.slice == {}
+        assert set(this.provenance) == {"versions"}
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_torch_gets_the_threads_of_the_job(run, threads):
+    body = "print('threads:', torch.get_num_threads(), os.environ['OMP_NUM_THREADS'])"
+    done = run(body, head=f"import torch; snakemake.threads = {threads}")
+    assert f"threads: {threads} {threads}\n" in done.stderr
+
+
+def test_a_job_without_torch_does_not_import_it(run):
+    assert "torch: False" in run("print('torch:', 'torch' in sys.modules)").stderr
 
 
 def test_importing_jobs_is_cheap():
@@ -339,7 +384,9 @@ def test_importing_jobs_is_cheap():
 
 
 def test_peak_memory_is_in_mib():
-    code = "x = bytearray(300 * 2**20); del x; from zscope.core.jobs import peak_rss_mib as p; print(p())"
+    code = (
+        "x = bytearray(300 * 2**20); del x; import zscope.core.jobs as j; print(j.peak_rss_mib())"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert 300 < float(done.stdout) < 400
 

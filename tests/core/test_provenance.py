@@ -292,7 +292,9 @@ def test_the_module_itself_needs_only_the_standard_library():
     root = lib / "zscope" / "core" / "provenance.py"
     assert external_imports(root, search=[lib]) == frozenset()
     assert closure(root, lib) == {
-        f"zscope/{n}" for n in ("__init__.py", "core/__init__.py", "core/provenance.py")
+        "zscope/__init__.py",
+        "zscope/core/__init__.py",
+        "zscope/core/provenance.py",
     }
 
 

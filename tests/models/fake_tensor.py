@@ -41,6 +41,20 @@ def head_rows(model, layer, head, name):
     return model.blocks[layer].attn.weight(name)[head]
 
 
+def pattern_of(attn, x):
+    """A of what the layer reads: [batch, head, q, k].
+
+    Rows sum to 1 for softmax, and have any sign and sum for bilinear attention.
+    """
+    q1, k1, *second, _ = attn.split(attn.project(x))
+    mask = torch.ones(x.shape[1], x.shape[1], dtype=x.dtype).tril()
+    if attn.config.attention == "bilinear":
+        q2, k2 = second
+        return (q1 @ k1.mT) * (q2 @ k2.mT) * mask
+    scores = q1 @ k1.mT / attn.config.d_head**0.5
+    return scores.masked_fill(mask == 0, float("-inf")).softmax(-1)
+
+
 def gauges(config):
     """Changes of the matrices of a head that must change nothing, by name."""
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from fake_tensor import random_model, random_tokens
 
+from fake_tensor import pattern_of, random_model, random_tokens
 from zscope.core.errors import DataError
 from zscope.models.exact_patching import head_direction, patch_degrees, patch_polynomial
 
@@ -104,7 +104,7 @@ def test_derivatives_are_those_of_autograd():
         x = model.stream(tokens, 1) + t * v
         values = torch.einsum("bkd,hed->bhke", x, A[1].weight("v"))
         return model.unembed(
-            x + torch.einsum("bhqe,hed->bqd", A[1].pattern(x) @ values, A[1].weight("o"))
+            x + torch.einsum("bhqe,hed->bqd", pattern_of(A[1], x) @ values, A[1].weight("o"))
         )
 
     for at in (0.0, 0.4):
@@ -162,7 +162,7 @@ def test_replacing_a_token_is_a_patch_of_the_embedding():
 @pytest.mark.parametrize("residual", ["add", "lerp"])
 @pytest.mark.parametrize("layer", [0, 1])
 def test_a_heads_output_is_patched_as_through_transformerlens(layer, residual):
-    from zscope.models.wrapped_tensor import to_bridge
+    from zscope.models.wrapped_tensor import wrap
 
     model = random_model(residual=residual, lerp=0.3)
     tokens, head = random_tokens(model), 1
@@ -178,7 +178,7 @@ def test_a_heads_output_is_patched_as_through_transformerlens(layer, residual):
 
     hooks = [(f"blocks.{layer}.attn.hook_z", add)]
     with torch.no_grad():
-        expected = to_bridge(model).run_with_hooks(tokens, fwd_hooks=hooks).numpy()
+        expected = wrap(model).run_with_hooks(tokens, fwd_hooks=hooks).numpy()
     np.testing.assert_allclose(found.at(0.7), expected, atol=1e-8)
 
 

@@ -1,7 +1,6 @@
-"""The toy language's transformers against loops, Llama and TransformerLens; sums of paths."""
+"""The toy language's transformers against loops, Llama and TransformerLens."""
 
 # Matrices keep the capitals of the formulas.
-# ruff: noqa: N806
 
 from __future__ import annotations
 
@@ -11,12 +10,11 @@ import math
 
 import pytest
 import torch
-from fake_tensor import gauges, head_rows, random_model, random_tokens
 from torch.nn import functional as F
 
 import zscope.models.tensor_transformer as tt
-from zscope.core.errors import ConfigError, DataError
-from zscope.models.tensor_paths import composition_split, path_sum
+from fake_tensor import gauges, head_rows, pattern_of, random_model, random_tokens
+from zscope.core.errors import ConfigError
 from zscope.models.tensor_transformer import TensorConfig, TensorTransformer, make_optimizers
 
 EXACT = {"rtol": 0, "atol": 1e-10}
@@ -94,7 +92,7 @@ def test_gradients_are_those_of_autograd(monkeypatch, cached, residual):
     def plain(model):
         x = model.tok_embed(tokens)
         for block in model.blocks:
-            A, attn = block.attn.pattern(x), block.attn
+            A, attn = pattern_of(block.attn, x), block.attn
             v = torch.einsum("bkd,hed->bhke", x, attn.weight("v"))
             mixed = torch.einsum("bhqe,hed->bqd", A @ v, attn.weight("o"))
             x = block.update(x, mixed)
@@ -129,7 +127,7 @@ def test_a_sequence_does_not_depend_on_its_batch_or_what_follows(model):
 
 def test_only_distances_matter(model):
     """RoPE: the pattern between two tokens is the same wherever the pair stands."""
-    pattern = model.blocks[0].attn.pattern(model.tok_embed(torch.zeros(1, 6, dtype=torch.long)))
+    pattern = pattern_of(model.blocks[0].attn, model.tok_embed(torch.zeros(1, 6, dtype=torch.long)))
     if model.config.attention == "softmax":
         log = pattern.log()  # less the row's normaliser
         pattern = log - log.diagonal(dim1=-2, dim2=-1)[..., None]
@@ -192,16 +190,16 @@ def test_softmax_twin_is_llama_without_its_mlps():
     # Llama's angles and norms are in single precision.
     torch.testing.assert_close(model(tokens), out.logits, rtol=0, atol=2e-6)
     for layer, block in enumerate(model.blocks):
-        pattern = block.attn.pattern(block.read(model.stream(tokens, layer)))
+        pattern = pattern_of(block.attn, block.read(model.stream(tokens, layer)))
         torch.testing.assert_close(pattern, out.attentions[layer], rtol=0, atol=2e-6)
 
 
-def test_bridge_has_the_logits_and_every_hook(model):
-    from zscope.models.wrapped_tensor import to_bridge
+def test_a_wrapped_model_has_the_logits_and_every_hook(model):
+    from zscope.models.wrapped_tensor import wrap
 
     tokens = random_tokens(model)
-    bridge = to_bridge(model)
-    logits, cache = bridge.run_with_cache(tokens)
+    wrapped = wrap(model)
+    logits, cache = wrapped.run_with_cache(tokens)
     torch.testing.assert_close(logits, model(tokens), **EXACT)
     c = model.config
     for layer, block in enumerate(model.blocks):
@@ -213,7 +211,7 @@ def test_bridge_has_the_logits_and_every_hook(model):
         torch.testing.assert_close(
             cache[name + "hook_resid_post"], model.stream(tokens, layer + 1), **EXACT
         )
-        pattern = block.attn.pattern(read)
+        pattern = pattern_of(block.attn, read)
         torch.testing.assert_close(cache[attn + "hook_pattern"], pattern, **EXACT)
         z = torch.einsum("bhqk,bkd,hed->bqhe", pattern, read, block.attn.weight("v"))
         torch.testing.assert_close(cache[attn + "hook_z"], z, **EXACT)
@@ -228,8 +226,8 @@ def test_bridge_has_the_logits_and_every_hook(model):
             torch.testing.assert_close(cache[attn + "q2.hook_out"], expected, **EXACT)
 
 
-def test_editing_a_pattern_through_the_bridge_removes_the_head(model):
-    from zscope.models.wrapped_tensor import to_bridge
+def test_editing_a_pattern_through_the_wrapped_model_removes_the_head(model):
+    from zscope.models.wrapped_tensor import wrap
 
     def no_second_head(pattern, hook):
         pattern = pattern.clone()
@@ -240,21 +238,21 @@ def test_editing_a_pattern_through_the_bridge_removes_the_head(model):
     with torch.no_grad():
         head_rows(without, 1, 1, "o").zero_()
     hooks = [("blocks.1.attn.hook_pattern", no_second_head)]
-    edited = to_bridge(model).run_with_hooks(tokens, fwd_hooks=hooks)
+    edited = wrap(model).run_with_hooks(tokens, fwd_hooks=hooks)
     torch.testing.assert_close(edited, without(tokens), **EXACT)
 
 
-def test_a_bridge_holds_its_own_weights(model):
-    from zscope.models.wrapped_tensor import to_bridge
+def test_a_wrapped_model_holds_its_own_weights(model):
+    from zscope.models.wrapped_tensor import wrap
     from zscope.models.wrapped_transformer import load_weights
 
-    tokens, bridge = random_tokens(model), to_bridge(model)
-    before = bridge(tokens)
+    tokens, wrapped = random_tokens(model), wrap(model)
+    before = wrapped(tokens)
     with torch.no_grad():
         model.head.weight.mul_(2)
-    assert torch.equal(bridge(tokens), before)
-    load_weights(bridge, model.state_dict())
-    torch.testing.assert_close(bridge(tokens), model(tokens), **EXACT)
+    assert torch.equal(wrapped(tokens), before)
+    load_weights(wrapped, model.state_dict())
+    torch.testing.assert_close(wrapped(tokens), model(tokens), **EXACT)
 
 
 def test_start_is_a_no_op_drawn_from_its_seed_alone():
@@ -276,11 +274,13 @@ def test_start_is_a_no_op_drawn_from_its_seed_alone():
     assert not model(random_tokens(model)).any()
 
 
-def trained(attention, steps=80):
+def trained(attention, seed, steps=80):
     model = TensorTransformer(
         TensorConfig(d_vocab=9, n_ctx=12, d_model=16, d_head=4, attention=attention)
-    ).init_weights(0)
-    optimizers = make_optimizers(model)
+    ).init_weights(seed)
+    # Rates at which the loss falls at every step on every CPU: at the default ones, which are for
+    # larger models and warm up, a bilinear model this small diverges or not by the last bits.
+    optimizers = make_optimizers(model, muon_lr=0.002, adamw_lr=0.01)
     tokens = torch.arange(12).repeat(8, 1) + torch.arange(8)[:, None]
     losses = []
     for _ in range(steps):
@@ -294,12 +294,13 @@ def trained(attention, steps=80):
     return model, losses
 
 
+@pytest.mark.parametrize("seed", [0, 1, 2])
 @pytest.mark.parametrize("attention", ["bilinear", "softmax"])
-def test_optimizers_learn_and_repeat_bit_for_bit(attention):
-    model, losses = trained(attention)
+def test_optimizers_learn_and_repeat_bit_for_bit(attention, seed):
+    model, losses = trained(attention, seed)
     assert losses[0] == pytest.approx(math.log(9))
-    assert losses[-1] < 0.5 * losses[0]
-    again, _ = trained(attention)
+    assert max(losses[40:]) < 0.1 * losses[0]
+    again, _ = trained(attention, seed)
     for p, q in zip(model.parameters(), again.parameters(), strict=True):
         assert torch.equal(p, q)
 
@@ -323,93 +324,3 @@ def test_muon_has_the_layers_and_adamw_the_ends():
 def test_impossible_shapes_are_refused(change, message):
     with pytest.raises(ConfigError, match=message):
         TensorConfig(**change)
-
-
-# --- sums of paths ---------------------------------------------------------------------------
-
-
-def test_logits_are_the_sum_over_virtual_paths(model):
-    tokens = random_tokens(model)
-    if model.config.rms_norm:
-        with pytest.raises(DataError, match="rms_norm"):
-            path_sum(model, tokens)
-        return
-    split = path_sum(model, tokens)
-    assert len(set(split.paths)) == (1 + 3) ** 2 == len(split.logits)
-    torch.testing.assert_close(split.logits.sum(0), model(tokens), **EXACT)
-
-
-def test_a_path_is_the_product_of_its_patterns_and_matrices():
-    model = random_model(n_layers=3, n_heads=2)
-    tokens = random_tokens(model)
-    split = path_sum(model, tokens)
-    A, OV = [], []
-    for layer, block in enumerate(model.blocks):
-        A.append(block.attn.pattern(model.stream(tokens, layer)))
-        OV.append(torch.einsum("hea,hec->hac", block.attn.weight("v"), block.attn.weight("o")))
-    E = model.tok_embed(tokens)
-    expected = A[2][:, 1] @ A[0][:, 0] @ E @ OV[0][0] @ OV[2][1] @ model.head.weight.T
-    actual = split.logits[split.paths.index(((0, 0), (2, 1)))]
-    torch.testing.assert_close(actual, expected, **EXACT)
-    direct = split.logits[split.paths.index(())]
-    torch.testing.assert_close(direct, E @ model.head.weight.T, **EXACT)
-
-
-@pytest.mark.parametrize("residual", ["add", "lerp"])
-@pytest.mark.parametrize("layer", [0, 1])
-def test_a_head_is_the_sum_over_what_its_factors_read(residual, layer):
-    model = random_model(residual=residual, lerp=0.4)
-    tokens, query, head = random_tokens(model), 4, 1
-    direction = model.head.weight[2]
-    split = composition_split(model, tokens, (layer, head), query, direction)
-    assert split.sources == [None] + [(0, h) for h in range(3)] * layer
-    without = copy.deepcopy(model)
-    with torch.no_grad():
-        head_rows(without, layer, head, "o").zero_()
-    written = (model.stream(tokens, layer + 1) - without.stream(tokens, layer + 1))[:, query]
-    torch.testing.assert_close(split.by().squeeze(), written @ direction, **EXACT)
-    assert split.values.shape == (3, *(5 * [len(split.sources)]))
-
-
-def test_a_term_of_the_split_is_the_head_on_those_parts_alone():
-    model = random_model(n_heads=2)
-    tokens, query = random_tokens(model, 1), 5
-    direction = model.head.weight[3]
-    split = composition_split(model, tokens, (1, 0), query, direction)
-    first = model.blocks[0].attn
-    A = first.pattern(model.tok_embed(tokens))
-    parts = [model.tok_embed(tokens)[0]] + [
-        A[0, h] @ model.tok_embed(tokens)[0] @ first.weight("v")[h].T @ first.weight("o")[h]
-        for h in range(2)
-    ]
-    second, c = model.blocks[1].attn, model.config
-
-    def rotated(name, part):
-        x = parts[part] @ second.weight(name)[0].T
-        angles = tt.rope_angles(torch.arange(6), c.d_head, c.rope_base)
-        a, b = x.chunk(2, -1)
-        return torch.cat(
-            [a * angles.cos() - b * angles.sin(), b * angles.cos() + a * angles.sin()], -1
-        )
-
-    for q1, k1, q2, k2, v in [(0, 1, 0, 2, 0), (1, 1, 2, 0, 2), (2, 0, 1, 0, 1)]:
-        scores = (rotated("k1", k1) @ rotated("q1", q1)[query]) * (
-            rotated("k2", k2) @ rotated("q2", q2)[query]
-        )
-        value = parts[v] @ second.weight("v")[0].T @ second.weight("o")[0] @ direction
-        expected = (scores / c.d_head**2 * value).sum()
-        torch.testing.assert_close(split.values[0, q1, k1, q2, k2, v], expected, **EXACT)
-    torch.testing.assert_close(
-        split.by("k1", "k2")[0, 1, 2], split.values[0, :, 1, :, 2].sum(), **EXACT
-    )
-
-
-def test_only_polynomial_models_and_known_factors_split():
-    softmax = random_model(attention="softmax")
-    tokens = random_tokens(softmax)
-    with pytest.raises(DataError, match="bilinear"):
-        composition_split(softmax, tokens, (1, 0), 0, softmax.head.weight[0])
-    model = random_model()
-    split = composition_split(model, tokens, (1, 0), 0, model.head.weight[0])
-    with pytest.raises(DataError, match="q3"):
-        split.by("q3")

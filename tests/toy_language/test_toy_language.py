@@ -14,15 +14,20 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from zscope.config.base import Bootstrap
 from zscope.config.messages import explain
 from zscope.core.errors import DataError
-from zscope.toy_language.config import LanguageConfig
-from zscope.tables.read import read_table, write_table
+from zscope.studies.toylang.tables import FLOORS, RULES, SEQUENCES
+from zscope.tables.read import read_table
+from zscope.tables.write import write_table
 from zscope.toy_language.batches import ToyBatches
+from zscope.toy_language.config import LanguageConfig
 from zscope.toy_language.distributions import LABELS
+from zscope.toy_language.floors import floor_rows
 from zscope.toy_language.language import ToyLanguage
-from zscope.toy_language.language_rows import floor_rows, rule_rows, rules_of, sequence_rows
-from zscope.toy_language.rules import find_rules
+from zscope.toy_language.rule_finding import find_rules
+from zscope.toy_language.rules import Rule, rule_rows, rules_of, triple_text
+from zscope.toy_language.sequences import sequence_rows
 
 EXACT = 1e-12
 DEFAULT = LanguageConfig()
@@ -332,39 +337,61 @@ def test_the_default_vocabulary_is_the_65_tokens_of_the_study(language):
         v.encode(["Alice"])
 
 
+def floors_of(language, n, rng, **bootstrap):
+    """The rows of (primitive, metric)."""
+    bootstrap = Bootstrap(**{"resamples": 10, **bootstrap})
+    return {(r["primitive"], r["metric"]): r for r in floor_rows(language, n, rng, bootstrap)}
+
+
+def labels(floors):
+    return {label for label, _ in floors}
+
+
 def test_frequencies_and_floors_are_near_the_studys(language):
-    floors = {f.label: f for f in language.floors(6000, rng(7))}
-    assert set(floors) == {"start", *STUDY}
-    for label, (frequency, value) in STUDY.items():
-        f = floors[label]
-        assert f.frequency == pytest.approx(frequency, rel=0.06), label
-        assert f.value == pytest.approx(value, rel=0.02), label
-        assert f.frequency_se < 0.02 * frequency
-        assert f.value_se < 0.002
-    parts = [f for label, f in floors.items() if label not in ("all", "start")]
-    assert sum(f.frequency for f in parts) == pytest.approx(63 / 64, abs=EXACT)
-    mean = sum(f.n * f.value for f in parts) / sum(f.n for f in parts)
-    assert floors["all"].value == pytest.approx(mean, abs=1e-9)
+    floors = floors_of(language, 6000, rng(7))
+    value = {key: row["value"] for key, row in floors.items()}
+    assert labels(floors) == {"start", *STUDY}
+    for label, (frequency, floor) in STUDY.items():
+        assert value[label, "frequency"] == pytest.approx(frequency, rel=0.06), label
+        assert value[label, "floor"] == pytest.approx(floor, rel=0.02), label
+        assert floors[label, "frequency"]["se"] < 0.02 * frequency
+        assert floors[label, "floor"]["se"] < 0.002
+    parts = labels(floors) - {"all", "start"}
+    assert sum(value[p, "frequency"] for p in parts) == pytest.approx(63 / 64, abs=EXACT)
+    n = {p: floors[p, "floor"]["n"] for p in parts}
+    mean = sum(n[p] * value[p, "floor"] for p in parts) / sum(n.values())
+    assert value["all", "floor"] == pytest.approx(mean, abs=1e-9)
     # The closed forms.
-    assert floors["novel"].value == pytest.approx(math.log(6))
-    assert floors["novel"].nll == pytest.approx(math.log(6))
-    for f in floors.values():
-        assert abs(f.nll - f.value) <= 4 * f.nll_se + EXACT
+    assert value["novel", "floor"] == pytest.approx(math.log(6))
+    assert value["novel", "nll"] == pytest.approx(math.log(6))
+    for label in labels(floors):
+        gap = value[label, "nll"] - value[label, "floor"]
+        assert value[label, "gap"] == pytest.approx(gap, abs=EXACT)
+        assert abs(gap) <= 4 * floors[label, "gap"]["se"] + EXACT
     noisy = [-math.log(0.9 + 0.1 / m) * (0.9 + 0.1 / m) for m in (6, 4)]
     noisy = [h - 0.1 * (m - 1) / m * math.log(0.1 / m) for h, m in zip(noisy, (6, 4), strict=True)]
-    assert [floors["induction"].value, floors["long_range"].value] == pytest.approx(noisy)
+    found = [value["induction", "floor"], value["long_range", "floor"]]
+    assert found == pytest.approx(noisy)
 
 
 def test_standard_errors_are_those_of_repeated_samples(language):
-    runs = [{f.label: f for f in language.floors(150, rng(s))} for s in range(200)]
+    runs = [floors_of(language, 150, rng(s)) for s in range(200)]
     for label in ("bracket", "category", "induction", "all"):
-        for value, se in (("value", "value_se"), ("frequency", "frequency_se"), ("nll", "nll_se")):
-            found = np.array([getattr(r[label], value) for r in runs])
-            if value == "nll":  # its error is that of the difference from the floor
-                found -= [r[label].value for r in runs]
-            seen = np.std(found, ddof=1)
-            said = np.mean([getattr(r[label], se) for r in runs])
-            assert said == pytest.approx(seen, rel=0.2, abs=EXACT), (label, value)
+        for metric in ("floor", "frequency", "nll", "gap"):
+            seen = np.std([run[label, metric]["value"] for run in runs], ddof=1)
+            said = np.mean([run[label, metric]["se"] for run in runs])
+            assert said == pytest.approx(seen, rel=0.2, abs=EXACT), (label, metric)
+
+
+def test_intervals_of_floors_are_normal_ones_at_the_configured_level(language):
+    """With many sequences the bootstrap agrees with the standard error."""
+    for level, z in ((0.95, 1.96), (0.8, 1.2816)):
+        floors = floors_of(language, 2000, rng(1), level=level, resamples=1000)
+        for label in ("bracket", "category", "bigram"):
+            for metric in ("frequency", "floor", "nll", "gap"):
+                row = floors[label, metric]
+                assert row["ci_high"] - row["value"] == pytest.approx(z * row["se"], rel=0.15)
+                assert row["value"] - row["ci_low"] == pytest.approx(z * row["se"], rel=0.15)
 
 
 @pytest.mark.parametrize("removed", DEFAULT.primitives)
@@ -372,8 +399,8 @@ def test_removing_a_primitive_removes_its_label_and_keeps_the_vocabulary(languag
     kept = [p for p in DEFAULT.primitives if p != removed]
     less = ToyLanguage(make(primitives=kept))
     assert less.vocabulary == language.vocabulary
-    floors = {f.label for f in less.floors(400, rng())}
-    assert floors == {"start", "all", "category", *kept}
+    floors = floors_of(less, 400, rng())
+    assert labels(floors) == {"start", "all", "category", *kept}
     np.testing.assert_allclose(less.distributions.p.sum(1), 1, atol=EXACT)
 
 
@@ -488,22 +515,30 @@ def test_rows_hold_what_was_sampled(language, tmp_path):
     assert at["primitive"] == LABELS[labels[3, 9]]
     assert at["p"] == P[3, 9, sample.tokens[3, 9]]
     assert at["entropy"] == sample.entropy[3, 9]
-    write_table(frame, tmp_path / "s.parquet", "toylang_sequences", {})
+    write_table(frame, tmp_path / "s.parquet", SEQUENCES, {})
 
 
 def test_rules_come_back_from_their_table(tmp_path, rules):
-    write_table(rule_rows(rules), tmp_path / "r.parquet", "toylang_rules", {})
-    assert rules_of(read_table(tmp_path / "r.parquet", "toylang_rules")) == rules
+    write_table(rule_rows(rules), tmp_path / "r.parquet", RULES, {})
+    assert rules_of(read_table(tmp_path / "r.parquet", RULES)) == rules
     assert len(rule_rows([])) == 0
 
 
 def test_a_primitive_that_governs_nothing_has_no_row_of_floors(tmp_path, language):
-    floors = language.floors(2, rng())
-    rows = floor_rows(floors)
-    write_table(rows, tmp_path / "f.parquet", "toylang_floors", {})
+    rows = floor_rows(language, 2, rng(), Bootstrap(resamples=10))
+    write_table(rows, tmp_path / "f.parquet", FLOORS, {})
     assert rows[-1]["primitive"] == "all"
-    assert rows[-1]["floor"] == floors[-1].value
-    assert {f.label for f in floors if not f.n}.isdisjoint(r["primitive"] for r in rows)
+    governing = {LABELS[i] for i in np.unique(language.sample(2, rng()).labels)}
+    assert governing < {*LABELS}
+    assert {row["primitive"] for row in rows} == governing | {"all"}
+
+
+def test_a_rule_is_named_and_boosts_in_one_way():
+    skip = Rule("skip", "beach", "big", "at", 0.9, 1, 8, 5)
+    assert skip.text == triple_text("beach", "big", "at") == "beach .. big -> at"
+    assert skip.boosts
+    assert not Rule("suppress", "never", "bob", "knows", -0.7, 1, 6, 5).boosts
+    assert not Rule("bigram", None, "bob", "knows", 0.7, None, None, 5).boosts
 
 
 # --- mistakes -------------------------------------------------------------------------------------
@@ -524,7 +559,7 @@ def test_impossible_sequences_are_refused_with_their_place(language):
         with pytest.raises(DataError, match="whole numbers"):
             language.rows(wrong)
     with pytest.raises(DataError, match="not 1"):
-        language.floors(1, rng())
+        floors_of(language, 1, rng())
 
 
 HOSTILE = {

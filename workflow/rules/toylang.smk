@@ -1,55 +1,53 @@
 # The toy language and tensor transformers: language -> runs -> readouts of the weights, ablations and
 # experiments -> onsets and claims -> figures.
 
-TOYLANG = ToylangPlan(CONFIG.toylang)
-TOY_LANGUAGE = CONFIG.toylang.run.language.model_dump()
-TOY_READOUTS = CONFIG.toylang.readouts.model_dump()
-OF_RUN = "results/toylang/runs/{run}"
-OF_CONDITION = "results/toylang/conditions/{condition}"
+from zscope.studies.toylang import tables as toylang_tables
+from zscope.studies.toylang.study import ToylangPlan
+
+TOYLANG = PLANS["toylang"] = ToylangPlan(CONFIG.toylang)
+TOYLANG_LANGUAGE = CONFIG.toylang.run.language.model_dump()
+TOYLANG_READOUTS = CONFIG.toylang.readouts.model_dump()
 
 
-def toy_run(wildcards):
-    """What a run is made from."""
+def toylang_run(wildcards):
+    """Everything that a run is made from."""
     run = checked(find, TOYLANG.runs, wildcards.run, "run")
     return {"config": CONFIG.toylang.conditions[run.condition].model_dump(), "seed": run.seed}
 
 
-def toy_runs(conditions):
-    """The runs of a condition, which is one of `conditions`."""
+def toylang_seeds(conditions):
+    """The seeds of a condition, which is one of `conditions`."""
 
     def of_condition(wildcards):
-        return checked(find, conditions, wildcards.condition, "condition that is measured so")
+        runs = checked(find, conditions, wildcards.condition, "measured condition")
+        return [run.seed for run in runs]
 
     return of_condition
 
 
-def toy_checkpoints(conditions):
+def toylang_checkpoints(conditions):
     """The checkpoints of a condition's runs, by seed."""
 
     def of_condition(wildcards):
-        names = [run.name for run in toy_runs(conditions)(wildcards)]
-        return expand(f"{OF_RUN}/checkpoints.safetensors", run=names)
+        seeds = toylang_seeds(conditions)(wildcards)
+        return expand(
+            rules.train_toy_run.output.checkpoints,
+            run=[f"{wildcards.condition}-s{seed}" for seed in seeds],
+        )
 
     return of_condition
 
 
-def toy_tables(wildcards):
-    """The tables that a figure shows, by name, of every run and condition that has one."""
-    names = checked(find, toylang_needs.NEEDS, wildcards.figure, "figure of the study")
-    return {name: TOY_TABLES[name] for name in names}
-
-
 rule make_toy_language:
-    """Sample the reference's language; find its true rules and the least loss of each primitive."""
+    """Sample the reference's language, and find its true rules."""
     output:
-        sequences="results/toylang/sequences.parquet",
-        rules="results/toylang/rules.parquet",
-        floors="results/toylang/floors.parquet",
+        sequences=toylang_tables.SEQUENCES.path,
+        rules=toylang_tables.RULES.path,
     log:
         "logs/make_toy_language/all.log",
     benchmark:
         "results/benchmarks/make_toy_language/all.tsv"
-    # Seconds, and once: not worth a place in a cluster's queue.
+    # It takes seconds and runs once: not worth a place in a cluster's queue.
     localrule: True
     resources:
         mem_mb=growing(2000),
@@ -57,21 +55,43 @@ rule make_toy_language:
     params:
         tracked=lambda wildcards: tracked(
             "toylang/make_toy_language.py",
-            language=TOY_LANGUAGE,
+            language=TOYLANG_LANGUAGE,
             n_sequences=CONFIG.toylang.n_sequences,
-            floor_sequences=CONFIG.toylang.floor_sequences,
             rule_sequences=CONFIG.toylang.rule_sequences,
         ),
     script:
         "../scripts/toylang/make_toy_language.py"
 
 
-rule train_toy_run:
-    """Train one run; a killed one goes on from its last checkpoint."""
+rule measure_toy_floors:
+    """Measure how often each primitive of the language governs, and the least loss of any model."""
     output:
-        training=f"{OF_RUN}/training.parquet",
-        timing=f"{OF_RUN}/timing.parquet",
-        checkpoints=f"{OF_RUN}/checkpoints.safetensors",
+        floors=toylang_tables.FLOORS.path,
+    log:
+        "logs/measure_toy_floors/all.log",
+    benchmark:
+        "results/benchmarks/measure_toy_floors/all.tsv"
+    localrule: True
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(30),
+    params:
+        tracked=lambda wildcards: tracked(
+            "toylang/measure_toy_floors.py",
+            language=TOYLANG_LANGUAGE,
+            floor_sequences=CONFIG.toylang.floor_sequences,
+            bootstrap=BOOTSTRAP,
+        ),
+    script:
+        "../scripts/toylang/measure_toy_floors.py"
+
+
+rule train_toy_run:
+    """Train one run; a killed one resumes from its last checkpoint."""
+    output:
+        training=toylang_tables.TRAINING.path,
+        timing=toylang_tables.TIMING.path,
+        checkpoints="results/toylang/runs/{run}/checkpoints.safetensors",
     log:
         "logs/train_toy_run/{run}.log",
     benchmark:
@@ -82,7 +102,10 @@ rule train_toy_run:
         gpu=GPUS,
     params:
         tracked=lambda wildcards: tracked(
-            "toylang/train_toy_run.py", **toy_run(wildcards), **DEVICE
+            "toylang/train_toy_run.py",
+            device=CONFIG.device,
+            bootstrap=BOOTSTRAP,
+            **toylang_run(wildcards),
         ),
     script:
         "../scripts/toylang/train_toy_run.py"
@@ -91,13 +114,13 @@ rule train_toy_run:
 rule read_toy_weights:
     """Read the weights of every checkpoint of one condition, without data."""
     input:
-        rules=rules.make_toy_language.output.rules,
-        checkpoints=toy_checkpoints(TOYLANG.read),
+        rules=toylang_tables.RULES.path,
+        checkpoints=toylang_checkpoints(TOYLANG.read),
     output:
-        readouts=f"{OF_CONDITION}/readouts.parquet",
-        matrices=f"{OF_CONDITION}/matrices.parquet",
-        search=f"{OF_CONDITION}/search.parquet",
-        degrees=f"{OF_CONDITION}/degrees.parquet",
+        readouts=toylang_tables.READOUTS.path,
+        matrices=toylang_tables.MATRICES.path,
+        search=toylang_tables.SEARCH.path,
+        degrees=toylang_tables.DEGREES.path,
     log:
         "logs/read_toy_weights/{condition}.log",
     benchmark:
@@ -108,9 +131,9 @@ rule read_toy_weights:
     params:
         tracked=lambda wildcards: tracked(
             "toylang/read_toy_weights.py",
-            seeds=[run.seed for run in toy_runs(TOYLANG.read)(wildcards)],
-            language=TOY_LANGUAGE,
-            readouts=TOY_READOUTS,
+            seeds=toylang_seeds(TOYLANG.read)(wildcards),
+            language=TOYLANG_LANGUAGE,
+            readouts=TOYLANG_READOUTS,
         ),
     script:
         "../scripts/toylang/read_toy_weights.py"
@@ -119,10 +142,10 @@ rule read_toy_weights:
 rule ablate_toy_heads:
     """Ablate every head, the heads that the weights name, and random ones, in one condition."""
     input:
-        rules=rules.make_toy_language.output.rules,
-        checkpoints=toy_checkpoints(TOYLANG.measured),
+        rules=toylang_tables.RULES.path,
+        checkpoints=toylang_checkpoints(TOYLANG.measured),
     output:
-        ablations=f"{OF_CONDITION}/ablations.parquet",
+        ablations=toylang_tables.ABLATIONS.path,
     log:
         "logs/ablate_toy_heads/{condition}.log",
     benchmark:
@@ -133,10 +156,10 @@ rule ablate_toy_heads:
     params:
         tracked=lambda wildcards: tracked(
             "toylang/ablate_toy_heads.py",
-            seeds=[run.seed for run in toy_runs(TOYLANG.measured)(wildcards)],
-            language=TOY_LANGUAGE,
+            seeds=toylang_seeds(TOYLANG.measured)(wildcards),
+            language=TOYLANG_LANGUAGE,
             eval_sequences=CONFIG.toylang.run.training.eval_sequences,
-            readouts=TOY_READOUTS,
+            readouts=TOYLANG_READOUTS,
             bootstrap=BOOTSTRAP,
         ),
     script:
@@ -144,11 +167,11 @@ rule ablate_toy_heads:
 
 
 rule measure_toy_phenomena:
-    """Suppression, error correction and compositional reuse in one condition."""
+    """Measure suppression, error correction and compositional reuse in one condition."""
     input:
-        checkpoints=toy_checkpoints(TOYLANG.measured),
+        checkpoints=toylang_checkpoints(TOYLANG.measured),
     output:
-        phenomena=f"{OF_CONDITION}/phenomena.parquet",
+        phenomena=toylang_tables.PHENOMENA.path,
     log:
         "logs/measure_toy_phenomena/{condition}.log",
     benchmark:
@@ -159,46 +182,24 @@ rule measure_toy_phenomena:
     params:
         tracked=lambda wildcards: tracked(
             "toylang/measure_toy_phenomena.py",
-            seeds=[run.seed for run in toy_runs(TOYLANG.measured)(wildcards)],
-            language=TOY_LANGUAGE,
-            readouts=TOY_READOUTS,
+            seeds=toylang_seeds(TOYLANG.measured)(wildcards),
+            language=TOYLANG_LANGUAGE,
             bootstrap=BOOTSTRAP,
         ),
     script:
         "../scripts/toylang/measure_toy_phenomena.py"
 
 
-# Where the tables of runs and conditions lie, for the summary and the figures.
-TOY_MEASURED = {
-    "toylang_rules": rules.make_toy_language.output.rules,
-    "toylang_floors": rules.make_toy_language.output.floors,
-    "toylang_training": expand(rules.train_toy_run.output.training, run=TOYLANG.runs),
-    "toylang_readouts": expand(rules.read_toy_weights.output.readouts, condition=TOYLANG.read),
-    "toylang_matrices": expand(rules.read_toy_weights.output.matrices, condition=TOYLANG.read),
-    "toylang_search": expand(rules.read_toy_weights.output.search, condition=TOYLANG.read),
-    "toylang_degrees": expand(rules.read_toy_weights.output.degrees, condition=TOYLANG.read),
-    "toylang_ablations": expand(
-        rules.ablate_toy_heads.output.ablations, condition=TOYLANG.measured
-    ),
-    "toylang_phenomena": expand(
-        rules.measure_toy_phenomena.output.phenomena, condition=TOYLANG.measured
-    ),
-}
-
-
 rule summarise_toylang:
-    """Onsets of every run, their medians and comparisons over seeds, and the claims of the study."""
+    """Find the onsets of every run, summarise and compare them, and test the claims of the study."""
     input:
-        **TOY_MEASURED,
+        **{table.short: TOYLANG.files(table) for table in toylang_tables.OF_RUNS},
     output:
-        onsets="results/toylang/onsets.parquet",
-        onset_summary="results/toylang/onset_summary.parquet",
-        comparisons="results/toylang/comparisons.parquet",
-        summary="results/toylang/summary.parquet",
+        **{table.short: table.path for table in toylang_tables.SUMMARIES},
         csv=report(
             "results/toylang/summary.csv",
-            caption="../report/toylang/summary.rst",
-            category="Toy language",
+            caption="../report/caption.rst",
+            category=TITLES["toylang"],
             subcategory="Tables",
             labels={"table": "claims", "format": "csv"},
         ),
@@ -210,6 +211,7 @@ rule summarise_toylang:
         mem_mb=growing(2000),
         runtime=growing(20),
     params:
+        caption=caption("toylang", "summary"),
         tracked=lambda wildcards: tracked(
             "toylang/summarise_toylang.py",
             toylang=CONFIG.toylang.model_dump(),
@@ -220,20 +222,9 @@ rule summarise_toylang:
         "../scripts/toylang/summarise_toylang.py"
 
 
-TOY_TABLES = {
-    **TOY_MEASURED,
-    "toylang_onsets": rules.summarise_toylang.output.onsets,
-    "toylang_onset_summary": rules.summarise_toylang.output.onset_summary,
-    "toylang_comparisons": rules.summarise_toylang.output.comparisons,
-    "toylang_summary": rules.summarise_toylang.output.summary,
-}
-
-
-
-
 TARGETS["toylang"] = [
-    *expand(rules.draw_toylang_figure.output, figure=TOYLANG.figures),
     *rules.make_toy_language.output,
+    *rules.measure_toy_floors.output,
     *rules.summarise_toylang.output,
 ]
 
@@ -241,5 +232,5 @@ TARGETS["toylang"] = [
 rule toylang:
     """Every figure and table of the toy language study."""
     input:
-        TARGETS["toylang"],
+        targets("toylang"),
     localrule: True

@@ -1,1 +1,1 @@
-"""Every key of the configuration: its type, default, unit, bounds and one-line meaning."""
+"""What all configurations share: sections, common keys, sizes, and messages about mistakes."""

@@ -1,4 +1,4 @@
-"""What every block of the configuration is made of: sections, units, common types."""
+"""The parts that all blocks of the configuration share: sections, units, common types."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Section(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _no_flag_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
-        """Python counts true as 1; a config that says so is a mistake."""
+        """Python counts true as 1, but in a config it is a mistake."""
         wanted = set(_leaves(cls.model_fields[str(info.field_name)].annotation))
         values = value if isinstance(value, list) else [value]
         if wanted & {int, float} and any(isinstance(v, bool) for v in values):
@@ -53,7 +53,7 @@ class Section(BaseModel):
 
 
 class WrongKeyError(ValueError):
-    """What is wrong with a key of a block; `also` are the other keys that it is a matter of."""
+    """A key of a block is wrong. `also`: other keys that are part of the mistake."""
 
     def __init__(self, key: str, message: str, *also: str) -> None:
         super().__init__(message)
@@ -70,35 +70,35 @@ def _leaves(hint: Any) -> Iterator[Any]:
 
 
 class Bootstrap(Section):
-    """Every interval's level, and the resamples of those that are bootstrapped."""
+    """The level of every interval, and how bootstrap intervals are resampled."""
 
     level: float = Field(0.95, gt=0, lt=1)
     """Confidence level of every interval."""
     resamples: int = Field(1000, ge=10)
-    """Resamples of every bootstrap interval."""
+    """Number of resamples of every bootstrap interval."""
     seed: Seed = 0
     """Random seed of the resampling."""
 
     @property
     def tails(self) -> tuple[float, float]:
-        """The quantiles at the interval's ends."""
+        """The quantiles at the two ends of an interval."""
         return (1 - self.level) / 2, (1 + self.level) / 2
 
 
 def percent(level: float) -> str:
-    """A confidence level for people: "95 %"."""
+    """A confidence level as text: "95 %"."""
     return f"{100 * level:.4g} %"
 
 
 class TrainingSection(Section):
-    """What every training has: its length, its schedule and the largest step of its gradient."""
+    """Settings of every training: its length, its schedule and the clipping of its gradient."""
 
     steps: Steps = Field(1000, ge=1)
     """Optimizer steps."""
     warmup_steps: Steps = Field(50, ge=0)
     """Steps over which the learning rate rises linearly from 0."""
     final_lr_fraction: Probability = 0.0
-    """Share of the peak learning rate that the schedule ends at."""
+    """Share of the peak learning rate at the end of the schedule."""
     grad_clip: float = Field(1.0, gt=0)
     """Largest global norm of the gradient."""
 

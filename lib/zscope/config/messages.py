@@ -1,4 +1,4 @@
-"""What is wrong with a configuration, said in the words of its YAML file."""
+"""Messages about a wrong configuration, in the words of its YAML file."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ Path = tuple[str | int, ...]
 
 
 def mistake(message: str, *paths: Path, sources: Sources = (), note: str = "") -> str:
-    """The line that says what is wrong with the key at the first of `paths`, and who set it.
+    """One line: the key at the first of `paths`, what is wrong with it, and the file that set it.
 
-    The file is the last one that holds the first path, else one of the others.
+    The file is the last one that contains the first path, or else one of the other paths.
     """
     key = "config key " + dotted(paths[0]) if paths[0] else "the configuration"
     holders = (name for path in paths for name, m in reversed(sources) if _holds(m, path))
@@ -27,7 +27,7 @@ def mistake(message: str, *paths: Path, sources: Sources = (), note: str = "") -
 
 
 def dotted(path: Path) -> str:
-    """`lag.sweeps.k.seeds[0]`; a part that is no plain name is quoted."""
+    """`lag.sweeps.k.seeds[0]`; a part that is not a plain name is quoted."""
     text = ""
     for part in path:
         if isinstance(part, int):
@@ -38,7 +38,7 @@ def dotted(path: Path) -> str:
 
 
 def near(wrong: object, known: Iterable[object], what: str) -> str:
-    """`did you mean lr?`, or all that there is."""
+    """`did you mean lr?`, or the list of known names."""
     names = [str(k) for k in known]
     close = get_close_matches(str(wrong), names, n=1)
     return f"did you mean {close[0]}?" if close else f"{what}: {', '.join(names) or 'none'}"
@@ -51,7 +51,7 @@ def explain(
     locate: Callable[[Path], Path] = tuple,
     note: str = "",
 ) -> str:
-    """One line a mistake."""
+    """One line per mistake."""
     lines: dict[Path, str] = {}
     for problem in error.errors(include_url=False):
         loc = tuple(problem["loc"])
@@ -60,7 +60,7 @@ def explain(
         cause = problem.get("ctx", {}).get("error")
         also: list[Path] = []
         if any(path[:n] in lines for n in range(1, len(path) + 1)):
-            continue  # a part of a mistake that was named already
+            continue  # part of a mistake that is reported already
         if isinstance(cause, WrongKeyError):
             also = [(*path, key) for key in cause.keys[1:]]
             path, message = (*path, cause.keys[0]), str(cause)
@@ -97,7 +97,7 @@ _BOUNDS = {
 
 
 def _message(problem: Any) -> str:
-    """What pydantic's problem means to the writer of a YAML file."""
+    """Pydantic's problem in words for the author of a YAML file."""
     kind, context, value = problem["type"], problem.get("ctx", {}), problem["input"]
     if kind == "missing":
         return "is missing"
@@ -118,7 +118,7 @@ def _message(problem: Any) -> str:
 
 
 def _shown(value: Any) -> str:
-    """A value as YAML writes it, if that is short."""
+    """A value as YAML writes it, cut if it is long."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     text = repr(value)
@@ -152,7 +152,7 @@ def _known(model: type[Section], path: Path) -> list[str]:
 
 
 def _below(hint: Any, part: str | int) -> Any:
-    """The type hint of `part` of what `hint` describes."""
+    """The type hint of the key `part` inside `hint`."""
     section = _section(hint)
     if section:
         field = section.model_fields.get(str(part))
@@ -164,7 +164,7 @@ def _below(hint: Any, part: str | int) -> Any:
 
 
 def _section(hint: Any) -> type[Section] | None:
-    """The block that a type hint names, through null."""
+    """The block that a type hint names, also if it may be null."""
     for inner in (hint, *get_args(hint)):
         if isinstance(inner, type) and get_origin(inner) is None and issubclass(inner, Section):
             return inner if get_origin(hint) is not dict else None

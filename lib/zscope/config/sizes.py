@@ -1,4 +1,4 @@
-"""Layers and dimensions as the config gives them, a number or a share, for one model."""
+"""Layers and dimensions from the config, as numbers or shares, for one model."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from zscope.core.errors import ConfigError
 
 
 def check_layer(layer: int | float, n_layers: int) -> int:
-    """The layer's index: a whole number as it is, a fraction of the depth as floor(x * n_layers).
+    """The layer's index: a whole number stays, a fraction of the depth is floor(x * n_layers).
 
-    .89 of 36 layers is layer 32. Raises ConfigError if the model has no such layer.
+    0.89 of 36 layers is layer 32. Raises ConfigError if the model has no such layer.
     """
     if isinstance(layer, bool) or not isinstance(layer, int | float):
         raise ConfigError(f"layer {layer!r} must be a whole number or a fraction of the depth")
@@ -24,8 +24,10 @@ def check_layer(layer: int | float, n_layers: int) -> int:
 
 
 def check_k(k: int | float, bound: int) -> int:
-    """Dimensions of Z: a whole number as it is, a fraction of `bound` = n_kv * d_head rounded, 1 at
-    least. .195 of 256 is 50. Raises ConfigError if Z cannot have so many."""
+    """Dimensions of Z: a whole number stays, a fraction of `bound` = n_kv * d_head is rounded.
+
+    0.195 of 256 is 50; the least is 1. Raises ConfigError if Z cannot have so many.
+    """
     if isinstance(k, bool) or not isinstance(k, int | float):
         raise ConfigError(f"k {k!r} must be a whole number or a fraction of n_kv * d_head")
     fraction = isinstance(k, float)
@@ -38,5 +40,5 @@ def check_k(k: int | float, bound: int) -> int:
 
 
 def _floor(x: float) -> int | None:
-    # A fraction such as 32/36 must not fall below its layer for a rounding error.
+    # A rounding error must not put a fraction such as 32/36 into the layer below.
     return math.floor(x + 1e-9) if math.isfinite(x) else None

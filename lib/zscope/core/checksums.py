@@ -1,4 +1,4 @@
-"""Checksums of the files of a folder that other programs write, such as a saved model."""
+"""Checksums for a folder that another program writes, such as a saved model."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ CHECKSUMS = "checksums.json"
 
 
 def write_checksums(folder: str | os.PathLike[str]) -> None:
-    """Write the SHA-256 of every file of a folder into a file of it."""
+    """Write the SHA-256 of every file in a folder into one more file there."""
     folder = Path(folder)
     text = json.dumps(_checksums(folder), indent=2, sort_keys=True)
     (folder / CHECKSUMS).write_text(text + "\n", encoding="utf-8")
 
 
 def changed_file(folder: str | os.PathLike[str]) -> Path | None:
-    """A file of a folder that is missing, or is no longer as `write_checksums` found it."""
+    """A file that is missing or differs from what `write_checksums` recorded, or None."""
     folder = Path(folder)
     try:
         written = json.loads((folder / CHECKSUMS).read_text("utf-8"))
@@ -31,5 +31,5 @@ def changed_file(folder: str | os.PathLike[str]) -> Path | None:
 
 def _checksums(folder: Path) -> dict[str, str]:
     files = [p for p in sorted(folder.iterdir()) if p.is_file() and p.name != CHECKSUMS]
-    # Snakemake keeps the date of a folder in a hidden file.
+    # Hidden files are left out: Snakemake keeps the date of a folder in one.
     return {p.name: sha256(p.read_bytes()).hexdigest() for p in files if p.name[0] != "."}

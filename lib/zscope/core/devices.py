@@ -1,4 +1,4 @@
-"""Where models run."""
+"""The device that models run on."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from zscope.core.errors import ConfigError
 def pick_device(wanted: str) -> torch.device:
     """The device for the config's `device`: auto is cuda, else mps, else cpu.
 
-    Raises ConfigError if the one that is asked for is not there.
+    Raises ConfigError if the requested device is not available.
     """
     available = {
         "cuda": torch.cuda.is_available(),

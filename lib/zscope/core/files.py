@@ -1,4 +1,4 @@
-"""Files that are either whole or absent: the one way zscope writes its outputs."""
+"""Files that are either complete or absent: zscope writes all its outputs this way."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from pathlib import Path
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success flush it to disk and rename it to `path`.
 
-    At every moment, also after a kill or a power cut, `path` is absent, or is the old file, or is
-    the whole new one. The temporary name is `.{name}.{pid}.tmp`, so a writer that guesses the
-    format from the suffix needs to be told it (`savefig(temporary, format="svg")`). Parent
-    folders are made. On any exception, KeyboardInterrupt included, the temporary file is removed
-    and `path` is left as it was.
+    At every moment, even after a kill or a power cut, `path` is absent, the old file, or the
+    complete new one. The temporary name is `.{name}.{pid}.tmp`, so tell the format to a writer that
+    would guess it from the suffix (`savefig(temporary, format="svg")`). Parent folders are made.
+    On any exception, KeyboardInterrupt included, the temporary file is removed and `path` stays as
+    it was.
 
     Raises:
         FileNotFoundError: the block ended without writing the temporary file.
-        OSError: as the writer or the file system raised it; if it names no file (a full disk
-            noticed in the middle of a write), `filename` is set to `path`.
+        OSError: as the writer or the file system raised it. If it names no file (a disk that fills
+            up during a write), `filename` is set to `path`.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -38,7 +38,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
             error.filename = str(path)
         raise
     finally:
-        # After the rename the name is gone; it is still there only if something went wrong.
+        # The rename removes the temporary name, so it exists only if something went wrong.
         with suppress(OSError):
             temporary.unlink()
     _flush_folder(path.parent)
@@ -48,12 +48,12 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     """`atomic_path` for a folder: yield a new temporary one beside `path`, then rename it.
 
-    What was at `path` is removed at the end, just before the rename: a kill in that moment leaves
-    no folder, never half of one. Temporary folders that killed writers left are removed at the
-    start, so there must be one writer at a time.
+    The old folder is removed at the end, just before the rename: a kill in that moment leaves no
+    folder, but never half of one. Temporary folders of killed writers are removed at the start, so
+    only one writer may run at a time.
 
     Raises:
-        OSError: as the writer or the file system raised it; if it names no file, `filename` is
+        OSError: as the writer or the file system raised it. If it names no file, `filename` is
             set to `path`.
     """
     path = Path(path)
@@ -83,13 +83,13 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
 def remove_leftovers(path: str | os.PathLike[str]) -> list[Path]:
     """Remove the temporary files that killed writers of `path` left beside it; return them.
 
-    Call it only where no other process can be writing `path` (Snakemake sees to that for the
-    outputs of a running job).
+    Call it only where no other process can be writing `path`. Snakemake ensures this for the
+    outputs of a running job.
     """
     path = Path(path)
     removed = []
     for leftover in sorted(path.parent.glob(f".{glob.escape(path.name)}.*.tmp")):
-        # `.a.tsv.gz.7.tmp` belongs to `a.tsv.gz`, not to `a.tsv`: what is between is a bare pid.
+        # `.a.tsv.gz.7.tmp` belongs to `a.tsv.gz`, not to `a.tsv`: only a pid may stand between.
         if leftover.name[len(path.name) + 2 : -len(".tmp")].isdigit():
             with suppress(OSError):
                 leftover.unlink()
@@ -110,7 +110,7 @@ def _flush(path: Path) -> None:
 
 
 def _flush_folder(folder: Path) -> None:
-    """Make the rename itself durable; some network file systems refuse, which is no error."""
+    """Make the rename durable. Some network file systems refuse this, which is not an error."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

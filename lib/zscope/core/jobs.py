@@ -1,5 +1,4 @@
-"""What every workflow script's `__main__` does around its work: log, errors, signals, threads,
-provenance, progress.
+"""The job helper of workflow scripts: log, errors, signals, threads, provenance, progress.
 
     if __name__ == "__main__":
         with job(snakemake, "numpy", "torch") as this:
@@ -42,8 +41,11 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 class _Tee(io.TextIOBase):
-    """Text written to several streams. One that fails (a full disk, a closed pipe) is passed over:
-    a job must not die for its log."""
+    """Writes text to the terminal and the log.
+
+    A stream that fails (a full disk, a closed pipe) is skipped: a job must not die because of its
+    log.
+    """
 
     def __init__(self, terminal: TextIO, log: TextIO | None) -> None:
         self.terminal = terminal
@@ -79,8 +81,8 @@ class Job:
     """A running job, as its script sees it.
 
     input, output, wildcards: Snakemake's. slice: the part of the config that the script reads.
-    provenance: what goes into every output: script, code digest, slice, versions. terminal: the
-    one behind the tee.
+    provenance: stored in every output: code digest, slice, versions. terminal: the real stderr,
+    behind the tee. log_stream: the open log, None without one.
     """
 
     input: Any
@@ -92,26 +94,26 @@ class Job:
     log_stream: TextIO | None
 
 
-_current: Job | None = None  # for `progress`, which is called deep inside the library
+_current: Job | None = None  # for `progress`, which library code calls
 
 
 @contextmanager
 def job(snakemake: Any, *packages: str) -> Iterator[Job]:
     """Run the body as the job of one rule; leave by SystemExit if it fails.
 
-    packages: distributions whose versions the results depend on; they go into the provenance with
-    Python's. Torch, if it was imported, gets as many threads as Snakemake gave the job.
+    packages: the distributions whose versions the results depend on. Their versions and Python's go
+    into the provenance. Torch, if it was imported, gets as many threads as Snakemake gave the job.
 
-    Opens the first file of `snakemake.log` (none is fine) and copies to it, as well as to the
-    terminal's stderr, all that Python code writes to stdout and stderr, `logging` included (level
-    INFO for `zscope` and the script itself, WARNING for other packages). What C libraries and
-    child processes write goes to the terminal only. The first line names rule, wildcards, threads
-    and pid, the last one seconds and peak memory.
+    Opens the first file of `snakemake.log`, if there is one. Everything that Python code writes to
+    stdout and stderr goes to this file and to the terminal's stderr, `logging` included (level INFO
+    for `zscope` and the script itself, WARNING for other packages). Output of C libraries and child
+    processes goes to the terminal only. The first line names rule, wildcards, threads and pid, the
+    last one seconds and peak memory.
 
-    A ZscopeError, a full disk, missing permissions or missing memory give a short message and
-    exit status 1; any other exception its traceback and status 1; SIGTERM unwinds as
-    SystemExit(143), Ctrl-C as SystemExit(130). Temporary files that a killed writer left beside
-    the declared outputs are removed, before and after.
+    A ZscopeError, a full disk, missing permissions or missing memory give a short message and exit
+    status 1. Any other exception gives its traceback and status 1. SIGTERM unwinds as
+    SystemExit(143), Ctrl-C as SystemExit(130). Temporary files that a killed writer left beside the
+    declared outputs are removed, before and after.
     """
     global _current
     terminal, previous = sys.stderr, _current
@@ -153,7 +155,7 @@ def job(snakemake: Any, *packages: str) -> Iterator[Job]:
 
 
 def peak_rss_mib() -> float:
-    """The largest resident set this process has had so far, in MiB."""
+    """The largest resident set of this process so far, in MiB."""
     # Linux hands ru_maxrss down from the parent (Snakemake) through fork and exec; VmHWM is ours.
     with suppress(OSError, StopIteration), open("/proc/self/status") as status:
         line = next(line for line in status if line.startswith("VmHWM:"))
@@ -163,10 +165,11 @@ def peak_rss_mib() -> float:
 
 
 def progress(iterable: Iterable[T], *, desc: str, total: int | None = None) -> Iterator[T]:
-    """Yield the items and report on the way: a bar on a terminal, else a log line at most every
-    10 seconds with count, rate (items per second) and time left (none for a loop shorter than
-    that). The log of a job always gets the lines, never the bar. `total` defaults to the length
-    of `iterable` if it has one.
+    """Yield the items and report progress: a bar on a terminal, otherwise log lines.
+
+    A line comes at most every 10 seconds, with count, items per second and time left; a shorter
+    loop logs nothing. The log of a job always gets the lines and never the bar. `total` defaults to
+    the length of `iterable` if it has one.
     """
     if total is None and isinstance(iterable, Sized):
         total = len(iterable)
@@ -239,8 +242,8 @@ def _job(snakemake: Any, packages: Iterable[str], terminal: TextIO, log: TextIO 
 
 
 def _set_threads(threads: int) -> None:
-    """Two jobs would fight over the cores otherwise."""
-    if torch := sys.modules.get("torch"):  # not imported here: many jobs do without it
+    """Limit torch and OpenMP to the job's cores, or two jobs would compete for all of them."""
+    if torch := sys.modules.get("torch"):  # not imported here: many jobs do not need it
         torch.set_num_threads(threads)
     os.environ["OMP_NUM_THREADS"] = str(threads)
 
@@ -260,7 +263,7 @@ def _open_log(path: Path | None) -> TextIO | None:
 
 @contextmanager
 def _logging_to(stream: Any) -> Iterator[None]:
-    """Send Python's `logging` to `stream`, and only there, while the job runs."""
+    """Send Python's `logging` only to `stream` while the job runs."""
     root = logging.getLogger()
     handler = logging.StreamHandler(stream)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
@@ -286,7 +289,7 @@ def _sigterm_as_exit() -> Iterator[None]:
         return
 
     def leave(signum: int, frame: object) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not cut the cleaning up
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not stop the clean-up
         raise SystemExit(128 + signum)
 
     before = signal.signal(signal.SIGTERM, leave)
@@ -314,7 +317,7 @@ def _last_line(started: float, outcome: str) -> str:
 
 
 def _explain(error: BaseException, outputs: list[Path]) -> tuple[int, str]:
-    """Exit status and message; the message of a bug is its traceback."""
+    """Exit status and message. The message of a bug is its traceback."""
     if isinstance(error, SystemExit):
         if error.code is None or isinstance(error.code, int):
             status = error.code or 0
@@ -343,7 +346,7 @@ def _explain_file_system(error: BaseException, outputs: list[Path]) -> str | Non
     path = Path(os.fsdecode(error.filename)) if getattr(error, "filename", None) else None  # type: ignore[attr-defined]
     place = path or (outputs[0] if outputs else Path("."))
     text = str(error)
-    # Libraries written in Rust (safetensors) hand on the system's words but no errno.
+    # Libraries written in Rust (safetensors) pass on the system's words but no errno.
     if number == errno.ENOSPC or "No space left on device" in text:
         return (
             f"Error: no space left on device while writing {place}\n"

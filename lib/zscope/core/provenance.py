@@ -1,15 +1,16 @@
-"""What a result hangs on: digests of code and settings, package versions, named seeds.
+"""What a result depends on: digests of code and settings, package versions, named seeds.
 
-Snakemake notices a change of a script file but not of the modules it imports. A rule therefore
-carries a digest of its script's transitive import closure among its params (`Tracker`); Snakemake
+Snakemake notices a change of a script, but not of the modules that it imports. A rule therefore has
+a digest of its script's transitive import closure among its params (`Tracker`), and Snakemake
 reruns exactly the rules whose digest changed. The digest ignores comments, docstrings and
-formatting, and is the same on every Python version that can parse the code.
+formatting. It is the same on every Python version that can parse the code.
 
-Standard library only, and never imports the code it digests: the Snakefile uses it.
+This module uses the standard library only and never imports the code that it digests, because the
+Snakefile loads it.
 
-What a digest does not see: modules imported under computed names (name them in `uses`), data
-files (make them inputs), versions of installed packages (see `versions`), and submodules that
-are reached only as attributes or through `from package import *`.
+A digest does not see modules imported under computed names (name them in `uses`), data files (make
+them inputs), versions of installed packages (see `versions`), and submodules that are reached only
+as attributes or through `from package import *`.
 """
 
 from __future__ import annotations
@@ -49,15 +50,15 @@ class _Source:
     imports: tuple[_Import, ...]
 
 
-# `ctx` follows from the place in the tree; the others record how something was written down.
+# `ctx` follows from the place in the tree; the others record how something was spelled.
 _SPELLING = frozenset({"ctx", "kind", "type_comment", "simple", "type_ignores"})
 
 
 class _Normaliser:
-    """Writes a syntax tree as text that only a change of meaning changes; notes the imports.
+    """Turns a syntax tree into text that changes only with its meaning, and collects the imports.
 
-    `ast.dump` will not do: its text differs between Python versions. Here a field that is absent
-    or empty is left out, so a field that a later Python adds to a node does not show.
+    The text of `ast.dump` differs between Python versions. Here an absent or empty field is left
+    out, so a field that a later Python adds to a node makes no difference.
     """
 
     def __init__(self) -> None:
@@ -123,13 +124,13 @@ def _called(node: ast.Call) -> str | None:
 
 
 def _constant(value: object) -> str:
-    # `ascii`, since what `repr` escapes hangs on Python's Unicode tables; `hex`, since `repr`
-    # refuses very long integers.
+    # `ascii`, because the characters that `repr` escapes depend on Python's Unicode tables; `hex`,
+    # because `repr` refuses very long integers.
     return hex(value) if type(value) is int else ascii(value)
 
 
 def _is_idle(node: ast.AST) -> bool:
-    """Whether the node is a statement that does nothing: a docstring, a bare constant, `pass`."""
+    """Whether the node is a statement without effect: a docstring, a bare constant, `pass`."""
     return isinstance(node, ast.Pass) or (
         isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
     )
@@ -141,7 +142,7 @@ def _is_type_checking(test: ast.expr) -> bool:
 
 
 def _unwrap(node_type: type[ast.AST], items: list[Any]) -> list[Any]:
-    """Undo the two differences of spelling that reach the syntax tree."""
+    """Undo the two differences in spelling that show in the syntax tree."""
     if node_type is ast.Delete and len(items) == 1 and isinstance(items[0], ast.Tuple):
         return items[0].elts or items  # del (a, b)
     if node_type is ast.JoinedStr:  # Python versions split the text around {fields} differently
@@ -158,7 +159,7 @@ def _unwrap(node_type: type[ast.AST], items: list[Any]) -> list[Any]:
 
 @cache
 def _read(path: str, mtime_ns: int, size: int) -> _Source:
-    """Digest and imports of one file; the last two arguments only make the cache forget edits."""
+    """Digest and imports of one file. The last two arguments make the cache notice edits."""
     content = Path(path).read_bytes()
     try:
         with warnings.catch_warnings():
@@ -167,7 +168,7 @@ def _read(path: str, mtime_ns: int, size: int) -> _Source:
         normaliser = _Normaliser()
         normaliser.node(tree)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        # A half-edited module must not stop every command; its own rules will report it.
+        # A half-edited module must not stop every command. The rules that use it will report it.
         return _Source(hashlib.sha256(b"unparsed:" + content).hexdigest(), ())
     text = "".join(normaliser.text)
     return _Source(hashlib.sha256(text.encode()).hexdigest(), tuple(normaliser.imports))
@@ -182,7 +183,7 @@ def _source(path: str) -> _Source:
 
 
 class _Closure:
-    """The files below `search` that importing `roots` may execute, and the names found nowhere."""
+    """The files below `search` that importing `roots` may execute, and the external packages."""
 
     def __init__(self, roots: Sequence[StrPath], search: Sequence[StrPath]) -> None:
         self.search = tuple(os.path.abspath(folder) for folder in search)
@@ -204,14 +205,14 @@ class _Closure:
                     self._follow(path, imported)
 
     def label(self, path: str) -> str:
-        """The path below its search folder; for a script elsewhere, its name."""
+        """The path relative to its search folder; for a script elsewhere, its name."""
         for folder in self.search:
             if path.startswith(folder + os.sep):
                 return Path(path).relative_to(folder).as_posix()
         return os.path.basename(path)
 
     def _packages_of(self, path: str) -> Iterator[str]:
-        """The `__init__.py` of every package around `path`: importing it executes them."""
+        """The `__init__.py` of every package around `path`, which importing it executes."""
         for search in self.search:
             folder = os.path.dirname(path)
             while folder.startswith(search + os.sep):
@@ -253,7 +254,7 @@ def _exists(folder: str, name: str) -> bool:
 
 
 def _find_module(folder: str, module: tuple[str, ...]) -> tuple[str, ...]:
-    """The files that importing dotted `module` from `folder` executes, as far as they exist."""
+    """The existing files that importing dotted `module` from `folder` executes."""
     files = []
     for part in module:
         package = os.path.join(folder, part)
@@ -271,8 +272,8 @@ def _find_module(folder: str, module: tuple[str, ...]) -> tuple[str, ...]:
 def import_closure(*roots: StrPath, search: Sequence[StrPath]) -> tuple[Path, ...]:
     """The roots and every file below the `search` folders that importing them may execute.
 
-    Follows absolute and relative imports, also those inside functions, and `import_module("a.b")`
-    of a literal; not what is imported only under `if TYPE_CHECKING:`. Sorted; absolute paths.
+    Follows absolute and relative imports, also inside functions, and `import_module("a.b")` with a
+    literal name, but not imports under `if TYPE_CHECKING:`. Returns sorted absolute paths.
 
     Raises:
         FileNotFoundError: a root does not exist.
@@ -283,8 +284,8 @@ def import_closure(*roots: StrPath, search: Sequence[StrPath]) -> tuple[Path, ..
 def external_imports(*roots: StrPath, search: Sequence[StrPath]) -> frozenset[str]:
     """Top-level names of the third-party modules that the import closure of `roots` imports.
 
-    Names found neither below `search` nor in the standard library; only those that the closure
-    names itself, not what they import in turn.
+    These are found neither below `search` nor in the standard library. Their own imports are not
+    followed.
 
     Raises:
         FileNotFoundError: a root does not exist.
@@ -295,9 +296,9 @@ def external_imports(*roots: StrPath, search: Sequence[StrPath]) -> frozenset[st
 def code_digest(*roots: StrPath, search: Sequence[StrPath]) -> str:
     """SHA-256 (16 hex digits) of the code in the import closure of `roots`.
 
-    Covers each file's path below its search folder (a script outside them: its name) and its
-    content without comments, docstrings, `pass` and formatting. A file that does not parse counts
-    with its bytes. The order of the roots does not matter.
+    Covers each file's path relative to its search folder (for a script outside them: its name) and
+    its content without comments, docstrings, `pass` and formatting. For a file that does not parse,
+    its bytes count. The order of the roots does not matter.
 
     Raises:
         FileNotFoundError: a root does not exist.
@@ -314,13 +315,13 @@ def code_digest(*roots: StrPath, search: Sequence[StrPath]) -> str:
 
 @dataclass(frozen=True)
 class Tracker:
-    """Makes the params of a rule: `tracked = Tracker(scripts=..., lib=...)` in the Snakefile.
+    """Makes the params of a rule: `TRACKER = Tracker(scripts=..., lib=...)` in the Snakefile.
 
         params:
-            **tracked("lag/measure_probe.py", uses=["zscope.studies..."], steps=1000),
+            tracked=TRACKER("lag/train_run.py", uses=["zscope.training"], steps=1000),
 
-    Scripts are named relative to `scripts`; `lib` is searched for the modules they import. A
-    digest is computed once per tracker, so one Snakefile parse sees one state of the code.
+    Scripts are named relative to `scripts`; `lib` is searched for the modules that they import. A
+    tracker computes each digest once, so one parse of the Snakefile sees one state of the code.
     """
 
     scripts: Path
@@ -347,7 +348,7 @@ class Tracker:
         return {"code": self.digest(script, uses=uses), "slice": plain(slice)}
 
     def digest(self, script: StrPath, /, *, uses: Sequence[str] = ()) -> str:
-        """The `code_digest` of a script and of the modules it `uses`; raises as a call does."""
+        """The `code_digest` of a script and of the modules it `uses`. Raises as a call does."""
         key = (os.fspath(script), *sorted(uses))
         if key not in self._digests:
             modules = [self._module(name) for name in uses]
@@ -366,12 +367,12 @@ class Tracker:
 def plain(value: object, *, name: str = "") -> Any:
     """A copy of `value` with every dict sorted by key and every tuple made a list.
 
-    Snakemake compares params by their text and drops silently what it cannot write down, so only
-    str, int, float, bool, None, list, tuple and dict with str keys are let through: no Path, no
-    dataclass, no numpy scalar, no enum, no pydantic model.
+    Snakemake compares params by their text and silently drops what it cannot write down. So only
+    str, int, float, bool, None, list, tuple and dict with str keys are allowed: no Path, dataclass,
+    numpy scalar, enum or pydantic model.
 
     Raises:
-        TypeError: anything else; the message names the key path, below `name` if given.
+        TypeError: for anything else. The message names the path of the key, below `name` if given.
     """
     if isinstance(value, dict):
         for key in value:
@@ -400,8 +401,8 @@ def _kind(value: object) -> str:
 def digest_of(value: object, *, length: int = 16) -> str:
     """The first `length` hex digits (at most 64) of the SHA-256 of a plain value.
 
-    For run ids and resume keys: stable forever. Hashes the JSON text with sorted keys, no spaces,
-    floats by `repr` (so 1 and 1.0 differ) and tuples as lists.
+    Run ids and resume keys use it, so it must never change. It hashes the JSON text with sorted
+    keys, no spaces, floats by `repr` (so 1 and 1.0 differ) and tuples as lists.
 
     Raises:
         TypeError: `value` is not plain (see `plain`).
@@ -416,8 +417,8 @@ def digest_of(value: object, *, length: int = 16) -> str:
 def derive_seed(seed: SupportsIndex, name: str) -> int:
     """The seed of one named source of randomness ("init", "order", ...) of a run.
 
-    The first 63 bits of SHA-256 of the text "{seed}/{name}": fits a signed 64-bit integer. Stable
-    forever: a change would change every result.
+    It is the first 63 bits of SHA-256 of the text "{seed}/{name}", which fit a signed 64-bit
+    integer. It must never change: every result depends on it.
 
     Raises:
         TypeError: `seed` is not an integer.
@@ -429,7 +430,7 @@ def derive_seed(seed: SupportsIndex, name: str) -> int:
 def versions(*packages: str) -> dict[str, str]:
     """Installed versions by distribution name, without importing anything.
 
-    "python" stands for the interpreter; a package that is absent has "not installed".
+    "python" means the interpreter. An absent package has the version "not installed".
     """
     found = {}
     for package in packages:

@@ -1,7 +1,7 @@
 """Marks that mean the same in every figure: seeds and their medians, onsets, groups of dots.
 
-A thin line is one seed, a faint band its interval, a thick line the median over seeds, a dot an onset,
-an open arrow an onset that had not come by the last step (right-censored).
+A thin line is one seed, a faint band its interval, a thick line the median over seeds. A dot is an
+onset, and an open arrow an onset that was not reached by the last step (right-censored).
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from zscope.figures.frames import numbers
 def seed_lines(
     ax: Axes, frame: pd.DataFrame, colour: Any, *, x: str = "step", y: str = "value"
 ) -> None:
-    """A thin line a run with its interval as a faint band, and the median over runs, thick.
+    """One thin line per run, its interval as a faint band, and the median over runs as a thick one.
 
-    frame: one row a (run, x), with columns run, x, y, ci_low, ci_high. The median is drawn at the
+    frame: one row per (run, x), with columns run, x, y, ci_low, ci_high. The median is drawn at the
     steps that all runs have, and only over 3 runs or more.
     """
     for run, of_run in frame.sort_values(x).groupby("run", sort=True):
@@ -43,7 +43,7 @@ def seed_lines(
 
 
 def median_over_runs(frame: pd.DataFrame, x: str = "step", y: str = "value") -> pd.Series:
-    """The median over runs at every x that all runs have; empty below 3 runs."""
+    """The median over runs at every x that all runs have; empty if there are fewer than 3 runs."""
     runs = frame["run"].nunique()
     grouped = frame.dropna(subset=[y]).groupby(x)[y]
     middle = grouped.median()
@@ -51,7 +51,7 @@ def median_over_runs(frame: pd.DataFrame, x: str = "step", y: str = "value") -> 
 
 
 def onset_marks(ax: Axes, onsets: Iterable[float], colour: Any, name: str) -> None:
-    """A thin dotted vertical line at every seed's onset; NaN (censored) is not drawn."""
+    """A thin dotted vertical line at the onset of every seed; NaN (censored) is not drawn."""
     for step in onsets:
         if np.isfinite(step):
             ax.axvline(
@@ -75,7 +75,7 @@ def onset_dots(
     name: str,
     horizontal: bool = False,
 ) -> None:
-    """A dot an onset; an open arrow at `limits`, the last time seen, where the time is NaN.
+    """One dot per onset, or an open arrow at `limits`, the last time seen, where the time is NaN.
 
     horizontal: time runs along x, so the arrow points to the right.
     """
@@ -115,9 +115,9 @@ def median_mark(
 ) -> None:
     """A median as a bar from left to right, its interval as a line at the right end.
 
-    NaN ends lie beyond `limit`, the last time seen, where the line ends in an arrow. Nothing is
-    drawn for a median beyond it: the open arrows of the runs say so. horizontal: time runs along
-    x, and left and right are places on y.
+    An end that is NaN lies beyond `limit`, the last time seen; the line ends there in an arrow. A
+    median beyond it is not drawn, because the open arrows of the runs show this. horizontal: time
+    runs along x, and left and right are places on y.
     """
     across = ax.vlines if horizontal else ax.hlines
     along = ax.hlines if horizontal else ax.vlines
@@ -153,11 +153,12 @@ def group_dots(
     marker: str = "o",
     filled: bool = True,
 ) -> None:
-    """A dot a row at `place`, its interval as a line, the median over 3 groups or more as a bar.
+    """One dot per row at `place`, its interval as a line, and the median over 3 groups or more as a
+    bar.
 
-    frame: columns `by` and value, and ci_low and ci_high where there are intervals. groups: all
-    that `by` can be, in order: each keeps its place within `width` wherever it is drawn.
-    horizontal: values run along x.
+    frame: columns `by` and value, and ci_low and ci_high if there are intervals. groups: all values
+    of `by` in order; each keeps its place within `width` in every panel. horizontal: values run
+    along x.
     """
     offsets = dict(zip(groups, spread(len(groups), 0.7 * width), strict=True))
     values = numbers(frame["value"])
@@ -197,5 +198,5 @@ def group_dots(
 
 
 def spread(n: int, width: float) -> np.ndarray:
-    """Offsets that set n seeds side by side, evenly over `width` around 0."""
+    """Offsets that put n dots side by side, evenly over `width` around 0."""
     return np.linspace(-width / 2, width / 2, n) if n > 1 else np.zeros(n)

@@ -1,11 +1,11 @@
-"""The figures there are: each module in `studies/<study>/figures/` that says what it NEEDS is one.
+"""The list of figures: every module in `studies/<study>/figures/` that defines NEEDS.
 
-    NEEDS = (ONSETS, SUMMARY)      # Table objects of the study: what the figure is drawn from
+    NEEDS = (ONSETS, SUMMARY)      # Table objects of the study that the figure reads
 
     @style.styled
     def draw(tables: Tables) -> Figure: ...
 
-Modules are read without being imported, because the Snakefile asks for them at every call and
+Modules are parsed and not imported, because the Snakefile needs this list on every call and
 matplotlib takes a second to load. Standard library only.
 """
 
@@ -26,7 +26,7 @@ STUDIES = Path(__file__).parents[1] / "studies"
 
 @dataclass(frozen=True)
 class FigureModule:
-    """A figure's module. constants: its upper-case names with plain values, such as SWEEP."""
+    """The module of a figure. constants: its upper-case names with plain values, such as SWEEP."""
 
     study: str
     name: str
@@ -43,7 +43,7 @@ class Drawing:
     """A figure as a plan asks for it.
 
     inputs: the files of each table that it needs, by the table's short name; a list may be empty.
-    declared: what it is told beside its tables, in plain values. group: where the report lists it.
+    declared: plain values that it gets beside its tables. group: its place in the report.
     """
 
     module: FigureModule
@@ -102,13 +102,13 @@ def _read(path: Path) -> tuple[dict[str, Any], tuple[str, ...] | None]:
         try:
             constants[name] = ast.literal_eval(value)
         except ValueError:
-            continue  # computed: of no concern to the plan
+            continue  # computed, so the plan does not need it
     return constants, needs
 
 
 def _assignments(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
     for node in tree.body:
-        targets = node.targets if isinstance(node, ast.Assign) else []
-        for target in targets:
-            if isinstance(target, ast.Name) and target.id.isupper():
-                yield target.id, node.value  # type: ignore[union-attr]
+        if isinstance(node, ast.Assign):
+            for target in node.targets:
+                if isinstance(target, ast.Name) and target.id.isupper():
+                    yield target.id, node.value

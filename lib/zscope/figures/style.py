@@ -1,8 +1,8 @@
-"""The one look of zscope's figures: sizes, colours, axes, baselines, words, saving.
+"""The look of zscope's figures: sizes, colours, axes, baselines, words, saving.
 
 A figure module decorates its `draw` with `styled`, gets its panels from `figure`, and draws with
-the helpers here and in `marks`, so that the same thing looks the same everywhere: a dashed grey line
-is a baseline.
+the helpers here and in `marks`, so that a mark means the same in all figures: a dashed grey line is
+a baseline.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ COLUMN, DOUBLE = 3.4, 7.0
 SMALL = 7.0
 """The smallest font size, in points at those widths."""
 
-# Okabe and Ito (2008): told apart with every common colour vision.
+# Okabe and Ito (2008): distinct for all common kinds of colour vision.
 BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
 YELLOW, BLUE, VERMILLION, PURPLE = "#F0E442", "#0072B2", "#D55E00", "#CC79A7"
 GREY = "#6B6B6B"
@@ -93,12 +93,12 @@ def _settings() -> Any:
 
 
 def figure(width: float, height: float) -> Figure:
-    """An empty figure, in inches; it belongs to no window and needs no closing."""
+    """An empty figure, in inches. It belongs to no window, so it need not be closed."""
     return Figure(figsize=(width, height), layout="constrained")
 
 
 def stacked(fig: Figure, *heights: float) -> list[SubFigure]:
-    """The figure cut into bands, from the top, of these relative heights; each has its own grid."""
+    """Bands of the figure from the top, of these relative heights, each with a grid of its own."""
     bands: Any = fig.subfigures(len(heights), 1, height_ratios=list(heights), squeeze=False)
     return list(bands[:, 0])
 
@@ -106,10 +106,10 @@ def stacked(fig: Figure, *heights: float) -> list[SubFigure]:
 def save_figure(
     fig: Figure, paths: Sequence[str | os.PathLike[str]], provenance: Mapping[str, Any]
 ) -> None:
-    """Write the figure to every path (.svg or .png), whole or not at all, and empty it.
+    """Write the figure to every path (.svg or .png), complete or not at all, and empty it.
 
-    The provenance goes, as JSON, into the file's Description. The bytes depend on the figure, the
-    provenance and the version of matplotlib alone. Raises ValueError for another suffix.
+    The provenance goes into the file's Description as JSON. The bytes depend only on the figure,
+    the provenance and the version of matplotlib. Raises ValueError for another suffix.
     """
     description = json.dumps(dict(provenance), sort_keys=True)
     # No date and no program version: a redraw gives the same bytes.
@@ -131,7 +131,7 @@ def save_figure(
 
 
 def _lay_out(fig: Figure) -> None:
-    """Place everything once, for all files: most of the time of a save is its layout."""
+    """Lay the figure out once for all files, because this takes most of the time of a save."""
     with _settings():
         fig.set_dpi(RC["savefig.dpi"])
         if engine := fig.get_layout_engine():
@@ -140,10 +140,10 @@ def _lay_out(fig: Figure) -> None:
 
 
 def _number_clips(path: Path) -> None:
-    """Name the clips of an SVG by their order.
+    """Name the clip paths of an SVG by their order.
 
-    Matplotlib names them by a digest of their coordinates, which the solver of its layout does not
-    repeat to the last bit.
+    Matplotlib names them by a digest of their coordinates, but its layout solver does not repeat
+    these to the last bit.
     """
     text = path.read_text("utf-8")
     names = dict.fromkeys(re.findall(r"\bp[0-9a-f]{10}\b", text))
@@ -155,13 +155,13 @@ def _number_clips(path: Path) -> None:
 
 
 def step_axis(ax: Axes, steps: Iterable[float], label: str = "optimizer steps") -> None:
-    """Time on x, symmetric-log, so that step 0 shows: linear up to the first step after it."""
+    """Time on x, symmetric-log to show step 0: linear up to the first step after it."""
     _time_axis(ax.xaxis, ax.set_xscale, ax.set_xlim, steps)
     ax.set_xlabel(label)
 
 
 def time_axis_y(ax: Axes, times: Iterable[float], label: str) -> None:
-    """Time on y, as `step_axis` (also for other units, and for lags, which can be below 0)."""
+    """Time on y, as `step_axis`; also for other units, and for lags, which can be negative."""
     _time_axis(ax.yaxis, ax.set_yscale, ax.set_ylim, times)
     ax.set_ylabel(label)
 
@@ -170,7 +170,7 @@ def _time_axis(axis: Any, set_scale: Any, set_limits: Any, times: Iterable[float
     known = np.array([t for t in times if np.isfinite(t)], dtype=float)
     sizes = np.abs(known[known != 0])
     small, large = (sizes.min(), sizes.max()) if sizes.size else (1.0, 10.0)
-    threshold = max(small, large / 200)  # else the first few steps would take most of the axis
+    threshold = max(small, large / 200)  # otherwise the first few steps would take most of the axis
     low = min(0.0, known.min(initial=0.0))
     set_scale("symlog", linthresh=threshold, linscale=0.5)
     set_limits(low * 1.3, max(known.max(initial=0.0), threshold) * 1.12)
@@ -183,8 +183,8 @@ def _time_axis(axis: Any, set_scale: Any, set_limits: Any, times: Iterable[float
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """Powers of ten from low to high; their threefold too where there are fewer than three; and
-    where that is not enough either, round numbers that stand far enough apart to be read."""
+    """Ticks from low to high that are far enough apart to be read: powers of ten, and their
+    multiples by 3, or by 2 and 5, if there are fewer than three."""
     powers = range(-6, 12)
     for factors in ((1,), (1, 3), (1, 2, 5)):
         ticks = [f * 10.0**p for p in powers for f in factors if low <= f * 10.0**p <= high]
@@ -208,7 +208,7 @@ def short_number(value: float) -> str:
 def baseline(ax: Axes, y: float, text: str, *, above: bool = True) -> None:
     """A dashed grey line at y, named beside the right end of the axes; nothing if y is NaN.
 
-    above: the name stands a little above the line's height, or a little below it.
+    above: whether the name stands just above the height of the line or just below it.
     """
     if not np.isfinite(y):
         return
@@ -240,7 +240,7 @@ def share_axis(ax: Axes, label: str) -> None:
 
 
 def at_least(ax: Axes, low: float, high: float) -> None:
-    """Widen y to show low to high, so that noise around nothing does not fill the panel."""
+    """Widen y to show low to high, so that noise around zero does not fill the panel."""
     bottom, top = ax.get_ylim()
     ax.set_ylim(min(bottom, low), max(top, high))
 
@@ -255,7 +255,7 @@ def not_applicable(ax: Axes, why: str) -> None:
 
 
 def nothing_to_draw(why: str, *sentences: str) -> Figure:
-    """A small figure that says why there is nothing to draw, and the notes."""
+    """A small figure that says why there is nothing to draw, with the notes."""
     fig = figure(COLUMN, 1.6)
     not_applicable(fig.subplots(), why)
     note(fig, *sentences)
@@ -270,7 +270,7 @@ def panel_title(ax: Axes, text: str) -> None:
 
 
 def count_lines(row: Mapping[str, str]) -> int:
-    """Lines that a row of a `word_table` takes."""
+    """The number of lines that a row of a `word_table` takes."""
     return max(text.count("\n") + 1 for text in row.values())
 
 
@@ -280,10 +280,10 @@ def word_table(
     rows: Sequence[Mapping[str, str]],
     colour: Callable[[str, str], Any],
 ) -> None:
-    """Rows of words under the names of their columns, instead of axes.
+    """Draw rows of words under the names of their columns, instead of axes.
 
-    columns: where each begins, as a share of the width. Texts come wrapped. colour: of a column's
-    text.
+    columns: the left edge of each, as a share of the width. rows: texts by column, already wrapped.
+    colour: the colour of a text, given its column and the text.
     """
     ax.set_axis_off()
     lines = [count_lines(row) for row in rows]
@@ -307,7 +307,7 @@ def word_table(
 def legend(
     fig: Figure, entries: Mapping[str, Any], *, extra: Sequence[Any] = (), columns: int = 0
 ) -> None:
-    """A legend above the panels: name -> colour (a line), then ready handles."""
+    """A legend above the panels: a line per name and colour, then ready-made handles."""
     handles = [Line2D([], [], color=c, linewidth=1.8, label=n) for n, c in entries.items()]
     handles += extra
     if handles:
@@ -320,7 +320,7 @@ def dot(name: str, colour: Any = GREY) -> Line2D:
     return Line2D([], [], linestyle="", marker="o", color=colour, label=name)
 
 
-def arrow(name: str = "censored: not by the last step", marker: str = "^") -> Line2D:
+def arrow(name: str = "censored: not reached by the last step", marker: str = "^") -> Line2D:
     return Line2D(
         [], [], linestyle="", marker=marker, markerfacecolor="none", color=GREY, label=name
     )
@@ -334,11 +334,11 @@ def patch(name: str, colour: Any) -> Patch:
     return Patch(facecolor=colour, edgecolor=GREY, linewidth=0.3, label=name)
 
 
-LINES = "Thin: a seed and its interval; thick: median over seeds (from 3 on)."
+LINES = "Thin: one seed and its interval; thick: median over seeds (3 or more)."
 
 
 def note(fig: Figure, *sentences: str) -> None:
-    """How many seeds, what an interval is, and what is censored: small, below the panels."""
+    """Write notes in small print below the panels: numbers of seeds, intervals, censoring."""
     width = int(fig.get_figwidth() * 16.5)
     fig.supxlabel(
         textwrap.fill(" ".join(s for s in sentences if s), width), fontsize=SMALL, color=GREY
@@ -346,5 +346,5 @@ def note(fig: Figure, *sentences: str) -> None:
 
 
 def gradient(n: int) -> list[Any]:
-    """n colours in order, dark to light (viridis without its pale end)."""
+    """n ordered colours from dark to light (viridis without its pale end)."""
     return [matplotlib.colormaps["viridis"](v) for v in np.linspace(0, 0.88, n)]

@@ -1,4 +1,4 @@
-"""Patching a tensor transformer for every strength at once: logits are a polynomial in it.
+"""Patching a tensor transformer at every strength at once: logits are a polynomial in it.
 
 A bilinear layer without norms is a sum of products of five factors, q1, q2 at the query and k1, k2,
 v at a key, each linear in the stream. If the stream at position p is a polynomial in t of degree
@@ -6,11 +6,11 @@ d_p, then after the layer its degree at p is at most
 
     max(d_p, 2 d_p + 3 max_(j <= p) d_j)
 
-Adding t v to the stream at one position before the last layer gives degree 5 there, where both the
-queries and a key change, and 3 at later positions, where keys alone do; after the last layer, 1.
-Before the first of two layers the same steps give 25 and 21. A polynomial of degree n is known from
-n + 1 evaluations: here at Chebyshev nodes in [-1, 1], where interpolation is well conditioned
-(Trefethen 2013, Approximation Theory and Approximation Practice, ch. 2-5).
+Adding t v to the stream at one position before the last layer gives degree 5 there, where the
+queries and a key change, and 3 at later positions, where only a key changes. After the last layer
+it gives 1, before the first of two layers 25 and 21. A polynomial of degree n is known from n + 1
+evaluations, here at Chebyshev nodes in [-1, 1], where interpolation is well conditioned (Trefethen
+2013, Approximation Theory and Approximation Practice, ch. 2-5).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from zscope.models.tensor_transformer import TensorConfig, TensorTransformer
 
 
 def patch_degrees(n_layers: int, layer: int, patched: Sequence[bool]) -> list[int]:
-    """Degree in t of the logits at each position; `patched` says where the stream gets + t v.
+    """Degree in t of the logits at each position; t v is added to the stream where `patched`.
 
     layer: the patch is before this layer (n_layers: after the last).
     """
@@ -47,7 +47,7 @@ def patch_degrees(n_layers: int, layer: int, patched: Sequence[bool]) -> list[in
 
 @dataclass(frozen=True, eq=False)
 class PatchPolynomial:
-    """Logits against the strength t of a patch; t = 0 is the clean run, t = 1 the patched one.
+    """Logits as a function of a patch's strength t: 0 is the clean run, 1 the patched one.
 
     Exact for every t in [-1, 1]; outside, rounding grows as (|t| + sqrt(t^2 - 1))^degree.
 
@@ -78,7 +78,7 @@ class PatchPolynomial:
     def by_degree(self) -> Float[np.ndarray, "degree+1 batch position vocab"]:
         """Coefficients of 1, t, t^2, ...: the clean logits, and the effect at t = 1 by degree.
 
-        Rounding is that of the logits times (1 + sqrt 2)^degree: 80 for degree 5, 4e9 for 25.
+        Multiplies the rounding of the logits by (1 + sqrt 2)^degree: 80 for degree 5, 4e9 for 25.
         """
         n = self.degree + 1
         monomials = np.zeros((n, n))
@@ -94,10 +94,10 @@ def patch_polynomial(
     direction: Float[Tensor, "batch seq d"],
     read: Sequence[int],
 ) -> PatchPolynomial:
-    """Logits at positions `read` when the stream before `layer` gets + t `direction`.
+    """Logits at positions `read` when t `direction` is added to the stream before `layer`.
 
-    Runs what follows the patch degree + 1 times, in float64 on the CPU. The stream before layer 0
-    is the embedding; a patch of a head of layer l is one before l + 1 (`head_direction`).
+    Runs the layers after the patch degree + 1 times, in float64 on the CPU. The stream before layer
+    0 is the embedding; a patch of a head of layer l is a patch before l + 1 (`head_direction`).
 
     Raises:
         DataError: the model is not polynomial, or shapes or positions do not fit the tokens.
@@ -143,7 +143,7 @@ def _check(
         raise DataError(f"layer {layer}: a patch is before layer 0 ... {config.n_layers}")
     if direction.shape != (*tokens.shape, config.d_model):
         raise DataError(
-            f"direction {tuple(direction.shape)}: must be a vector at every position, "
+            f"direction {tuple(direction.shape)}: must have a vector at every position, "
             f"{(*tokens.shape, config.d_model)}, zero where nothing is patched"
         )
     seq = tokens.shape[1]

@@ -19,6 +19,6 @@ def load_tensor_model(file: CheckpointFile, step: int) -> TensorTransformer:
 
 
 def load_last_tensor_model(path: str | Path) -> TensorTransformer:
-    """As `load_tensor_model`, of the last step of a run's checkpoints."""
+    """As `load_tensor_model`, for the last step of a run's checkpoints."""
     file = CheckpointFile(path)
     return load_tensor_model(file, file.steps[-1])

@@ -1,6 +1,6 @@
 """The z of a tensor transformer's heads (values mixed by the pattern), read and replaced.
 
-Without hooks, for bilinear and softmax attention alike; `tensor_bridge.to_bridge` gives the same
+Works without hooks, for bilinear and softmax attention. `wrapped_tensor.wrap` gives the same
 numbers through TransformerLens (`blocks.l.attn.hook_z`), several times slower.
 """
 
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from zscope.models.tensor_transformer import TensorBlock, TensorTransformer
 
 Head = tuple[int, int]  # layer, head
-CHUNK = 64  # sequences of a forward pass
+CHUNK = 64  # sequences per forward pass
 
 
 def head_name(layer: int, head: int) -> str:
@@ -25,7 +25,7 @@ def head_name(layer: int, head: int) -> str:
 def head_z(
     model: TensorTransformer, tokens: Int[Tensor, "batch seq"]
 ) -> Float[Tensor, "layer batch seq head d_head"]:
-    """z of every head."""
+    """The z of every head."""
     x, found = model.tok_embed(tokens), []
     for block in model.blocks:
         z = _z(block, x)
@@ -46,10 +46,10 @@ def mean_z(
 
 
 class ReplacedHeads(nn.Module):
-    """A model with the z of some heads set to given values; its weights are shared, not copied.
+    """A model with the z of some heads set to given values. Its weights are shared, not copied.
 
-    z: for (layer, head) a tensor that broadcasts to [batch, seq, d_head]. Heads of later layers
-    read what the replaced ones now write. Mean ablation of a head: its `mean_z`.
+    z: by (layer, head), tensors that broadcast to [batch, seq, d_head]. Heads of later layers read
+    the new outputs of the replaced heads. For mean ablation of a head, give its `mean_z`.
     """
 
     def __init__(

@@ -6,13 +6,14 @@
                x <- (1 - s) x + s sum_h A^h x Wv^h Wo^h  (residual "lerp")
     logits     = x U
 
-No biases and, unless `rms_norm`, no norms: the bilinear model is then a polynomial in its stream.
-Queries and keys are rotated (RoPE; Su et al. 2021), elements i and i + d_head/2 as in Llama.
-Attention as in Dooms et al.'s and Riggs' public code (tdooms/tensor-similarity,
-loganriggs/toy_models_of_tensor_networks); see also henrylhale/bilinear-vpd.
+There are no biases, and no norms unless `rms_norm`: without norms the bilinear model is a
+polynomial in its stream. Queries and keys are rotated (RoPE; Su et al. 2021), elements i and
+i + d_head/2 together as in Llama. Attention is that of Dooms et al.'s and Riggs' public code
+(tdooms/tensor-similarity, loganriggs/toy_models_of_tensor_networks); see also
+henrylhale/bilinear-vpd.
 
-Plain PyTorch, because training through hooks costs more; `tensor_bridge.to_bridge` wraps the same
-weights, under the same names, with every hook of TransformerLens.
+Plain PyTorch, because training through hooks costs more. `wrapped_tensor.wrap` adds every
+hook of TransformerLens to the same weights, under the same names.
 """
 
 # Matrices keep the capitals of the formulas.
@@ -43,7 +44,7 @@ class TensorConfig:
     Attributes:
         rms_norm: RMSNorm without gains (they fold into the matrices after it) before every
             attention and before the unembedding.
-        lerp: s of residual "lerp"; without meaning for "add".
+        lerp: s of residual "lerp"; unused for "add".
 
     Raises:
         ConfigError: no layer, d_head odd, or lerp not strictly between 0 and 1.
@@ -120,7 +121,7 @@ class TensorAttention(nn.Module):
         self.o = nn.Linear(width, d, bias=False)
 
     def weight(self, name: str) -> Float[Tensor, "head d_head d"]:
-        """Matrix `name` of every head; of "o" its transpose, [head, d_head, d] too."""
+        """Matrix `name` of every head; for "o" its transpose, so the shape is the same."""
         W = getattr(self, name).weight
         c = self.config
         return (W.mT if name == "o" else W).view(c.n_heads, c.d_head, c.d_model)
@@ -128,8 +129,8 @@ class TensorAttention(nn.Module):
     def project(self, x: Float[Tensor, "*n d"]) -> Float[Tensor, "*n projected"]:
         """All queries, keys and values of stream vectors, in one product.
 
-        Elements that RoPE turns together are made neighbours, and the pattern's divisor is put
-        into q1: both touch only the small matrices.
+        Elements that RoPE turns together become neighbours, and the pattern's divisor goes into q1:
+        both change only the small matrices.
         """
         c = self.config
         matrices = []
@@ -158,19 +159,6 @@ class TensorAttention(nn.Module):
         """Sum of the heads' outputs, from what `project` returned."""
         return self.o(self.z(projected))
 
-    def pattern(self, x: Float[Tensor, "batch seq d"]) -> Float[Tensor, "batch head q k"]:
-        """A of what the layer reads.
-
-        Rows sum to 1 for softmax, and have any sign and sum for bilinear attention.
-        """
-        q1, k1, *second, _ = self.split(self.project(x))
-        mask = _causal(q1)
-        if self.config.attention == "bilinear":
-            q2, k2 = second
-            return (q1 @ k1.mT) * (q2 @ k2.mT) * mask
-        scores = q1 @ k1.mT / self.config.d_head**0.5
-        return scores.masked_fill(mask == 0, float("-inf")).softmax(-1)
-
 
 def _causal(heads: Float[Tensor, "*n seq d_head"]) -> Float[Tensor, "seq seq"]:
     seq = heads.shape[-2]
@@ -197,10 +185,10 @@ def _rotated_parts(
 
 
 class _BilinearMix(torch.autograd.Function):
-    """z of all heads, a few sequences at a time, with patterns computed again for the gradient.
+    """z of all heads, a few sequences at a time, with patterns recomputed for the gradient.
 
-    At this size a step's time goes into moving [batch, head, seq, seq] tensors: autograd makes and
-    keeps about ten of them a layer; these never leave the cache.
+    At this size most of a step's time goes into moving [batch, head, seq, seq] tensors. Autograd
+    would make and keep about ten of them per layer; these never leave the cache.
     """
 
     @staticmethod
@@ -257,7 +245,7 @@ class TensorBlock(nn.Module):
         self.attn = TensorAttention(config)
 
     def read(self, x: Float[Tensor, "*n d"]) -> Float[Tensor, "*n d"]:
-        """What the heads read of stream vectors."""
+        """What the heads read from stream vectors."""
         return rms_normalise(x) if self.config.rms_norm else x
 
     def update(
@@ -301,7 +289,7 @@ class TensorTransformer(nn.Module):
         return self
 
     def forward(self, tokens: Int[Tensor, "batch seq"]) -> Float[Tensor, "batch seq vocab"]:
-        # The first layer reads tokens alone: project the vocabulary, not every position.
+        # The first layer reads tokens alone, so project the vocabulary, not every position.
         first, *others = self.blocks
         E = self.tok_embed.weight
         projected = F.embedding(tokens, first.attn.project(first.read(E)))
@@ -332,7 +320,7 @@ class TensorTransformer(nn.Module):
 def make_optimizers(
     model: TensorTransformer, muon_lr: float = 0.02, adamw_lr: float = 3e-3
 ) -> list[torch.optim.Optimizer]:
-    """Muon (momentum .95) for the layers' matrices, AdamW (.9, .95) for E and U; no weight decay.
+    """Muon (momentum 0.95) for the layers' matrices, AdamW (0.9, 0.95) for E and U; no decay.
 
     Muon (Jordan et al. 2024) orthogonalises each [heads x d_head, d_model] matrix as a whole.
     """

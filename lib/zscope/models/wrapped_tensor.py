@@ -1,10 +1,11 @@
-"""A `TensorTransformer` as a TransformerLens bridge: the same weights, with every hook.
+"""A `TensorTransformer` wrapped by TransformerLens: the same weights, with every hook.
 
-The usual names: `hook_embed`, `blocks.l.hook_resid_pre`, `blocks.l.attn.hook_q`, `hook_k`,
-`hook_v`, `hook_pattern`, `hook_z`, `blocks.l.hook_attn_out`, `hook_resid_post`. `hook_q` and
-`hook_k` are q1 and k1 before RoPE; q2 and k2 of bilinear attention are `blocks.l.attn.q2.hook_out`
-and `k2.hook_out`. `hook_attn_out` is before the factor of residual "lerp". Editing a pattern
-changes what the head reads. `hook_attn_scores` holds the pattern: do not use it.
+Hooks have their usual names: `hook_embed`, `blocks.l.hook_resid_pre`, `blocks.l.attn.hook_q`,
+`hook_k`, `hook_v`, `hook_pattern`, `hook_z`, `blocks.l.hook_attn_out`, `hook_resid_post`. `hook_q`
+and `hook_k` are q1 and k1 before RoPE; q2 and k2 of bilinear attention are
+`blocks.l.attn.q2.hook_out` and `k2.hook_out`. `hook_attn_out` is before the factor of residual
+"lerp". An edited pattern changes what the head reads. `hook_attn_scores` holds the pattern, not the
+scores: do not use it.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from zscope.models.wrapped_transformer import load_weights
 
 
 class HookedAttention(nn.Module):
-    """The heads written out, with the seam at which TransformerLens hooks the pattern."""
+    """The heads written out, with the place where TransformerLens hooks the pattern."""
 
     accepts_pattern_fn = True
 
@@ -110,15 +111,15 @@ class HookedModel(nn.Module):
         return self.head(self.ln_out(x))
 
 
-def to_bridge(model: TensorTransformer) -> TransformerBridge:
-    """Copy the weights of `model` into a bridge (logits equal to rounding).
+def wrap(model: TensorTransformer) -> TransformerBridge:
+    """Copy the weights of `model` into a model with hooks; logits are equal up to rounding.
 
-    The copy is the bridge's own: later changes of `model` do not reach it; use
+    Later changes of `model` do not reach the copy: use
     `zscope.models.wrapped_transformer.load_weights`.
     """
     c = model.config
     weight = model.tok_embed.weight
-    bridge = build_bridge_from_module(
+    wrapped = build_bridge_from_module(
         HookedModel(c).to(weight.device, weight.dtype),
         "TransformerLensNative",
         tl_config=TransformerBridgeConfig(
@@ -135,12 +136,12 @@ def to_bridge(model: TensorTransformer) -> TransformerBridge:
         ),
         post_adapter_hook=lambda adapter: _name_projections(adapter, c),
     )
-    load_weights(bridge, model.state_dict())
-    return bridge.eval()
+    load_weights(wrapped, model.state_dict())
+    return wrapped.eval()
 
 
 def _name_projections(adapter: Any, config: TensorConfig) -> None:
-    """Tell the adapter what q and k are called, and of q2 and k2."""
+    """Tell the adapter the names of q, k, q2 and k2."""
     submodules = adapter.component_mapping["blocks"].submodules["attn"].submodules
     for name in config.rotated:
         submodules[name.removesuffix("1")] = LinearBridge(name=name)

@@ -1,4 +1,4 @@
-"""config.yaml as a whole.
+"""The whole config.yaml.
 
 `load(raw)` validates the mapping that Snakemake read from config/*.yaml; a mistake becomes one
 `ConfigError` that names the key, the value, what is allowed and the file. The reference page
@@ -24,7 +24,7 @@ class Config(Section):
     """config.yaml."""
 
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    """Where models run; auto: cuda, else mps, else cpu."""
+    """The device of all models; auto: cuda if there is one, else mps, else cpu."""
     bootstrap: Bootstrap = Bootstrap()
     """Bootstrap intervals."""
     lag: LagConfig | None = None
@@ -47,10 +47,10 @@ def load(raw: Mapping[str, Any], sources: Iterable[tuple[str, Mapping[str, Any]]
     """Validate the mapping that was read from the configuration files.
 
     `sources` are (file name, its mapping), later ones winning: the message names the file that set
-    the offending key. Raises ConfigError, one line a mistake.
+    the offending key. Raises ConfigError with one line per mistake.
     """
     files = list(sources)
-    if files:  # what no file holds was given as --config
+    if files:  # a key that no file holds was given as --config
         files.insert(0, ("--config", plain(raw)))
     try:
         return Config.model_validate(plain(raw))
@@ -59,7 +59,7 @@ def load(raw: Mapping[str, Any], sources: Iterable[tuple[str, Mapping[str, Any]]
 
 
 def plain(raw: Any) -> Any:
-    """Ordinary dicts and lists of Snakemake's."""
+    """Ordinary dicts and lists instead of Snakemake's."""
     if isinstance(raw, Mapping):
         return {k: plain(v) for k, v in raw.items()}
     if isinstance(raw, list | tuple):

@@ -1,4 +1,4 @@
-"""The studies there are. Adding one: a folder, a line here, and a line in config.py."""
+"""The list of studies. To add one: a folder, a line here, and a line in config.py."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ TITLES = {"lag": "Lag", "toylang": "Toy language", "crosslingual": "Cross-lingua
 
 
 def all_tables() -> dict[str, Table]:
-    """Every table of every study by its name. For readers of results: no job asks for all."""
+    """Every table of every study by its name. For readers of results; no job needs all of them."""
     modules = (import_module(f"zscope.studies.{study}.tables") for study in TITLES)
     return {table.name: table for module in modules for table in module.TABLES}

@@ -1,4 +1,4 @@
-"""What reading and writing tables share: Arrow schemas, and the keys of a file's metadata."""
+"""Shared by reading and writing tables: Arrow schemas, and the keys of a file's metadata."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading tables; one that is missing, damaged or of another version is an error with a way out."""
+"""Reading tables. A missing, damaged or outdated one is an error that names the way out."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ def read_tables(paths: Iterable[str | Path], table: Table) -> pd.DataFrame:
 
 
 def read_provenance(path: str | Path) -> dict[str, Any]:
-    """The provenance that `write_table` put into the file. Raises TableError as read_table."""
+    """The provenance that `write_table` stored in the file. Raises TableError as read_table."""
 
     def read(file: Path) -> dict[str, Any]:
         metadata = pq.read_schema(file).metadata or {}
         text = metadata.get(PROVENANCE, b"")
-        # Parquet's checksums are of the data pages alone.
+        # Parquet's checksums cover only the data pages.
         if metadata.get(DIGEST, b"") != sha256(text).hexdigest().encode():
             raise ValueError("its provenance has changed")
         return json.loads(text)
@@ -63,7 +63,7 @@ def read_provenance(path: str | Path) -> dict[str, Any]:
 
 
 def table_name(path: str | Path) -> str:
-    """The name of the table that a file holds, "" if it is none. Raises TableError as read_table."""
+    """The name of the table in a file, or "" without one. Raises TableError as read_table."""
     metadata = _open(path, lambda p: pq.read_schema(p)).metadata or {}
     return metadata.get(TABLE, b"").decode()
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
+
+Row = dict[str, Any]
+"""A row of a table, by column."""
 
 Type = Literal["int", "float", "text", "bool"]
 INT: Type = "int"

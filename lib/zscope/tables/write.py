@@ -1,4 +1,4 @@
-"""Writing tables: whole or not at all, checked against their schema, with checksums and provenance.
+"""Writing tables: complete or not at all, checked by their schema, with checksums and provenance.
 
 Tables are in long format, one row per measurement. A study's `tables.py` declares its tables;
 docs/tables.md is generated from them.
@@ -28,10 +28,10 @@ def write_table(
     table: Table,
     provenance: Mapping[str, Any],
 ) -> None:
-    """Write `rows` as `table`, whole or not at all, in the order given.
+    """Write `rows` as `table`, complete or not at all, in the given order.
 
-    The bytes depend on the rows and the provenance alone. Raises TableError if a column is missing,
-    unknown, of another type, null where it may not be, or if two rows have the same key.
+    The bytes depend only on the rows and the provenance. Raises TableError if a column is missing,
+    unknown, of another type, or null where it must not be, or if two rows have the same key.
     """
     frame = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows))
     names = [c.name for c in table.columns]

@@ -12,10 +12,10 @@ from zscope.toy_language.language import ToyLanguage
 
 
 class ToyBatches:
-    """Batches of `batch_size` new sequences; its random state can be saved (training.Batches).
+    """Batches of `batch_size` new sequences; the random state can be saved (training.Batches).
 
-    `chunk` batches are sampled at once, for speed; another chunk gives other sequences. Raises
-    DataError for sizes below 1.
+    For speed, `chunk` batches are sampled at once; the sequences depend on it. Raises DataError for
+    sizes below 1.
     """
 
     def __init__(self, language: ToyLanguage, batch_size: int, seed: int, chunk: int = 64) -> None:

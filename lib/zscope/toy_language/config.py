@@ -1,4 +1,4 @@
-"""The toy language as it is configured: which primitives govern, and with what numbers."""
+"""The configuration of the toy language: its primitives and their numbers."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ WORDS: dict[str, tuple[str, ...]] = {
 
 
 class VocabularyConfig(Section):
-    """How many words each category has; beyond those of the package, words are numbered."""
+    """How many words each category has. Words beyond those of the package are numbered."""
 
     name: Words = 6
     """Names, which the bigram and suppression act on."""
@@ -87,15 +87,15 @@ class VocabularyConfig(Section):
 
 
 class BigramConfig(Section):
-    """A name leads to verbs: name i to the transitive verbs m i, m i + 1, ... for m weights, the
-    last verb being followed by the first. alice: sees .7, helps .2, finds .1."""
+    """A name leads to verbs. With m weights, name i leads to transitive verbs m i, m i + 1, ...;
+    the first verb follows the last. alice: sees 0.7, helps 0.2, finds 0.1."""
 
     weights: Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=1)] = [
         0.7,
         0.2,
         0.1,
     ]
-    """Probabilities of a name's verbs, falling, with sum 1."""
+    """Probabilities of a name's verbs, in decreasing order, with sum 1."""
 
     @model_validator(mode="after")
     def _weights(self) -> Self:
@@ -109,7 +109,7 @@ class BigramConfig(Section):
 
 
 class SuppressConfig(Section):
-    """A name with `never` before it loses its top verb; the others share its probability."""
+    """A name with `never` before it loses its top verb; the other verbs share its probability."""
 
     window: Distance = 6
     """Largest distance from the name back to `never`."""
@@ -124,11 +124,11 @@ class SkipConfig(Section):
         ["lake", "new", "or"],
         ["office", "small", "to"],
     ]
-    """Rules [anchor place, trigger adjective, function word]; of two that hold the first wins."""
+    """Rules [anchor place, trigger adjective, function word]. If two hold, the first wins."""
     max_skip: Distance = 8
     """Largest distance from the adjective back to its anchor."""
     p: Probability = 0.9
-    """Share of the rule; the rest is what would govern without it."""
+    """Share of the rule's output; the rest is distributed as without the rule."""
 
     @model_validator(mode="after")
     def _three_words(self) -> Self:
@@ -142,28 +142,28 @@ class SkipConfig(Section):
 
 
 class InductionConfig(Section):
-    """An object that was followed by a colour before is followed by the same one."""
+    """An object that had a colour before has the same colour again."""
 
     p: Probability = 0.9
-    """Share of the first colour; the rest is uniform over colours."""
+    """Share of the first colour; the rest is uniform over all colours."""
 
 
 class LongRangeConfig(Section):
     """`recall` leads to the answer of the topic at position 0."""
 
     p: Probability = 0.9
-    """Share of the right answer; the rest is uniform over answers."""
+    """Share of the right answer; the rest is uniform over all answers."""
 
 
 class DelimiterConfig(Section):
-    """Brackets and quotes: the innermost one that is open governs, and only it can be closed."""
+    """Brackets and quotes: the innermost open one governs, and only it can be closed."""
 
     max_depth: int = Field(2, ge=1, le=5)
-    """Most that are open at once, brackets and quotes together."""
+    """Largest number open at once, brackets and quotes together."""
     close: float = Field(0.23, gt=0, lt=1)
     """Probability of closing the innermost."""
     open: float = Field(0.15, ge=0, lt=1)
-    """Probability of opening another, whichever; at max_depth it falls to the others."""
+    """Probability of opening another one of any kind; at max_depth the others share it."""
     round: Row = {"place": 3, "adjective": 1}
     """Content of ( ): weights of categories."""
     square: Row = {"verb_i": 2, "function": 1}
@@ -184,14 +184,14 @@ class ContextConfig(Section):
     """After a function word, the next category depends on the kind of the latest verb."""
 
     verb_t: Row = {"object": 3, "name": 1}
-    """Row if the latest verb is transitive."""
+    """Weights if the latest verb is transitive."""
     verb_i: Row = {"place": 3, "adjective": 1}
-    """Row if it is intransitive; the ordinary row applies before the first verb."""
+    """Weights if it is intransitive. Before the first verb, the ordinary ones apply."""
 
 
 class TransitionsConfig(Section):
-    """Category bigram outside delimiters: weights of the next category by that of the last token,
-    uniform over the words inside. Delimiters that are off are left out."""
+    """The category bigram outside delimiters: weights of the next token's category by that of the
+    last token; words within a category are equally likely. Delimiters that are off are left out."""
 
     topic: Row = {"name": 4, "adjective": 3, "place": 3, "function": 2}
     """After the topic at position 0."""
@@ -271,10 +271,11 @@ class TransitionsConfig(Section):
 
 
 class LanguageConfig(Section):
-    """The toy language (seed 001): which primitives govern, and with what numbers.
+    """The toy language: which primitives govern, and with what numbers.
 
-    Of the primitives that match, the first in the order long_range, induction, novel, skip,
-    suppress, bigram, bracket, quote, context governs the next token; else the category bigram.
+    The first primitive that matches, in the order long_range, induction, novel, skip, suppress,
+    bigram, bracket, quote, context, governs the next token. If none does, the category bigram
+    governs it.
     """
 
     length: Annotated[int, Unit("tokens")] = Field(64, ge=2, le=4096)
@@ -288,21 +289,21 @@ class LanguageConfig(Section):
         "bigram",
         "bracket",
     ]
-    """Those that are on. quote and context are further ones; the category bigram is always on."""
+    """Primitives that are on; quote and context can be added. The category bigram is always on."""
     vocabulary: VocabularyConfig = VocabularyConfig()
     """Sizes of the categories."""
     transitions: TransitionsConfig = TransitionsConfig()
-    """The category bigram: it sets how often every primitive occurs."""
+    """The category bigram, which sets how often every primitive occurs."""
     bigram: BigramConfig = BigramConfig()
     """Names and their verbs."""
     suppress: SuppressConfig = SuppressConfig()
-    """What `never` does to the top verb."""
+    """The effect of `never` on the top verb."""
     skip: SkipConfig = SkipConfig()
     """Skip rules."""
     induction: InductionConfig = InductionConfig()
     """Objects and their colours."""
     long_range: LongRangeConfig = LongRangeConfig()
-    """What `recall` asks about the topic."""
+    """Questions about the topic, asked by `recall`."""
     delimiters: DelimiterConfig = DelimiterConfig()
     """Brackets and quotes."""
     context: ContextConfig = ContextConfig()

@@ -1,4 +1,4 @@
-"""The next-token distributions of the toy language: few, enumerated, each with what governs it."""
+"""The few next-token distributions of the toy language, each with the primitive that governs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from zscope.toy_language.config import LanguageConfig
 from zscope.toy_language.vocabulary import ToyVocabulary
 
-# In the order in which they govern: the first that matches does. `start` is position 0.
+# In the order in which they govern: the first that matches. `start` is position 0.
 LABELS = (
     "start",
     "long_range",
@@ -35,10 +35,10 @@ class Distributions:
     """Rows of probabilities.
 
     Attributes:
-        p: each sums to 1.
-        label: index into LABELS of what governs where a row applies.
-        cause: equal for the rows of one skip output, whatever it leaves the rest to; each other row
-            has its own.
+        p: each row sums to 1.
+        label: index into LABELS of the primitive that governs where a row applies.
+        cause: equal for all rows with the same skip output, whatever shares the rest; every other
+            row has its own.
     """
 
     p: Float[np.ndarray, "rows vocab"]
@@ -52,8 +52,8 @@ class Distributions:
 
     @cached_property
     def alias(self) -> tuple[Float[np.ndarray, "rows vocab"], Int[np.ndarray, "rows vocab"]]:
-        """Walker's alias tables (Vose 1991): cell v of a row is left for alias[v] with probability
-        1 - keep[v], and cells are uniform. A token of probability 0 has keep 0 and is no alias."""
+        """Walker's alias tables (Vose 1991): draw a cell v, keep it with probability keep[v], else
+        take alias[v]. A token of probability 0 has keep 0 and is nobody's alias."""
         n, size = self.p.shape
         keep, alias = np.zeros((n, size)), np.zeros((n, size), dtype=np.int32)
         for row, p in enumerate(self.p):
@@ -66,7 +66,7 @@ class Distributions:
                 mass[other] -= 1 - mass[v]
                 if mass[other] < 1:
                     small.append(large.pop())
-            # Rounding leaves cells on one side; those of impossible tokens must not be kept.
+            # Rounding leaves some cells over; those of impossible tokens must not be kept.
             possible = int(p.argmax())
             for v in small + large:
                 keep[row, v], alias[row, v] = float(p[v] > 0), possible
@@ -131,9 +131,9 @@ class DistributionBuilder:
     def inside(self, delimiter: str, depth: int) -> Float[np.ndarray, " vocab"]:
         """Inside `delimiter`, the innermost of `depth` that are open.
 
-        It is closed, or another is opened (any that is on, alike; an open quotation cannot be the
-        innermost's own), or content follows. At the largest depth closing and content share what
-        opening would have.
+        It is closed, or another is opened (all that are on are equally likely, but a quotation does
+        not open directly within another), or content follows. At the largest depth, closing and
+        content share the probability of opening.
         """
         c = self._config.delimiters
         others = [d for d in self._config.open_delimiters if not d == delimiter == "quote"]
@@ -145,7 +145,7 @@ class DistributionBuilder:
         return p / p.sum()
 
     def verbs(self, name: int, *, suppressed: bool) -> Float[np.ndarray, " vocab"]:
-        """The verbs of the name with index `name` among names; without the top one if asked for."""
+        """The verbs of the name with index `name` among names; suppressed: without the top one."""
         weights = self._config.bigram.weights
         verbs = self._vocabulary.members["verb_t"]
         p = np.zeros(len(self._vocabulary))

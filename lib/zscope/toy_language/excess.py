@@ -1,29 +1,29 @@
 """A model's excess over the exact floor of the toy language, by the primitive that governs.
 
-The excess of a position is KL(p || q) in nats, with p the exact conditional and q the model's: no
-sampling noise, and 0 for a model that knows the language. Its mean over positions is the loss less
-the floor.
+The excess of a position is KL(p || q) in nats, with p the exact conditional and q the model's. It
+has no sampling noise and is 0 for a model that knows the language. Its mean over positions is the
+loss minus the floor.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from zscope.config.base import Bootstrap
 from zscope.core.provenance import derive_seed
 from zscope.stats import bootstrap_interval, bootstrap_weights
+from zscope.tables.schema import Row
 from zscope.toy_language.distributions import LABEL_ID, LABELS
 from zscope.toy_language.language import ToyLanguage
 
-Row = dict[str, Any]
-CHUNK = 64  # sequences of a forward pass
+CHUNK = 64  # sequences per forward pass
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,15 +31,15 @@ class ToyEvaluation:
     """Fixed sequences with the exact conditionals of tokens 1, 2, ...
 
     Attributes:
-        labels: index into LABELS of what governs each predicted token.
-        weights: bootstrap draws over sequences, shared by all that is measured here.
+        labels: index into LABELS of the primitive that governs each predicted token.
+        weights: bootstrap draws over sequences, the same for everything that is measured here.
     """
 
     tokens: Int[Tensor, "n seq"]
     p: Float[Tensor, "n seq-1 vocab"]
     labels: Int[np.ndarray, "n seq-1"]
     weights: Float[np.ndarray, "resamples n"]
-    level: float
+    bootstrap: Bootstrap
 
     @classmethod
     def sample(
@@ -47,19 +47,19 @@ class ToyEvaluation:
         language: ToyLanguage,
         n: int,
         seed: int,
-        bootstrap: Mapping[str, Any],
+        bootstrap: Bootstrap,
         device: torch.device,
     ) -> ToyEvaluation:
-        """`n` sequences of a seed. bootstrap: a BootstrapConfig's level, resamples and seed."""
+        """`n` sequences drawn with a seed."""
         drawn = language.sample(n, np.random.Generator(np.random.PCG64(seed)))
         p, _ = language.conditionals(drawn.tokens)
-        rng = np.random.default_rng(derive_seed(bootstrap["seed"], "toy evaluation"))
+        rng = np.random.default_rng(derive_seed(bootstrap.seed, "toy evaluation"))
         return cls(
             torch.from_numpy(drawn.tokens).to(device),
             torch.from_numpy(p[:, 1:]).to(device, torch.float32),
             drawn.labels[:, 1:],
-            bootstrap_weights(n, bootstrap["resamples"], rng),
-            bootstrap["level"],
+            bootstrap_weights(n, bootstrap.resamples, rng),
+            bootstrap,
         )
 
     @cached_property
@@ -76,7 +76,7 @@ class ToyEvaluation:
     def _excess_of_logits(
         self, logits: Float[Tensor, "n seq vocab"], start: int
     ) -> Float[Tensor, "n seq-1"]:
-        """KL(p || softmax(logits)) in nats, of the sequences from `start` on."""
+        """KL(p || softmax(logits)) in nats, for the sequences from `start` on."""
         part = slice(start, start + len(logits))
         cross = -(self.p[part] * logits[:, :-1].log_softmax(-1)).sum(-1)
         return self._negative_entropy[part] + cross
@@ -98,11 +98,11 @@ class ToyEvaluation:
         return torch.cat(parts).double().cpu().numpy()
 
     def by_primitive(self, values: Float[np.ndarray, "n seq-1"], metric: str) -> list[Row]:
-        """The mean of a measure of positions over those of each primitive, with its bootstrap
-        interval over sequences: primitive, metric, value, ci_low, ci_high, n."""
+        """The mean of a per-position measure over the positions of each primitive, with its
+        bootstrap interval over sequences: primitive, metric, value, ci_low, ci_high, n."""
         masks = np.stack(list(self.masks.values()), axis=1)  # n primitive seq-1
         total, count = (values[:, None] * masks).sum(-1), masks.sum(-1)
-        low, high = bootstrap_interval(total, count, weights=self.weights, level=self.level)
+        low, high = bootstrap_interval(total, count, bootstrap=self.bootstrap, weights=self.weights)
         mean = total.sum(0) / count.sum(0)
         return [
             {

@@ -1,10 +1,11 @@
-"""The toy language as a program: what governs every position, the exact conditional, sampling.
+"""The toy language as a program: the governing primitive, exact conditionals, and sampling.
 
-Every latent is a function of the observed prefix, and a token is drawn from the very row of
-`Distributions` that is reported for its position: p(token t | tokens before t) is exact.
+Every latent is a function of the observed prefix. A token is drawn from the same row of
+`Distributions` that is reported for its position, so p(token t | tokens before t) is exact.
 
-Position t of labels, entropies and conditionals is of token t given tokens 0 .. t-1. Position 0 is
-a topic, uniform, and has the label `start`; a model that reads token t-1 predicts position t.
+Position t of labels, entropies and conditionals is about token t given tokens 0 .. t-1. Position 0
+is a topic, drawn uniformly, with the label `start`. A model that reads token t-1 predicts position
+t.
 """
 
 from __future__ import annotations
@@ -13,19 +14,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float, Int
 
 from zscope.core.errors import DataError
 from zscope.toy_language.config import LanguageConfig
 from zscope.toy_language.distributions import (
-    LABEL_ID,
-    LABELS,
     DistributionBuilder,
     Distributions,
 )
 from zscope.toy_language.vocabulary import ToyVocabulary, make_vocabulary
 
-# What the last token can set off, beside the static row.
+# Codes of what the last token can set off beside its static row.
 RECALL, OBJECT, NAME, TRIGGER = 1, 2, 3, 4  # TRIGGER + i: the i-th trigger of skip rules
 
 
@@ -45,30 +44,6 @@ class Sequences:
 
 
 @dataclass(frozen=True)
-class Floor:
-    """What a primitive leaves undecided; `all` is every position but 0, which is not predicted.
-
-    Attributes:
-        frequency: share of all positions, position 0 included.
-        value: mean entropy where the primitive governs, in nats: the lowest possible loss; NaN if
-            it never does.
-        nll: mean -log p of the tokens that were drawn there, in nats; `value` but for chance.
-        frequency_se, value_se: standard errors over sequences.
-        nll_se: that of nll - value.
-        n: positions.
-    """
-
-    label: str
-    frequency: float
-    frequency_se: float
-    value: float
-    value_se: float
-    nll: float
-    nll_se: float
-    n: int
-
-
-@dataclass(frozen=True)
 class _SkipTrigger:
     """The rules of one trigger: their anchors, and the row of each rule over each static row."""
 
@@ -77,7 +52,7 @@ class _SkipTrigger:
 
 
 class _State:
-    """What has to be remembered of n prefixes beside their tokens."""
+    """What the program remembers of n prefixes beside their tokens."""
 
     def __init__(self, n: int, n_objects: int) -> None:
         self.stack = np.zeros(n, dtype=np.int32)  # code of what is open
@@ -86,7 +61,7 @@ class _State:
 
 
 class ToyLanguage:
-    """The language of a config: `sample`, `conditionals`, `floors`. Immutable once made."""
+    """The language of a config: `sample`, `rows`, `conditionals`. Immutable once made."""
 
     vocabulary: ToyVocabulary
     distributions: Distributions
@@ -138,7 +113,7 @@ class ToyLanguage:
     def _static_table(
         self, builder: DistributionBuilder, stacks: list[tuple[str, ...]]
     ) -> Int[np.ndarray, "markers stacks vocab"]:
-        """The row by latest verb, stack and last token, of what needs no more than that."""
+        """Rows that need no more than the latest verb, the stack and the last token, by these."""
         verbs = ("", "verb_t", "verb_i") if self.config.on("context") else ("",)
         table = np.zeros((len(verbs), len(stacks), len(self.vocabulary)), dtype=np.int32)
         for at in np.ndindex(table.shape[:2]):
@@ -156,7 +131,7 @@ class ToyLanguage:
     def _static_row(
         self, builder: DistributionBuilder, verb: str, stack: tuple[str, ...], category: str
     ) -> int:
-        """The row after a token of `category`, but for the bigrams of names."""
+        """The row after a token of `category`, except the bigrams of names."""
         if category == "object" and self.config.on("novel"):
             return builder.add("novel", builder.uniform("colour"))
         if stack:
@@ -184,7 +159,7 @@ class ToyLanguage:
         return found
 
     def _induction_rows(self, builder: DistributionBuilder) -> Int[np.ndarray, " colours"]:
-        """The row by the first colour."""
+        """The row of each first colour."""
         if not self.config.on("induction"):
             return np.empty(0, dtype=np.int32)
         p, colours = self.config.induction.p, self.vocabulary.members["colour"]
@@ -192,8 +167,8 @@ class ToyLanguage:
         return np.array(rows, dtype=np.int32)
 
     def _answer_rows(self, builder: DistributionBuilder) -> Int[np.ndarray, " vocab"]:
-        """The row after `recall` by token 0; where that is no topic, the prefix is impossible and
-        the row without long_range stands in."""
+        """The row after `recall` for each token 0. If token 0 is no topic, which no text has, it is
+        the row without long_range."""
         ids = self.vocabulary.members
         rows = np.full(len(self.vocabulary), self._static[0, 0, ids["recall"][0]])
         if self.config.on("long_range"):
@@ -204,7 +179,7 @@ class ToyLanguage:
         return rows
 
     def _suppressed_rows(self, builder: DistributionBuilder) -> Int[np.ndarray, " vocab"]:
-        """The row by name, with `never` before it."""
+        """The row of each name with `never` before it."""
         rows = np.zeros(len(self.vocabulary), dtype=np.int32)
         if self.config.on("suppress"):
             names = self.vocabulary.members["name"]
@@ -215,7 +190,7 @@ class ToyLanguage:
         return rows
 
     def _special_tokens(self) -> Int[np.ndarray, " vocab"]:
-        """What a token sets off as the last one."""
+        """The code of what each token sets off when it is the last one."""
         kind = np.zeros(len(self.vocabulary), dtype=np.int32)
         for primitive, category, code in (
             ("long_range", "recall", RECALL),
@@ -235,7 +210,7 @@ class ToyLanguage:
         tokens: Int[np.ndarray, "seq n"],
         choose: Callable[[int, Int[np.ndarray, " n"]], None],
     ) -> Int[np.ndarray, "seq n"]:
-        """Rows of every position. `choose(t, rows)` makes sure that tokens[t] is set."""
+        """Rows of every position. `choose(t, rows)` must make sure that tokens[t] is set."""
         length, n = tokens.shape
         state = _State(n, len(self.vocabulary.members["object"]))
         rows = np.empty((length, n), dtype=np.int32)
@@ -291,10 +266,10 @@ class ToyLanguage:
             new = (colour >= 0) & (state.first[i, thing] < 0)
             state.first[i[new], thing[new]] = colour[new]
 
-    # --- what it is asked -----------------------------------------------------------------------
+    # --- questions to it ------------------------------------------------------------------------
 
     def sample(self, n: int, rng: np.random.Generator) -> Sequences:
-        """n sequences; several thousand at a time cost the least each."""
+        """Sample n sequences; each is cheapest when several thousand are sampled at a time."""
         size = len(self.vocabulary)
         keep, alias = (table.ravel() for table in self.distributions.alias)
         cells = rng.random((self.config.length, n))
@@ -349,55 +324,9 @@ class ToyLanguage:
             )
         return self.distributions.p[rows], self.distributions.label[rows]
 
-    def floors(self, n: int, rng: np.random.Generator) -> list[Floor]:
-        """Frequency and floor of every primitive that can govern, then of `all`, from n sequences.
-
-        Standard errors are over sequences, of a ratio of means (Cochran 1977, sec. 6.3). Raises
-        DataError for fewer than two sequences.
-        """
-        if n < 2:
-            raise DataError(f"a standard error needs 2 sequences, not {n}")
-        sample = self.sample(n, rng)
-        p = self.distributions.p[self.rows(sample.tokens), sample.tokens]
-        used = [LABELS[i] for i in np.unique(self.distributions.label)]
-        masks = {label: sample.labels == LABEL_ID[label] for label in used}
-        masks["all"] = np.broadcast_to(np.arange(self.config.length) > 0, sample.labels.shape)
-        return [_floor(label, mask, sample.entropy, -np.log(p)) for label, mask in masks.items()]
-
-
-def _floor(
-    label: str,
-    mask: Shaped[np.ndarray, "n seq"],
-    entropy: Float[np.ndarray, "n seq"],
-    nll: Float[np.ndarray, "n seq"],
-) -> Floor:
-    n, seq = mask.shape
-    count = mask.sum(axis=1)
-    frequency = count / seq
-    frequency_se = float(frequency.std(ddof=1)) / n**0.5
-    if not count.any():
-        return Floor(label, 0.0, 0.0, np.nan, np.nan, np.nan, np.nan, 0)
-
-    def mean(values: Float[np.ndarray, "n seq"]) -> tuple[float, float]:
-        """Mean over the positions, and its standard error."""
-        total = (values * mask).sum(axis=1)
-        value = total.sum() / count.sum()
-        se = (total - value * count).std(ddof=1) / n**0.5 / count.mean()
-        return float(value), float(se)
-
-    return Floor(
-        label,
-        float(frequency.mean()),
-        frequency_se,
-        *mean(entropy),
-        mean(nll)[0],
-        mean(nll - entropy)[1],
-        int(count.sum()),
-    )
-
 
 def _stacks(config: LanguageConfig) -> list[tuple[str, ...]]:
-    """Every stack of open delimiters, the empty one first; no quotation directly in another."""
+    """Every stack of open delimiters, the empty one first; no quotation is directly in another."""
     stacks: list[tuple[str, ...]] = [()]
     longest = stacks
     for _ in range(config.delimiters.max_depth):

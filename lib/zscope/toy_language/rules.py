@@ -1,32 +1,13 @@
-"""The true rules of the toy language, found by intervention on the program.
-
-A token of a sampled prefix is replaced by every other one, and the program's own conditionals are
-compared: no frequencies are counted, and the rule lists of the config are not read. Only prefixes
-that the language can produce are compared. The effect of a key on a position is its conditional
-less the median, token by token, over all keys that are possible in its place: what happens when
-nothing special stands there.
-"""
-
-# Matrices keep the capitals of the formulas.
-# ruff: noqa: N806
+"""The rules of single tokens of the toy language, and their table."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
 
-import numpy as np
-from jaxtyping import Bool, Float, Int
+import pandas as pd
 
-from zscope.core.errors import DataError
-from zscope.toy_language.distributions import LABEL_ID, LABELS
-from zscope.toy_language.language import ToyLanguage
-
-FEWEST = 3  # keys that are possible in a place, for a median that is not the key's own
-NOT_ZERO = 1e-9
-DIRECT = "bigram"  # the one primitive whose rules have no key: the last token alone decides
-# The others go by categories, or by what is open: they have no rules of single tokens.
-KEYED = ("long_range", "induction", "skip", "suppress")
+NOT_ZERO = 1e-9  # larger changes of a probability are effects, smaller ones rounding
 
 
 @dataclass(frozen=True)
@@ -34,13 +15,13 @@ class Rule:
     """key .. query -> output: the key in the prefix changes p(output) after the query.
 
     Attributes:
-        primitive: what governs where the rule applies.
-        key: token of the prefix; null if the query alone decides.
+        primitive: the primitive that governs where the rule applies.
+        key: token of the prefix; None if the query alone decides.
         query: last token of the prefix.
         output: token whose probability changes most.
         effect: mean change of p(output), negative for suppression.
-        min_distance, max_distance: from the query back to the key, as far as seen; null for no key.
-        n: contexts that the effect was seen in.
+        min_distance, max_distance: distances seen from the query back to the key; None without key.
+        n: contexts in which the effect was seen.
     """
 
     primitive: str
@@ -52,114 +33,27 @@ class Rule:
     max_distance: int | None
     n: int
 
+    @property
+    def boosts(self) -> bool:
+        """Whether a key makes the output likelier, as a search of boosts can find."""
+        return self.key is not None and self.effect > 0
 
-@dataclass
-class _Effects:
-    """Changes of the conditional over the contexts of a (primitive, key, query)."""
-
-    total: Float[np.ndarray, " vocab"]
-    low: Float[np.ndarray, " vocab"]
-    high: Float[np.ndarray, " vocab"]
-    nearest: int
-    farthest: int
-    n: int
-
-    def add(self, change: Float[np.ndarray, " vocab"], distance: int) -> None:
-        self.total = self.total + change
-        self.low = np.minimum(self.low, change)
-        self.high = np.maximum(self.high, change)
-        self.nearest, self.farthest = min(self.nearest, distance), max(self.farthest, distance)
-        self.n += 1
+    @property
+    def text(self) -> str:
+        return triple_text(self.key or "", self.query, self.output)
 
 
-def find_rules(language: ToyLanguage, rng: np.random.Generator, n: int = 64) -> list[Rule]:
-    """The rules seen in all edits of all tokens of `n` sampled sequences, in order of LABELS.
-
-    A key matters where less than half of the keys that are possible in its place have the same
-    cause (`Distributions`). A (key, query) is a rule if p of some token moves in one direction in
-    every context in which the key matters; of those tokens the one that moves most is the output. A
-    rule of `bigram` is one for every token that the query makes likelier.
-
-    With few sequences (ten, say) pairs are missed, and a pair seen once may pass by chance. A place
-    with fewer than 3 possible keys, such as position 0 with 2 topics, says nothing. Raises
-    DataError for n below 1.
-    """
-    if n < 1:
-        raise DataError(f"rules are sought in at least 1 sequence, not {n}")
-    effects: dict[tuple[int, int, int], _Effects] = {}
-    for tokens in language.sample(n, rng).tokens:
-        for place, change, distance in _changes(language, tokens):
-            if place in effects:
-                effects[place].add(change, distance)
-            else:
-                effects[place] = _Effects(change, change, change, distance, distance, 1)
-    return [
-        rule
-        for (label, key, query), e in sorted(effects.items())
-        for rule in _rules_of(language.vocabulary.tokens, LABELS[label], key, query, e)
-    ]
+def triple_text(key: str, query: str, output: str) -> str:
+    """A rule, or a triple of tokens, as tables and figures name it."""
+    return f"{key} .. {query} -> {output}"
 
 
-def _rules_of(
-    names: tuple[str, ...], primitive: str, key: int, query: int, e: _Effects
-) -> Iterator[Rule]:
-    mean = e.total / e.n
-    if primitive == DIRECT:
-        for o in np.flatnonzero(e.low > NOT_ZERO).tolist():
-            yield Rule(primitive, None, names[query], names[o], float(mean[o]), None, None, e.n)
-        return
-    steady = (e.low > NOT_ZERO) | (e.high < -NOT_ZERO)
-    if steady.any():
-        o = int(np.argmax(np.abs(mean) * steady))
-        where = e.nearest, e.farthest
-        yield Rule(primitive, names[key], names[query], names[o], float(mean[o]), *where, e.n)
+def rule_rows(rules: Iterable[Rule]) -> pd.DataFrame:
+    """One row per rule; key and distances are null where the query alone decides."""
+    return pd.DataFrame([asdict(rule) for rule in rules], columns=[f.name for f in fields(Rule)])
 
 
-def _changes(
-    language: ToyLanguage, tokens: Int[np.ndarray, " seq"]
-) -> Iterator[tuple[tuple[int, int, int], Float[np.ndarray, " vocab"], int]]:
-    """((label, key, query), change of the conditional, distance) of every edit that matters."""
-    rows, possible = _edited(language, tokens)
-    label, P = language.distributions.label, language.distributions.p
-    keyed = np.isin(label, [LABEL_ID[name] for name in KEYED])
-    direct = label == LABEL_ID[DIRECT]
-    for s, t in np.argwhere(_matters(rows, possible)):
-        keys = np.flatnonzero(possible[s, :, t])
-        there = rows[s, keys, t]
-        distance = int(t - 1 - s)
-        counts = (keyed if distance else direct)[there]
-        if not counts.any():
-            continue
-        change = P[there] - np.median(P[there], axis=0)
-        cause = language.distributions.cause[there]
-        counts &= (cause[:, None] == cause).mean(axis=1) < 0.5
-        for i in np.flatnonzero(counts):
-            key = int(keys[i])
-            query = int(tokens[t - 1]) if distance else key
-            yield (int(label[there[i]]), key, query), change[i], distance
-
-
-def _edited(
-    language: ToyLanguage, tokens: Int[np.ndarray, " seq"]
-) -> tuple[Int[np.ndarray, "seq vocab seq"], Bool[np.ndarray, "seq vocab seq"]]:
-    """[s, k, t] for token k put at position s: the row of position t, and whether the language can
-    produce the edited tokens before t."""
-    length, size = len(tokens), len(language.vocabulary)
-    edited = np.tile(tokens, (length, size, 1))
-    s = np.arange(length)
-    edited[s, :, s] = np.arange(size)
-    rows = language.rows(edited.reshape(-1, length)).reshape(edited.shape)
-    fits = language.distributions.p[rows, edited] > 0
-    before = np.ones_like(fits)
-    before[..., 1:] = np.logical_and.accumulate(fits[..., :-1], axis=-1)
-    return rows, before
-
-
-def _matters(
-    rows: Int[np.ndarray, "seq vocab seq"], possible: Bool[np.ndarray, "seq vocab seq"]
-) -> Bool[np.ndarray, "seq seq"]:
-    """[s, t]: t lies after s, and what governs it depends on which possible key stands at s."""
-    low = np.where(possible, rows, np.iinfo(rows.dtype).max).min(axis=1)
-    high = np.where(possible, rows, -1).max(axis=1)
-    after = np.triu(np.ones(low.shape, dtype=bool), 1)
-    return after & (possible.sum(axis=1) >= FEWEST) & (low < high)
+def rules_of(table: pd.DataFrame) -> list[Rule]:
+    """The rules of a frame of `rule_rows`."""
+    plain = table.astype(object).where(table.notna(), None)
+    return [Rule(*row) for row in plain[[f.name for f in fields(Rule)]].to_numpy().tolist()]

@@ -60,8 +60,8 @@ class ToyVocabulary:
 def make_vocabulary(config: LanguageConfig) -> ToyVocabulary:
     """The words of every category, then the marks; 65 tokens by default.
 
-    A primitive that is off keeps its tokens, so that models with and without it are comparable; the
-    quotation mark is there with quotes alone.
+    The tokens of a primitive that is off are kept, so that models with and without it are
+    comparable. Only the quotation mark needs its primitive.
     """
     pairs = [(word, c) for c in WORDS for word in config.vocabulary.words(c)]
     pairs += [(mark, c) for c, mark in MARKS.items()]

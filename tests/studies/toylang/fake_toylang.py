@@ -4,15 +4,34 @@ The story: the bigram and the category come first, induction last; without the b
 comes later; softmax attention learns induction in three seeds of five. `smoke` has learned nothing.
 """
 
+from __future__ import annotations
+
 import itertools
 import zlib
+from functools import cache
+from importlib import import_module
 
 import numpy as np
 import pandas as pd
 
-from zscope.studies.toylang.figures.lookups import Tables
-from zscope.tables.read import TABLES
-from zscope.tables.schema import INT
+from zscope.figures.registry import figure_modules
+from zscope.figures.tables import Tables
+from zscope.studies.toylang.tables import (
+    ABLATIONS,
+    COMPARISONS,
+    DEGREES,
+    FLOORS,
+    MATRICES,
+    ONSET_SUMMARY,
+    ONSETS,
+    PHENOMENA,
+    READOUTS,
+    RULES,
+    SEARCH,
+    SUMMARY,
+    TRAINING,
+)
+from zscope.tables.schema import FLOAT, INT
 
 SEEDS = (0, 1, 2, 3, 4)
 FEW = (0, 1, 2)
@@ -25,7 +44,7 @@ PLACES = ("beach", "garden", "lake", "office", "forest", "market")
 ADJECTIVES = ("big", "old", "new", "small", "quiet", "bright")
 FUNCTIONS = ("at", "and", "or", "to", "the", "with")
 OBJECTS = ("ball", "cup", "hat", "key", "lamp", "box")
-RULES = (
+SKIP_RULES = (
     ("beach", "big", "at"),
     ("garden", "old", "and"),
     ("lake", "new", "or"),
@@ -60,50 +79,70 @@ CHANGED = {  # condition -> how, changed, and by how much onsets are later, in d
 }
 
 
-def study(seeds=SEEDS, *, softmax=True, dependency=True, learned=True):
+def study(seeds=SEEDS, *, softmax=True, dependency=True, learned=True, level=0.95):
     """The whole study, with fewer seeds or conditions, or one whose runs learned nothing."""
     conditions = {"reference": seeds}
     if softmax:
         conditions["softmax"] = seeds
     if dependency:
         conditions |= {name: [s for s in FEW if s in seeds] for name in CHANGED}
-    return Tables(
-        {
-            "toylang_floors": frame("toylang_floors", floors()),
-            "toylang_rules": frame("toylang_rules", rules()),
-            "toylang_training": frame("toylang_training", training(conditions, learned)),
-            "toylang_readouts": frame("toylang_readouts", readouts(seeds, learned)),
-            "toylang_matrices": frame("toylang_matrices", matrices(seeds, learned)),
-            "toylang_search": frame("toylang_search", search(seeds, learned)),
-            "toylang_ablations": frame("toylang_ablations", ablations(conditions, learned)),
-            "toylang_degrees": frame("toylang_degrees", degrees(seeds)),
-            "toylang_phenomena": frame("toylang_phenomena", phenomena(conditions, learned)),
-            "toylang_onsets": frame("toylang_onsets", onsets(conditions, learned)),
-            "toylang_onset_summary": frame(
-                "toylang_onset_summary", onset_summary(conditions, learned)
-            ),
-            "toylang_comparisons": frame("toylang_comparisons", comparisons(conditions, learned)),
-            "toylang_summary": frame("toylang_summary", summary(conditions, learned)),
+    rows = {
+        FLOORS: floors(),
+        RULES: rules(),
+        TRAINING: training(conditions, learned),
+        READOUTS: readouts(seeds, learned),
+        MATRICES: matrices(seeds, learned),
+        SEARCH: search(seeds, learned),
+        ABLATIONS: ablations(conditions, learned),
+        DEGREES: degrees(seeds),
+        PHENOMENA: phenomena(conditions, learned),
+        ONSETS: onsets(conditions, learned),
+        ONSET_SUMMARY: onset_summary(conditions, learned),
+        COMPARISONS: comparisons(conditions, learned),
+        SUMMARY: summary(conditions, learned),
+    }
+    return Tables({table.name: frame(table, found) for table, found in rows.items()}, level)
+
+
+def smoke(level=0.95):
+    """A run of a few steps: nothing learned, nothing set in, every rank that of chance."""
+    return study((0,), dependency=False, learned=False, level=level)
+
+
+@cache
+def figure_tables(level: float = 0.95) -> dict[str, dict[str, Tables]]:
+    """Of every figure what it is drawn from: all seeds and models, the smoke run, no rows."""
+    cases = {"full": study(level=level), "one": smoke(level)}
+    return {
+        name: {
+            **{case: of_figure(module.module, tables) for case, tables in cases.items()},
+            "empty": of_figure(module.module, None, level),
         }
+        for name, module in figure_modules("toylang").items()
+    }
+
+
+def of_figure(module, tables, level=None):
+    """The tables that a figure needs; None: without rows. No level if no table has intervals."""
+    needs = import_module(module).NEEDS
+    level = level if tables is None else tables.level
+    return Tables(
+        {t.name: frame(t, []) if tables is None else tables.frames[t.name] for t in needs},
+        level if any(table.has_interval for table in needs) else None,
     )
 
 
-def smoke():
-    """A run of a few steps: nothing learned, nothing set in, every rank that of chance."""
-    return study((0,), dependency=False, learned=False)
-
-
-def frame(name, rows):
+def frame(table, rows):
     """A table with all of its columns; what a row does not name is null."""
-    columns = {c.name: c for c in TABLES[name].columns}
+    columns = {c.name: c for c in table.columns}
     rows = list(rows)
     for row in rows:
-        assert not set(row) - set(columns), (name, set(row) - set(columns))
+        assert not set(row) - set(columns), (table.name, set(row) - set(columns))
     out = pd.DataFrame(rows, columns=list(columns))
     for c in columns.values():
         if c.type == INT:
             out[c.name] = out[c.name].astype("Int64" if c.nullable else "int64")
-        elif str(c.type) == "double":
+        elif c.type == FLOAT:
             out[c.name] = out[c.name].astype(float)
     return out
 
@@ -120,21 +159,20 @@ def floors():
     for name, (frequency, floor, *_) in PRIMITIVES.items():
         n = round(500_000 * frequency)
         se = 0.9 / n**0.5
-        yield {
-            "primitive": name,
-            "frequency": frequency,
-            "frequency_se": 0.0 if name == "all" else frequency / 100,
-            "floor": floor,
-            "floor_se": se / 3,
-            "nll": floor + noise(name, se),
-            "nll_se": se,
-            "n": n,
-        }
+        gap = noise(name, se)
+        for metric, value, error in (
+            ("frequency", frequency, 0.0 if name == "all" else frequency / 100),
+            ("floor", floor, se / 3),
+            ("nll", floor + gap, se),
+            ("gap", gap, se),
+        ):
+            row = {"primitive": name, "metric": metric, "se": error, "n": n}
+            yield row | within(value, 2 * error)
 
 
 def rules():
     common = {"n": 30}
-    for place, adjective, function in RULES:
+    for place, adjective, function in SKIP_RULES:
         where = {"key": place, "query": adjective, "output": function}
         yield (
             common
@@ -248,7 +286,7 @@ def readouts(seeds, learned):
         yield row("direct", "all", "top1", float(round(6 * share["bigram"])), 6)
         yield row("direct", "all", "top1_self", float(round(6 * share["bigram"])), 6)
         yield row("direct", "all", "kl", 1.5 * (1 - share["bigram"]) + 0.01, 6)
-        for i, rule in enumerate(RULES):
+        for i, rule in enumerate(SKIP_RULES):
             rank = chance ** (1 - share["skip"]) * (i + 1) ** share["skip"]
             rank = chance if step == 0 else max(1.0, round(rank))
             for metric in ("rank", "rank_all_paths"):
@@ -307,7 +345,7 @@ def matrices(seeds, learned):
 
             yield from cells("skip_qk", head, ADJECTIVES, PLACES, qk)
             yield from cells("skip_ov", head, PLACES, FUNCTIONS, qk)
-        names = [rule_name(rule) for rule in RULES]
+        names = [rule_name(rule) for rule in SKIP_RULES]
         for n, head in enumerate((*HEADS, "all")):
             yield from cells(
                 "skip_product",
@@ -347,7 +385,7 @@ def matrices(seeds, learned):
 
 
 def search(seeds, learned, n=30):
-    true = [(q, k, o, "skip") for k, q, o in RULES]
+    true = [(q, k, o, "skip") for k, q, o in SKIP_RULES]
     for seed in seeds:
         hits = 0
         for rank in range(1, n + 1):
@@ -367,7 +405,7 @@ def search(seeds, learned, n=30):
                 "d_prob": 0.9 * 0.9**rank if learned else 1e-4 / rank,
                 "primitive": primitive,
                 "precision": hits / rank,
-                "recall": hits / len(RULES),
+                "recall": hits / len(SKIP_RULES),
             }
 
 
@@ -538,7 +576,7 @@ def onsets(conditions, learned):
 
 
 def onset_summary(conditions, learned):
-    found = frame("toylang_onsets", onsets(conditions, learned))
+    found = frame(ONSETS, onsets(conditions, learned))
     for key, rows in found.groupby(["condition", "kind", "primitive", "metric"]):
         steps = rows["onset"].astype(float).fillna(np.inf).sort_values()
         middle = float(steps.median())
@@ -591,19 +629,25 @@ def comparisons(conditions, learned):
 def summary(conditions, learned):
     n = len(conditions["reference"])
     claims = {
-        "excess over the floor, all primitives: at most .01 nats": ".005 (.004 to .006)",
-        "excess of every primitive: at most .05 nats": "largest: induction .06",
-        "direct path, names x verbs: r at least .95": ".97 (.96 to .98)",
-        "all skip rules in the top 10 of all triples": "worst rank 4",
-        "induction diagonal through one virtual head": "6 of 6",
-        "ablating the named heads hurts their primitive more than every random set": "2.0 nats",
+        "excess_overall": ("the excess over the floor is at most 0.01 nats", 0.005),
+        "excess_every_primitive": ("the excess is at most 0.05 nats on every primitive", 0.06),
+        "bigram_in_weights": ("names x verbs in the weights have r of at least 0.95", 0.97),
+        "skip_rules_first_all_paths": ("every skip rule is among the first 10 triples", 4.0),
+        "induction_in_weights": ("one pair of heads matches every object to itself", 6.0),
+        "ablation_induction": ("ablating the named heads hurts their primitive most of all", 2.0),
     }
-    for i, (claim, measured) in enumerate(claims.items()):
-        holds = ("yes", f"partly: on {n - 1} of {n}", "no")[i % 3 if n > 1 else 0]
+    for i, (claim, (text, value)) in enumerate(claims.items()):
+        held = (n, n - 1, 0)[i % 3 if n > 1 else 0] if learned else 0
         yield {
             "condition": "reference",
             "claim": claim,
-            "measured": measured,
-            "holds": holds if learned else "no",
+            "text": text,
+            "measured": f"median {value:.3g} ({0.9 * value:.3g} to {1.1 * value:.3g})",
+            "verdict": "yes" if held == n else "partly" if held else "no",
+            "value": value,
+            "low": 0.9 * value,
+            "high": 1.1 * value,
+            "unit": "nats",
             "n": n,
+            "n_held": held,
         }

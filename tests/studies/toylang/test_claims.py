@@ -1,603 +1,243 @@
-"""The rows of the toy study's readouts, ablations and exact patches: planted and random models."""
-
-# Matrices keep the capitals of the formulas.
-# ruff: noqa: N806
+"""The claims of the toy language study: planted measurements with known verdicts."""
 
 from __future__ import annotations
-
-import itertools
-import math
 
 import numpy as np
 import pandas as pd
 import pytest
-import torch
-from fake_tensor import head_rows, random_model, zero_model
 
-from zscope.core.errors import DataError
-from zscope.core.provenance import derive_seed
-from zscope.models.tensor_heads import ReplacedHeads, head_z, mean_z
-from zscope.models.tensor_transformer import TensorConfig, TensorTransformer
-from zscope.studies.toylang.config import ReadoutConfig
-from zscope.toy_language.config import LanguageConfig
-from zscope.studies.toylang.readouts.ablations import (
-    _largest,
-    _random_sets,
-    ablation_rows,
-    named_heads,
+from planted_curves import BOOTSTRAP, curve, only, onsets, readout
+from zscope.studies.toylang.claims import summary_rows
+from zscope.studies.toylang.config import ToylangConfig
+from zscope.studies.toylang.onsets import compare, summarise
+from zscope.studies.toylang.tables import (
+    ABLATIONS,
+    COMPARISONS,
+    DEGREES,
+    ONSET_SUMMARY,
+    ONSETS,
+    PHENOMENA,
+    READOUTS,
+    SUMMARY,
+    TRAINING,
 )
-from zscope.studies.toylang.readouts.degrees import SEQUENCES, degree_rows
-from zscope.studies.toylang.readouts.induction import induction_heads, induction_layers
-from zscope.studies.toylang.readouts.program_truth import (
-    boosting_rules,
-    copying_truth,
-    pairs_that_occur,
-    program_boosts,
-    skip_triples,
-    verbs_of_names,
-    window_truth,
-)
-from zscope.studies.toylang.readouts.readout_rows import matrix_rows, readout_rows, search_rows
-from zscope.studies.toylang.readouts.weights import TensorWeights
-from zscope.studies.toylang.tables import TABLES
-from zscope.toy_language.distributions import LABELS
-from zscope.toy_language.excess import ToyEvaluation
-from zscope.toy_language.language import ToyLanguage
-from zscope.toy_language.rules import Rule, find_rules
+from zscope.tables.write import write_table
 
-CONFIG = ReadoutConfig()
-EXACT = {"rtol": 0, "atol": 1e-10}
-ALL = list(LanguageConfig().primitives)
+CONFIG = ToylangConfig()
 
 
-@pytest.fixture(scope="module")
-def language():
-    return ToyLanguage(LanguageConfig())
+def find(rows, claim, condition="reference"):
+    return only(r for r in rows if (r["claim"], r["condition"]) == (claim, condition))
 
 
-@pytest.fixture(scope="module")
-def rules(language):
-    return find_rules(language, np.random.default_rng(0), 64)
-
-
-def toy_model(**changes):
-    """A random model on the language's vocabulary."""
-    return random_model(**{"d_vocab": 65, "n_ctx": 64, **changes})
-
-
-def evaluation_of(language, n=12):
-    bootstrap = {"level": 0.95, "resamples": 50, "seed": 0}
-    return ToyEvaluation.sample(language, n, 3, bootstrap, torch.device("cpu"))
-
-
-def one(rows, **where):
-    """The one row with these values."""
-    (row,) = (r for r in rows if all(r[k] == v for k, v in where.items()))
-    return row
-
-
-def fits(name, rows, **run):
-    """Rows have the columns of a table, no null where there may be none, and no key twice."""
-    table, frame = TABLES[name], pd.DataFrame(rows).assign(condition="reference", seed=0, **run)
-    assert set(frame) == {column.name for column in table.columns}
-    required = [column.name for column in table.columns if not column.nullable]
-    assert frame[required].notna().all().all()
-    assert not frame.duplicated(list(table.key)).any()
-
-
-# --- the tables ----------------------------------------------------------------------------------
-
-
-def test_rows_fit_their_tables(language, rules):
-    model = toy_model()
-    weights = TensorWeights.from_model(model)
-    arguments = weights, language, rules, CONFIG
-    fits("toylang_readouts", readout_rows(*arguments), step=0)
-    fits("toylang_matrices", matrix_rows(*arguments))
-    fits("toylang_search", search_rows(*arguments))
-    fits("toylang_degrees", degree_rows(model, language, 0))
-    rows = ablation_rows(model.float(), evaluation_of(language), *arguments, 0)
-    fits("toylang_ablations", rows)
-
-
-def test_an_untrained_model_is_all_ties(language, rules):
-    model = TensorTransformer(TensorConfig()).init_weights(0)
-    weights = TensorWeights.from_model(model)
-    rows = readout_rows(weights, language, rules, CONFIG)
-    of = {(r["readout"], r["item"], r["metric"]): r["value"] for r in rows}
-    ranks = [value for (_, _, metric), value in of.items() if metric == "rank"]
-    assert ranks == [(65**3 + 1) / 2] * 4
-    assert of["direct", "all", "r"] is None
-    assert [value for (_, _, metric), value in of.items() if metric == "edge"] == [None] * 4
-    zero = ("top1", "top1_self", "hits", "hits_together", "contrast", "below", "drop")
-    assert all(of[key] == 0 for key in of if key[2] in zero)
-    assert of["rules", "all", "precision_at_10"] == of["rules", "all", "average_precision"] == 0
-    p = 1 / 65
-    entropy = -sum(x * math.log(x) for x in (0.7, 0.2, 0.1))
-    assert of["direct", "all", "kl"] == pytest.approx(-math.log(p) - entropy)
-    assert len(matrix_rows(weights, language, rules, CONFIG)) > 0
-    assert named_heads(weights, language, rules, CONFIG) == {}
-    degrees = degree_rows(model, language, 0)
-    assert all(r["value"] == r["share"] == r["error"] == 0 for r in degrees)
-
-
-READOUTS = {
-    "bigram": {"direct", "direct_logit"},
-    "skip": {"window", "skip_qk", "skip_ov", "skip_product"},
-    "induction": {"induction", "induction_together"},
-    "suppress": {"suppression"},
-}
-
-
-@pytest.mark.parametrize("off", READOUTS)
-def test_a_primitive_that_is_off_has_no_rows(off):
-    language = ToyLanguage(LanguageConfig(primitives=[p for p in ALL if p != off]))
-    rules = find_rules(language, np.random.default_rng(0), 24)
-    weights = TensorWeights.from_model(toy_model())
-    arguments = weights, language, rules, CONFIG
-    rows = readout_rows(*arguments) + matrix_rows(*arguments)
-    found = {row["readout"] for row in rows}
-    assert found == set.union({"rules"}, *READOUTS.values()) - READOUTS[off]
-    ranks = [row for row in rows if row.get("metric") == "rank"]
-    assert len(ranks) == (0 if off == "skip" else 4)
-    named = {"induction": "induction", "suppress": "suppression", "skip": "rules"}
-    assert named.get(off) not in named_heads(*arguments)
-
-
-def test_a_language_without_rules_and_a_model_of_one_layer_have_what_is_left():
-    language = ToyLanguage(LanguageConfig(primitives=["bigram", "induction"]))
-    weights = TensorWeights.from_model(toy_model(n_layers=1))
-    direct = [r for r in find_rules(language, np.random.default_rng(0), 8) if r.key is None]
-    rows = readout_rows(weights, language, direct, CONFIG)
-    assert {row["readout"] for row in rows} == {"direct"}
-    assert search_rows(weights, language, direct, CONFIG) == []
-
-
-# --- truth ---------------------------------------------------------------------------------------
-
-
-def test_truths_are_those_of_the_config(language, rules):
-    words = language.vocabulary.tokens
-    verbs = [[words[i] for i in of_name] for of_name in verbs_of_names(language)]
-    assert verbs[0] == ["sees", "helps", "finds"]
-    assert verbs[2] == ["calls", "tells", "sees"]  # the last verb is followed by the first
-    assert copying_truth(language) == pytest.approx(math.log((0.9 + 0.1 / 6) / (0.1 / 6)))
-    expected = {
-        tuple(language.vocabulary.encode([q, k, o])) for k, q, o in language.config.skip.rules
-    }
-    assert set(skip_triples(language, rules)) == expected
-    assert {"suppress", "bigram"}.isdisjoint(boosting_rules(language, rules).values())
-    base = 0.1 / 6  # of each function word after an adjective
-    odds = math.log((0.9 + 0.1 * base) / (0.1 - 0.1 * base)) - math.log(base / (1 - base))
-    truth = window_truth(language, skip_triples(language, rules)[0], range(1, 17))
-    np.testing.assert_allclose(truth, [odds] * 8 + [0] * 8)
-
-
-def test_equal_weights_leave_the_forbidden_verb_first():
-    config = LanguageConfig(bigram={"weights": [0.5, 0.5]}, vocabulary={"verb_t": 3, "name": 3})
-    verbs = verbs_of_names(ToyLanguage(config))
-    first = min(verbs[0])
-    assert verbs == [[first, first + 1], [first + 2, first], [first + 1, first + 2]]
-
-
-def test_a_pair_occurs_unless_it_closes_what_was_not_opened(language):
-    opener = {")": "(", "]": "["}
-    words, occur = language.vocabulary.tokens, pairs_that_occur(language)
-    for query, key in np.ndindex(occur.shape):
-        open_, fits = [], True
-        for word in (words[key], words[query]):
-            if word in opener:
-                fits = fits and bool(open_) and open_.pop() == opener[word]
-            elif word in opener.values():
-                open_.append(word)
-        assert occur[query, key] == fits, (words[key], words[query])
-    # Sampled texts have brackets, and none that closes nothing.
-    for tokens in language.sample(50, np.random.default_rng(0)).tokens:
-        seen = [words[t] for t in tokens]
-        for i, word in enumerate(seen):
-            if word in opener:
-                assert opener[word] in seen[:i]
-
-
-def test_brackets_that_close_nothing_are_not_listed(language):
-    """A head that reads them is believed only where they can stand."""
-    ids = language.vocabulary.ids
-    model = blank(language)
-    attend(model, 0, 0, 4, ids["lake"], [ids[")"], ids["beach"]])
-    write(model, 0, 0, 0, ids[")"], {ids["."]: 9.0})
-    rules = [Rule("skip", "beach", "big", "at", 0.9, 1, 8, 5)]
-    found = search_rows(TensorWeights.from_model(model), language, rules, CONFIG)
-    assert not {row["key"] for row in found} & {")", "]"}
-
-
-def test_program_boosts_are_the_programs(language):
-    """Against the rows of single prefixes, and the numbers of the config."""
-    effect, label = program_boosts(language, range(1, 9))
-    ids, p = language.vocabulary.ids, language.distributions.p
-    (topic, *_), period = language.vocabulary.members["topic"], ids["."]
-
-    def after(*words):
-        return p[language.rows(np.array([[topic, period, *words, period]]))[0, -1]]
-
-    rng = np.random.default_rng(0)
-    for query, key in [*rng.integers(65, size=(30, 2)), (ids["big"], ids["beach"])]:
-        changes = [
-            after(key, *[period] * (d - 1), query) - after(period, *[period] * (d - 1), query)
-            for d in range(1, 9)
+def test_excess_is_judged_seed_by_seed():
+    training = pd.concat(
+        [
+            curve([4, 2, 0.5, 0.009, last], "all", seed=seed)
+            for seed, last in enumerate((0.005, 0.009, 0.02))
         ]
-        np.testing.assert_allclose(effect[query, key], np.mean(changes, axis=0), atol=1e-12)
-    skip = effect[ids["big"], ids["beach"], ids["at"]]
-    assert skip == pytest.approx(0.9 * (1 - 0.1 / 6))
-    suppressed = effect[ids["alice"], ids["never"]]
-    assert suppressed[ids["sees"]] == pytest.approx(-0.7 * 6 / 8)  # window 6
-    assert suppressed[ids["helps"]] == pytest.approx((2 / 3 - 0.2) * 6 / 8)
-    assert LABELS[label[ids["big"], ids["beach"]]] == "skip"
-    assert LABELS[label[ids["lake"], ids["("]]] == "bracket"
-    assert effect[ids["lake"], ids["("], ids[")"]] == pytest.approx(0.23)
-
-
-# --- planted models ------------------------------------------------------------------------------
-
-
-def blank(language):
-    """One stream element a token, read out as its logit."""
-    size = len(language.vocabulary)
-    model = zero_model(d_vocab=size, d_model=size, n_ctx=64, d_head=16)
-    with torch.no_grad():
-        model.head.weight.fill_diagonal_(1.0)
-    return model
-
-
-def attend(model, layer, head, element, query, key, size=16.0):
-    """A pattern of size^2 / d_head^2 at any distance: elements 4-7 and 12-15 hardly turn."""
-    with torch.no_grad():
-        for n in "12":
-            head_rows(model, layer, head, f"q{n}")[element, query] += size
-            head_rows(model, layer, head, f"k{n}")[element, key] += 1
-
-
-def write(model, layer, head, element, key, outputs):
-    """Adds to the stream elements of tokens, for a pattern of 1."""
-    with torch.no_grad():
-        head_rows(model, layer, head, "v")[element, key] += 1
-        for output, size in outputs.items():
-            head_rows(model, layer, head, "o")[element, output] += size
-
-
-def test_planted_bigrams_are_read_exactly(language, rules):
-    model = blank(language)
-    names, verbs = (language.vocabulary.members[kind] for kind in ("name", "verb_t"))
-    prefixes = np.array([[language.vocabulary.ids["music"], name, 0] for name in names])
-    p = torch.tensor(language.distributions.p[language.rows(prefixes)[:, -1]])
-    with torch.no_grad():
-        model.head.weight[:, names] = p.log().clamp_min(-40).T + 1.5
-    arguments = TensorWeights.from_model(model), language, rules, CONFIG
-    of = {r["metric"]: r["value"] for r in readout_rows(*arguments) if r["readout"] == "direct"}
-    assert of["r"] == of["r_self"] == pytest.approx(1)
-    assert of["top1"] == of["top1_self"] == 6
-    assert abs(of["kl"]) < 1e-9
-    rows = matrix_rows(*arguments)
-    for readout in ("direct", "direct_logit"):
-        cells = [r for r in rows if r["readout"] == readout]
-        assert len(cells) == len(names) * len(verbs)
-        known = [(r["value"], r["truth"]) for r in cells if r["truth"] is not None]
-        assert len(known) == (48 if readout == "direct" else 18)
-        np.testing.assert_allclose(*zip(*known, strict=True), atol=1e-9)
-    cell = one(rows, readout="direct", row="alice", column="sees")
-    assert cell["truth"] == pytest.approx(0.7)
-    without = [r for r in rows if r["readout"] == "suppression" and r["item"] == "without"]
-    known = [(r["value"], r["truth"]) for r in without if r["truth"] is not None]
-    np.testing.assert_allclose(*zip(*known, strict=True), atol=1e-9)
-    top, second, third = (
-        one(without, row="alice", column=verb)["value"] for verb in ("sees", "helps", "finds")
+        + [curve([4, 2, 0.5, 0.1, 0.04], "skip", seed=seed) for seed in range(3)]
     )
-    assert second + third == pytest.approx(0)  # against the mean of the others
-    assert top == pytest.approx(math.log(0.7) - math.log(0.2 * 0.1) / 2)
+    rows = summary_rows({TRAINING: training}, CONFIG)
+    overall = find(rows, "excess_overall")
+    assert overall["text"] == "the excess over the floor is at most 0.01 nats"
+    assert (overall["verdict"], overall["n_held"], overall["n"]) == ("partly", 2, 3)
+    assert (overall["value"], overall["low"], overall["high"]) == (0.009, 0.005, 0.02)
+    assert overall["unit"] == "nats"
+    assert overall["measured"] == "median 0.009 (0.005 to 0.02)"
+    assert find(rows, "excess_every_primitive")["verdict"] == "yes"
+    assert [row["n"] for row in rows] == [3, 3]
 
 
-def skip_model(language):
-    """Head 0.1 knows the four rules, head 1.2 that `never` forbids; head 0.0 adds more at the
-    rules, but the same to every logit, which says nothing."""
-    model = blank(language)
-    for i, (key, query, output) in enumerate(language.config.skip.rules):
-        k, q, o = language.vocabulary.encode([key, query, output])
-        attend(model, 0, 1, 4 + i, q, k)
-        write(model, 0, 1, i, k, {o: 12.0})
-        attend(model, 0, 0, 4 + i, q, k)
-        write(model, 0, 0, i, k, dict.fromkeys(range(len(language.vocabulary)), 20.0))
-    names, (never,) = (language.vocabulary.members[kind] for kind in ("name", "never"))
-    attend(model, 1, 2, 7, names, never)
-    write(model, 1, 2, 0, never, {verbs[0]: -9.0 for verbs in verbs_of_names(language)})
-    return model
+def test_a_number_that_is_undefined_on_some_seeds_is_left_out_of_the_median():
+    known, missing = ([np.nan, 8], [np.nan, np.nan])
+    edges = [readout(e, "window", "edge", seed=i) for i, e in enumerate((known, missing))]
+    row = find(summary_rows({READOUTS: pd.concat(edges)}, CONFIG), "window_in_weights")
+    assert (row["value"], row["low"], row["high"]) == (8, 8, 8)
+    assert (row["verdict"], row["measured"]) == ("partly", "median 8 (8 to 8), undefined in 1")
+    row = find(summary_rows({READOUTS: edges[1]}, CONFIG), "window_in_weights")
+    assert (row["value"], row["verdict"], row["measured"]) == (None, "no", "undefined")
 
 
-def test_planted_rules_and_suppression_are_read_and_their_heads_named():
-    language = ToyLanguage(LanguageConfig(vocabulary={"name": 2, "verb_t": 10}))
-    # Two names: no verb is one name's top and the other's second.
-    rules = find_rules(language, np.random.default_rng(0), 64)
-    model = skip_model(language)
-    arguments = TensorWeights.from_model(model), language, rules, CONFIG
-    rows = readout_rows(*arguments)
-    ranks = [r["value"] for r in rows if r["metric"] == "rank"]
-    assert sorted(ranks) == [1, 2, 3, 4]
-    assert [r["value"] for r in rows if r["metric"] == "edge"] == [16] * 4  # nothing turns
-    search = search_rows(*arguments)
-    assert {r["primitive"] for r in search[:4]} == {"skip"}
-    assert [r["precision"] for r in search[:4]] == [1] * 4
-    n_rules = len(boosting_rules(language, rules))
-    assert search[3]["recall"] == pytest.approx(4 / n_rules)
-    first = search[:10]
-    assert one(rows, metric="precision_at_10_all_paths")["value"] == first[-1]["precision"]
-    strict = sum(r["primitive"] in ("skip", "induction", "long_range") for r in first) / 10
-    assert one(rows, metric="rule_precision_at_10")["value"] == pytest.approx(strict)
-    assert one(rows, metric="below")["value"] == 2
-    assert one(rows, metric="drop")["value"] == pytest.approx(9, rel=1e-4)
-    assert named_heads(*arguments) == {"rules": ((0, 1),), "suppression": ((1, 2),)}
-    cells = pd.DataFrame(matrix_rows(*arguments))
-    product = cells[cells["readout"] == "skip_product"].groupby("item")["value"]
-    for item in ("all", "L0H1"):
-        assert product.max()[item] == pytest.approx(12 * 5 / 6, rel=0.01)
-    assert product.max()["L1H2"] == 0
-    whole = cells[(cells["readout"] == "skip_product") & (cells["item"] == "all")]
-    by_rule = whole.loc[whole.groupby("row")["value"].idxmax()]
-    assert all(
-        row.endswith(f"-> {column}") for row, column in by_rule[["row", "column"]].to_numpy()
+def test_readouts_are_those_of_the_last_checkpoint():
+    readouts = pd.concat(
+        [
+            readout([np.nan, 0.99, 0.94], "direct", "r", n=30),
+            readout([0, 6, 6], "direct", "top1"),
+            readout([9e4, 1, 9], "rules", "rank", "a"),
+            readout([9e4, 1, 12], "rules", "rank", "b"),
+            readout([0, 0.5, 1.0], "rules", "precision_at_10", n=10),
+            readout([np.nan, 3, 8], "window", "edge", "a"),
+            readout([np.nan, 3, 7], "window", "edge", "b"),
+            readout([0, 6, 6], "induction", "hits"),
+            readout([0, 6, 1], "induction", "hits", "L0H3->L1H0"),
+            readout([0, 6, 5], "suppression", "below"),
+        ]
     )
-    assert by_rule["truth"].max() == pytest.approx(whole["truth"].max())
-    qk = cells[(cells["readout"] == "skip_qk") & (cells["item"] == "L0H1")]
-    large = {(r.row, r.column) for r in qk.itertuples() if r.value > 0.5}
-    assert large == {(query, key) for key, query, _ in language.config.skip.rules}
-
-
-def test_precision_counts_what_the_program_does_and_recall_the_rules(language):
-    """A head that closes brackets: true of the program, none of the single-token rules."""
-    ids = language.vocabulary.ids
-    model = blank(language)
-    attend(model, 0, 0, 4, ids["lake"], ids["("])
-    write(model, 0, 0, 0, ids["("], {ids[")"]: 9.0})
-    rules = [Rule("skip", "beach", "big", "at", 0.9, 1, 8, 5)]
-    arguments = TensorWeights.from_model(model), language, rules, CONFIG
-    first = search_rows(*arguments)[0]
-    assert (first["key"], first["query"], first["output"]) == ("(", "lake", ")")
-    assert (first["primitive"], first["precision"], first["recall"]) == ("bracket", 1, 0)
-    rows = readout_rows(*arguments)
-    assert one(rows, metric="rule_precision_at_10")["value"] == 0
-    assert one(rows, metric="precision_at_10")["value"] > 0
-    effect, _ = program_boosts(language, range(1, 9))
-    assert one(rows, metric="chance")["value"] == pytest.approx((effect > 1e-9).mean())
-
-
-# --- induction of all heads ----------------------------------------------------------------------
-
-
-def test_layers_together_are_naive_loops():
-    weights = TensorWeights.from_model(random_model(n_layers=3))
-    objects, colours, offsets = [0, 1, 2], [3, 4], [1, 4]
-    found = {
-        (p.layer, p.later_layer): p for p in induction_layers(weights, objects, colours, offsets)
+    rows = summary_rows({READOUTS: readouts}, CONFIG)
+    verdicts = {
+        "bigram_in_weights": ("no", 0.94),
+        "top_verb_in_weights": ("yes", 6),
+        "skip_rules_first_one_head": ("no", 12),
+        "first_triples_true_one_head": ("yes", 1),
+        "window_in_weights": ("no", 7),
+        "induction_in_weights": ("yes", 6),
+        "suppression_in_weights": ("no", 5),
     }
-    assert set(found) == {(0, 1), (0, 2), (1, 2)}
-    E = weights.E
-    for (layer, later), pair in found.items():
-        M = torch.zeros(3, 3, dtype=torch.float64)
-        for a, b in itertools.product(range(3), range(3)):
-            for c in range(2):
-                key, before = E[[colours[c]]], E[[objects[b]]]
-                pattern = weights.patterns(layer, 1, key, before)
-                x = key + (pattern * weights.writes(layer, before)).sum(0)
-                own, other = weights.outputs(later, x)[:, 0, [colours[c], colours[1 - c]]].T
-                A = weights.mean_patterns(later, offsets, E[[objects[a]]], x)[:, 0, 0]
-                M[a, b] += (A * (own - other)).sum() / 2
-        torch.testing.assert_close(pair.matrix, M, **EXACT)
-    contrasts = [p.contrast for p in found.values()]
-    assert contrasts == sorted(contrasts, reverse=True)
-    with pytest.raises(DataError, match="1 objects"):
-        induction_layers(weights, [0], colours, offsets)
+    assert {row["claim"] for row in rows} == set(verdicts)
+    for claim, expected in verdicts.items():
+        row = find(rows, claim)
+        assert (row["verdict"], row["value"]) == expected, claim
+        assert row["measured"] == f"{expected[1]:.3g}"
 
 
-def spread_model():
-    """Head 1.0 finds objects 1 and 2, head 1.1 finds 3; both read what head 0.2 wrote."""
-    model = zero_model(d_model=13, d_head=16)
-    with torch.no_grad():
-        model.head.weight[[4, 5, 6], [10, 11, 12]] = 1.0
-        for n in "12":
-            head_rows(model, 0, 2, f"q{n}")[7, [4, 5, 6]] += 6
-            head_rows(model, 0, 2, f"k{n}")[7, [1, 2, 3]] += 6
-            for head, i in ((0, 0), (0, 1), (1, 2)):
-                head_rows(model, 1, head, f"q{n}")[4 + i, 1 + i] += 8
-                head_rows(model, 1, head, f"k{n}")[4 + i, 7 + i] += 8
-        for i in range(3):
-            head_rows(model, 0, 2, "v")[i, 1 + i] += 1
-            head_rows(model, 0, 2, "o")[i, 7 + i] += 1
-            for head in (0, 1):
-                head_rows(model, 1, head, "v")[i, 4 + i] += 1
-                head_rows(model, 1, head, "o")[i, 10 + i] += 1
-    return model
-
-
-def test_induction_that_is_spread_over_heads_is_seen_together():
-    weights = TensorWeights.from_model(spread_model())
-    words = [1, 2, 3], [4, 5, 6], range(1, 9)
-    best, together = induction_heads(weights, *words)[0], induction_layers(weights, *words)[0]
-    assert (best.layer, best.head, best.later_layer, best.later_head) == (0, 2, 1, 0)
-    assert (best.hits, together.hits) == (2, 3)
-    assert together.contrast > best.contrast > 0
-
-
-# --- replaced heads and ablations ----------------------------------------------------------------
-
-KINDS = {
-    "bilinear": {},
-    "lerp": {"residual": "lerp", "lerp": 0.3},
-    "softmax": {"attention": "softmax", "rms_norm": True},
-}
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_replaced_heads_are_those_of_transformerlens(kind):
-    from zscope.models.wrapped_tensor import to_bridge
-
-    model = random_model(**KINDS[kind])
-    generator = torch.Generator().manual_seed(0)
-    tokens = torch.randint(7, (3, 6), generator=generator)
-    z = {
-        (0, 1): torch.randn(4, generator=generator, dtype=torch.float64),
-        (1, 0): torch.randn(3, 6, 4, generator=generator, dtype=torch.float64),
-        (1, 2): torch.zeros(4, dtype=torch.float64),
+def ablation(chosen_by, heads, value, draw=0, primitive="induction"):
+    return {
+        "condition": "reference",
+        "seed": 0,
+        "chosen_by": chosen_by,
+        "heads": heads,
+        "draw": draw,
+        "primitive": primitive,
+        "metric": "change",
+        "value": value,
     }
 
-    def hook(layer):
-        def replace(own, hook):
-            own = own.clone()
-            for (of_layer, head), value in z.items():
-                if of_layer == layer:
-                    own[:, :, head] = value
-            return own
 
-        return f"blocks.{layer}.attn.hook_z", replace
-
-    bridge = to_bridge(model)
-    with torch.no_grad():
-        expected = bridge.run_with_hooks(tokens, fwd_hooks=[hook(0), hook(1)])
-        torch.testing.assert_close(ReplacedHeads(model, z)(tokens), expected, **EXACT)
-        torch.testing.assert_close(ReplacedHeads(model, {})(tokens), model(tokens), **EXACT)
-        _, cache = bridge.run_with_cache(tokens)
-        clean = torch.stack([cache[f"blocks.{layer}.attn.hook_z"] for layer in range(2)])
-        torch.testing.assert_close(head_z(model, tokens), clean, **EXACT)
-    torch.testing.assert_close(mean_z(model, tokens), clean.mean((1, 2)), **EXACT)
+@pytest.mark.parametrize(("random", "holds"), [(0.3, "yes"), (0.6, "no")])
+def test_named_heads_are_compared_with_random_ones_of_the_same_layers(random, holds):
+    rows = [
+        ablation("induction", "L0H3+L1H1", 0.5),
+        ablation("random", "L0H0+L1H2", random),
+        ablation("random", "L0H3+L1H1", 0.9, 1),  # the named ones, drawn by chance
+        ablation("random", "L0H0+L0H1", 2.0, 2),  # of other layers
+        ablation("random", "L0H0+L1H2", 3.0, primitive="skip"),
+    ]
+    found = summary_rows({ABLATIONS: pd.DataFrame(rows)}, CONFIG)
+    row = only(found)
+    assert (row["claim"], row["verdict"], row["value"]) == ("ablation_induction", holds, 0.5)
 
 
-def test_the_mean_is_over_all_chunks():
-    model = random_model()
-    tokens = torch.randint(7, (150, 6), generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        expected = head_z(model, tokens).mean((1, 2))
-    torch.testing.assert_close(mean_z(model, tokens), expected, **EXACT)
-
-
-@pytest.fixture(scope="module")
-def ablated(language, rules):
-    model = toy_model().float()
-    evaluation = evaluation_of(language)
-    weights = TensorWeights.from_model(model)
-    config = ReadoutConfig(random_heads=4)
-    return model, evaluation, (model, evaluation, weights, language, rules, config, 7)
-
-
-def test_ablation_rows_are_excess_against_the_intact_model(ablated):
-    model, evaluation, arguments = ablated
-    rows = ablation_rows(*arguments)
-    assert ablation_rows(*arguments) == rows
-    means = mean_z(model, evaluation.tokens)
-    intact = evaluation.excess(model)
-    assert one(rows, chosen_by="none", primitive="all")["value"] == pytest.approx(intact.mean())
-    single = ReplacedHeads(model, {(1, 2): means[1, 2]})
-    change = evaluation.excess(single) - intact
-    found = one(rows, chosen_by="single", heads="L1H2", primitive="bigram", metric="change")
-    expected = change[evaluation.masks["bigram"]]
-    assert found["value"] == pytest.approx(expected.mean(), abs=1e-9)
-    assert found["n"] == expected.size
-    assert found["ci_low"] <= found["value"] <= found["ci_high"]
-    named = named_heads(*arguments[2:6])
-    assert {r["chosen_by"] for r in rows} == {"none", "single", "random", *named}
-    assert {r["heads"] for r in rows if r["chosen_by"] == "single"} == {
-        f"L{layer}H{head}" for layer in range(2) for head in range(3)
+def phenomenon(experiment, case, metric, value, x=None, truth=None, ci_low=None):
+    return {
+        "condition": "reference",
+        "seed": 0,
+        "experiment": experiment,
+        "case": case,
+        "x": x,
+        "metric": metric,
+        "value": value,
+        "ci_low": ci_low,
+        "truth": truth,
     }
-    pair = one(rows, chosen_by="induction", primitive="all", metric="change")
-    replaced = {head: means[head] for head in named["induction"]}
-    change = evaluation.excess(ReplacedHeads(model, replaced)) - intact
-    assert pair["value"] == pytest.approx(change.mean(), abs=1e-9)
 
 
-def test_random_sets_are_of_the_same_layers_and_none_is_named(ablated):
-    _, _, arguments = ablated
-    rows = ablation_rows(*arguments)
-
-    def layers(heads):
-        return tuple(head.split("H")[0] for head in heads.split("+"))
-
-    sets = {(r["chosen_by"], r["heads"]) for r in rows}
-    named = {heads for by, heads in sets if by not in ("none", "single", "random")}
-    drawn = {heads for by, heads in sets if by == "random"}
-    assert drawn.isdisjoint(named)
-    assert {layers(heads) for heads in drawn} <= {layers(heads) for heads in named}
-    pair = one(rows, chosen_by="induction", primitive="all", metric="change")["heads"]
-    assert sum(layers(heads) == layers(pair) for heads in drawn) == 4
-
-
-def test_a_model_whose_weights_are_not_read_has_single_heads_alone(language):
-    model = toy_model(attention="softmax", rms_norm=True).float()
-    rows = ablation_rows(model, evaluation_of(language), None, language, [], CONFIG, 0)
-    assert {r["chosen_by"] for r in rows} == {"none", "single"}
-    fits("toylang_ablations", rows)
-
-
-def test_all_other_sets_are_drawn_if_there_are_few():
-    named = [((0, 1), (1, 2)), ((1, 0),)]
-    drawn = list(_random_sets((0, 1), 4, named, 100, np.random.default_rng(0)))
-    every = {((0, a), (1, b)) for a, b in itertools.product(range(4), range(4))}
-    assert len(drawn) == 15
-    assert set(drawn) == every - {named[0]}
-    two = list(_random_sets((1, 1), 4, [], 3, np.random.default_rng(0)))
-    assert len(set(two)) == 3
-    assert all(a[0] == b[0] == 1 and a[1] < b[1] for a, b in two)
-
-
-def test_the_heads_named_for_rules_give_four_fifths():
-    boosts = torch.tensor([[1.0, -2.0, 5.0], [0.5, 4.0, 0.0]])  # sum 8.5, 80 % of it 6.8
-    assert _largest(boosts) == ((0, 2), (1, 1))
-    assert _largest(torch.tensor([[6.8, 1.7]])) == ((0, 0),)
-    assert _largest(torch.tensor([[3.0, -4.0, 2.0]])) == ((0, 0),)  # signed: 3 of 1
-    assert _largest(torch.tensor([[1.0, -1.0]])) == ()
+def test_phenomena_are_judged():
+    heads = {"L0H0": (0.0, -0.01), "L0H1": (0.1, -0.02), "L1H0": (1.3, -0.24), "L1H1": (1.5, -0.23)}
+    rows = [
+        *(
+            phenomenon("suppression", f"{case} never", "p_top", value, x=x, truth=truth)
+            for case, x, value, truth in (
+                ("with", 5.0, 0.01, 0.0),
+                ("with", 6.0, 0.04, 0.0),
+                ("with", 7.0, 0.5, 0.7),
+                ("with", 8.0, 0.7, 0.7),
+                *(("without", float(x), 0.0, 0.7) for x in range(5, 9)),
+            )
+        ),
+        *(
+            phenomenon("suppression", f"{head} ablated", metric, value)
+            for head, pair in heads.items()
+            for metric, value in zip(("by_weights", "change"), pair, strict=True)
+        ),
+        phenomenon("suppression", "named L1H1 ablated", "change", -0.23),
+        phenomenon("error_correction", "third occurrence", "fall", 0.4, x=1.0),
+        phenomenon("error_correction", "fourth occurrence", "corrects", 0.6, x=2.0),
+        phenomenon("error_correction", "L0H1", "repair", 0.02, ci_low=-0.01),
+        phenomenon("reuse", "L0H1:keys", "n_primitives", 2.0),
+        phenomenon("reuse", "L0H1:values", "n_primitives", 0.0),
+    ]
+    found = summary_rows({PHENOMENA: pd.DataFrame(rows)}, CONFIG)
+    assert {row["claim"]: row["verdict"] for row in found} == {
+        "suppression_within_window": "yes",
+        "suppression_beyond_window": "no",
+        "suppression_named_head": "no",
+        "suppression_head_order": "no",  # 0.8 over 4 heads may be chance
+        "one_wrong_repeat": "no",
+        "two_wrong_repeats": "yes",
+        "self_repair": "no",
+        "path_reuse": "yes",
+    }
 
 
-# --- exact patching ------------------------------------------------------------------------------
+def test_onsets_are_judged():
+    frame = pd.concat(
+        [onsets({"reference": [times]}, name) for name, times in (("bigram", 10), ("skip", 20))]
+        + [onsets({"reference": [None]}, "induction")]
+        + [onsets({"reference": [90]}, "induction").assign(kind="weights")]
+    )
+    tables = {
+        ONSETS: frame,
+        ONSET_SUMMARY: pd.DataFrame(summarise(frame, BOOTSTRAP)),
+    }
+    rows = summary_rows(tables, CONFIG)
+    assert find(rows, "bigram_first_induction_last")["verdict"] == "yes"
+    assert find(rows, "induction_onset_in_weights")["verdict"] == "no"
+    order = find(rows, "onset_order")
+    assert order["measured"] == "bigram 10, skip 20, induction never"
+    assert (order["verdict"], order["value"], order["n_held"]) == ("described", None, None)
 
 
-@pytest.mark.parametrize("residual", ["add", "lerp"])
-def test_degrees_add_up_to_what_patching_does(language, residual):
-    from zscope.models.wrapped_tensor import to_bridge
-
-    model = toy_model(residual=residual, lerp=0.4)
-    rows = degree_rows(model.float(), language, 5)
-    model = model.double()
-    assert max(r["error"] for r in rows) < 1e-8
-    frame = pd.DataFrame(rows)
-    degrees = frame.groupby(["patch", "reads"])["degree"].agg(list)
-    for (patch, reads), found in degrees.items():
-        last = {"L0here": 5, "L0later": 3, "L1here": 1}[patch[:2] + reads]
-        assert found == list(range(last + 1))
-    assert len(degrees) == 9
-    sums = frame[frame["degree"] > 0].groupby(["patch", "reads"])[["value", "share"]].sum()
-    whole = frame[frame["degree"] == 0].set_index(["patch", "reads"])
-    np.testing.assert_allclose(sums["value"], whole.loc[sums.index, "value"], atol=1e-8)
-    np.testing.assert_allclose(sums["share"], 1)
-    assert (whole["share"] <= 1 + 1e-9).all()
-    assert degree_rows(model.float(), language, 5) == rows
-
-    tokens = language.sample(SEQUENCES, np.random.default_rng(derive_seed(5, "degrees"))).tokens
-    tokens, at = torch.from_numpy(tokens), 31
-    bridge = to_bridge(model.double())
-
-    def resample(z, hook):
-        z = z.clone()
-        z[:, at, 1] = z[:, at, 1].roll(1, 0)
-        return z
-
-    with torch.no_grad():
-        hooks = [("blocks.0.attn.hook_z", resample)]
-        change = bridge.run_with_hooks(tokens, fwd_hooks=hooks) - model(tokens)
-    change = change - change.mean(-1, keepdim=True)
-    next_ = change[:, :-1].gather(-1, tokens[:, 1:, None])[..., 0]
-    patch = "L0H1 of another sequence"
-    for reads, expected in (("here", next_[:, at]), ("later", next_[:, at + 1 :])):
-        row = one(rows, patch=patch, reads=reads, degree=0)
-        assert row["value"] == pytest.approx(float(expected.mean()), abs=1e-9)
-        assert row["n"] == expected.numel()
+@pytest.mark.parametrize(("n", "verdict"), [(6, "yes"), (5, "unclear")])
+def test_models_are_compared_with_a_verdict_only_if_seeds_support_it(n, verdict):
+    frame = onsets({"reference": [10] * n, "softmax": [40] * n}, "induction")
+    rows = compare(frame, {"softmax": ("model", "softmax")}, "reference", BOOTSTRAP)
+    row = only(summary_rows({COMPARISONS: pd.DataFrame(rows)}, CONFIG))
+    assert (row["claim"], row["verdict"]) == ("induction_before_model", verdict)
+    hint = "; later in all seeds, too few for a test (p = 0.062)" if n == 5 else ""
+    assert row["measured"] == f"induction +2.00 doublings (+2.00 to +2.00){hint}"
+    assert (row["value"], row["ci_low"], row["ci_high"], row["unit"]) == (2, 2, 2, "doublings")
+    assert row["p"] == pytest.approx(2 ** (1 - n))
 
 
-def test_deep_models_are_patched_in_their_last_two_layers(language):
-    rows = degree_rows(toy_model(n_layers=3, n_heads=2), language, 0)
-    assert {r["patch"][:2] for r in rows} == {"L1", "L2"}
-    with pytest.raises(DataError, match="bilinear attention without norms"):
-        degree_rows(toy_model(attention="softmax"), language, 0)
+def test_dependencies_are_listed_without_the_primitive_itself():
+    frame = pd.concat(
+        [
+            onsets({"reference": [10] * 3, "delayed_skip": [40] * 3}, "skip"),
+            onsets({"reference": [10] * 3, "delayed_skip": [20] * 3}, "induction"),
+        ]
+    )
+    rows = compare(frame, {"delayed_skip": ("delayed", "skip")}, "reference", BOOTSTRAP)
+    row = only(summary_rows({COMPARISONS: pd.DataFrame(rows)}, CONFIG))
+    assert row["claim"] == "other_onsets_move"
+    assert row["text"] == "other onsets move when skip is delayed"
+    assert row["measured"].startswith("all later: induction +1.00")
+    assert "skip" not in row["measured"]
+    assert (row["verdict"], row["value"], row["unit"]) == ("unclear", 0, "primitives")
+
+
+def test_all_claims_fit_the_table_and_have_ids_of_their_own(tmp_path):
+    frame = onsets({"reference": [10] * 3, "softmax": [40] * 3, "x": [20] * 3}, "induction")
+    how = {"softmax": ("model", "softmax"), "x": ("removed", "skip")}
+    tables = {
+        TRAINING: curve([4, 2, 0.5, 0.009, 0.005], "all"),
+        READOUTS: readout([0, 5, 6], "induction", "hits"),
+        ABLATIONS: pd.DataFrame(
+            [ablation("induction", "L0H3", 0.5), ablation("random", "L0H1", 0)]
+        ),
+        DEGREES: pd.DataFrame({"condition": ["reference"], "seed": [0], "error": [1e-12]}),
+        ONSETS: frame,
+        ONSET_SUMMARY: pd.DataFrame(summarise(frame, BOOTSTRAP)),
+        COMPARISONS: pd.DataFrame(compare(frame, how, "reference", BOOTSTRAP)),
+    }
+    rows = summary_rows(tables, CONFIG)
+    assert len({(row["condition"], row["claim"]) for row in rows}) == len(rows) > 6
+    assert all(row["claim"].isidentifier() and " " in row["text"] for row in rows)
+    write_table(rows, tmp_path / "summary.parquet", SUMMARY, {})
+
+
+def test_tables_without_rows_have_no_claims():
+    """As those of the weights are if no model is a polynomial."""
+    given = (TRAINING, READOUTS, ABLATIONS, DEGREES, PHENOMENA, ONSETS, ONSET_SUMMARY, COMPARISONS)
+    empty = {table: pd.DataFrame(columns=[c.name for c in table.columns]) for table in given}
+    assert summary_rows(empty, CONFIG) == []

@@ -1,4 +1,4 @@
-"""Onsets, their medians and comparisons, and the summary: planted curves with known answers."""
+"""Onsets, their medians and comparisons: planted curves with known answers."""
 
 from __future__ import annotations
 
@@ -9,52 +9,14 @@ import pandas as pd
 import pytest
 from scipy.stats import binom
 
+from planted_curves import BOOTSTRAP, NO_READOUTS, curve, only, onsets, readout
 from zscope.core.errors import DataError
-from zscope.studies.toylang.claims import summary_rows
-from zscope.studies.toylang.config import ToylangConfig, ToyOnsetConfig
+from zscope.studies.toylang.config import ToyOnsetConfig
+from zscope.studies.toylang.onsets import compare, ordered, paired, run_onsets, summarise, worst
+from zscope.studies.toylang.tables import COMPARISONS, ONSET_SUMMARY, ONSETS
 from zscope.toy_language.config import LanguageConfig
-from zscope.studies.toylang.onsets import compare, ordered, run_onsets, summarise
-from zscope.studies.toylang.tables import TABLES
 from zscope.toy_language.distributions import LABELS
 from zscope.toy_language.language import ToyLanguage
-
-BOOTSTRAP = {"level": 0.95, "resamples": 200, "seed": 0}
-STEPS = [0, 10, 20, 40, 80]
-
-
-def curve(values, primitive="skip", condition="reference", seed=0, steps=STEPS):
-    return pd.DataFrame(
-        {
-            "condition": condition,
-            "seed": seed,
-            "step": steps[: len(values)],
-            "split": "held_out",
-            "primitive": primitive,
-            "metric": "excess",
-            "value": values,
-        }
-    )
-
-
-def readout(values, name, metric, item="all", n=6, seed=0):
-    return pd.DataFrame(
-        {
-            "condition": "reference",
-            "seed": seed,
-            "step": STEPS[: len(values)],
-            "readout": name,
-            "item": item,
-            "metric": metric,
-            "value": values,
-            "n": n,
-        }
-    )
-
-
-def only(rows):
-    (row,) = rows
-    return row
-
 
 # --- one run -------------------------------------------------------------------------------------
 
@@ -62,7 +24,7 @@ def only(rows):
 def test_behaviour_sets_in_below_a_share_of_the_first_excess():
     config = ToyOnsetConfig(excess=0.1, consecutive=2)
     # .35 is below .1 x 4 once, but not twice in a row before step 40.
-    row = only(run_onsets(curve([4, 0.35, 0.5, 0.3, 0.2]), None, config))
+    row = only(run_onsets(curve([4, 0.35, 0.5, 0.3, 0.2]), NO_READOUTS, config))
     assert row == {
         "condition": "reference",
         "seed": 0,
@@ -73,7 +35,7 @@ def test_behaviour_sets_in_below_a_share_of_the_first_excess():
         "onset": 40,
         "last_step": 80,
     }
-    assert only(run_onsets(curve([4, 3, 2, 1, 0.3]), None, config))["onset"] is None
+    assert only(run_onsets(curve([4, 3, 2, 1, 0.3]), NO_READOUTS, config))["onset"] is None
 
 
 def test_rows_in_any_order_and_other_metrics_change_nothing():
@@ -82,7 +44,7 @@ def test_rows_in_any_order_and_other_metrics_change_nothing():
     other = rows.assign(metric="lr", value=0.0, primitive="all")
     train = rows.assign(split="train", value=0.0)
     mixed = pd.concat([other, rows.iloc[::-1], train], ignore_index=True)
-    assert run_onsets(mixed, None, config) == run_onsets(rows, None, config)
+    assert run_onsets(mixed, NO_READOUTS, config) == run_onsets(rows, NO_READOUTS, config)
 
 
 def test_the_share_cannot_be_reached_from_the_last_token_alone():
@@ -127,25 +89,6 @@ def test_weights_set_in_at_their_thresholds():
 
 
 # --- over seeds ----------------------------------------------------------------------------------
-
-
-def onsets(of_condition, primitive="skip", last=100):
-    """A frame of onsets: of each condition those of its seeds, None for never."""
-    rows = [
-        {
-            "condition": condition,
-            "seed": seed,
-            "kind": "behaviour",
-            "primitive": primitive,
-            "metric": "excess",
-            "threshold": 1.0,
-            "onset": onset,
-            "last_step": last,
-        }
-        for condition, times in of_condition.items()
-        for seed, onset in enumerate(times)
-    ]
-    return pd.DataFrame(rows).astype({"onset": "Int64"})
 
 
 def test_censored_runs_are_kept_in_the_median():
@@ -243,12 +186,12 @@ def test_only_shared_seeds_count_and_a_reference_is_needed():
 
 def test_rows_hold_the_columns_of_their_tables():
     frame = onsets({"reference": [10, 20], "other": [20, 30]})
-    for name, rows in (
-        ("toylang_onset_summary", summarise(frame, BOOTSTRAP)),
-        ("toylang_comparisons", compare(frame, how("other"), "reference", BOOTSTRAP)),
-        ("toylang_onsets", run_onsets(curve([4, 3, 2, 1, 0]), None, ToyOnsetConfig())),
+    for table, rows in (
+        (ONSET_SUMMARY, summarise(frame, BOOTSTRAP)),
+        (COMPARISONS, compare(frame, how("other"), "reference", BOOTSTRAP)),
+        (ONSETS, run_onsets(curve([4, 3, 2, 1, 0]), NO_READOUTS, ToyOnsetConfig())),
     ):
-        assert all(set(row) == {c.name for c in TABLES[name].columns} for row in rows)
+        assert all(set(row) == {c.name for c in table.columns} for row in rows)
 
 
 def test_primitives_in_the_order_of_their_onset():
@@ -262,181 +205,32 @@ def test_primitives_in_the_order_of_their_onset():
     assert ordered(summary) == ["bigram", "skip", "induction"]
 
 
-# --- the summary ---------------------------------------------------------------------------------
-
-CONFIG = ToylangConfig()
-
-
-def claims(rows, condition="reference"):
-    return {row["claim"]: row for row in rows if row["condition"] == condition}
-
-
-def find(rows, word):
-    (row,) = [row for claim, row in claims(rows).items() if word in claim]
-    return row
+def test_pairs_are_of_shared_seeds_and_infinite_where_one_run_is_censored():
+    own = onsets({"a": [200, None, 100, None]}, last=1000)
+    reference = onsets({"ref": [100, 100, None, None, 100]}, last=1000)
+    found = paired(own, reference)
+    assert found["seed"].tolist() == [0, 1, 2, 3]
+    np.testing.assert_array_equal(found["shift"], [1, np.inf, -np.inf, np.nan])
 
 
-def test_excess_is_judged_seed_by_seed():
-    training = pd.concat(
-        [
-            curve([4, 2, 0.5, 0.009, last], "all", seed=seed)
-            for seed, last in enumerate((0.005, 0.009, 0.02))
-        ]
-        + [curve([4, 2, 0.5, 0.1, 0.04], "skip", seed=seed) for seed in range(3)]
+def test_the_worst_of_several_needs_them_all():
+    assert worst(pd.Series([1.0, 7.0])) == 7
+    assert math.isnan(worst(pd.Series([1.0, None])))
+
+
+def test_intervals_follow_the_level():
+    frame = onsets({"reference": list(range(10, 30))}, last=1000)
+    wide, narrow = (
+        only(summarise(frame, BOOTSTRAP.model_copy(update={"level": level})))
+        for level in (0.99, 0.5)
     )
-    rows = summary_rows({"toylang_training": training}, CONFIG)
-    overall = find(rows, "at most 0.01 nats")
-    assert overall["holds"] == "partly: 2 of 3 seeds"
-    assert overall["measured"] == "median 0.009 (0.005 to 0.02)"
-    assert find(rows, "every primitive")["holds"] == "yes"
-    assert [row["n"] for row in rows] == [3, 3]
-
-
-def test_readouts_are_those_of_the_last_checkpoint():
-    readouts = pd.concat(
-        [
-            readout([np.nan, 0.99, 0.94], "direct", "r", n=30),
-            readout([0, 6, 6], "direct", "top1"),
-            readout([9e4, 1, 9], "rules", "rank", "a"),
-            readout([9e4, 1, 12], "rules", "rank", "b"),
-            readout([0, 0.5, 1.0], "rules", "precision_at_10", n=10),
-            readout([np.nan, 3, 8], "window", "edge", "a"),
-            readout([np.nan, 3, 7], "window", "edge", "b"),
-            readout([0, 6, 6], "induction", "hits"),
-            readout([0, 6, 1], "induction", "hits", "L0H3->L1H0"),
-            readout([0, 6, 5], "suppression", "below"),
-        ]
+    assert wide["ci_low"] < narrow["ci_low"] <= narrow["ci_high"] < wide["ci_high"]
+    other = frame.assign(condition="other", onset=[3 * (7 * i % 20 + 1) for i in range(20)])
+    both = pd.concat([frame, other.astype({"onset": "Int64"})])
+    wide, narrow = (
+        only(
+            compare(both, how("other"), "reference", BOOTSTRAP.model_copy(update={"level": level}))
+        )
+        for level in (0.99, 0.5)
     )
-    rows = summary_rows({"toylang_readouts": readouts}, CONFIG)
-    verdicts = {
-        "have r": ("no", "0.94"),
-        "top verb is right": ("yes", "6"),
-        "among the first": ("no", "12"),
-        "P@10": ("yes", "1"),
-        "max_skip": ("no", "7"),
-        "matches every object": ("yes", "6"),
-        "below the others": ("no", "5"),
-    }
-    for word, (holds, measured) in verdicts.items():
-        row = find(rows, word)
-        assert (row["holds"], row["measured"]) == (holds, measured), word
-
-
-def ablation(chosen_by, heads, value, draw=0, primitive="induction"):
-    return {
-        "condition": "reference",
-        "seed": 0,
-        "chosen_by": chosen_by,
-        "heads": heads,
-        "draw": draw,
-        "primitive": primitive,
-        "metric": "change",
-        "value": value,
-    }
-
-
-@pytest.mark.parametrize(("random", "holds"), [(0.3, "yes"), (0.6, "no")])
-def test_named_heads_are_compared_with_random_ones_of_the_same_layers(random, holds):
-    rows = [
-        ablation("induction", "L0H3+L1H1", 0.5),
-        ablation("random", "L0H0+L1H2", random),
-        ablation("random", "L0H3+L1H1", 0.9, 1),  # the named ones, drawn by chance
-        ablation("random", "L0H0+L0H1", 2.0, 2),  # of other layers
-        ablation("random", "L0H0+L1H2", 3.0, primitive="skip"),
-    ]
-    found = summary_rows({"toylang_ablations": pd.DataFrame(rows)}, CONFIG)
-    row = only(found)
-    assert row["holds"] == holds
-    assert "induction" in row["claim"]
-
-
-def phenomenon(experiment, case, metric, value, x=None, truth=None, ci_low=None):
-    return {
-        "condition": "reference",
-        "seed": 0,
-        "experiment": experiment,
-        "case": case,
-        "x": x,
-        "metric": metric,
-        "value": value,
-        "ci_low": ci_low,
-        "truth": truth,
-    }
-
-
-def test_phenomena_are_judged():
-    heads = {"L0H0": (0.0, -0.01), "L0H1": (0.1, -0.02), "L1H0": (1.3, -0.24), "L1H1": (1.5, -0.23)}
-    rows = [
-        *(
-            phenomenon("suppression", f"{case} never", "p_top", value, x=x, truth=truth)
-            for case, x, value, truth in (
-                ("with", 5.0, 0.01, 0.0),
-                ("with", 6.0, 0.04, 0.0),
-                ("with", 7.0, 0.5, 0.7),
-                ("with", 8.0, 0.7, 0.7),
-                *(("without", float(x), 0.0, 0.7) for x in range(5, 9)),
-            )
-        ),
-        *(
-            phenomenon("suppression", f"{head} ablated", metric, value)
-            for head, pair in heads.items()
-            for metric, value in zip(("by_weights", "change"), pair, strict=True)
-        ),
-        phenomenon("suppression", "named L1H1 ablated", "change", -0.23),
-        phenomenon("error_correction", "third occurrence", "fall", 0.4, x=1.0),
-        phenomenon("error_correction", "fourth occurrence", "corrects", 0.6, x=2.0),
-        phenomenon("error_correction", "L0H1", "repair", 0.02, ci_low=-0.01),
-        phenomenon("reuse", "L0H1:keys", "n_primitives", 2.0),
-        phenomenon("reuse", "L0H1:values", "n_primitives", 0.0),
-    ]
-    found = summary_rows({"toylang_phenomena": pd.DataFrame(rows)}, CONFIG)
-    for word, holds in {
-        "in its window": "yes",
-        "beyond its window": "no",
-        "carries more of it": "no",
-        "rank correlation": "no",  # .8 over 4 heads may be chance
-        "one wrong repeat": "no",
-        "said twice": "yes",
-        "make up for": "no",
-        "two primitives": "yes",
-    }.items():
-        assert find(found, word)["holds"] == holds, word
-
-
-def test_onsets_are_judged():
-    frame = pd.concat(
-        [onsets({"reference": [times]}, name) for name, times in (("bigram", 10), ("skip", 20))]
-        + [onsets({"reference": [None]}, "induction")]
-        + [onsets({"reference": [90]}, "induction").assign(kind="weights")]
-    )
-    tables = {
-        "toylang_onsets": frame,
-        "toylang_onset_summary": pd.DataFrame(summarise(frame, BOOTSTRAP)),
-    }
-    rows = summary_rows(tables, CONFIG)
-    assert find(rows, "induction last")["holds"] == "yes"
-    assert find(rows, "in the weights when")["holds"] == "no"
-    assert find(rows, "order of onset")["measured"] == "bigram 10, skip 20, induction never"
-
-
-@pytest.mark.parametrize(("n", "holds"), [(6, "yes"), (5, "unclear: later in all seeds")])
-def test_models_are_compared_with_a_verdict_only_if_seeds_support_it(n, holds):
-    frame = onsets({"reference": [10] * n, "softmax": [40] * n}, "induction")
-    rows = compare(frame, {"softmax": ("model", "softmax")}, "reference", BOOTSTRAP)
-    row = only(summary_rows({"toylang_comparisons": pd.DataFrame(rows)}, CONFIG))
-    assert row["holds"].startswith(holds)
-    assert row["measured"] == "induction +2.00 doublings (+2.00 to +2.00)"
-
-
-def test_dependencies_are_listed_without_the_primitive_itself():
-    frame = pd.concat(
-        [
-            onsets({"reference": [10] * 3, "delayed_skip": [40] * 3}, "skip"),
-            onsets({"reference": [10] * 3, "delayed_skip": [20] * 3}, "induction"),
-        ]
-    )
-    rows = compare(frame, {"delayed_skip": ("delayed", "skip")}, "reference", BOOTSTRAP)
-    row = only(summary_rows({"toylang_comparisons": pd.DataFrame(rows)}, CONFIG))
-    assert row["measured"].startswith("all later: induction +1.00")
-    assert "skip" not in row["measured"]
-    assert row["holds"] == "unclear"
+    assert wide["ci_low"] < narrow["ci_low"] <= narrow["ci_high"] < wide["ci_high"]

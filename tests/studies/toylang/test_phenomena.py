@@ -11,13 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from fake_tensor import head_rows, random_model, random_tokens, zero_model
 from torch import nn
 
+from fake_tensor import head_rows, random_model, random_tokens, zero_model
+from zscope.config.base import Bootstrap
 from zscope.models.tensor_heads import ReplacedHeads, head_z, mean_z
 from zscope.models.tensor_transformer import TensorConfig, TensorTransformer
-from zscope.studies.toylang.config import ReadoutConfig
-from zscope.toy_language.config import LanguageConfig, VocabularyConfig
 from zscope.studies.toylang.phenomena.error_correction import error_rows, find_repeats, repair_rows
 from zscope.studies.toylang.phenomena.experiments import phenomena_rows
 from zscope.studies.toylang.phenomena.prefixes import first_layer_change, probabilities
@@ -25,11 +24,12 @@ from zscope.studies.toylang.phenomena.reuse import _served, cut_logits, reuse_ro
 from zscope.studies.toylang.phenomena.suppression import find_pairs, suppression_rows
 from zscope.studies.toylang.readouts.suppression import head_drops
 from zscope.studies.toylang.readouts.weights import TensorWeights
-from zscope.studies.toylang.tables import TABLES
+from zscope.studies.toylang.tables import PHENOMENA
+from zscope.toy_language.config import LanguageConfig, VocabularyConfig
 from zscope.toy_language.excess import ToyEvaluation
 from zscope.toy_language.language import ToyLanguage
 
-BOOTSTRAP = {"level": 0.95, "resamples": 50, "seed": 0}
+BOOTSTRAP = Bootstrap(resamples=50)
 CPU = torch.device("cpu")
 EXACT = {"rtol": 0, "atol": 1e-10}
 KINDS = [
@@ -404,15 +404,13 @@ def test_rows_fit_the_table_and_repeat(changes):
     shape = {"d_vocab": len(language.vocabulary), "n_ctx": 24, "n_heads": 2, "d_model": 16}
     model = TensorTransformer(TensorConfig(**shape, d_head=8, **changes)).init_weights(0)
     weights = TensorWeights.from_model(model) if model.config.is_polynomial else None
-    first, second = (
-        phenomena_rows(model, language, weights, BOOTSTRAP, 0, ReadoutConfig()) for _ in range(2)
-    )
+    first, second = (phenomena_rows(model, language, weights, BOOTSTRAP, 0) for _ in range(2))
     assert first == second
-    table = TABLES["toylang_phenomena"]
+
     frame = pd.DataFrame(first).assign(condition="reference", seed=0)
-    assert set(frame.columns) == {column.name for column in table.columns}
-    assert not frame.duplicated(list(table.key)).any()
-    required = [column.name for column in table.columns if not column.nullable]
+    assert set(frame.columns) == {column.name for column in PHENOMENA.columns}
+    assert not frame.duplicated(list(PHENOMENA.key)).any()
+    required = [column.name for column in PHENOMENA.columns if not column.nullable]
     assert frame[required].notna().all().all()
     assert set(frame["experiment"]) == {"suppression", "error_correction", "reuse"}
     named = frame["case"].str.startswith("named")
@@ -424,7 +422,7 @@ def test_what_is_off_has_no_rows():
     shape = {"d_vocab": len(language.vocabulary), "n_ctx": 12, "n_layers": 1}
     model = random_model(**shape)
     weights = TensorWeights.from_model(model)
-    assert phenomena_rows(model, language, weights, BOOTSTRAP, 0, ReadoutConfig()) == []
+    assert phenomena_rows(model, language, weights, BOOTSTRAP, 0) == []
 
 
 def test_without_such_prefixes_there_are_no_rows():

@@ -12,16 +12,14 @@ import math
 import numpy as np
 import pytest
 import torch
-from fake_tensor import gauges, head_rows, random_model, random_tokens, zero_model
 from sklearn.metrics import average_precision_score
 
+from fake_tensor import gauges, head_rows, pattern_of, random_model, random_tokens, zero_model
 from zscope.core.errors import DataError
 from zscope.models.tensor_transformer import TensorConfig, TensorTransformer
-from zscope.studies.toylang.readouts.circuits import ov_slice, product_slice, qk_slice
 from zscope.studies.toylang.readouts.direct import (
     direct_path,
     fit_direct,
-    row_centred,
     self_attention,
     token_logits,
 )
@@ -46,6 +44,28 @@ def with_filler(model):
 def last_logits(model, *tokens):
     with torch.no_grad():
         return model(torch.tensor([tokens]))[0, -1]
+
+
+def qk_slice(weights, layer, head, offset, queries, keys):
+    """A of a head between token embeddings, the key `offset` tokens before the query."""
+    tokens = weights.E
+    return weights.patterns(layer, offset, tokens[list(queries)], tokens[list(keys)])[head]
+
+
+def ov_slice(weights, layer, head, keys, outputs):
+    """Logits that a head writes of token embeddings, for a pattern of 1."""
+    return weights.outputs(layer, weights.E[list(keys)])[head][:, list(outputs)]
+
+
+def product_slice(weights, layer, head, offset, queries, keys, outputs):
+    """A(q, k, offset) OV(k -> o): the logits that the head adds, free of gauge."""
+    pattern = qk_slice(weights, layer, head, offset, queries, keys)
+    return pattern.unsqueeze(-1) * ov_slice(weights, layer, head, keys, outputs)
+
+
+def row_centred(x):
+    """Less the mean of every row, which softmax does not see."""
+    return x - x.mean(1, keepdim=True)
 
 
 # --- the readouts are the model's own behaviour --------------------------------------------------
@@ -89,7 +109,7 @@ def test_one_layer_is_read_completely(residual):
 def test_qk_slice_is_the_pattern_of_the_model():
     model = with_filler(random_model())
     weights = TensorWeights.from_model(model)
-    pattern = model.blocks[0].attn.pattern(model.tok_embed(torch.tensor([[3, 0, 0, 5]])))
+    pattern = pattern_of(model.blocks[0].attn, model.tok_embed(torch.tensor([[3, 0, 0, 5]])))
     for head in range(3):
         slice_ = qk_slice(weights, 0, head, 3, [2, 5], [3])
         torch.testing.assert_close(slice_[1, 0], pattern[0, head, 3, 0], **EXACT)

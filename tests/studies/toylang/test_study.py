@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 import yaml
 
+from zscope.figures.registry import figure_modules
 from zscope.studies.config import load
 from zscope.studies.toylang.config import ToylangConfig
-from zscope.toy_language.config import LanguageConfig
 from zscope.studies.toylang.study import ToylangPlan
-from zscope.tables.read import TABLES
+from zscope.studies.toylang.tables import ABLATIONS, COMPARISONS, MATRICES, TRAINING
+from zscope.toy_language.config import LanguageConfig
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def plan_of(**toylang):
@@ -180,11 +181,20 @@ def test_the_laptop_has_the_quick_preset_and_the_paper_the_seeds():
     assert set(paper.config.dependency.delayed) == set(primitives)
 
 
-def test_every_figure_is_drawn_from_tables_of_the_study():
-    from zscope.studies.toylang.figures.needs import NEEDS
-
-    assert plan_of().figures == tuple(NEEDS)
-    assert {name for names in NEEDS.values() for name in names} <= set(TABLES)
+def test_every_figure_is_drawn_from_the_files_of_all_runs_and_conditions():
+    plan = plan_of(**SMALL)
+    assert set(plan.drawings) == set(figure_modules("toylang"))
+    models = plan.drawings["models"]
+    assert models.inputs["training"] == TRAINING.paths(run=plan.runs)
+    assert models.inputs["comparisons"] == [COMPARISONS.path]
+    assert models.has_intervals
+    assert not plan.drawings["degrees"].has_intervals
+    assert plan.drawings["ablations"].inputs == {
+        "ablations": ABLATIONS.paths(condition=["reference", "softmax"])
+    }
+    assert plan.drawings["direct"].inputs["matrices"] == MATRICES.paths(condition="reference")
+    softmax = plan_of(run={"model": {"attention": "softmax"}}, models={})
+    assert softmax.drawings["direct"].inputs["matrices"] == []
 
 
 def test_planning_imports_nothing_heavy():

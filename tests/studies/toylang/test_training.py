@@ -5,19 +5,20 @@ import importlib.util
 import json
 import math
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
+from zscope.config.base import Bootstrap
 from zscope.core.provenance import derive_seed
 from zscope.models.checkpoints import CheckpointFile, load_tensors
 from zscope.models.tensor_checkpoints import load_tensor_model
 from zscope.models.tensor_transformer import TensorTransformer
 from zscope.studies.toylang import training as toylang_run
 from zscope.studies.toylang.config import ToyRunConfig
+from zscope.studies.toylang.tables import TIMING, TRAINING
 from zscope.studies.toylang.training import (
     StagedBatches,
     evaluation_of,
@@ -32,9 +33,9 @@ from zscope.toy_language.excess import ToyEvaluation
 from zscope.toy_language.language import ToyLanguage
 from zscope.training import ResumeFolder
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 CPU = torch.device("cpu")
-BOOTSTRAP = {"level": 0.95, "resamples": 20, "seed": 0}
+BOOTSTRAP = Bootstrap(resamples=20)
 TOY = {
     "language": {"length": 16},
     "model": {"n_heads": 2, "d_model": 16, "d_head": 4},
@@ -282,25 +283,20 @@ def test_a_kill_changes_nothing(tmp_path, monkeypatch, uninterrupted, name, at):
 SCRIPT = ROOT / "workflow" / "scripts" / "toylang" / "train_toy_run.py"
 
 
-def script_main():
+def run_script(folder, config, run="without_skip-s3"):
     spec = importlib.util.spec_from_file_location("train_toy_run", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main
-
-
-def job_of(folder, config, run="without_skip-s3"):
-    slice_ = {"config": config.model_dump(), "seed": 3, "device": "cpu", "bootstrap": BOOTSTRAP}
-    outputs = {
-        "training": folder / "training.parquet",
-        "timing": folder / "timing.parquet",
-        "checkpoints": folder / "checkpoints.safetensors",
-    }
-    return SimpleNamespace(
-        params=SimpleNamespace(tracked={"code": "code", "slice": slice_}),
-        wildcards=SimpleNamespace(run=run),
-        threads=1,
-        output=SimpleNamespace(**outputs),
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    script.train_toy_run(
+        run,
+        config,
+        3,
+        folder / "training.parquet",
+        folder / "timing.parquet",
+        folder / "checkpoints.safetensors",
+        device=CPU,
+        bootstrap=BOOTSTRAP,
+        provenance={"code": "code"},
     )
 
 
@@ -308,19 +304,19 @@ def test_the_script_writes_the_same_bytes_again_and_what_the_run_gave(tmp_path, 
     config = config_of(**CONFIGS["delayed"])
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-        script_main()(job_of(tmp_path / name, config))
+        run_script(tmp_path / name, config)
         assert {p.name for p in (tmp_path / name).iterdir()} == {
             *("training.parquet", "timing.parquet", "checkpoints.safetensors")
         }
     for file in ("training.parquet", "checkpoints.safetensors"):
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
-    table = read_table(tmp_path / "a" / "training.parquet", "toylang_training")
+    table = read_table(tmp_path / "a" / "training.parquet", TRAINING)
     assert set(table["condition"]) == {"without_skip"}
     assert set(table["seed"]) == {3}
     rows, _ = uninterrupted["delayed"]
     assert table["value"].tolist() == [r["value"] for r in rows]
     assert set(table.loc[table["metric"] == "train_loss", "primitive"]) == {"all"}
-    timing = read_table(tmp_path / "a" / "timing.parquet", "toylang_timing")
+    timing = read_table(tmp_path / "a" / "timing.parquet", TIMING)
     assert timing["step"].tolist() == sorted(set(table["step"]))
     # The last checkpoint is the model that was evaluated last.
     file = CheckpointFile(tmp_path / "a" / "checkpoints.safetensors")

@@ -1,34 +1,46 @@
-"""The reference's language: tables toylang_sequences, toylang_rules and toylang_floors."""
+"""Sample the reference's language, and find its true rules."""
 
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 
-from zscope.core.jobs import run_job
-from zscope.core.provenance import derive_seed, versions
+from zscope.core.jobs import job
+from zscope.core.provenance import derive_seed
+from zscope.studies.toylang.tables import RULES, SEQUENCES
+from zscope.tables.write import write_table
 from zscope.toy_language.config import LanguageConfig
-from zscope.tables.read import write_table
 from zscope.toy_language.language import ToyLanguage
-from zscope.toy_language.language_rows import floor_rows, rule_rows, sequence_rows
-from zscope.toy_language.rules import find_rules
+from zscope.toy_language.rule_finding import find_rules
+from zscope.toy_language.rules import rule_rows
+from zscope.toy_language.sequences import sequence_rows
 
 
-def main(job: Any) -> None:
-    tracked = job.params.tracked
-    part = tracked["slice"]
-    language = ToyLanguage(LanguageConfig.model_validate(part["language"]))
-
+def make_toy_language(
+    config: LanguageConfig,
+    sequences: Path,
+    rules: Path,
+    *,
+    n_sequences: int,
+    rule_sequences: int,
+    provenance: dict,
+) -> None:
     def rng(name: str) -> np.random.Generator:
         return np.random.Generator(np.random.PCG64(derive_seed(0, name)))
 
-    provenance = {**tracked, "versions": versions("python", "numpy")}
-    sequences = sequence_rows(language, language.sample(part["n_sequences"], rng("sequences")))
-    write_table(sequences, job.output.sequences, "toylang_sequences", provenance)
-    rules = find_rules(language, rng("rules"), part["rule_sequences"])
-    write_table(rule_rows(rules), job.output.rules, "toylang_rules", provenance)
-    floors = language.floors(part["floor_sequences"], rng("floors"))
-    write_table(floor_rows(floors), job.output.floors, "toylang_floors", provenance)
+    language = ToyLanguage(config)
+    sampled = language.sample(n_sequences, rng("sequences"))
+    write_table(sequence_rows(language, sampled), sequences, SEQUENCES, provenance)
+    found = find_rules(language, rng("rules"), rule_sequences)
+    write_table(rule_rows(found), rules, RULES, provenance)
 
 
 if __name__ == "__main__":
-    run_job(snakemake, main)
+    with job(snakemake, "numpy") as this:
+        make_toy_language(
+            LanguageConfig.model_validate(this.slice["language"]),
+            this.output.sequences,
+            this.output.rules,
+            n_sequences=this.slice["n_sequences"],
+            rule_sequences=this.slice["rule_sequences"],
+            provenance=this.provenance,
+        )

@@ -1,42 +1,65 @@
-"""Onsets, their medians and comparisons over seeds, and the claims of the study."""
+"""Find the onsets, their medians and comparisons over seeds, and test the claims of the study."""
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from zscope.core.jobs import run_job
-from zscope.core.provenance import versions
+from zscope.config.base import Bootstrap
+from zscope.core.jobs import job
 from zscope.studies.toylang.claims import summary_rows
-from zscope.studies.toylang.config import REFERENCE, ToylangConfig
+from zscope.studies.toylang.config import ToylangConfig
 from zscope.studies.toylang.onsets import compare, run_onsets, summarise
-from zscope.tables.read import read_table, read_tables, write_table
+from zscope.studies.toylang.tables import (
+    COMPARISONS,
+    OF_RUNS,
+    ONSET_SUMMARY,
+    ONSETS,
+    READOUTS,
+    REFERENCE,
+    SUMMARIES,
+    SUMMARY,
+    TRAINING,
+)
+from zscope.tables.read import read_table, read_tables
+from zscope.tables.schema import Row, Table
+from zscope.tables.write import write_csv, write_table
 
 
-def main(job: Any) -> None:
-    """Inputs are named by table, a path or a list of paths; a list may be empty."""
-    tracked = job.params.tracked
-    part = tracked["slice"]
-    config, bootstrap = ToylangConfig.model_validate(part["toylang"]), part["bootstrap"]
-    tables = read_tables(job.input)
-    provenance = {**tracked, "versions": versions("python", "numpy", "pandas", "scipy")}
+def summarise_toylang(
+    inputs: Mapping[Table, Sequence[Path]],
+    outputs: Mapping[Table, Path],
+    csv: Path,
+    *,
+    config: ToylangConfig,
+    comparisons: Mapping[str, Sequence[str]],
+    bootstrap: Bootstrap,
+    provenance: dict[str, Any],
+) -> None:
+    """inputs: the files of all runs or conditions; there may be none. comparisons: how each
+    condition differs from the reference, and what was changed."""
+    tables = {table: read_tables(paths, table) for table, paths in inputs.items()}
 
-    def write(name: str, rows: list[dict[str, Any]], *counts: str) -> pd.DataFrame:
-        """Write a table, whose columns `counts` are nullable whole numbers; return it."""
-        frame = pd.DataFrame(rows).astype(dict.fromkeys(counts, "Int64"))
-        write_table(frame, job.output[name], f"toylang_{name}", provenance)
-        return read_table(job.output[name], f"toylang_{name}")
+    def write(table: Table, rows: list[Row]) -> pd.DataFrame:
+        write_table(rows, outputs[table], table, provenance)
+        tables[table] = read_table(outputs[table], table)
+        return tables[table]
 
-    readouts = tables.get("toylang_readouts")
-    rows = run_onsets(tables["toylang_training"], readouts, config.onset)
-    onsets = write("onsets", rows, "onset")
-    tables["toylang_onsets"] = onsets
-    tables["toylang_onset_summary"] = write("onset_summary", summarise(onsets, bootstrap))
-    how = {name: (kind, changed) for name, (kind, changed) in part["comparisons"].items()}
-    compared = write("comparisons", compare(onsets, how, REFERENCE, bootstrap))
-    tables["toylang_comparisons"] = compared
-    summary = write("summary", summary_rows(tables, config))
-    summary.to_csv(job.output.csv, index=False)
+    onsets = write(ONSETS, run_onsets(tables[TRAINING], tables[READOUTS], config.onset))
+    write(ONSET_SUMMARY, summarise(onsets, bootstrap))
+    write(COMPARISONS, compare(onsets, comparisons, REFERENCE, bootstrap))
+    write_csv(write(SUMMARY, summary_rows(tables, config)), csv)
 
 
 if __name__ == "__main__":
-    run_job(snakemake, main)
+    with job(snakemake, "numpy", "pandas", "scipy") as this:
+        summarise_toylang(
+            {table: this.input.get(table.short, []) for table in OF_RUNS},
+            {table: this.output[table.short] for table in SUMMARIES},
+            this.output.csv,
+            config=ToylangConfig.model_validate(this.slice["toylang"]),
+            comparisons=this.slice["comparisons"],
+            bootstrap=Bootstrap.model_validate(this.slice["bootstrap"]),
+            provenance=this.provenance,
+        )

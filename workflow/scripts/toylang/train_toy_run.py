@@ -1,43 +1,59 @@
-"""Train one run of the toy language study, or go on with it where it was killed."""
+"""Train one run of the toy language study, or resume it where it was killed."""
 
 from pathlib import Path
 from typing import Any
 
-from zscope.core.devices import pick_device, set_threads
-from zscope.core.jobs import run_job
-from zscope.core.provenance import digest_of, versions
+import torch
+
+from zscope.config.base import Bootstrap
+from zscope.core.devices import pick_device
+from zscope.core.jobs import job
+from zscope.core.provenance import digest_of
 from zscope.models.checkpoints import join
 from zscope.studies.toylang.config import ToyRunConfig
+from zscope.studies.toylang.tables import TIMING, TRAINING
 from zscope.studies.toylang.training import model_shape, train_run
-from zscope.tables.read import write_table
+from zscope.tables.write import write_table
 from zscope.toy_language.language import ToyLanguage
 from zscope.training import ResumeFolder
 
 
-def main(job: Any) -> None:
-    tracked, name = job.params.tracked, job.wildcards.run
-    part = tracked["slice"]
-    config, seed = ToyRunConfig.model_validate(part["config"]), part["seed"]
-    set_threads(job.threads)
-    device = pick_device(part["device"])
-    provenance = {
-        **tracked,
-        "device": str(device),
-        "versions": versions("python", "numpy", "torch"),
-    }
-    folder = ResumeFolder(Path(job.output.checkpoints).parent, digest_of(provenance))
-    trained = train_run(name, config, seed, folder, device, part["bootstrap"])
+def train_toy_run(
+    name: str,
+    config: ToyRunConfig,
+    seed: int,
+    training: Path,
+    timing: Path,
+    checkpoints: Path,
+    *,
+    device: torch.device,
+    bootstrap: Bootstrap,
+    provenance: dict[str, Any],
+) -> None:
+    provenance = {**provenance, "device": str(device)}
+    folder = ResumeFolder(Path(checkpoints).parent, digest_of(provenance))
+    trained = train_run(name, config, seed, folder, device, bootstrap)
 
     run = {"condition": name.rpartition("-s")[0], "seed": seed}
     nothing = {"primitive": "all", "ci_low": None, "ci_high": None}
-    rows = [{**run, **nothing, **row} for row in trained.rows]
-    write_table(rows, job.output.training, "toylang_training", provenance)
-    timing = [{**run, "step": step, "seconds": seconds} for step, seconds in trained.timing]
-    write_table(timing, job.output.timing, "toylang_timing", provenance)
+    write_table([{**run, **nothing, **row} for row in trained.rows], training, TRAINING, provenance)
+    clock = [{**run, "step": step, "seconds": seconds} for step, seconds in trained.timing]
+    write_table(clock, timing, TIMING, provenance)
     shape = model_shape(config.model, ToyLanguage(config.language))
-    join(trained.checkpoints, job.output.checkpoints, shape, provenance)
+    join(trained.checkpoints, checkpoints, shape, provenance)
     folder.remove()
 
 
 if __name__ == "__main__":
-    run_job(snakemake, main)
+    with job(snakemake, "numpy", "torch") as this:
+        train_toy_run(
+            this.wildcards.run,
+            ToyRunConfig.model_validate(this.slice["config"]),
+            this.slice["seed"],
+            this.output.training,
+            this.output.timing,
+            this.output.checkpoints,
+            device=pick_device(this.slice["device"]),
+            bootstrap=Bootstrap.model_validate(this.slice["bootstrap"]),
+            provenance=this.provenance,
+        )

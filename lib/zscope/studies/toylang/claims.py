@@ -1,14 +1,14 @@
-"""The claims of the toy language study, with what was measured and whether it held. No torch.
+"""The claims of the toy language study: what was measured, and whether each held. No torch.
 
-A claim about runs is tested in every seed by itself; it holds if it does in all. A claim about two
-conditions is that of toylang_comparisons, with its verdict. Thresholds stand in the claims' texts.
+A claim about runs is tested on every seed by itself, and holds if it holds on all of them. A claim
+about two conditions takes its verdict from toylang_comparisons. Programs find a claim by its id;
+its text is for people and names the thresholds.
 """
 
 from __future__ import annotations
 
-import re
-from collections import Counter
-from collections.abc import Callable, Mapping
+import operator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,343 +16,344 @@ import numpy as np
 import pandas as pd
 from scipy.stats import spearmanr
 
-from zscope.studies.toylang.config import REFERENCE, ToylangConfig
-from zscope.studies.toylang.onsets import BEHAVIOUR, WEIGHTS, ordered
+from zscope.figures.frames import numbers, select
+from zscope.studies.toylang.config import ToylangConfig
+from zscope.studies.toylang.named_heads import NAMED_FOR, random_like
+from zscope.studies.toylang.onsets import ordered, worst
+from zscope.studies.toylang.tables import (
+    ABLATIONS,
+    BEHAVIOUR,
+    COMPARISONS,
+    DEGREES,
+    ONSET_SUMMARY,
+    ONSETS,
+    PHENOMENA,
+    READOUTS,
+    REFERENCE,
+    TRAINING,
+    WEIGHTS,
+)
 from zscope.studies.toylang.targets import DIRECT_R, EXACT_PATCHING, EXCESS, EXCESS_OF_ALL, FIRST
+from zscope.tables.schema import Row, Table
 
-Row = dict[str, Any]
-NEAR = 0.05  # share: a probability is as the program's
-# The primitive that each set of named heads is for.
-NAMED_FOR = {"induction": "induction", "rules": "skip", "suppression": "suppress"}
+NEAR = 0.05  # largest difference between probabilities that count as equal
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one seed says: a number, and whether the claim holds."""
+    """The result of one seed: a number, and whether the claim holds."""
 
     value: float
     holds: bool
+
+
+OfSeed = Callable[[pd.DataFrame], Outcome | None]
 
 
 @dataclass(frozen=True)
 class Claim:
     """A claim about runs.
 
-    Attributes:
-        table: that it needs.
-        of_seed: of that table's rows of one run what it says; None if it says nothing.
+    unit: of the outcome's value. of_seed: from the table's rows of one run to its outcome, None if
+    they say nothing.
     """
 
+    id: str
     text: str
-    table: str
-    of_seed: Callable[[pd.DataFrame], Outcome | None]
+    unit: str
+    table: Table
+    of_seed: OfSeed
 
 
-def summary_rows(tables: Mapping[str, pd.DataFrame], config: ToylangConfig) -> list[Row]:
-    """Rows of toylang_summary.
+def summary_rows(tables: Mapping[Table, pd.DataFrame], config: ToylangConfig) -> list[Row]:
+    """Rows of toylang_summary, from the tables of all conditions.
 
-    tables: by name, of all conditions: toylang_training, _readouts, _ablations, _degrees,
-    _phenomena, _onsets, _onset_summary and _comparisons. The claims of one that is not given, or
-    that has no rows of a condition, are left out.
+    Claims whose table is not given, or has no rows of a condition, are left out.
     """
-    found = []
+    found: list[Row] = []
     for condition in (REFERENCE, *config.models):
-        language = config.conditions[condition].language
-        claims = _claims(language.skip.max_skip)
+        claims = _claims(config.conditions[condition].language.skip.max_skip)
         found += [row for claim in claims for row in _tested(claim, condition, tables)]
         found += _order(condition, tables)
     return [*found, *_compared(tables)]
+
+
+def _row(condition: str, claim: str, text: str, measured: str, verdict: str, **more: Any) -> Row:
+    known = {"condition": condition, "claim": claim, "text": text, "measured": measured}
+    absent = dict.fromkeys(("value", "low", "high", "ci_low", "ci_high", "p", "n_held"))
+    return {**known, "verdict": verdict, **absent, "unit": "", **more}
 
 
 # --- claims about runs ---------------------------------------------------------------------------
 
 
 def _claims(max_skip: int) -> list[Claim]:
-    """Those of a language whose skip rules reach `max_skip` tokens."""
+    """The claims for a language whose skip rules reach `max_skip` tokens."""
     return [
         Claim(
+            "excess_overall",
             f"the excess over the floor is at most {EXCESS_OF_ALL} nats",
-            "toylang_training",
-            lambda rows: _at_most(_last_excess(rows).get("all"), EXCESS_OF_ALL),
+            "nats",
+            TRAINING,
+            lambda rows: _judge(_last_excess(rows).get("all"), operator.le, EXCESS_OF_ALL),
         ),
         Claim(
+            "excess_every_primitive",
             f"the excess is at most {EXCESS} nats on every primitive",
-            "toylang_training",
-            lambda rows: _at_most(_last_excess(rows).max(), EXCESS),
+            "nats",
+            TRAINING,
+            lambda rows: _judge(_last_excess(rows).max(), operator.le, EXCESS),
         ),
-        Claim(
-            f"names x verbs in the weights have r of at least {DIRECT_R} with the truth",
-            "toylang_readouts",
-            lambda rows: _at_least(_last(rows, "direct", "r"), DIRECT_R),
-        ),
-        Claim(
-            "the weights' top verb is right for every name",
-            "toylang_readouts",
-            lambda rows: _all_of(_last(rows, "direct", "top1")),
-        ),
-        *(
-            claim
-            for by, suffix in (("one head", ""), ("all paths over two tokens", "_all_paths"))
-            for claim in (
-                Claim(
-                    f"every skip rule is among the first {FIRST} of all triples, by {by}",
-                    "toylang_readouts",
-                    _worst_rank(f"rank{suffix}"),
-                ),
-                Claim(
-                    f"each of the first {FIRST} triples that can occur is true (P@{FIRST} = 1), "
-                    f"by {by}",
-                    "toylang_readouts",
-                    _all_true(f"precision_at_{FIRST}{suffix}"),
-                ),
-            )
-        ),
-        Claim(
-            f"the window of every rule ends at max_skip, {max_skip} tokens",
-            "toylang_readouts",
-            lambda rows: _edges(_last(rows, "window", "edge"), max_skip),
-        ),
-        Claim(
-            "one pair of heads matches every object to itself (induction)",
-            "toylang_readouts",
-            lambda rows: _all_of(_last(rows, "induction", "hits")),
-        ),
-        Claim(
-            "in the weights `never` puts the top verb below the others for every name",
-            "toylang_readouts",
-            lambda rows: _all_of(_last(rows, "suppression", "below")),
-        ),
+        *_claims_about_weights(max_skip),
         *(
             Claim(
-                f"to ablate the heads named for {chosen_by} raises the excess of {primitive} more "
+                f"ablation_{primitive}",
+                f"ablating the heads named for {chosen_by} raises the excess of {primitive} more "
                 "than any random set of as many heads of the same layers",
-                "toylang_ablations",
+                "nats",
+                ABLATIONS,
                 _named_beats_random(chosen_by, primitive),
             )
             for chosen_by, primitive in NAMED_FOR.items()
         ),
         Claim(
+            "exact_patching",
             f"exact patching is at most {EXACT_PATCHING:g} nats from running the patched model",
-            "toylang_degrees",
-            lambda rows: _at_most(rows["error"].max(), EXACT_PATCHING),
+            "nats",
+            DEGREES,
+            lambda rows: _judge(rows["error"].max(), operator.le, EXACT_PATCHING),
         ),
-        *_phenomena(),
+        *_claims_about_phenomena(),
         Claim(
+            "bigram_first_induction_last",
             "bigram sets in first, induction last",
-            "toylang_onsets",
+            "induction's onset over bigram's",
+            ONSETS,
             _first_and_last,
         ),
         Claim(
+            "induction_onset_in_weights",
             "induction is in the weights when its excess falls (within one doubling of the step)",
-            "toylang_onsets",
+            "onset in the weights over that in behaviour",
+            ONSETS,
             _weights_beside_behaviour,
         ),
     ]
 
 
-def _phenomena() -> list[Claim]:
-    """Claims about the three experiments (zscope.studies.toylang.phenomena.experiments defines cases and metrics)."""
+def _claims_about_weights(max_skip: int) -> Iterator[Claim]:
+    def claim(id_: str, text: str, unit: str, of_seed: OfSeed) -> Claim:
+        return Claim(id_, text, unit, READOUTS, of_seed)
 
-    def claim(text: str, of_seed: Callable[[pd.DataFrame], Outcome | None]) -> Claim:
-        return Claim(text, "toylang_phenomena", of_seed)
+    yield claim(
+        "bigram_in_weights",
+        f"names x verbs in the weights have r of at least {DIRECT_R} with the truth",
+        "r",
+        lambda rows: _judge(_last(rows, "direct", "r"), operator.ge, DIRECT_R),
+    )
+    yield claim(
+        "top_verb_in_weights",
+        "the weights' top verb is right for every name",
+        "names",
+        lambda rows: _all_of(_last(rows, "direct", "top1")),
+    )
+    for paths, suffix in (("one head", ""), ("all paths over two tokens", "_all_paths")):
+        end = suffix or "_one_head"
+        yield claim(
+            f"skip_rules_first{end}",
+            f"every skip rule is among the first {FIRST} of all triples, by {paths}",
+            "rank",
+            _worst_rank(f"rank{suffix}"),
+        )
+        yield claim(
+            f"first_triples_true{end}",
+            f"each of the first {FIRST} triples that can occur is true (P@{FIRST} = 1), by {paths}",
+            "share",
+            _all_true(f"precision_at_{FIRST}{suffix}"),
+        )
+    yield claim(
+        "window_in_weights",
+        f"the window of every rule ends at max_skip, {max_skip} tokens",
+        "tokens",
+        lambda rows: _edges(_last(rows, "window", "edge"), max_skip),
+    )
+    yield claim(
+        "induction_in_weights",
+        "one pair of heads matches every object to itself (induction)",
+        "objects",
+        lambda rows: _all_of(_last(rows, "induction", "hits")),
+    )
+    yield claim(
+        "suppression_in_weights",
+        "in the weights `never` puts the top verb below the others for every name",
+        "names",
+        lambda rows: _all_of(_last(rows, "suppression", "below")),
+    )
 
-    return [
-        claim(
+
+def _claims_about_phenomena() -> Iterator[Claim]:
+    """`phenomena.experiments` names the modules that define cases and metrics."""
+
+    def claim(id_: str, text: str, unit: str, of_seed: OfSeed) -> Claim:
+        return Claim(id_, text, unit, PHENOMENA, of_seed)
+
+    for place, words in (("within", "in its window"), ("beyond", "beyond its window")):
+        yield claim(
+            f"suppression_{place}_window",
             f"after `never` the top verb is as likely as it should be (within {NEAR}) at every "
-            "distance in its window",
-            lambda rows: _farthest(rows, within=True),
-        ),
-        claim(
-            f"after `never` the top verb is as likely as it should be (within {NEAR}) at every "
-            "distance beyond its window",
-            lambda rows: _farthest(rows, within=False),
-        ),
-        claim(
-            "the head that the weights name for suppression carries more of it than any other",
-            _named_suppression,
-        ),
-        claim(
-            "the weights order heads by what their ablation takes from suppression (rank "
-            "correlation above 0, p < .05)",
-            _suppression_order,
-        ),
-        claim(
-            f"one wrong repeat lowers the first colour by at most {NEAR}",
-            lambda rows: _at_most(
-                _of(rows, "error_correction", "third occurrence", "fall", 1)["value"], NEAR
-            ),
-        ),
-        claim(
-            "the first colour stays above a wrong one that was said twice, in most prefixes",
-            lambda rows: _above(
-                _of(rows, "error_correction", "fourth occurrence", "corrects", 2), 0.5
-            ),
-        ),
-        claim("later heads make up for the loss of some head of layer 0", _repaired),
-        claim("one path from layer 0 serves two primitives or more", _reused),
-    ]
+            f"distance {words}",
+            "share",
+            _farthest(within=place == "within"),
+        )
+    yield claim(
+        "suppression_named_head",
+        "the head that the weights name for suppression carries more of it than any other",
+        "share",
+        _named_suppression,
+    )
+    yield claim(
+        "suppression_head_order",
+        "the weights order heads by how much suppression their ablation removes (rank correlation "
+        "above 0, p < 0.05)",
+        "rank correlation",
+        _suppression_order,
+    )
+    yield claim(
+        "one_wrong_repeat",
+        f"one wrong repeat lowers the first colour by at most {NEAR}",
+        "share",
+        lambda rows: _judge(_error(rows, "third occurrence", "fall", 1), operator.le, NEAR),
+    )
+    yield claim(
+        "two_wrong_repeats",
+        "the first colour stays above a wrong one that was said twice, in most prefixes",
+        "share",
+        lambda rows: _judge(_error(rows, "fourth occurrence", "corrects", 2), operator.gt, 0.5),
+    )
+    yield claim(
+        "self_repair", "later heads make up for the loss of some head of layer 0", "nats", _repaired
+    )
+    yield claim(
+        "path_reuse", "one path from layer 0 serves two primitives or more", "primitives", _reused
+    )
 
 
-def _tested(claim: Claim, condition: str, tables: Mapping[str, pd.DataFrame]) -> list[Row]:
+def _tested(claim: Claim, condition: str, tables: Mapping[Table, pd.DataFrame]) -> list[Row]:
     """No row if nothing was measured."""
     if claim.table not in tables:
         return []
-    rows = tables[claim.table]
-    said = [
-        claim.of_seed(of_run) for _, of_run in rows[rows["condition"] == condition].groupby("seed")
-    ]
-    outcomes = [outcome for outcome in said if outcome is not None]
+    runs = select(tables[claim.table], condition=condition).groupby("seed")
+    outcomes = [found for _, of_run in runs if (found := claim.of_seed(of_run)) is not None]
     if not outcomes:
         return []
-    held = sum(outcome.holds for outcome in outcomes)
+    n, held = len(outcomes), sum(outcome.holds for outcome in outcomes)
     values = [outcome.value for outcome in outcomes]
-    return [
-        {
-            "condition": condition,
-            "claim": claim.text,
-            "measured": _spread(values),
-            "holds": _grade(held, len(outcomes)),
-            "n": len(outcomes),
-        }
-    ]
+    verdict = "yes" if held == n else "partly" if held else "no"
+    measured, columns = _spread(values)
+    counts = {"unit": claim.unit, "n": n, "n_held": held}
+    return [_row(condition, claim.id, claim.text, measured, verdict, **columns, **counts)]
 
 
-def _grade(held: int, n: int) -> str:
-    if held in (0, n):
-        return "yes" if held else "no"
-    return f"partly: {held} of {n} seeds"
-
-
-def _spread(values: list[float]) -> str:
+def _spread(values: list[float]) -> tuple[str, dict[str, float]]:
+    """Median, least and largest of the finite values, in words and as columns."""
     known = [value for value in values if np.isfinite(value)]
     if not known:
-        return "undefined"
-    if len(values) == 1:
-        return f"{known[0]:.3g}"
-    text = f"median {np.median(known):.3g} ({min(known):.3g} to {max(known):.3g})"
+        return "undefined", {}
+    middle, low, high = float(np.median(known)), min(known), max(known)
+    text = f"median {middle:.3g} ({low:.3g} to {high:.3g})" if len(values) > 1 else f"{middle:.3g}"
     missing = len(values) - len(known)
-    return text + (f", undefined in {missing}" if missing else "")
+    text += f", undefined in {missing}" if missing else ""
+    return text, {"value": middle, "low": low, "high": high}
 
 
-def _number(value: Any) -> float | None:
-    """The one value of a selection; None if there is none, NaN if it is null."""
+def _judge(value: Any, test: Callable[[float, float], bool], bound: float) -> Outcome | None:
+    """The outcome of `test(value, bound)`; None without a value, NaN fails.
+
+    value: a number, or the one row of a selection.
+    """
     if isinstance(value, pd.DataFrame):
-        value = value["value"]
-    if isinstance(value, pd.Series):
         if value.empty:
             return None
-        (value,) = value
-    return None if value is None else float("nan") if pd.isna(value) else float(value)
-
-
-def _at_most(value: Any, bound: float) -> Outcome | None:
-    number = _number(value)
-    return None if number is None else Outcome(number, number <= bound)
-
-
-def _at_least(value: Any, bound: float) -> Outcome | None:
-    number = _number(value)
-    return None if number is None else Outcome(number, number >= bound)
-
-
-def _above(value: Any, bound: float) -> Outcome | None:
-    number = _number(value)
-    return None if number is None else Outcome(number, number > bound)
+        (value,) = value["value"]
+        value = np.nan if pd.isna(value) else value
+    return None if value is None else Outcome(float(value), bool(test(float(value), bound)))
 
 
 def _all_of(rows: pd.DataFrame) -> Outcome | None:
-    number = _number(rows)
-    return None if number is None else Outcome(number, number == rows["n"].iloc[0])
+    return None if rows.empty else _judge(rows, operator.eq, rows["n"].iloc[0])
 
 
-def _farthest(rows: pd.DataFrame, *, within: bool) -> Outcome | None:
-    """The largest deviation of p_top from the program's, over the distances at which `never` acts
-    in the program, or those at which it does not."""
-    p_top = rows[(rows["experiment"] == "suppression") & (rows["metric"] == "p_top")]
-    with_never, without = (
-        p_top[p_top["case"] == case].set_index("x") for case in ("with never", "without never")
-    )
-    acts = with_never["truth"] != without["truth"].reindex(with_never.index)
-    off = (with_never["value"] - with_never["truth"]).abs()[acts == within]
-    return None if off.empty else _at_most(off.max(), NEAR)
+def _last_excess(rows: pd.DataFrame) -> pd.Series:
+    """By primitive, at the last evaluation of a run."""
+    rows = select(rows, metric="excess", split="held_out")
+    return select(rows, step=rows["step"].max()).set_index("primitive")["value"]
 
 
-def _worst(rows: pd.DataFrame) -> float | None:
-    return None if rows.empty else float(rows["value"].max(skipna=False))
+def _last(rows: pd.DataFrame, readout: str, metric: str) -> pd.DataFrame:
+    """Rows of a readout at the last checkpoint: the row for all items where there is one."""
+    rows = select(rows, readout=readout, metric=metric, step=rows["step"].max())
+    whole = select(rows, item="all")
+    return rows if whole.empty else whole
+
+
+def _worst_rank(metric: str) -> OfSeed:
+    def of_seed(rows: pd.DataFrame) -> Outcome | None:
+        ranks = _last(rows, "rules", metric)["value"]
+        return None if ranks.empty else _judge(worst(ranks), operator.le, FIRST)
+
+    return of_seed
+
+
+def _all_true(metric: str) -> OfSeed:
+    return lambda rows: _judge(_last(rows, "rules", metric), operator.ge, 1)
 
 
 def _edges(rows: pd.DataFrame, max_skip: int) -> Outcome | None:
-    """The value is the edge that is farthest from max_skip."""
+    """The value is the edge farthest from max_skip."""
     if rows.empty:
         return None
-    edges = rows["value"].to_numpy(dtype=float)
+    edges = numbers(rows["value"])
     if np.isnan(edges).any():
         return Outcome(float("nan"), False)
     return Outcome(float(edges[np.abs(edges - max_skip).argmax()]), bool((edges == max_skip).all()))
 
 
-def _last_excess(rows: pd.DataFrame) -> pd.Series:
-    """By primitive, at the last evaluation of a run."""
-    rows = rows[(rows["metric"] == "excess") & (rows["split"] == "held_out")]
-    return rows[rows["step"] == rows["step"].max()].set_index("primitive")["value"]
-
-
-def _last(rows: pd.DataFrame, readout: str, metric: str) -> pd.DataFrame:
-    """Rows of a readout at the last checkpoint; of the two that some have, the one for all."""
-    rows = rows[
-        (rows["readout"] == readout)
-        & (rows["metric"] == metric)
-        & (rows["step"] == rows["step"].max())
-    ]
-    whole = rows[rows["item"] == "all"]
-    return rows if whole.empty else whole
-
-
-def _of(
-    rows: pd.DataFrame, experiment: str, case: str, metric: str, x: float | None = None
-) -> pd.DataFrame:
-    at = rows["x"].isna() if x is None else rows["x"] == x
-    return rows[
-        (rows["experiment"] == experiment)
-        & (rows["case"] == case)
-        & (rows["metric"] == metric)
-        & at
-    ]
-
-
-def _worst_rank(metric: str) -> Callable[[pd.DataFrame], Outcome | None]:
-    return lambda rows: _at_most(_worst(_last(rows, "rules", metric)), FIRST)
-
-
-def _all_true(metric: str) -> Callable[[pd.DataFrame], Outcome | None]:
-    return lambda rows: _at_least(_last(rows, "rules", metric), 1)
-
-
-def _named_beats_random(chosen_by: str, primitive: str) -> Callable[[pd.DataFrame], Outcome | None]:
+def _named_beats_random(chosen_by: str, primitive: str) -> OfSeed:
     def of_seed(rows: pd.DataFrame) -> Outcome | None:
-        rows = rows[(rows["metric"] == "change") & (rows["primitive"] == primitive)]
-        named = rows[rows["chosen_by"] == chosen_by]
+        rows = select(rows, metric="change", primitive=primitive)
+        named = select(rows, chosen_by=chosen_by)
         if named.empty:
             return None
-        heads = str(named["heads"].iloc[0])
-        random = rows[rows["chosen_by"].str.startswith("random") & (rows["heads"] != heads)]
-        random = random[random["heads"].map(_layers) == _layers(heads)]
-        if random.empty:
-            return None
-        rise = float(named["value"].iloc[0])
-        return Outcome(rise, bool((random["value"] < rise).all()))
+        heads, rise = str(named["heads"].iloc[0]), float(named["value"].iloc[0])
+        random = random_like(rows, chosen_by)
+        random = random[random["heads"] != heads]
+        return None if random.empty else Outcome(rise, bool((random["value"] < rise).all()))
 
     return of_seed
 
 
-def _layers(heads: str) -> Counter[str]:
-    """How many heads of each layer: "L0H3+L1H1" has one of 0 and one of 1."""
-    return Counter(re.findall(r"L(\d+)H\d+", heads))
+# --- the experiments -----------------------------------------------------------------------------
+
+
+def _farthest(*, within: bool) -> OfSeed:
+    """The largest deviation of p_top from the program's, over the distances at which `never` acts
+    in the program, or over those at which it does not."""
+
+    def of_seed(rows: pd.DataFrame) -> Outcome | None:
+        p_top = select(rows, experiment="suppression", metric="p_top")
+        with_never, without = (
+            select(p_top, case=case).set_index("x") for case in ("with never", "without never")
+        )
+        acts = with_never["truth"] != without["truth"].reindex(with_never.index)
+        off = (with_never["value"] - with_never["truth"]).abs()[acts == within]
+        return None if off.empty else _judge(off.max(), operator.le, NEAR)
+
+    return of_seed
 
 
 def _named_suppression(rows: pd.DataFrame) -> Outcome | None:
-    """The change of the drop by the named head, more negative than by any other."""
-    changes = rows[(rows["experiment"] == "suppression") & (rows["metric"] == "change")]
+    """The change of the drop by the named head, which must be more negative than by any other."""
+    changes = select(rows, experiment="suppression", metric="change")
     is_named = changes["case"].str.startswith("named ")
     if not is_named.any():
         return None
@@ -362,10 +363,11 @@ def _named_suppression(rows: pd.DataFrame) -> Outcome | None:
 
 
 def _suppression_order(rows: pd.DataFrame) -> Outcome | None:
-    """Spearman's rank correlation over heads; the value is rho."""
-    heads = rows[(rows["experiment"] == "suppression") & ~rows["case"].str.startswith("named ")]
+    """Spearman's rank correlation over heads."""
+    heads = select(rows, experiment="suppression")
+    heads = heads[~heads["case"].str.startswith("named ")]
     by_weights, change = (
-        heads[heads["metric"] == metric].set_index("case")["value"]
+        select(heads, metric=metric).set_index("case")["value"]
         for metric in ("by_weights", "change")
     )
     if len(by_weights) < 3 or by_weights.nunique() < 2 or change.nunique() < 2:
@@ -374,9 +376,13 @@ def _suppression_order(rows: pd.DataFrame) -> Outcome | None:
     return Outcome(float(found.statistic), bool(found.statistic > 0 and found.pvalue < 0.05))
 
 
+def _error(rows: pd.DataFrame, case: str, metric: str, x: float) -> pd.DataFrame:
+    return select(rows, experiment="error_correction", case=case, metric=metric, x=x)
+
+
 def _repaired(rows: pd.DataFrame) -> Outcome | None:
-    """The largest repair, in nats; its whole interval must be above 0."""
-    repair = rows[(rows["experiment"] == "error_correction") & (rows["metric"] == "repair")]
+    """The largest repair; the whole interval of some head's must be above 0."""
+    repair = select(rows, experiment="error_correction", metric="repair")
     if repair.empty:
         return None
     return Outcome(float(repair["value"].max()), bool((repair["ci_low"] > 0).any()))
@@ -384,11 +390,8 @@ def _repaired(rows: pd.DataFrame) -> Outcome | None:
 
 def _reused(rows: pd.DataFrame) -> Outcome | None:
     """The largest number of primitives that a path serves."""
-    served = rows[(rows["experiment"] == "reuse") & (rows["metric"] == "n_primitives")]
-    if served.empty:
-        return None
-    most = float(served["value"].max())
-    return Outcome(most, most >= 2)
+    served = select(rows, experiment="reuse", metric="n_primitives")["value"]
+    return None if served.empty else _judge(served.max(), operator.ge, 2)
 
 
 # --- onsets --------------------------------------------------------------------------------------
@@ -401,7 +404,6 @@ def _onset_of(rows: pd.DataFrame, kind: str) -> pd.Series:
 
 
 def _first_and_last(rows: pd.DataFrame) -> Outcome | None:
-    """The value is induction's onset over bigram's."""
     when = _onset_of(rows, BEHAVIOUR)
     if not {"bigram", "induction"} <= {*when.index} or np.isinf(when["bigram"]):
         return None
@@ -412,7 +414,6 @@ def _first_and_last(rows: pd.DataFrame) -> Outcome | None:
 
 
 def _weights_beside_behaviour(rows: pd.DataFrame) -> Outcome | None:
-    """The value is the onset in the weights over that in behaviour."""
     weights, behaviour = (
         _onset_of(rows, kind).get("induction", np.nan) for kind in (WEIGHTS, BEHAVIOUR)
     )
@@ -422,16 +423,12 @@ def _weights_beside_behaviour(rows: pd.DataFrame) -> Outcome | None:
     return Outcome(ratio, 0.5 <= ratio <= 2)
 
 
-def _order(condition: str, tables: Mapping[str, pd.DataFrame]) -> list[Row]:
-    """What the order of the medians is: a finding, and so without a verdict of its own."""
-    summary = tables.get("toylang_onset_summary")
-    if summary is None:
+def _order(condition: str, tables: Mapping[Table, pd.DataFrame]) -> list[Row]:
+    """The order of the median onsets: a description, which has no yes or no."""
+    if ONSET_SUMMARY not in tables:
         return []
-    rows = summary[
-        (summary["condition"] == condition)
-        & (summary["kind"] == BEHAVIOUR)
-        & (summary["primitive"] != "all")
-    ]
+    rows = select(tables[ONSET_SUMMARY], condition=condition, kind=BEHAVIOUR)
+    rows = rows[rows["primitive"] != "all"]
     if rows.empty:
         return []
     median = rows.set_index("primitive")["median"]
@@ -439,55 +436,62 @@ def _order(condition: str, tables: Mapping[str, pd.DataFrame]) -> list[Row]:
         f"{name} {median[name]:.0f}" if pd.notna(median[name]) else f"{name} never"
         for name in ordered(rows)
     ]
-    return [
-        {
-            "condition": condition,
-            "claim": "order of onset in behaviour (median step over seeds)",
-            "measured": ", ".join(parts),
-            "holds": "described",
-            "n": int(rows["n"].max()),
-        }
-    ]
+    text = "order of onset in behaviour (median step over seeds)"
+    measured, n = ", ".join(parts), int(rows["n"].max())
+    return [_row(condition, "onset_order", text, measured, "described", n=n)]
 
 
 # --- claims about two conditions -----------------------------------------------------------------
 
 
-def _compared(tables: Mapping[str, pd.DataFrame]) -> list[Row]:
-    comparisons = tables.get("toylang_comparisons")
-    if comparisons is None:
-        return []
-    found = []
-    for condition, rows in comparisons.groupby("condition", sort=False):
-        how = rows["how"].iloc[0]
-        if how == "model":
-            found += _model_claim(str(condition), rows)
-        else:
-            found.append(_dependency_claim(str(condition), rows))
-    return found
+def _compared(tables: Mapping[Table, pd.DataFrame]) -> Iterator[Row]:
+    if COMPARISONS not in tables:
+        return
+    for condition, rows in tables[COMPARISONS].groupby("condition", sort=False):
+        is_model = rows["how"].iloc[0] == "model"
+        yield from (_model_claim if is_model else _dependency_claim)(str(condition), rows)
 
 
-def _model_claim(condition: str, rows: pd.DataFrame) -> list[Row]:
-    induction = rows[rows["primitive"] == "induction"]
-    if induction.empty:
-        return []
-    row = induction.iloc[0]
-    holds = {
-        "later": "yes",
-        "never": "yes",
-        "earlier": "no",
-        "all later": f"unclear: later in all seeds, too few for a test (p = {row['p']:.2g})",
-        "all earlier": f"unclear: earlier in all seeds, too few for a test (p = {row['p']:.2g})",
-    }.get(row["verdict"], "unclear")
-    return [
-        {
-            "condition": condition,
-            "claim": f"{row['reference']} learns induction earlier than {condition}",
-            "measured": _shift(row),
-            "holds": holds,
-            "n": int(row["n"]),
-        }
-    ]
+def _model_claim(condition: str, rows: pd.DataFrame) -> Iterator[Row]:
+    """Whether the reference learns induction before another model."""
+    for _, row in select(rows, primitive="induction").iterrows():
+        verdict = {"later": "yes", "never": "yes", "earlier": "no"}.get(row["verdict"], "unclear")
+        hint = ""
+        if row["verdict"] in ("all later", "all earlier"):
+            way = row["verdict"].removeprefix("all ")
+            hint = f"; {way} in all seeds, too few for a test (p = {row['p']:.2g})"
+        yield _row(
+            condition,
+            "induction_before_model",
+            f"{row['reference']} learns induction earlier than {condition}",
+            _shift(row) + hint,
+            verdict,
+            value=row["shift"],
+            ci_low=row["ci_low"],
+            ci_high=row["ci_high"],
+            unit="doublings",
+            p=row["p"],
+            n=int(row["n"]),
+        )
+
+
+def _dependency_claim(condition: str, rows: pd.DataFrame) -> Iterator[Row]:
+    """Whether any other onset moves when one primitive is removed or delayed."""
+    changed, how = rows["changed"].iloc[0], rows["how"].iloc[0]
+    others = rows[rows["primitive"] != "all"]  # the changed one has a verdict of its own
+    firm = others[others["verdict"].isin(["later", "earlier", "never"])]
+    hints = others[others["verdict"].isin(["all later", "all earlier"])]
+    parts = [f"{row['verdict']}: {_shift(row)}" for _, row in pd.concat([firm, hints]).iterrows()]
+    yield _row(
+        condition,
+        "other_onsets_move",
+        f"other onsets move when {changed} is {how}",
+        "; ".join(parts) or "none moves in one direction in all seeds",
+        "yes" if len(firm) else "unclear",
+        value=float(len(firm)),
+        unit="primitives",
+        n=int(rows["n"].max()),
+    )
 
 
 def _shift(row: pd.Series) -> str:
@@ -499,19 +503,3 @@ def _shift(row: pd.Series) -> str:
         low, high = ("beyond" if pd.isna(end) else f"{end:+.2f}" for end in ends)
         text += f" ({low} to {high})"
     return text
-
-
-def _dependency_claim(condition: str, rows: pd.DataFrame) -> Row:
-    """Whether any other onset moves when one primitive is removed or delayed."""
-    changed, how = rows["changed"].iloc[0], rows["how"].iloc[0]
-    others = rows[rows["primitive"] != "all"]  # the changed one has a verdict of its own
-    firm = others[others["verdict"].isin(["later", "earlier", "never"])]
-    hints = others[others["verdict"].isin(["all later", "all earlier"])]
-    parts = [f"{row['verdict']}: {_shift(row)}" for _, row in pd.concat([firm, hints]).iterrows()]
-    return {
-        "condition": condition,
-        "claim": f"other onsets move when {changed} is {how}",
-        "measured": "; ".join(parts) or "none in one direction in all seeds",
-        "holds": "yes" if len(firm) else "unclear",
-        "n": int(rows["n"].max()),
-    }

@@ -1,4 +1,4 @@
-"""The configuration of the toy language study (seed 001)."""
+"""The configuration of the toy language study."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from zscope.config.base import (
     Unit,
     WrongKeyError,
 )
+from zscope.studies.toylang.tables import REFERENCE
 from zscope.toy_language.config import Distance, LanguageConfig, Primitive
 
 ConditionName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
-REFERENCE = "reference"  # the condition that the others are compared with
 DEFAULT_MODELS: dict[str, dict[str, Any]] = {"softmax": {"attention": "softmax", "rms_norm": True}}
 
 
@@ -40,8 +40,8 @@ class TensorModelConfig(Section):
     attention: Literal["bilinear", "softmax"] = "bilinear"
     """Product of two scores (a tensor transformer), or softmax of one."""
     rms_norm: Flag = False
-    """RMSNorm before every attention and before the unembedding; the weights of such a model are
-    not read, for it is no polynomial."""
+    """RMSNorm before every attention and before the unembedding. Such a model is no polynomial, so
+    its weights are not read."""
     residual: Literal["add", "lerp"] = "add"
     """Layers add to the stream, or are interpolated with it."""
     lerp: float = Field(0.5, gt=0, lt=1)
@@ -62,12 +62,13 @@ class TensorModelConfig(Section):
 
 
 class ToyTraining(TrainingSection):
-    """Muon on queries, keys, values and outputs, AdamW on the embeddings; data never repeat."""
+    """Muon on queries, keys, values and outputs, AdamW on the embeddings. Every batch is sampled
+    afresh."""
 
     steps: Steps = Field(1200, ge=10)
     final_lr_fraction: Probability = 0.02
     batch_size: Annotated[int, Unit("sequences")] = Field(64, ge=1)
-    """Fresh sequences of a batch."""
+    """Sequences in a batch."""
     muon_lr: float = Field(0.02, gt=0)
     """Peak learning rate of Muon."""
     adamw_lr: float = Field(3e-3, gt=0)
@@ -75,18 +76,20 @@ class ToyTraining(TrainingSection):
     eval_sequences: Annotated[int, Unit("sequences")] = Field(256, ge=2)
     """Fixed sequences that the excess is measured on."""
     eval_every: Steps = Field(50, ge=1)
-    """Steps between evaluations; also at 0, at the last, and log-spaced before the first."""
+    """Steps between evaluations. There are more at step 0, at the last step, and log-spaced before
+    the first."""
     checkpoints_per_doubling: int = Field(3, ge=1, le=20)
-    """Checkpoints between a step and its double, from step 1 on; also at 0 and the last."""
+    """Checkpoints between a step and its double, from step 1 on. Step 0 and the last one are
+    checkpoints too."""
 
     @property
     def checkpoint_steps(self) -> tuple[int, ...]:
-        """0, then log-spaced, then the last."""
+        """0, log-spaced steps, and the last."""
         return tuple(sorted({0, *self._log_spaced(self.steps), self.steps}))
 
     @property
     def eval_steps(self) -> tuple[int, ...]:
-        """0, log-spaced up to `eval_every`, then its multiples, and the last."""
+        """0, log-spaced steps up to `eval_every`, its multiples, and the last."""
         early = self._log_spaced(min(self.eval_every, self.steps))
         regular = range(self.eval_every, self.steps, self.eval_every)
         return tuple(sorted({0, *early, *regular, self.steps}))
@@ -98,7 +101,7 @@ class ToyTraining(TrainingSection):
 
 
 def _check_without(language: LanguageConfig, key: str, *primitives: Primitive) -> None:
-    """Raise WrongKeyError, of `key`, if the language makes no sense without these."""
+    """Raise WrongKeyError, about `key`, if the language makes no sense without these."""
     try:
         language.without(*primitives)
     except ValidationError as error:
@@ -109,14 +112,14 @@ def _check_without(language: LanguageConfig, key: str, *primitives: Primitive) -
 
 
 class ToyRunConfig(Section):
-    """What a run is made from, but for its seed."""
+    """Everything that a run is made from, except its seed."""
 
     language: LanguageConfig = LanguageConfig()
-    """The language that it is trained and evaluated on."""
+    """The language that the model is trained and evaluated on."""
     model: TensorModelConfig = TensorModelConfig()
     """The transformer."""
     training: ToyTraining = ToyTraining()
-    """How it is trained."""
+    """The training."""
     delayed: dict[Primitive, Steps] = {}
     """Primitives that are absent from the training data before a step."""
 
@@ -135,7 +138,7 @@ class ToyRunConfig(Section):
 
     @property
     def stages(self) -> dict[int, LanguageConfig]:
-        """The language of the training data from a step on, by that step; the first is 0."""
+        """Languages of the training data, by the step from which each is used; the first is 0."""
         return {
             start: self.language.without(*(p for p, step in self.delayed.items() if step > start))
             for start in sorted({0, *self.delayed.values()})
@@ -152,55 +155,56 @@ class DependencyConfig(Section):
     delay: Annotated[float, Field(gt=0, lt=1)] = 0.3
     """Share of the steps before which a delayed primitive is absent."""
     seeds: Seeds = [0, 1, 2]
-    """Seeds of each; those of the reference are used for the comparison."""
+    """Seeds of each condition, compared with the reference at the same seeds."""
 
 
 class ReadoutConfig(Section):
-    """What is read from the weights."""
+    """Readouts of the weights, and ablations."""
 
     max_offset: Distance = 16
     """Largest distance of the window profile."""
     rule_offsets: Distance = 8
-    """Distances 1 ... this that the rule search and the induction readout are the mean of."""
+    """The rule search and the induction readout average over distances 1 to this one."""
     top: int = Field(100, ge=10, le=10000)
-    """Triples of the rule search that are kept."""
+    """Triples that the rule search keeps."""
     random_heads: int = Field(10, ge=1)
-    """Random sets of heads that an ablation of named heads is compared with."""
+    """Random sets of heads with which an ablation of named heads is compared."""
 
 
 class ToyOnsetConfig(Section):
     """When a primitive counts as learned."""
 
     excess: Probability = 0.1
-    """Share of the first evaluation's excess that it must fall below. With the default language
-    knowledge of the last token alone leaves .25 to .4 of what depends on more."""
+    """A primitive is learned when its excess is below this share of its excess at the first
+    evaluation. With the default language, knowing the last token alone leaves 0.25 to 0.4 of the
+    excess of primitives that depend on more."""
     consecutive: int = Field(2, ge=1)
-    """Evaluations (or checkpoints) in a row that must be past the threshold."""
+    """Evaluations or checkpoints in a row that must be past the threshold."""
 
 
 class ToylangConfig(Section):
-    """The toy language and tensor transformers (seed 001)."""
+    """The toy language and tensor transformers."""
 
     run: ToyRunConfig = ToyRunConfig()
-    """The reference: every condition has this unless it says otherwise."""
+    """The reference. Every other condition differs from it in one thing."""
     seeds: Seeds = [0, 1, 2, 3, 4]
     """Seeds of the reference and of every model."""
     models: dict[ConditionName, TensorModelConfig] = {
         name: TensorModelConfig.model_validate(own) for name, own in DEFAULT_MODELS.items()
     }
-    """Other transformers on the same data; a key that is left out is that of run.model."""
+    """Other transformers on the same data. A key that is left out has the value of run.model."""
     dependency: DependencyConfig = DependencyConfig()
-    """Which primitive waits for which."""
+    """Runs that show which primitive waits for which."""
     readouts: ReadoutConfig = ReadoutConfig()
-    """Weights-only readouts and ablations."""
+    """Readouts of the weights, and ablations."""
     onset: ToyOnsetConfig = ToyOnsetConfig()
     """Definition of an onset."""
     n_sequences: Annotated[int, Unit("sequences")] = Field(500, ge=2)
-    """Sampled sequences in the table."""
+    """Sampled sequences in the table of sequences."""
     floor_sequences: Annotated[int, Unit("sequences")] = Field(8192, ge=2)
-    """Sequences that the floors are measured on."""
+    """Sequences on which the floors are measured."""
     rule_sequences: Annotated[int, Unit("sequences")] = Field(64, ge=1)
-    """Sequences whose every token is edited to find the true rules."""
+    """Sequences in which every token is edited to find the true rules."""
 
     @model_validator(mode="before")
     @classmethod
@@ -215,7 +219,7 @@ class ToylangConfig(Section):
         try:
             TensorModelConfig.model_validate(model)
         except ValidationError:
-            return raw  # it is named where it stands, and once
+            return raw  # reported once, where it stands
         laid = {
             name: {**model, **own} if isinstance(own, Mapping) else own
             for name, own in models.items()
@@ -241,12 +245,12 @@ class ToylangConfig(Section):
                 _check_without(self.run.language, "dependency", primitive)
         taken = {REFERENCE, *self.dependency_conditions}
         if clash := sorted(taken & {*self.models}):
-            raise WrongKeyError("models", f"the name {clash[0]} is that of another condition")
+            raise WrongKeyError("models", f"the name {clash[0]} is taken by another condition")
         return self
 
     @cached_property
     def dependency_conditions(self) -> dict[str, tuple[Literal["removed", "delayed"], Primitive]]:
-        """What is done to which primitive, by the name of the condition."""
+        """(how, primitive) of every condition with a primitive removed or delayed, by name."""
         removed = {f"without_{p}": ("removed", p) for p in self.dependency.removed}
         delayed = {f"delayed_{p}": ("delayed", p) for p in self.dependency.delayed}
         return {**removed, **delayed}  # type: ignore[dict-item]
@@ -264,7 +268,7 @@ class ToylangConfig(Section):
 
     @cached_property
     def conditions(self) -> dict[str, ToyRunConfig]:
-        """All that is trained, by name; the first is the reference."""
+        """Everything that is trained, by name; the first is the reference."""
         models = {
             name: self.run.model_copy(update={"model": model})
             for name, model in self.models.items()

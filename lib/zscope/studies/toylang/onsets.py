@@ -1,14 +1,14 @@
 """When each primitive of the toy language sets in, in behaviour and in the weights.
 
 An onset is the first step of several evaluations in a row past a threshold. A run that never gets
-there is right-censored at its last step: kept, not dropped.
+there is kept, right-censored at its last step.
 
-Behaviour: the excess falls below a share of what it was at the first evaluation (an untrained
-model: uniform over the vocabulary). The share has to be small. With the default language a model
-that sees the last token alone already leaves only .25 to .4 of the first excess of long_range,
-induction, skip, suppress and bracket, because it knows which category comes next; at a share of .1
-none of them can be passed that way. bigram (.01) and novel (.00) can, and category (.115) nearly:
-they are statistics of the last token, so their onset is that of these statistics.
+Behaviour: the excess falls below a share of its value at the first evaluation, where the untrained
+model is uniform over the vocabulary. The share has to be small. With the default language, a model
+that sees the last token alone already leaves only 0.25 to 0.4 of the first excess of long_range,
+induction, skip, suppress and bracket, because it knows which category comes next. At a share of 0.1
+it passes none of them. It does pass bigram (0.01) and novel (0.00), and nearly category (0.115):
+these are statistics of the last token, so their onset is the onset of these statistics.
 """
 
 from __future__ import annotations
@@ -16,23 +16,25 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
-from scipy.stats import binomtest
 
 from zscope.core.errors import DataError
 from zscope.core.provenance import derive_seed
-from zscope.stats import bootstrap_weights, holm, median_time, onset
-from zscope.studies.toylang.config import ToyOnsetConfig
+from zscope.stats import bootstrap_weights, finite, holm, median_time, onset
+from zscope.studies.toylang.tables import BEHAVIOUR, WEIGHTS
 from zscope.studies.toylang.targets import FIRST
+from zscope.tables.schema import Row
 
-Row = dict[str, Any]
-BEHAVIOUR, WEIGHTS = "behaviour", "weights"
+if TYPE_CHECKING:
+    from zscope.config.base import Bootstrap
+    from zscope.studies.toylang.config import ToyOnsetConfig
+
 ALPHA = 0.05
-ALL_SEEDS = 3  # fewest seeds of which "all of them moved this way" is worth saying
+ALL_SEEDS = 3  # fewest seeds for "all of them moved this way" to be worth saying
 
 
 # --- one run -------------------------------------------------------------------------------------
@@ -40,11 +42,10 @@ ALL_SEEDS = 3  # fewest seeds of which "all of them moved this way" is worth say
 
 @dataclass(frozen=True)
 class WeightsOnset:
-    """When a readout counts as there.
+    """When a readout counts as present in the weights.
 
-    Attributes:
-        threshold: a readout must be strictly past it.
-        curve: of the readout's rows (item, step, value, n) of a run the value at every step.
+    threshold: the readout must be strictly past it. curve: from a run's rows of the readout (item,
+    step, value, n) to the value at every step.
     """
 
     primitive: str
@@ -64,37 +65,36 @@ def _share(rows: pd.DataFrame) -> pd.Series:
     return whole["value"] / whole["n"]
 
 
-def _worst(rows: pd.DataFrame) -> pd.Series:
-    """The largest over items; NaN where one has none."""
-    return rows.groupby("step")["value"].agg(lambda values: values.max(skipna=False))
+def _worst_item(rows: pd.DataFrame) -> pd.Series:
+    return rows.groupby("step")["value"].agg(worst)
 
 
-# The one place of the thresholds. All are far from what an untrained model gives (a tie: r
-# undefined, ranks near V^3 / 2, no hit), and short of perfect, so that one word of six may lag.
+def worst(values: pd.Series) -> float:
+    """The largest value; NaN if any is missing."""
+    return float(values.astype(float).max(skipna=False))
+
+
+# All thresholds are far from an untrained model (a tie: r undefined, ranks near V^3 / 2, no hit)
+# and short of perfect, so that one word of six may lag.
 WEIGHTS_ONSETS = (
-    # .95 and more when training ends.
+    # 0.95 and more when training ends.
     WeightsOnset("bigram", "direct", "r", 0.9, "above", _single),
     # All true rules among the first of all triples; ties share a mean rank, hence the half.
-    WeightsOnset("skip", "rules", "rank_all_paths", FIRST + 0.5, "below", _worst),
-    # 5 objects of 6, of the pair of heads with the largest contrast.
+    WeightsOnset("skip", "rules", "rank_all_paths", FIRST + 0.5, "below", _worst_item),
+    # 5 objects of 6, by the pair of heads with the largest contrast.
     WeightsOnset("induction", "induction", "hits", 0.8, "above", _share),
     # The top verb below its others for 5 names of 6.
     WeightsOnset("suppress", "suppression", "below", 0.8, "above", _share),
 )
 
 
-def run_onsets(
-    training: pd.DataFrame, readouts: pd.DataFrame | None, config: ToyOnsetConfig
-) -> list[Row]:
-    """Rows of toylang_onsets of all runs of `training` and `readouts`.
+def run_onsets(training: pd.DataFrame, readouts: pd.DataFrame, config: ToyOnsetConfig) -> list[Row]:
+    """Rows of toylang_onsets of all runs.
 
-    training: rows of toylang_training. readouts: rows of toylang_readouts; None: nothing was read.
-    `last_step` of an onset in the weights is the last checkpoint.
+    training: rows of toylang_training. readouts: rows of toylang_readouts. The `last_step` of an
+    onset in the weights is the last checkpoint.
     """
-    return [
-        *_behaviour(training, config),
-        *(() if readouts is None else _weights(readouts, config)),
-    ]
+    return [*_behaviour(training, config), *_weights(readouts, config)]
 
 
 def _behaviour(training: pd.DataFrame, config: ToyOnsetConfig) -> list[Row]:
@@ -144,31 +144,24 @@ def _onset(
 # --- over seeds ----------------------------------------------------------------------------------
 
 
-def summarise(onsets: pd.DataFrame, bootstrap: Mapping[str, Any]) -> list[Row]:
+def summarise(onsets: pd.DataFrame, bootstrap: Bootstrap) -> list[Row]:
     """Rows of toylang_onset_summary: Kaplan-Meier medians over the seeds of a condition.
 
-    bootstrap: level, resamples and seed of a BootstrapConfig. A median or an end of its interval
-    that lies beyond the last step is null.
+    A median, or an end of its interval, beyond the last step is null.
     """
     keys = ["condition", "kind", "primitive", "metric"]
     found = []
     for key, rows in onsets.groupby(keys, sort=False):
         observed = rows["onset"].notna()
         times = rows["onset"].where(observed, rows["last_step"]).to_numpy(dtype=float)
-        rng = np.random.default_rng(derive_seed(bootstrap["seed"], "/".join(map(str, key))))
-        time = median_time(
-            times,
-            observed.to_numpy(dtype=bool),
-            rng=rng,
-            level=bootstrap["level"],
-            n_resamples=bootstrap["resamples"],
-        )
+        rng = np.random.default_rng(derive_seed(bootstrap.seed, "/".join(map(str, key))))
+        time = median_time(times, observed.to_numpy(dtype=bool), bootstrap=bootstrap, rng=rng)
         found.append(
             {
                 **dict(zip(keys, key, strict=True)),
-                "median": _finite(time.median),
-                "ci_low": _finite(time.ci_low),
-                "ci_high": _finite(time.ci_high),
+                "median": finite(time.median),
+                "ci_low": finite(time.ci_low),
+                "ci_high": finite(time.ci_high),
                 "n": time.n,
                 "n_censored": time.n_censored,
             }
@@ -178,36 +171,36 @@ def summarise(onsets: pd.DataFrame, bootstrap: Mapping[str, Any]) -> list[Row]:
 
 def compare(
     onsets: pd.DataFrame,
-    how: Mapping[str, tuple[str, str]],
+    how: Mapping[str, Sequence[str]],
     reference: str,
-    bootstrap: Mapping[str, Any],
+    bootstrap: Bootstrap,
 ) -> list[Row]:
     """Rows of toylang_comparisons: onsets in behaviour of each condition against the reference's.
 
-    how: of each condition to compare, how it differs ("removed", "delayed", "model") and what was
-    changed. bootstrap: level, resamples and seed of a BootstrapConfig.
+    how: for each condition, how it differs ("removed", "delayed", "model") and what was changed.
 
-    Runs are paired by seed. A pair is later if the condition set in after the reference, or had not
-    when its training ended after the reference's onset (later by an unknown size, infinity in the
-    median); earlier likewise; and says nothing if neither set in. `shift` is the median over the
-    pairs that say something, null if it is infinite, as is an end of its interval.
+    Runs are paired by seed. A pair counts as later if the condition set in after the reference, or
+    if its training went past the reference's onset without an onset of its own: then the size is
+    unknown, and infinite in the median. Earlier is the reverse. A pair says nothing if neither set
+    in. `shift` is the median over the pairs that say something. It is null if it is infinite, as is
+    an end of its interval.
 
-    The verdict follows one rule, fixed before any result:
+    One rule, fixed before any result, gives the verdict:
 
-    - "later" or "earlier": the exact two-sided sign test over the pairs has p < .05 after Holm over
-      all rows. Pairs of equal onset do not count. n pairs give at best p = 2^(1-n): 6 seeds are the
-      fewest for one row, and more for many rows.
-    - "all later" or "all earlier": not so, but every pair that says something, 3 at least, moved
-      this way. A coin does this with probability 2^(1-n) in each row: a hint, not a finding.
-    - "never": as either of these, and no seed of the condition ever set in.
-    - "changed": the primitive is the one that was delayed, and is later by design: not tested.
-    - "unclear" else.
+    - "later" or "earlier": the exact two-sided sign test over the pairs has p < 0.05 after Holm
+      over all rows. Pairs with equal onsets do not count. The smallest p of n pairs is 2^(1-n), so
+      one row needs at least 6 seeds, and many rows need more.
+    - "all later" or "all earlier": the test does not decide, but every pair that says something,
+      at least 3, moved this way. A coin does this with probability 2^(1-n) in each row, so it is
+      suggestive only.
+    - "never": one of these, and no seed of the condition ever set in.
+    - "changed": the primitive itself was delayed. It is later by design, and not tested.
+    - "unclear": everything else.
 
-    To remove or delay a primitive also makes the others more frequent, so an earlier onset may be
-    one of frequency alone.
+    Removing or delaying a primitive makes the others more frequent, which alone can bring an onset
+    forward.
 
-    Raises:
-        DataError: the reference has no onset, of any seed.
+    Raises DataError if the reference has no onsets in behaviour.
     """
     behaviour = onsets[onsets["kind"] == BEHAVIOUR]
     base = behaviour[behaviour["condition"] == reference]
@@ -216,7 +209,7 @@ def compare(
     found: list[Row] = []
     for condition, (kind, changed) in how.items():
         own = behaviour[behaviour["condition"] == condition]
-        pairs = own.merge(base, on=["seed", "primitive"], suffixes=("", "_reference"))
+        pairs = paired(own, base)
         for primitive, rows in pairs.groupby("primitive", sort=False):
             name = {
                 "condition": condition,
@@ -232,17 +225,29 @@ def compare(
     ]
     adjusted = holm(np.array(tested, dtype=float))
     for row, p, p_adjusted in zip(found, tested, adjusted, strict=True):
-        row["p"], row["p_adjusted"] = _finite(p), _finite(float(p_adjusted))
+        row["p"], row["p_adjusted"] = finite(p), finite(float(p_adjusted))
         row["verdict"] = _verdict(row)
         del row["signs"], row["never"]
     return found
 
 
-def _shift(rows: pd.DataFrame, name: str, bootstrap: Mapping[str, Any]) -> Row:
-    """Everything of a comparison but what depends on the other rows."""
+def paired(own: pd.DataFrame, reference: pd.DataFrame) -> pd.DataFrame:
+    """Rows of toylang_onsets of a condition beside the reference's at the same seed and primitive.
+
+    Column shift: log2(onset / the reference's); infinite if one of the two never set in although it
+    was trained past the other's onset; NaN if neither set in, or that is not known.
+    """
+    pairs = own.merge(reference, on=["seed", "primitive"], suffixes=("", "_reference"))
     columns = ("onset", "last_step", "onset_reference", "last_step_reference")
-    pairs = zip(*(rows[column].tolist() for column in columns), strict=True)
-    shifts = np.array([_doublings(*pair) for pair in pairs])
+    rows = zip(*(pairs[column].tolist() for column in columns), strict=True)
+    return pairs.assign(shift=np.array([_doublings(*row) for row in rows], dtype=float))
+
+
+def _shift(rows: pd.DataFrame, name: str, bootstrap: Bootstrap) -> Row:
+    """The columns of a comparison that do not depend on the other rows."""
+    from scipy.stats import binomtest  # half a second, which figures need not wait for
+
+    shifts = rows["shift"].to_numpy(dtype=float)
     known = shifts[~np.isnan(shifts)]
     later, earlier = int((known > 0).sum()), int((known < 0).sum())
     median = low = high = math.nan
@@ -251,9 +256,9 @@ def _shift(rows: pd.DataFrame, name: str, bootstrap: Mapping[str, Any]) -> Row:
         if len(known) > 1:
             low, high = _median_interval(known, name, bootstrap)
     return {
-        "shift": _finite(median),
-        "ci_low": _finite(low),
-        "ci_high": _finite(high),
+        "shift": finite(median),
+        "ci_low": finite(low),
+        "ci_high": finite(high),
         "p": binomtest(later, later + earlier).pvalue if later + earlier else None,
         "n": len(rows),
         "n_censored": int((rows["onset"].isna() | rows["onset_reference"].isna()).sum()),
@@ -263,7 +268,6 @@ def _shift(rows: pd.DataFrame, name: str, bootstrap: Mapping[str, Any]) -> Row:
 
 
 def _doublings(own: Any, own_last: int, reference: Any, reference_last: int) -> float:
-    """log2(onset / reference's); infinite if one is censored after the other, NaN if unknown."""
     if pd.notna(own) and pd.notna(reference):
         return math.log2(own / reference)
     if pd.notna(reference):
@@ -278,8 +282,8 @@ def _medians(
 ) -> Float[np.ndarray, " resamples"]:
     """Medians of resamples that hold value i counts[:, i] times.
 
-    Of two middle values that are not both finite it is the one nearer to 0: no shift is claimed
-    that only half of the pairs show. NaN if they are infinite in both directions.
+    If the two middle values are not both finite, the median is the one nearer to 0: a shift that
+    only half of the pairs show is not claimed. NaN if they are infinite in opposite directions.
     """
     order = np.argsort(values)
     n = len(values)
@@ -294,19 +298,19 @@ def _medians(
 
 
 def _median_interval(
-    values: Float[np.ndarray, " n"], name: str, bootstrap: Mapping[str, Any]
+    values: Float[np.ndarray, " n"], name: str, bootstrap: Bootstrap
 ) -> tuple[float, float]:
-    """Percentile bootstrap of the median over seeds; of order statistics, as infinity is legal."""
-    rng = np.random.default_rng(derive_seed(bootstrap["seed"], f"shift/{name}"))
+    """Percentile bootstrap of the median over seeds, by order statistics: ends may be infinite."""
+    rng = np.random.default_rng(derive_seed(bootstrap.seed, f"shift/{name}"))
     n = len(values)
-    counts = np.rint(bootstrap_weights(n, bootstrap["resamples"], rng) * n).astype(int)
+    counts = np.rint(bootstrap_weights(n, bootstrap.resamples, rng) * n).astype(int)
     medians = _medians(values, counts)
     medians = medians[~np.isnan(medians)]
     if not len(medians):
         return math.nan, math.nan
-    tail = (1 - bootstrap["level"]) / 2
-    low = np.quantile(medians, tail, method="lower")
-    high = np.quantile(medians, 1 - tail, method="higher")
+    tails = bootstrap.tails
+    low = np.quantile(medians, tails[0], method="lower")
+    high = np.quantile(medians, tails[1], method="higher")
     return float(low), float(high)
 
 
@@ -325,11 +329,7 @@ def _verdict(row: Row) -> str:
     return word if significant else f"all {word}"
 
 
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
-
-
 def ordered(summary: pd.DataFrame, kind: str = BEHAVIOUR) -> Sequence[str]:
-    """Primitives of an onset summary of one condition, the earliest median first, never last."""
+    """Primitives of one condition's onset summary by median onset; those without one come last."""
     rows = summary[summary["kind"] == kind].sort_values("median", na_position="last", kind="stable")
     return [str(p) for p in rows["primitive"]]

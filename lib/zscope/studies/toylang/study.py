@@ -1,12 +1,17 @@
-"""The toy language study's runs, what is measured on which, and its figures."""
+"""Which runs, measurements and figures a config of the toy language study implies.
+
+Loaded on every parse of the Snakefile, so it imports nothing heavy.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
 
-from zscope.studies.toylang.config import REFERENCE, ToylangConfig
-from zscope.studies.toylang.figures.needs import NEEDS
+from zscope.figures.registry import Drawing, figure_modules
+from zscope.studies.toylang.config import ToylangConfig
+from zscope.studies.toylang.tables import REFERENCE, TABLES
+from zscope.tables.schema import Table
 
 
 @dataclass(frozen=True)
@@ -23,7 +28,7 @@ class ToyRun:
 
 @dataclass(frozen=True)
 class ToylangPlan:
-    """What is made. Conditions of the dependency study are trained, and no more."""
+    """What is made. Conditions of the dependency study are only trained, not measured."""
 
     config: ToylangConfig
 
@@ -43,12 +48,12 @@ class ToylangPlan:
     @cached_property
     def measured(self) -> dict[str, tuple[ToyRun, ...]]:
         """Conditions whose heads are ablated and that are experimented on: the reference and the
-        other models, which all have the language of the reference."""
+        other models. All have the language of the reference."""
         return {name: self.conditions[name] for name in (REFERENCE, *self.config.models)}
 
     @cached_property
     def read(self) -> dict[str, tuple[ToyRun, ...]]:
-        """Of those, the conditions whose weights can be read: their models are polynomials."""
+        """The measured conditions whose weights can be read: their models are polynomials."""
         configs = self.config.conditions
         return {n: runs for n, runs in self.measured.items() if configs[n].model.is_polynomial}
 
@@ -58,6 +63,17 @@ class ToylangPlan:
         models = {name: ("model", name) for name in self.config.models}
         return {**models, **self.config.dependency_conditions}
 
+    def files(self, table: Table) -> list[str]:
+        """The files of a table that the config implies."""
+        if "{run}" in table.path:
+            return table.paths(run=self.runs)
+        if "{condition}" in table.path:
+            of_weights = table.short in ("readouts", "matrices", "search", "degrees")
+            return table.paths(condition=self.read if of_weights else self.measured)
+        return table.paths()
+
     @cached_property
-    def figures(self) -> tuple[str, ...]:
-        return tuple(NEEDS)
+    def drawings(self) -> dict[str, Drawing]:
+        """Every figure, by its name."""
+        modules = figure_modules("toylang")
+        return {name: Drawing.of(module, TABLES, self.files) for name, module in modules.items()}

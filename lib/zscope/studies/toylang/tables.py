@@ -16,16 +16,20 @@ from zscope.tables.schema import (
     Table,
 )
 
+REFERENCE = "reference"
+"""The condition that the others are compared with."""
+BEHAVIOUR, WEIGHTS = "behaviour", "weights"
+"""Kinds of onsets."""
+
 CONDITION = Column("condition", TEXT, "", "the model and language, without the seed")
 RUN = (CONDITION, SEED)
-PRIMITIVE = Column("primitive", TEXT, "", "what governs the token that is predicted; all: any")
+PRIMITIVE = Column("primitive", TEXT, "", "what governs the predicted token; all: any of them")
 READOUT = Column(
     "readout", TEXT, "", "direct, skip_qk, skip_ov, skip_product, rules, window, induction, ..."
 )
-ITEM = Column(
-    "item", TEXT, "", "rule, head or pair of heads that it is of; all: none in particular"
-)
+ITEM = Column("item", TEXT, "", "rule, head or pair of heads; all: none in particular")
 COUNT = Column("n", INT, "as metric", "what the value is a mean or a count of")
+KIND = Column("kind", TEXT, "", "behaviour (excess) or weights (a readout)")
 
 SEQUENCES = Table(
     "toylang_sequences",
@@ -36,7 +40,7 @@ SEQUENCES = Table(
         Column("position", INT, "tokens", "place in it, from 0"),
         Column("token", TEXT, "", "the word"),
         Column("primitive", TEXT, "", "what governed its choice; start: position 0"),
-        Column("p", FLOAT, "share", "its probability after what stands before it"),
+        Column("p", FLOAT, "share", "its probability given the tokens before it"),
         Column("entropy", FLOAT, "nats", "of the exact distribution it was drawn from"),
     ),
     ("sequence", "position"),
@@ -53,25 +57,29 @@ RULES = Table(
         Column("effect", FLOAT, "share", "mean change of its probability"),
         Column("min_distance", INT, "tokens", "least distance key to query; null: no key", True),
         Column("max_distance", INT, "tokens", "largest distance seen; null: no key", True),
-        Column("n", INT, "contexts", "contexts that it was seen in"),
+        Column("n", INT, "contexts", "contexts in which it was seen"),
     ),
     ("primitive", "key", "query", "output"),
 )
 FLOORS = Table(
     "toylang_floors",
-    "a primitive",
+    "a metric of one primitive of the language",
     "results/toylang/floors.parquet",
     (
         PRIMITIVE,
-        Column("frequency", FLOAT, "share", "share of tokens that it governs"),
-        Column("frequency_se", FLOAT, "share", "its standard error"),
-        Column("floor", FLOAT, "nats", "mean entropy: the least loss of any model"),
-        Column("floor_se", FLOAT, "nats", "its standard error"),
-        Column("nll", FLOAT, "nats", "mean -log p of the tokens that were drawn"),
-        Column("nll_se", FLOAT, "nats", "standard error of nll - floor, over sequences"),
-        Column("n", INT, "tokens", "tokens it was measured on"),
+        Column(
+            "metric",
+            TEXT,
+            "",
+            "frequency: share of tokens that it governs; floor: mean entropy, the least loss of "
+            "any model; nll: mean -log p of the sampled tokens; gap: nll - floor, 0 but for chance",
+        ),
+        Column("value", FLOAT, "share, or nats", "the measurement"),
+        Column("se", FLOAT, "as value", "standard error over sequences"),
+        *INTERVAL,
+        Column("n", INT, "tokens", "tokens that it governs in the sample"),
     ),
-    ("primitive",),
+    ("primitive", "metric"),
 )
 TRAINING = Table(
     "toylang_training",
@@ -83,7 +91,7 @@ TRAINING = Table(
         Column("split", TEXT, "", '"train" or "held_out"'),
         PRIMITIVE,
         METRIC,
-        Column("value", FLOAT, "nats", "the measurement (lr: none)"),
+        Column("value", FLOAT, "nats", "the measurement (learning rates have no unit)"),
         *INTERVAL,
         N,
     ),
@@ -130,8 +138,8 @@ SEARCH = Table(
         Column("output", TEXT, "", "token that is made likelier"),
         Column("boost", FLOAT, "nats", "T: what the key adds to its logit, by all paths"),
         Column("d_prob", FLOAT, "share", "dP: what it adds to its probability"),
-        Column("primitive", TEXT, "", "of the true rule that it is; null: of none", True),
-        Column("precision", FLOAT, "share", "true rules among those up to this rank"),
+        Column("primitive", TEXT, "", "of the true rule that it is; null: no true rule", True),
+        Column("precision", FLOAT, "share", "true rules among the triples up to this rank"),
         Column("recall", FLOAT, "share", "of all true rules, those up to this rank"),
     ),
     ("condition", "seed", "rank"),
@@ -144,10 +152,10 @@ ABLATIONS = Table(
         *RUN,
         Column("chosen_by", TEXT, "", "none, induction, rules, suppression, single or random"),
         Column("heads", TEXT, "", 'ablated heads, as "L0H3+L1H1"; empty: none'),
-        Column("draw", INT, "", "which random set; 0 elsewhere"),
+        Column("draw", INT, "", "which random set; 0 for the others"),
         PRIMITIVE,
         METRIC,
-        Column("value", FLOAT, "nats", "excess over the floor; change: less the intact model's"),
+        Column("value", FLOAT, "nats", "excess over the floor; change: minus the intact model's"),
         *INTERVAL,
         N,
     ),
@@ -159,7 +167,7 @@ DEGREES = Table(
     "results/toylang/conditions/{condition}/degrees.parquet",
     (
         *RUN,
-        Column("patch", TEXT, "", "what is patched: the head and what its output is set to"),
+        Column("patch", TEXT, "", "the patched head, and what its output is set to"),
         Column("reads", TEXT, "", "where the logit is read: here, later"),
         Column("degree", INT, "", "power of the patch's strength; 0: the whole effect"),
         Column("value", FLOAT, "nats", "mean part of the logit's change at strength 1"),
@@ -177,7 +185,7 @@ PHENOMENA = Table(
         *RUN,
         Column("experiment", TEXT, "", "suppression, error_correction or reuse"),
         Column("case", TEXT, "", "which prefixes, or which heads"),
-        Column("x", FLOAT, "as case", "distance in tokens, or another graded quantity", True),
+        Column("x", FLOAT, "as case", "distance in tokens, or number of wrong repeats", True),
         METRIC,
         NUMBER,
         *INTERVAL,
@@ -192,12 +200,12 @@ ONSETS = Table(
     "results/toylang/onsets.parquet",
     (
         *RUN,
-        Column("kind", TEXT, "", "behaviour (excess) or weights (a readout)"),
+        KIND,
         PRIMITIVE,
         METRIC,
-        Column("threshold", FLOAT, "as metric", "that was passed"),
+        Column("threshold", FLOAT, "as metric", "that the metric has to pass"),
         Column("onset", INT, "optimizer steps", "first step past it; null: never", True),
-        Column("last_step", INT, "optimizer steps", "last step that was looked at"),
+        Column("last_step", INT, "optimizer steps", "last step that was measured"),
     ),
     ("condition", "seed", "kind", "primitive", "metric"),
 )
@@ -207,7 +215,7 @@ ONSET_SUMMARY = Table(
     "results/toylang/onset_summary.parquet",
     (
         CONDITION,
-        Column("kind", TEXT, "", "behaviour (excess) or weights (a readout)"),
+        KIND,
         PRIMITIVE,
         METRIC,
         Column("median", FLOAT, "optimizer steps", "Kaplan-Meier; null: beyond the last", True),
@@ -236,11 +244,11 @@ COMPARISONS = Table(
             "verdict",
             TEXT,
             "",
-            "later or earlier (p_adjusted < .05), all later or all earlier (every seed moved "
-            "so, too few for a test), never (no seed set in), changed (by design), unclear",
+            "later or earlier (p_adjusted < 0.05), all later or all earlier (every seed moved "
+            "that way, too few for a test), never (no seed set in), changed (by design), unclear",
         ),
         Column("n", INT, "runs", "shared seeds"),
-        Column("n_censored", INT, "runs", "of those, seeds in which either never set in"),
+        Column("n_censored", INT, "runs", "seeds among them in which either never set in"),
     ),
     ("condition", "primitive"),
 )
@@ -250,33 +258,31 @@ SUMMARY = Table(
     "results/toylang/summary.parquet",
     (
         CONDITION,
-        Column("claim", TEXT, "", "what was asked"),
-        Column("measured", TEXT, "", "what came out, over the seeds"),
+        Column("claim", TEXT, "", "its id"),
+        Column("text", TEXT, "", "the claim as a sentence"),
+        Column("measured", TEXT, "", "the result in words"),
         Column(
-            "holds",
+            "verdict",
             TEXT,
             "",
-            "yes, no, partly (on how many seeds), unclear (no test decides), or described",
+            "yes (held on every seed), partly, no, unclear (no test decides), described (no claim)",
         ),
+        Column("value", FLOAT, "as unit", "median over seeds; null: not one number", True),
+        Column("low", FLOAT, "as unit", "least over seeds; null: as value, or a comparison", True),
+        Column("high", FLOAT, "as unit", "largest over seeds; null: as low", True),
+        *INTERVAL,
+        Column("unit", TEXT, "", "of value, low, high and the interval"),
+        Column("p", FLOAT, "", "exact sign test of a comparison; null: not tested", True),
         Column("n", INT, "runs", "seeds"),
+        Column("n_held", INT, "runs", "seeds on which it held; null: a comparison", True),
     ),
     ("condition", "claim"),
 )
 
+OF_RUNS = (TRAINING, READOUTS, ABLATIONS, DEGREES, PHENOMENA)
+"""What the summaries are made from."""
+SUMMARIES = (ONSETS, ONSET_SUMMARY, COMPARISONS, SUMMARY)
 TABLES = (
-    SEQUENCES,
-    RULES,
-    FLOORS,
-    TRAINING,
-    TIMING,
-    READOUTS,
-    MATRICES,
-    SEARCH,
-    ABLATIONS,
-    DEGREES,
-    PHENOMENA,
-    ONSETS,
-    ONSET_SUMMARY,
-    COMPARISONS,
-    SUMMARY,
+    *(SEQUENCES, RULES, FLOORS, TRAINING, TIMING, READOUTS, MATRICES, SEARCH, ABLATIONS, DEGREES),
+    *(PHENOMENA, *SUMMARIES),
 )

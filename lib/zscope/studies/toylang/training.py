@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from zscope.config.base import Bootstrap
 from zscope.core.provenance import derive_seed
 from zscope.models.tensor_transformer import TensorConfig, TensorTransformer, make_optimizers
 from zscope.studies.toylang.config import TensorModelConfig, ToyRunConfig
@@ -26,8 +27,8 @@ Tokens = Int[np.ndarray, "batch seq"]
 class StagedBatches:
     """Fresh batches of a language that changes at given steps (training.Batches).
 
-    A stage's batches are made when it begins, from a seed of its own: the first are those of
-    `ToyBatches` with `seed`. Its state can be saved and restored.
+    Every stage has its own seed and begins afresh; the first stage equals `ToyBatches` with `seed`.
+    The state can be saved and restored.
     """
 
     def __init__(self, stages: Mapping[int, LanguageConfig], batch_size: int, seed: int) -> None:
@@ -75,10 +76,10 @@ def model_shape(config: TensorModelConfig, language: ToyLanguage) -> TensorConfi
 
 
 def evaluation_of(
-    language: ToyLanguage, n: int, bootstrap: Mapping[str, Any], device: torch.device
+    language: ToyLanguage, n: int, bootstrap: Bootstrap, device: torch.device
 ) -> ToyEvaluation:
-    """The sequences that every run of a language is evaluated on; none of them is trained on but
-    by chance."""
+    """The sequences that every run of a language is evaluated on. Training batches are sampled
+    independently, so overlap is only by coincidence."""
     return ToyEvaluation.sample(language, n, derive_seed(0, "evaluation"), bootstrap, device)
 
 
@@ -88,9 +89,9 @@ def train_run(
     seed: int,
     folder: ResumeFolder,
     device: torch.device,
-    bootstrap: Mapping[str, Any],
+    bootstrap: Bootstrap,
 ) -> Trained:
-    """Train one run, or go on with it from its resume folder. Raises TrainingError as Trainer."""
+    """Train one run, or resume it from its folder. Raises TrainingError as Trainer."""
     training = config.training
     language = ToyLanguage(config.language)
     shape = model_shape(config.model, language)

@@ -2,46 +2,32 @@
 
 from __future__ import annotations
 
-import re
-from collections import Counter
-
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from zscope.figures import style
-from zscope.studies.toylang.figures import squares
-from zscope.studies.toylang.figures.lookups import (
-    NAMES,
-    REFERENCE,
-    Tables,
-    conditions_of,
-    count_seeds,
-    grid,
-    labels_of,
-    seeds_of,
-    select,
-)
+from zscope.figures.frames import select
+from zscope.figures.tables import Tables
+from zscope.studies.toylang.figures import looks, squares
+from zscope.studies.toylang.figures.lookups import labels_of, matrices_of_runs, seeds_of, seeds_text
+from zscope.studies.toylang.named_heads import NAMED_FOR, random_like
+from zscope.studies.toylang.tables import ABLATIONS, REFERENCE
 
-NAMED = {"induction": "induction", "rules": "skip", "suppression": "suppress"}
-"""What heads were chosen for, and the primitive that their ablation should hurt."""
+NEEDS = (ABLATIONS,)
 
 
 @style.styled
 def draw(tables: Tables) -> Figure:
-    rows = tables.get("toylang_ablations", metric="change")
+    rows = tables.get(ABLATIONS, metric="change")
     if rows.empty:
         return style.nothing_to_draw("no head was ablated")
     reference = select(rows, condition=REFERENCE)
-    chosen = [by for by in NAMED if (reference["chosen_by"] == by).any()]
+    chosen = named_in(reference)
     single = select(rows, chosen_by="single")
-    squares = {
-        (c, s): _matrix(select(single, condition=c, seed=s))
-        for c in conditions_of(single)
-        for s in seeds_of(select(single, condition=c))
-    }
-    n_rows = len(squares.square_rows(squares))
+    single = single.assign(row=single["heads"], column=single["primitive"])
+    matrices = matrices_of_runs(single)
+    n_rows = len(squares.square_rows(matrices))
     names = labels_of(rows)
     heights = [0.19 * len(names) + 0.9, 1.35 * n_rows + 0.9]
     fig = style.figure(style.DOUBLE, sum(heights) + 0.9)
@@ -55,66 +41,44 @@ def draw(tables: Tables) -> Figure:
         ax.set_xlabel("change of excess (nats)")
     if chosen:
         axes[0].set_ylabel("primitive")
-    if squares:
-        squares.small_squares(lower, squares, "change of excess (nats)", ("head", "primitive"))
+    if matrices:
+        squares.small_squares(lower, matrices, "change of excess (nats)", ("head", "primitive"))
     style.legend(
         fig,
         {},
         extra=[
-            style.dot("heads that the weights name", squares.WEIGHTS),
+            style.dot("heads that the weights name", looks.WEIGHTS),
             style.dot("random heads of the same layers"),
             style.patch("the primitive they are named for", "#FFF3D6"),
         ],
     )
     style.note(
         fig,
-        f"{count_seeds(rows)} Above: the reference; named heads with 95 % intervals over "
-        "sequences, bars: median over seeds (from 3 on).",
-        "Below: every head ablated alone, seed by seed (heads of two seeds have nothing in common "
-        "but their names). Ablated: the head's output is its mean over tokens.",
+        f"{seeds_text(rows)} Above: the reference; named heads with {tables.percent} "
+        "intervals over sequences, bars: median over seeds (from 3 on).",
+        "Below: every head ablated alone, seed by seed (heads of different seeds share nothing but "
+        "their names). Ablated: the head's output is its mean over tokens.",
     )
     return fig
 
 
+def named_in(rows: pd.DataFrame) -> list[str]:
+    """The reasons for which the weights name heads that were ablated."""
+    return [by for by in NAMED_FOR if (rows["chosen_by"] == by).any()]
+
+
 def panel(ax: Axes, rows: pd.DataFrame, by: str, names: list[str]) -> None:
-    """Change of excess by primitive with the named heads ablated, and with random sets alike."""
+    """Change of excess by primitive with the named heads ablated, and with random sets."""
     seeds = seeds_of(rows)
     named = select(rows, chosen_by=by)
     null = random_like(rows, by)
     for place, name in enumerate(names):
-        if name == NAMED[by]:
+        if name == NAMED_FOR[by]:
             ax.axhspan(place - 0.5, place + 0.5, color="#FFF3D6", zorder=0, label="_own")
         other = select(null, primitive=name)
-        squares.random_dots(ax, place, other, 0.6, name)
+        looks.random_dots(ax, place, other, 0.6, name)
         of = select(named, primitive=name)
-        squares.seed_dots(ax, place, of, seeds, squares.WEIGHTS, name=name, width=0.7)
+        looks.seed_dots(ax, place, of, seeds, looks.WEIGHTS, name=name, width=0.7)
     style.vertical(ax, 0.0)
-    left, right = ax.get_xlim()
-    ax.set_xlim(min(left, -0.02), max(right, 0.1))
-    ax.set_yticks(range(len(names)), [NAMES.get(n, n) for n in names])
-    ax.set_ylim(len(names) - 0.5, -0.5)
-
-
-def random_like(rows: pd.DataFrame, by: str) -> pd.DataFrame:
-    """The random sets with as many heads in each layer as the named set of their run."""
-    named = select(rows, chosen_by=by).drop_duplicates(["condition", "seed"])
-    layers = {
-        (c, s): _layers(heads)
-        for c, s, heads in zip(named["condition"], named["seed"], named["heads"], strict=True)
-    }
-    null = select(rows, chosen_by="random")
-    kept = [
-        layers.get((c, s)) == _layers(heads)
-        for c, s, heads in zip(null["condition"], null["seed"], null["heads"], strict=True)
-    ]
-    return null[np.array(kept, dtype=bool)]
-
-
-def _layers(heads: str) -> Counter[str]:
-    return Counter(re.findall(r"L(\d+)H", heads))
-
-
-def _matrix(rows: pd.DataFrame) -> pd.DataFrame:
-    matrix = grid(rows.assign(row=rows["heads"], column=rows["primitive"]))
-    columns = labels_of(rows)
-    return matrix[columns].rename(columns=NAMES)
+    looks.at_least_x(ax, -0.02, 0.1)
+    looks.named_rows(ax, names)

@@ -1,8 +1,7 @@
-"""The study in one figure: six panels, and what was claimed and measured."""
+"""The study in one figure: six panels, and every claim with its result."""
 
 from __future__ import annotations
 
-import re
 import textwrap
 
 import pandas as pd
@@ -10,21 +9,41 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from zscope.figures import marks, style
-from zscope.studies.toylang.figures import ablations, direct, induction, onsets, search, squares
+from zscope.figures.frames import numbers, select
+from zscope.figures.tables import Tables
+from zscope.studies.toylang.figures import (
+    ablations,
+    direct,
+    induction,
+    looks,
+    onsets,
+    search,
+    squares,
+)
 from zscope.studies.toylang.figures.lookups import (
-    NAMES,
-    REFERENCE,
-    Tables,
-    count_seeds,
+    excess,
     grid,
     labels_of,
-    numbers,
+    matrix,
     seeds_of,
-    select,
+    seeds_text,
+)
+from zscope.studies.toylang.named_heads import NAMED_FOR, random_like
+from zscope.studies.toylang.tables import (
+    ABLATIONS,
+    MATRICES,
+    ONSET_SUMMARY,
+    ONSETS,
+    READOUTS,
+    REFERENCE,
+    SUMMARY,
+    TRAINING,
 )
 from zscope.studies.toylang.targets import EXCESS, EXCESS_OF_ALL
 
+NEEDS = (TRAINING, ONSETS, ONSET_SUMMARY, MATRICES, READOUTS, ABLATIONS, SUMMARY)
 COLUMNS = {"claim": (0.0, 60), "measured": (0.49, 34), "holds": (0.79, 22)}
+"""Where each column of the table begins, as a share of the width, and its characters."""
 HOLDS = {"yes": style.GREEN, "no": style.VERMILLION, "partly": style.ORANGE}
 
 
@@ -34,7 +53,7 @@ def draw(tables: Tables) -> Figure:
     lines = sum(map(style.count_lines, claims))
     fig = style.figure(style.DOUBLE, 5.6 + 0.14 * max(lines, 2))
     upper, lower = style.stacked(fig, 5.0, 0.3 + 0.14 * max(lines, 2))
-    (learned, when, square), (ranks, matrix, ablated) = upper.subplots(2, 3)
+    (learned, when, square), (ranks, matched, ablated) = upper.subplots(2, 3)
     style.panel_title(learned, "a  excess by primitive")
     _learning(learned, tables)
     style.panel_title(when, "b  onsets")
@@ -46,8 +65,8 @@ def draw(tables: Tables) -> Figure:
     if ranks.axison:
         ranks.set_yticks(ranks.get_yticks(), [_wrapped(t) for t in ranks.get_yticklabels()])
         ranks.set_ylabel("")
-    style.panel_title(matrix, "e  induction")
-    _induction(matrix, tables)
+    style.panel_title(matched, "e  induction")
+    _induction(matched, tables)
     style.panel_title(ablated, "f  ablation: own primitive")
     _ablation(ablated, tables)
     _table(lower.subplots(), claims)
@@ -55,34 +74,39 @@ def draw(tables: Tables) -> Figure:
         fig,
         {
             "all": style.BLACK,
-            "a primitive, or behaviour": squares.BEHAVIOUR,
-            "weights, or heads that they name": squares.WEIGHTS,
+            "a primitive, or behaviour": looks.BEHAVIOUR,
+            "weights, or heads that they name": looks.WEIGHTS,
         },
         extra=[style.dot("random heads"), style.arrow("censored", ">")],
         columns=5,
     )
     style.note(
         fig,
-        f"{count_seeds(tables.excess(), tables.get('toylang_onsets', condition=REFERENCE))} The "
+        f"{seeds_text(excess(tables), tables.get(ONSETS, condition=REFERENCE))} The "
         "reference. a: medians over seeds (from 3 on; else seeds). b, d, f: dots: seeds. d: "
         "orange: by all paths. c, e: the first seed. Dashed: targets, chance, or no change. "
-        "Claims that other models repeat are in the table alone.",
+        "Claims that are tested on several models are shown for the reference alone.",
     )
     return fig
 
 
 def summary(tables: Tables) -> list[dict[str, str]]:
-    """A row a claim on the reference, or on another condition against it, wrapped to be read."""
-    rows = tables.get("toylang_summary")
+    """One row per claim about the reference, or comparing it with another condition, wrapped."""
+    rows = tables.get(SUMMARY)
     own = rows["condition"] == REFERENCE
-    # Claims that are tested on every model are shown of the reference alone.
     rows = pd.concat([rows[own], rows[~own & ~rows["claim"].isin(rows["claim"][own])]])
-    out = []
-    for row in rows.to_dict("records"):
-        named = row["condition"] == REFERENCE or row["condition"] in row["claim"]
-        text = {**row, "claim": row["claim"] + ("" if named else f" ({row['condition']})")}
-        out.append({name: textwrap.fill(str(text[name]), w) for name, (_, w) in COLUMNS.items()})
-    return out
+    return [
+        {name: textwrap.fill(text, COLUMNS[name][1]) for name, text in texts.items()}
+        for texts in (
+            {"claim": row["text"], "measured": row["measured"], "holds": _holds(row)}
+            for row in rows.to_dict("records")
+        )
+    ]
+
+
+def _holds(row: dict) -> str:
+    partly = row["verdict"] == "partly"
+    return row["verdict"] + (f": {row['n_held']} of {row['n']} seeds" if partly else "")
 
 
 def _table(ax: Axes, claims: list[dict[str, str]]) -> None:
@@ -94,41 +118,36 @@ def _table(ax: Axes, claims: list[dict[str, str]]) -> None:
 
 
 def _colour(column: str, text: str) -> str:
-    """Of what holds, by its first word; what is neither yes, no nor partly is not coloured."""
-    return HOLDS.get(re.split(r"\W", text)[0], style.GREY) if column == "holds" else style.BLACK
+    """The colour of a verdict; grey if it is neither yes, no nor partly."""
+    return HOLDS.get(text.split(":")[0], style.GREY) if column == "holds" else style.BLACK
 
 
 def _learning(ax: Axes, tables: Tables) -> None:
-    rows = tables.excess()
+    rows = excess(tables)
     if rows.empty:
         style.not_applicable(ax, "the reference was not trained")
         return
     ax.set_yscale("log", nonpositive="mask")
     for name in labels_of(rows):
-        of = select(rows, primitive=name)
+        of = select(rows, primitive=name).sort_values("step")
         middle = marks.median_over_runs(of)
-        found = [middle] if len(middle) else [s.set_index("step")["value"] for _, s in _runs(of)]
-        for curve in found:
+        seeds = [of_run.set_index("step")["value"] for _, of_run in of.groupby("run")]
+        for curve in [middle] if len(middle) else seeds:
             ax.plot(
                 curve.index.to_numpy(float),
                 numbers(curve),
-                color=style.BLACK if name == "all" else squares.BEHAVIOUR,
+                color=style.BLACK if name == "all" else looks.BEHAVIOUR,
                 linewidth=1.6 if name == "all" else 0.7,
                 label="_median" if len(middle) else "_seed",
             )
     for target in (EXCESS, EXCESS_OF_ALL):
-        ax.axhline(target, color=style.GREY, linestyle=(0, (4, 2)), linewidth=0.8,
-                   label="_baseline")  # fmt: skip
+        ax.axhline(target, **style.DASHED)
     style.step_axis(ax, rows["step"])
     ax.set_ylabel("excess (nats)")
 
 
-def _runs(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    return [(str(run), of.sort_values("step")) for run, of in rows.groupby("run")]
-
-
 def _onsets(ax: Axes, tables: Tables) -> None:
-    rows = tables.get("toylang_onsets", condition=REFERENCE)
+    rows = tables.get(ONSETS, condition=REFERENCE)
     if rows.empty:
         style.not_applicable(ax, "no onset was looked for")
         return
@@ -137,7 +156,7 @@ def _onsets(ax: Axes, tables: Tables) -> None:
 
 
 def _direct(ax: Axes, tables: Tables) -> None:
-    cells = tables.matrix("direct")
+    cells = matrix(tables, "direct")
     if cells.empty:
         style.not_applicable(ax, "it was not read")
         return
@@ -146,7 +165,7 @@ def _direct(ax: Axes, tables: Tables) -> None:
 
 
 def _induction(ax: Axes, tables: Tables) -> None:
-    cells = tables.matrix("induction")
+    cells = matrix(tables, "induction")
     if cells.empty:
         style.not_applicable(ax, "no virtual head was read")
         return
@@ -158,23 +177,21 @@ def _induction(ax: Axes, tables: Tables) -> None:
 
 
 def _ablation(ax: Axes, tables: Tables) -> None:
-    rows = tables.get("toylang_ablations", metric="change", condition=REFERENCE)
-    chosen = [by for by in ablations.NAMED if (rows["chosen_by"] == by).any()]
+    rows = tables.get(ABLATIONS, metric="change", condition=REFERENCE)
+    chosen = ablations.named_in(rows)
     if not chosen:
         style.not_applicable(ax, "the weights name no heads")
         return
     seeds = seeds_of(rows)
     for place, by in enumerate(chosen):
-        name = ablations.NAMED[by]
-        null = select(ablations.random_like(rows, by), primitive=name)
-        squares.random_dots(ax, place + 0.2, null, 0.36, name)
+        name = NAMED_FOR[by]
+        null = select(random_like(rows, by), primitive=name)
+        looks.random_dots(ax, place + 0.2, null, 0.36, name)
         own = select(rows, chosen_by=by, primitive=name)
-        squares.seed_dots(ax, place - 0.2, own, seeds, squares.WEIGHTS, name=by, width=0.36)
+        looks.seed_dots(ax, place - 0.2, own, seeds, looks.WEIGHTS, name=by, width=0.36)
     style.vertical(ax, 0.0)
-    left, right = ax.get_xlim()
-    ax.set_xlim(min(left, -0.02), max(right, 0.1))
-    ax.set_yticks(range(len(chosen)), [NAMES[ablations.NAMED[by]] for by in chosen])
-    ax.set_ylim(len(chosen) - 0.5, -0.5)
+    looks.at_least_x(ax, -0.02, 0.1)
+    looks.named_rows(ax, [NAMED_FOR[by] for by in chosen])
     ax.set_xlabel("change of excess (nats)")
 
 

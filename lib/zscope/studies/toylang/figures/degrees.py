@@ -8,21 +8,25 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from zscope.figures import marks, style
-from zscope.studies.toylang.figures import squares
-from zscope.studies.toylang.figures.lookups import Tables, count_seeds, numbers, seeds_of, select
+from zscope.figures.frames import numbers, select
+from zscope.figures.tables import Tables
+from zscope.studies.toylang.figures import looks
+from zscope.studies.toylang.figures.lookups import seeds_of, seeds_text
+from zscope.studies.toylang.tables import DEGREES, REFERENCE
 from zscope.studies.toylang.targets import EXACT_PATCHING
 
+NEEDS = (DEGREES,)
 READS = {"here": "a  read at the patched token", "later": "b  read at later tokens"}
 
 
 @style.styled
 def draw(tables: Tables) -> Figure:
-    rows = tables.get("toylang_degrees", condition="reference")
+    rows = tables.get(DEGREES, condition=REFERENCE)
     if rows.empty:
         return style.nothing_to_draw("nothing was patched")
     rows = rows.assign(layer=rows["patch"].str.extract(r"L(\d+)H", expand=False))
     layers = sorted(set(rows["layer"].dropna()))
-    colours = dict(zip(layers, squares.MODELS, strict=False))
+    colours = dict(zip(layers, looks.SERIES, strict=False))
     fig = style.figure(style.DOUBLE, 3.1)
     *axes, error = fig.subplots(1, 3, width_ratios=[1.2, 1.2, 1])
     for ax, (reads, title) in zip(axes, READS.items(), strict=True):
@@ -34,11 +38,11 @@ def draw(tables: Tables) -> Figure:
     largest = numbers(rows["error"]).max()
     style.note(
         fig,
-        f"{count_seeds(rows)} A head's output at one token is replaced by that of another "
-        "sequence; read: the logit of the token that comes next. Dots: a head of a seed; bars: "
+        f"{seeds_text(rows)} A head's output at one token is replaced by its output "
+        "in another sequence; we read the logit of the next token. Dots: heads of all seeds; bars: "
         "median over heads and seeds.",
-        "Share: mean size of the part of a degree over the sum of the parts; whole: size of their "
-        "sum, below 1 as parts cancel. Shares below 1e-4 lie at the lower edge.",
+        "Share: mean size of one degree's part over the sum of the parts; whole: size of their "
+        "sum, below 1 where parts cancel. Shares below 1e-4 lie at the lower edge.",
         f"c: largest difference from running the patched model (largest here: {largest:.1e}); "
         f"dashed: {EXACT_PATCHING:g}, the target.",
     )
@@ -92,9 +96,7 @@ def _errors(ax: Axes, rows: pd.DataFrame, colours: dict[str, str]) -> None:
             linewidths=0,
             label=f"_error {layer}",
         )
-    squares.log_x(ax, values, 1e-15, EXACT_PATCHING)
+    looks.log_x(ax, values, 1e-15, EXACT_PATCHING)
     style.vertical(ax, EXACT_PATCHING)
-    ax.set_yticks(range(len(seeds)), [str(s) for s in seeds])
-    ax.set_ylim(len(seeds) - 0.5, -0.5)
-    ax.set_ylabel("seed")
+    looks.named_rows(ax, [str(s) for s in seeds], "seed")
     ax.set_xlabel("largest error (nats)")

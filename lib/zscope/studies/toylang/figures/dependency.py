@@ -1,4 +1,4 @@
-"""What waits for what: onsets in runs with one primitive removed or delayed, cell by cell."""
+"""Which primitive waits for which: onsets with one primitive removed or delayed, cell by cell."""
 
 from __future__ import annotations
 
@@ -14,36 +14,34 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from zscope.figures import style
+from zscope.figures.frames import numbers, select
+from zscope.figures.tables import Tables
 from zscope.studies.toylang.figures import squares
-from zscope.studies.toylang.figures.lookups import (
-    NAMES,
-    Tables,
-    count_seeds,
-    labels_of,
-    numbers,
-    select,
-)
+from zscope.studies.toylang.figures.lookups import NAMES, labels_of, seeds_text
+from zscope.studies.toylang.onsets import paired
+from zscope.studies.toylang.tables import BEHAVIOUR, COMPARISONS, ONSETS
 
-FRAMES = {  # verdicts that say something: found, or a hint that all seeds give
+NEEDS = (COMPARISONS, ONSETS)
+FRAMES = {  # solid for verdicts of a test, dotted for what all seeds suggest
     "later": "-",
     "earlier": "-",
     "never": "-",
     "all later": ":",
     "all earlier": ":",
 }
-UNKNOWN = {"unclear": "?", "changed": "?"}  # what to write where no shift is known
+UNKNOWN = {"unclear": "?", "changed": "?"}  # written where no shift is known
 REACH = 2.0  # doublings from the middle of a cell to its edge, and to the darkest colour
 
 
 @style.styled
 def draw(tables: Tables) -> Figure:
-    rows = tables.get("toylang_comparisons")
+    rows = tables.get(COMPARISONS)
     rows = rows[rows["how"].isin(["removed", "delayed"])]
     if rows.empty:
         return style.nothing_to_draw("no primitive was removed or delayed")
     conditions = list(dict.fromkeys(rows["condition"]))
     names = labels_of(rows)
-    onsets = select(tables.get("toylang_onsets"), kind="behaviour")
+    onsets = tables.get(ONSETS, kind=BEHAVIOUR)
     fig = style.figure(style.DOUBLE, 0.5 * len(conditions) + 2.0)
     ax = fig.subplots()
     norm, cmap = Normalize(-REACH, REACH), matplotlib.colormaps[squares.DIVERGING]
@@ -68,16 +66,15 @@ def draw(tables: Tables) -> Figure:
     squares.colour_bar(ax, ScalarMappable(norm, cmap), "shift of the onset (doublings)")
     style.note(
         fig,
-        f"{count_seeds(select(onsets, condition=conditions[0]))} Numbers and colours: median over "
-        "shared seeds of log2(onset / the reference's); +1: twice as late.",
+        f"{seeds_text(select(onsets, condition=conditions[0]))} Numbers and colours: "
+        "median over shared seeds of log2(onset / the reference's); +1: twice as late.",
         f"Dots: seeds, on a line from -{REACH:g} to +{REACH:g} doublings (tick: 0; at an edge: "
-        "that or more); open arrows: later or earlier by an unknown size, as one of the two never "
+        "that or more); open arrows: later or earlier by an unknown amount: one of the two never "
         "set in; ?: no median.",
         "Solid frame: verdict later, earlier or never (exact sign test after Holm over all rows); "
-        "dotted frame: all seeds moved alike, at least 3, which is a hint and no finding. Hatched: "
-        "the changed primitive itself.",
-        "Without a primitive the others are more frequent, so that an earlier onset may be one of "
-        "frequency alone.",
+        "dotted frame: all seeds, at least 3, moved the same way, which is suggestive only. "
+        "Hatched: the changed primitive itself.",
+        "Without a primitive the others are more frequent, which alone can bring an onset forward.",
     )
     return fig
 
@@ -113,7 +110,10 @@ def _cell(
     ax.text(j, i - 0.16, text, ha="center", va="center", color=ink, bbox=behind, label="_shift")
     ax.plot([j - 0.4, j + 0.4], [i + 0.24] * 2, color=ink, linewidth=0.5, alpha=0.6)
     ax.plot([j] * 2, [i + 0.17, i + 0.31], color=ink, linewidth=0.6)
-    for value in shifts(onsets, str(row["condition"]), str(row["reference"]), name):
+    own, reference = (
+        select(onsets, condition=row[c], primitive=name) for c in ("condition", "reference")
+    )
+    for value in paired(own, reference)["shift"]:
         if np.isnan(value):
             continue
         known = np.isfinite(value)
@@ -129,25 +129,6 @@ def _cell(
             label="_seed" if known else "_censored",
             zorder=4,
         )
-
-
-def shifts(onsets: pd.DataFrame, condition: str, reference: str, primitive: str) -> list[float]:
-    """log2(onset / the reference's) of every shared seed.
-
-    Infinite where one of the two never set in though it was trained past the other's onset; NaN
-    where neither set in, or that is not known.
-    """
-    columns = ["onset", "last_step"]
-    own, other = (
-        select(onsets, condition=c, primitive=primitive).set_index("seed")[columns]
-        for c in (condition, reference)
-    )
-    shared = sorted({*own.index} & {*other.index})
-    (a, a_last), (b, b_last) = ([numbers(f.loc[shared, c]) for c in columns] for f in (own, other))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        found = np.log2(a / b)
-        found = np.where(np.isnan(a) & (a_last >= b), np.inf, found)
-        return list(np.where(np.isnan(b) & (b_last >= a), -np.inf, found))
 
 
 def _box(ax: Axes, i: int, j: int, colour: Any, **look: Any) -> None:

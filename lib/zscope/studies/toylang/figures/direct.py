@@ -9,24 +9,27 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
 from zscope.figures import style
-from zscope.studies.toylang.figures import squares
+from zscope.figures.frames import numbers, select
+from zscope.figures.tables import Tables
+from zscope.studies.toylang.figures import looks, squares
 from zscope.studies.toylang.figures.lookups import (
-    Tables,
     at_last,
-    count_seeds,
     grid,
-    numbers,
+    matrix,
+    readout,
     seeds_of,
-    select,
+    seeds_text,
 )
+from zscope.studies.toylang.tables import MATRICES, READOUTS
 from zscope.studies.toylang.targets import DIRECT_R
 
+NEEDS = (MATRICES, READOUTS)
 PATHS = {"": "E U alone", "_self": "and heads at the token"}
 
 
 @style.styled
 def draw(tables: Tables) -> Figure:
-    cells = tables.matrix("direct")
+    cells = matrix(tables, "direct")
     if cells.empty:
         return style.nothing_to_draw("no direct path was read")
     seed = seeds_of(cells)[0]
@@ -50,11 +53,11 @@ def draw(tables: Tables) -> Figure:
     _top1(top, tables, seeds_of(cells))
     style.note(
         fig,
-        f"{count_seeds(cells)} a: softmax over the whole vocabulary of E U and of what heads add "
-        "when a token attends to itself; no text was run through the model.",
+        f"{seeds_text(cells)} a: softmax over the whole vocabulary of E U plus what heads "
+        "add when a token attends to itself; no text was run through the model.",
         "c: Pearson r of logits with true log-probabilities, both centred by name; dashed: the "
         f"target {DIRECT_R}.",
-        squares.DOTS,
+        looks.DOTS,
         squares.cut(weights),
     )
     return fig
@@ -71,26 +74,23 @@ def panel(ax: Axes, square: pd.DataFrame) -> AxesImage:
 def _agreement(ax: Axes, tables: Tables, seeds: list[int]) -> None:
     values: list[float] = []
     for place, path in enumerate(PATHS):
-        rows = at_last(tables.readout("direct", f"r{path}"))
-        squares.seed_dots(ax, place, rows, seeds, style.BLUE, name=f"r{path}")
+        rows = at_last(readout(tables, "direct", f"r{path}"))
+        looks.seed_dots(ax, place, rows, seeds, style.BLUE, name=f"r{path}")
         values += list(numbers(rows["value"]))
     style.vertical(ax, DIRECT_R)
     known = [v for v in values if v == v]
     ax.set_xlim(min([0.9, *(v - 0.02 for v in known)]), 1.005)
-    ax.set_yticks(range(len(PATHS)), list(PATHS.values()))
-    ax.set_ylim(len(PATHS) - 0.5, -0.5)
+    looks.named_rows(ax, [*PATHS.values()], "paths")
     ax.set_xlabel("Pearson r")
-    ax.set_ylabel("paths")
 
 
 def _top1(ax: Axes, tables: Tables, seeds: list[int]) -> None:
     n = 0
     for place, path in enumerate(PATHS):
-        rows = at_last(tables.readout("direct", f"top1{path}"))
-        squares.seed_dots(ax, place, rows, seeds, style.BLUE, name=f"top1{path}")
+        rows = at_last(readout(tables, "direct", f"top1{path}"))
+        looks.seed_dots(ax, place, rows, seeds, style.BLUE, name=f"top1{path}")
         n = max(n, int(rows["n"].max()) if len(rows) else 0)
     style.vertical(ax, float(n) if n else float("nan"))
     ax.set_xlim(-0.2, n + 0.2 if n else 1)
-    ax.set_yticks(range(len(PATHS)), [""] * len(PATHS))
-    ax.set_ylim(len(PATHS) - 0.5, -0.5)
+    looks.named_rows(ax, [*PATHS], shown=False)
     ax.set_xlabel(f"names of {n}" if n else "names")

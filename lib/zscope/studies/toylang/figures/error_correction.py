@@ -8,25 +8,21 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from zscope.figures import marks, style
-from zscope.studies.toylang.figures import squares
-from zscope.studies.toylang.figures.lookups import (
-    Tables,
-    conditions_of,
-    count_seeds,
-    numbers,
-    of_runs,
-    select,
-)
-from zscope.studies.toylang.figures.suppression import truth_line
+from zscope.figures.frames import numbers, select
+from zscope.figures.tables import Tables
+from zscope.studies.toylang.figures import looks
+from zscope.studies.toylang.figures.lookups import conditions_of, of_runs, seeds_text
+from zscope.studies.toylang.tables import PHENOMENA
 
+NEEDS = (PHENOMENA,)
 COLOURS = {"p_first": style.BLUE, "p_last": style.VERMILLION}
-NAMES = {"p_first": "the first colour", "p_last": "the wrong colour, the latest"}
+WORDS = {"p_first": "the first colour", "p_last": "the wrong colour, the latest"}
 CASES = ("third occurrence", "fourth occurrence")
 
 
 @style.styled
 def draw(tables: Tables) -> Figure:
-    rows = of_runs(tables.get("toylang_phenomena", experiment="error_correction"))
+    rows = of_runs(tables.get(PHENOMENA, experiment="error_correction"))
     if rows.empty:
         return style.nothing_to_draw("error correction was not measured")
     conditions = conditions_of(rows)
@@ -43,19 +39,19 @@ def draw(tables: Tables) -> Figure:
         _repair(row[3], of)
     style.legend(
         fig,
-        {NAMES[m]: c for m, c in COLOURS.items()},
-        extra=[style.line("the program", squares.TRUTH)],
+        {WORDS[m]: c for m, c in COLOURS.items()},
+        extra=[style.line("the program", looks.TRUTH)],
     )
     style.note(
         fig,
-        f"{count_seeds(rows)} a to c: prefixes that end in the third or fourth occurrence of an "
-        "object; its last repeats have one wrong colour (x: how many). Intervals: 95 % over "
-        "prefixes. Thin: a seed; thick: median over seeds (from 3 on).",
+        f"{seeds_text(rows)} a to c: prefixes that end in the third or fourth occurrence of an "
+        "object; its last repeats have the same wrong colour (x: how many). Intervals: "
+        f"{tables.percent} over prefixes. Thin: a seed; thick: median over seeds (from 3 on).",
         "c: share of prefixes in which the first colour is likelier than the wrong one (green: "
         "third occurrence; orange: fourth).",
-        "d: rise of the excess as a head of layer 0 is ablated: with later heads as in the intact "
-        "model (direct) and free (total); dots: heads of all seeds. Below the dashed line later "
-        "heads repair, above it they pass the loss on.",
+        "d: rise of the excess when a head of layer 0 is ablated, with later heads as in the "
+        "intact model (direct) and free (total); dots: heads of all seeds. Below the dashed line "
+        "later heads repair the loss, above it they pass it on.",
     )
     return fig
 
@@ -67,7 +63,7 @@ def _colours(ax: Axes, rows: pd.DataFrame, case: str) -> None:
     for metric, colour in COLOURS.items():
         of = select(rows, metric=metric)
         marks.seed_lines(ax, of, colour, x="x")
-        truth_line(ax, of)
+        looks.truth_line(ax, of)
     style.share_axis(ax, "p (share)")
     _repeats(ax, rows)
     ax.set_xlabel(f"wrong repeats\n({case})")
@@ -80,7 +76,7 @@ def _corrects(ax: Axes, rows: pd.DataFrame) -> None:
         return
     for case, colour in zip(CASES, (style.GREEN, style.ORANGE), strict=True):
         marks.seed_lines(ax, select(rows, case=case), colour, x="x")
-    truth_line(ax, rows)
+    looks.truth_line(ax, rows)
     style.share_axis(ax, "first colour wins (share)")
     _repeats(ax, rows)
     ax.set_xlabel("wrong repeats")
@@ -102,10 +98,7 @@ def _repair(ax: Axes, rows: pd.DataFrame) -> None:
     ax.scatter(x, y, s=9, color=style.PURPLE, linewidths=0, label="_heads", zorder=3)
     most = max(0.05, float(np.nanmax([x_high, y_high, x, y]))) * 1.1
     least = min(0.0, float(np.nanmin([x_low, y_low, x, y]))) * 1.1 - 0.02 * most
-    ax.plot([least, most], [least, most], color=style.GREY, linestyle=(0, (4, 2)),
-            linewidth=0.8, label="_baseline", zorder=1.5)  # fmt: skip
-    ax.set_xlim(least, most)
-    ax.set_ylim(least, most)
+    looks.diagonal(ax, least, most)
     ax.set_xlabel("direct (nats)")
     ax.set_ylabel("total (nats)")
 

@@ -1,64 +1,68 @@
-"""The language: how often each primitive governs, its floor, and the known answer for it."""
+"""The language: how often each primitive governs, its floor, and a check with a known answer."""
 
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from zscope.figures import style
-from zscope.studies.toylang.figures import squares
-from zscope.studies.toylang.figures.lookups import NAMES, Tables, labels_of, numbers
+from zscope.figures.frames import numbers, select
+from zscope.figures.tables import Tables
+from zscope.studies.toylang.figures import looks
+from zscope.studies.toylang.figures.lookups import labels_of
+from zscope.studies.toylang.tables import FLOORS
 
-Z95 = 1.96  # half width of a normal 95 % interval, in standard errors
+NEEDS = (FLOORS,)
 
 
 @style.styled
 def draw(tables: Tables) -> Figure:
-    rows = tables.get("toylang_floors")
+    rows = tables.get(FLOORS)
     if rows.empty:
         return style.nothing_to_draw("no floor was measured")
     names = labels_of(rows)
-    rows = rows.set_index("primitive").loc[names]
+    frequency, floor, gap = (
+        select(rows, metric=metric).set_index("primitive").loc[names]
+        for metric in ("frequency", "floor", "gap")
+    )
     fig = style.figure(style.DOUBLE, 0.2 * len(names) + 1.4)
-    often, floor, known = fig.subplots(1, 3, sharey=True)
+    often, least, known = fig.subplots(1, 3, sharey=True)
     style.panel_title(often, "a  frequency")
-    frequency = numbers(rows["frequency"])
-    _dots(often, frequency, Z95 * numbers(rows["frequency_se"]), style.BLUE)
-    squares.log_x(often, frequency, 0.01, 1.0)
+    _dots(often, frequency, style.BLUE)
+    looks.log_x(often, numbers(frequency["value"]), 0.01, 1.0)
     often.set_xlabel("share of tokens")
-    often.set_yticks(range(len(names)), [NAMES.get(n, n) for n in names])
-    often.set_ylim(len(names) - 0.5, -0.5)
-    often.set_ylabel("primitive")
-    style.panel_title(floor, "b  floor")
-    entropy = numbers(rows["floor"])
-    _dots(floor, entropy, Z95 * numbers(rows["floor_se"]), style.BLUE)
+    looks.named_rows(often, names, "primitive")
+    style.panel_title(least, "b  floor")
+    _dots(least, floor, style.BLUE)
+    entropy = numbers(floor["value"])
     for place, value in enumerate(entropy):
         text = f"{value:.3f}"
-        floor.annotate(text, (value, place), (5, 0), textcoords="offset points", va="center")
-    floor.set_xlim(0, 1.25 * np.nanmax(entropy))
-    floor.set_xlabel("mean entropy (nats)")
-    style.panel_title(known, "c  sampled NLL less the floor")
-    gap, se = numbers(rows["nll"]) - entropy, numbers(rows["nll_se"])
-    for place, width in enumerate(3 * se):
-        known.plot([-width, width], [place] * 2, color=style.GREY, alpha=0.25, linewidth=6,
-                   solid_capstyle="butt", label="_null", zorder=0.8)  # fmt: skip
-    _dots(known, gap, Z95 * se, style.VERMILLION)
+        least.annotate(text, (value, place), (5, 0), textcoords="offset points", va="center")
+    least.set_xlim(0, 1.25 * np.nanmax(entropy))
+    least.set_xlabel("mean entropy (nats)")
+    style.panel_title(known, "c  sampled NLL minus the floor")
+    difference, se = numbers(gap["value"]), numbers(gap["se"])
+    null = {"color": style.GREY, "alpha": 0.25, "linewidth": 6, "capstyle": "butt"}
+    known.hlines(range(len(se)), -3 * se, 3 * se, label="_null", zorder=0.8, **null)
+    _dots(known, gap, style.VERMILLION)
     style.vertical(known, 0.0)
     known.set_xlabel("difference (nats)")
-    worst = np.nanmax(np.abs(gap[se > 0] / se[se > 0]), initial=0.0)
-    tokens = int(rows["n"].max())
+    largest = np.nanmax(np.abs(difference[se > 0] / se[se > 0]), initial=0.0)
     style.note(
         fig,
-        f"Measured on {tokens:,} tokens. Lines: 95 % intervals over sequences.",
+        f"Measured on {int(rows['n'].max()):,} tokens. Lines: {tables.percent} intervals over "
+        "sequences.",
         "Floor: mean entropy of the exact conditionals, the least loss of any model.",
-        f"c: a right generator has 0; grey: 3 standard errors (largest here: {worst:.1f}).",
+        f"c: a correct generator has 0; grey: 3 standard errors (largest here: {largest:.1f}).",
     )
     return fig
 
 
-def _dots(ax: Axes, values: np.ndarray, half: np.ndarray, colour: str) -> None:
-    places = np.arange(len(values))
-    ax.errorbar(
-        values, places, xerr=half, fmt="o", color=colour, elinewidth=0.9, label="_dots", zorder=3
-    )
+def _dots(ax: Axes, rows: pd.DataFrame, colour: str) -> None:
+    places = np.arange(len(rows))
+    low, high = (numbers(rows[end]) for end in ("ci_low", "ci_high"))
+    ax.hlines(places, low, high, color=colour, linewidth=0.9, label="_interval", zorder=2.5)
+    value = numbers(rows["value"])
+    ax.plot(value, places, linestyle="", marker="o", color=colour, label="_dots", zorder=3)

@@ -11,24 +11,27 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
 from zscope.figures import style
+from zscope.figures.frames import numbers, select
+from zscope.figures.tables import Tables
 from zscope.studies.toylang.figures import squares, timeline
 from zscope.studies.toylang.figures.lookups import (
-    Tables,
     at_last,
-    count_seeds,
     grid,
-    numbers,
+    matrix,
+    readout,
     seeds_of,
-    select,
+    seeds_text,
 )
+from zscope.studies.toylang.tables import MATRICES, READOUTS, TRAINING
 from zscope.studies.toylang.targets import EXCESS
 
+NEEDS = (MATRICES, READOUTS, TRAINING)
 COLUMNS, MOST = 5, 10
 
 
 @style.styled
 def draw(tables: Tables) -> Figure:
-    cells = tables.matrix("induction")
+    cells = matrix(tables, "induction")
     if cells.empty:
         return style.nothing_to_draw("no virtual head was read")
     seeds = seeds_of(cells)
@@ -66,13 +69,13 @@ def draw(tables: Tables) -> Figure:
         ax.set_ylabel(label)
     style.note(
         fig,
-        f"{count_seeds(cells)} M: what a query object adds to the logit of the colour that "
+        f"{seeds_text(cells)} M: what a query object adds to the logit of the colour that "
         "followed the object of the column, against the other colours, through the pair of heads "
         "with the largest contrast alone. In brackets: rows whose largest entry is on the "
         "diagonal, which is induction.",
         style.LINES,
         "b, c: the best pair at each checkpoint, which need not be the last one's; contrast: mean "
-        f"of the diagonal less that of the rest. Dashed in a: {EXCESS:g} nats, the "
+        f"of the diagonal minus that of the rest. Dashed in a: {EXCESS:g} nats, the "
         "target; in c: what a random choice would hit.",
         f"The first {MOST} of {len(seeds)} seeds." if len(seeds) > MOST else "",
         squares.cut(grid(select(cells, seed=seeds[0]))),
@@ -89,7 +92,7 @@ def panel(ax: Axes, cells: pd.DataFrame, norm: Normalize, *, title: str) -> Axes
 
 
 def _hits(tables: Tables, seed: int) -> str:
-    rows = select(at_last(tables.readout("induction", "hits", "all")), seed=seed)
+    rows = select(at_last(readout(tables, "induction", "hits", item="all")), seed=seed)
     if rows.empty:
         return ""
     return f"({int(rows['value'].iloc[0])} of {int(rows['n'].iloc[0])})"

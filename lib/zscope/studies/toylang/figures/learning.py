@@ -10,22 +10,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from zscope.figures import marks, style
-from zscope.studies.toylang.figures.lookups import (
-    NAMES,
-    Tables,
-    count_seeds,
-    labels_of,
-    numbers,
-    select,
-)
+from zscope.figures.frames import numbers, select
+from zscope.figures.tables import Tables
+from zscope.studies.toylang.figures.lookups import NAMES, excess, labels_of, seeds_text
+from zscope.studies.toylang.tables import TRAINING
 from zscope.studies.toylang.targets import EXCESS, EXCESS_OF_ALL, excess_target
 
+NEEDS = (TRAINING,)
 COLUMNS = 5
 
 
 @style.styled
 def draw(tables: Tables) -> Figure:
-    rows = tables.excess()
+    rows = excess(tables)
     if rows.empty:
         return style.nothing_to_draw("the reference was not trained")
     names = labels_of(rows)
@@ -38,7 +35,7 @@ def draw(tables: Tables) -> Figure:
         panel(ax, of, style.BLACK if name == "all" else style.BLUE)
         style.step_axis(ax, rows["step"], "")
         target = excess_target(name)
-        ax.axhline(target, color=style.GREY, linestyle=(0, (4, 2)), label="_baseline")
+        ax.axhline(target, **style.DASHED)
     for ax in axes.flat[len(names) :]:
         ax.set_axis_off()
     limits(axes[0, 0], rows)  # shared by all
@@ -51,7 +48,7 @@ def draw(tables: Tables) -> Figure:
         ax.set_ylabel("excess (nats)")
     style.note(
         fig,
-        f"{count_seeds(rows)} {style.LINES} Bands: 95 % intervals over sequences.",
+        f"{seeds_text(rows)} {style.LINES} Bands: {tables.percent} intervals over sequences.",
         "Excess: exact KL from the language to the model where the primitive governs; 0 is "
         "perfect.",
         f"Dashed: the targets, {EXCESS_OF_ALL:g} nats of all and {EXCESS:g} of every primitive.",
@@ -60,7 +57,7 @@ def draw(tables: Tables) -> Figure:
 
 
 def panel(ax: Axes, rows: pd.DataFrame, colour: str) -> None:
-    """Excess on a logarithmic y with its own limits; what is not above 0 is not drawn."""
+    """Excess on a logarithmic y with its own limits; values not above 0 are not drawn."""
     # A log axis has no place for an interval's end at 0.
     low = pd.Series(numbers(rows["ci_low"]), rows.index).clip(lower=1e-6)
     marks.seed_lines(ax, rows.assign(ci_low=low), colour)

@@ -8,32 +8,26 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from zscope.figures import marks, style
-from zscope.studies.toylang.figures import squares
-from zscope.studies.toylang.figures.lookups import (
-    NAMES,
-    REFERENCE,
-    Tables,
-    at_last,
-    count_seeds,
-    labels_of,
-    numbers,
-    seeds_of,
-    select,
-)
+from zscope.figures.frames import numbers, select
+from zscope.figures.tables import Tables
+from zscope.studies.toylang.figures import looks
+from zscope.studies.toylang.figures.lookups import at_last, excess, labels_of, seeds_of, seeds_text
+from zscope.studies.toylang.tables import BEHAVIOUR, COMPARISONS, ONSETS, REFERENCE, TRAINING
 from zscope.studies.toylang.targets import excess_target
 
-COLOURS = (squares.BEHAVIOUR, squares.WEIGHTS)
-APART = 0.05  # of a primitive's row: half of what a pair is apart
+NEEDS = (COMPARISONS, ONSETS, TRAINING)
+COLOURS = looks.SERIES[:2]
+APART = 0.05  # half the distance between the two models of a pair, in rows
 
 
 @style.styled
 def draw(tables: Tables) -> Figure:
-    compared = tables.get("toylang_comparisons", how="model")
+    compared = tables.get(COMPARISONS, how="model")
     models = list(dict.fromkeys(compared["condition"]))
-    onsets = tables.get("toylang_onsets", kind="behaviour")
+    onsets = tables.get(ONSETS, kind=BEHAVIOUR)
     if not models:
         return style.nothing_to_draw("there is no other model to compare with")
-    names = labels_of(compared)
+    names, conditions = labels_of(compared), (REFERENCE, *models)
     fig = style.figure(style.DOUBLE, len(models) * (0.27 * len(names) + 0.8) + 0.9)
     rows = fig.subplots(len(models), 2, squeeze=False, width_ratios=[1.5, 1])
     for (onset, final), model in zip(rows, models, strict=True):
@@ -48,18 +42,14 @@ def draw(tables: Tables) -> Figure:
     )
     style.note(
         fig,
-        f"{count_seeds(select(onsets, condition=REFERENCE), *_of(onsets, models))} "
+        f"{seeds_text(*(select(onsets, condition=c) for c in conditions))} "
         "a: lines join the two models of a seed. At the right: median shift of the onset in "
-        "doublings with its interval, and the verdict (exact sign test, after Holm over all rows; "
-        "all later: every seed moved so, which is a hint and no finding).",
-        "b: dots: seeds with 95 % intervals; bars: median over seeds (from 3 on); dashed: the "
-        "targets.",
+        f"doublings with its {tables.percent} interval, and the verdict (exact sign test, after "
+        "Holm over all rows; all later: every seed moved that way, which is suggestive only).",
+        f"b: dots: seeds with {tables.percent} intervals; bars: median over seeds (from 3 on); "
+        "dashed: the targets.",
     )
     return fig
-
-
-def _of(onsets: pd.DataFrame, models: list[str]) -> list[pd.DataFrame]:
-    return [select(onsets, condition=model) for model in models]
 
 
 def _onsets(
@@ -90,9 +80,7 @@ def _onsets(
         seen += [*times[0], *times[1]]
         _verdict(ax, place, select(compared, primitive=name))
     style.step_axis(ax, seen)
-    ax.set_yticks(range(len(names)), [NAMES.get(n, n) for n in names])
-    ax.set_ylim(len(names) - 0.5, -0.5)
-    ax.set_ylabel("primitive")
+    looks.named_rows(ax, names, "primitive")
 
 
 def _verdict(ax: Axes, place: int, of: pd.DataFrame) -> None:
@@ -115,7 +103,7 @@ def _verdict(ax: Axes, place: int, of: pd.DataFrame) -> None:
 
 
 def _final(ax: Axes, tables: Tables, model: str, names: list[str]) -> None:
-    found = [at_last(tables.excess(c)) for c in (REFERENCE, model)]
+    found = [at_last(excess(tables, c)) for c in (REFERENCE, model)]
     if all(f.empty for f in found):
         style.not_applicable(ax, "neither was trained")
         return
@@ -124,13 +112,11 @@ def _final(ax: Axes, tables: Tables, model: str, names: list[str]) -> None:
     for frame, colour, shift in zip(found, COLOURS, (-0.2, 0.2), strict=True):
         for place, name in enumerate(names):
             of = select(frame, primitive=name)
-            squares.seed_dots(ax, place + shift, of, seeds, colour, name=name, width=0.36)
+            looks.seed_dots(ax, place + shift, of, seeds, colour, name=name, width=0.36)
             values += [*numbers(of["value"]), *numbers(of["ci_low"])]
     for place, name in enumerate(names):
         target = excess_target(name)
-        ax.plot([target] * 2, [place - 0.45, place + 0.45], color=style.GREY,
-                linestyle=(0, (4, 2)), linewidth=0.8, label="_baseline")  # fmt: skip
-    squares.log_x(ax, values, 0.005, 0.1)
-    ax.set_yticks(range(len(names)), [""] * len(names))
-    ax.set_ylim(len(names) - 0.5, -0.5)
+        ax.plot([target] * 2, [place - 0.45, place + 0.45], **style.DASHED)
+    looks.log_x(ax, values, 0.005, 0.1)
+    looks.named_rows(ax, names, shown=False)
     ax.set_xlabel("excess (nats)")

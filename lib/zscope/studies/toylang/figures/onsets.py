@@ -8,30 +8,26 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from zscope.figures import marks, style
-from zscope.studies.toylang.figures import squares
-from zscope.studies.toylang.figures.lookups import (
-    NAMES,
-    REFERENCE,
-    Tables,
-    count_seeds,
-    labels_of,
-    numbers,
-    select,
-)
+from zscope.figures.frames import numbers, select
+from zscope.figures.tables import Tables
+from zscope.studies.toylang.figures import looks
+from zscope.studies.toylang.figures.lookups import NAMES, labels_of, seeds_text
+from zscope.studies.toylang.tables import BEHAVIOUR, ONSET_SUMMARY, ONSETS, REFERENCE, WEIGHTS
 
-COLOURS = {"behaviour": squares.BEHAVIOUR, "weights": squares.WEIGHTS}
+NEEDS = (ONSETS, ONSET_SUMMARY)
+COLOURS = {BEHAVIOUR: looks.BEHAVIOUR, WEIGHTS: looks.WEIGHTS}
 METRICS = {
     "r": "direct path r",
     "rank_all_paths": "worst rank",
     "hits": "diagonal of M",
     "below": "top verb lowest",
 }
-KINDS = {"behaviour": "behaviour: excess", "weights": "weights: readout"}
+KINDS = {BEHAVIOUR: "behaviour: excess", WEIGHTS: "weights: readout"}
 
 
 @style.styled
 def draw(tables: Tables) -> Figure:
-    rows = tables.get("toylang_onsets", condition=REFERENCE)
+    rows = tables.get(ONSETS, condition=REFERENCE)
     if rows.empty:
         return style.nothing_to_draw("no onset was looked for in the reference")
     names = labels_of(rows)
@@ -45,8 +41,8 @@ def draw(tables: Tables) -> Figure:
     )
     style.note(
         fig,
-        f"{count_seeds(rows)} Bars: Kaplan-Meier median over seeds, with its 95 % interval "
-        "(from 2 seeds on; an arrow: it ends beyond the last step).",
+        f"{seeds_text(rows)} Bars: Kaplan-Meier median over seeds with its "
+        f"{tables.percent} interval (from 2 seeds on; an arrow: it ends beyond the last step).",
         _behaviour(rows),
         _thresholds(rows),
         "The weights are read at checkpoints, which are further apart than evaluations.",
@@ -55,9 +51,9 @@ def draw(tables: Tables) -> Figure:
 
 
 def panel(ax: Axes, tables: Tables, rows: pd.DataFrame, *, short: bool = False) -> None:
-    """Time on x, a primitive a row; its kinds and metrics one below another."""
+    """Time on x, one row per primitive, its kinds and metrics below each other."""
     names = labels_of(rows)
-    summary = tables.get("toylang_onset_summary", condition=REFERENCE)
+    summary = tables.get(ONSET_SUMMARY, condition=REFERENCE)
     for place, name in enumerate(names):
         of = select(rows, primitive=name)
         found = sorted(set(zip(of["kind"], of["metric"], strict=True)))
@@ -84,7 +80,7 @@ def panel(ax: Axes, tables: Tables, rows: pd.DataFrame, *, short: bool = False) 
                     ax, centre - 0.42 * room, centre + 0.42 * room, median, low, high, limit,
                     COLOURS[kind], horizontal=True,
                 )  # fmt: skip
-            if kind == "weights" and not short:
+            if kind == WEIGHTS and not short:
                 ax.annotate(
                     METRICS.get(metric, metric),
                     (1.0, centre),
@@ -96,15 +92,13 @@ def panel(ax: Axes, tables: Tables, rows: pd.DataFrame, *, short: bool = False) 
                     annotation_clip=False,
                 )
     style.step_axis(ax, [*numbers(rows["onset"]), *numbers(rows["last_step"])])
-    ax.set_yticks(range(len(names)), [NAMES.get(n, n) for n in names])
-    ax.set_ylim(len(names) - 0.5, -0.5)
-    ax.set_ylabel("primitive")
+    looks.named_rows(ax, names, "primitive")
     for edge in np.arange(0.5, len(names) - 1):
         ax.axhline(edge, color="#E4E4E4", linewidth=0.5, zorder=0)
 
 
 def _behaviour(rows: pd.DataFrame) -> str:
-    known = numbers(select(rows, kind="behaviour")["threshold"])
+    known = numbers(select(rows, kind=BEHAVIOUR)["threshold"])
     if not known.size:
         return ""
     return (
@@ -114,7 +108,7 @@ def _behaviour(rows: pd.DataFrame) -> str:
 
 
 def _thresholds(rows: pd.DataFrame) -> str:
-    of = select(rows, kind="weights")
+    of = select(rows, kind=WEIGHTS)
     if of.empty:
         return "No weights were read."
     words = [

@@ -10,19 +10,15 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from zscope.figures import style
-from zscope.studies.toylang.figures import squares
-from zscope.studies.toylang.figures.lookups import (
-    NAMES,
-    REFERENCE,
-    Tables,
-    at_last,
-    count_seeds,
-    numbers,
-    seeds_of,
-    select,
-)
+from zscope.figures.frames import numbers, select
+from zscope.figures.tables import Tables
+from zscope.studies.toylang.figures import looks, squares
+from zscope.studies.toylang.figures.lookups import NAMES, at_last, readout, seeds_of, seeds_text
+from zscope.studies.toylang.tables import READOUTS, REFERENCE, SEARCH
 from zscope.studies.toylang.targets import FIRST
+from zscope.toy_language.rules import triple_text
 
+NEEDS = (SEARCH, READOUTS)
 SHOWN = 15  # triples of one seed that are written out
 PATHS = {"rank": style.BLUE, "rank_all_paths": style.ORANGE}  # one head; all paths
 COLOURS = {
@@ -35,9 +31,9 @@ COLOURS = {
 
 @style.styled
 def draw(tables: Tables) -> Figure:
-    rows = tables.get("toylang_search", condition=REFERENCE)
+    rows = tables.get(SEARCH, condition=REFERENCE)
     if rows.empty:
-        return style.nothing_to_draw("no rule was searched for")
+        return style.nothing_to_draw("no rules were searched for")
     seed = seeds_of(rows)[0]
     fig = style.figure(style.DOUBLE, 4.6)
     halves: Any = fig.subfigures(1, 2, width_ratios=[1.15, 1])
@@ -53,15 +49,16 @@ def draw(tables: Tables) -> Figure:
     triples, rules = sizes(tables)
     style.note(
         fig,
-        f"{count_seeds(rows)} All {triples:,} triples (query, key, output) are ranked by what the "
-        "key adds to the output's probability; no text was run through the model."
+        seeds_text(rows),
+        f"All {triples:,} triples (query, key, output) are ranked by how much the key adds to the "
+        "output's probability; no text was run through the model."
         if triples
-        else count_seeds(rows),
+        else "",
         "a: precision: the share of the first triples whose key makes the output likelier in the "
-        f"program; recall: the share of its {rules} rules of single tokens that are among them; a "
-        "line a seed, over the ranks that were kept; dashed: the precision of all triples. "
-        "a, c: by all paths over the two tokens, of the triples that can occur (a bracket that "
-        "closes nothing is in no text). b: orange: by the same paths; blue: through one head "
+        f"program; recall: the share of its {rules} rules of single tokens that are among them; "
+        "one line per seed, over the ranks that were kept; dashed: the precision of all triples. "
+        "a, c: by all paths over the two tokens, for triples that can occur (no text has a bracket "
+        "that closes nothing). b: orange: by the same paths; blue: through one head "
         "alone. Dots: seeds; bars: median over seeds (from 3 on); dashed: rank "
         f"{FIRST}, the target, and chance, the mean of all ranks. c: filled: likelier in the "
         "program.",
@@ -71,14 +68,14 @@ def draw(tables: Tables) -> Figure:
 
 def sizes(tables: Tables) -> tuple[int, int]:
     """The number of all triples, and of single-token rules; 0 if it is not known."""
-    ranks, found = tables.readout("rules", "rank"), tables.readout("rules", "recall_at_10")
+    ranks, found = readout(tables, "rules", "rank"), readout(tables, "rules", "recall_at_10")
     triples, rules = (int(f["n"].max()) if len(f) else 0 for f in (ranks, found))
     return triples, rules
 
 
 def panel(ax: Axes, tables: Tables) -> None:
     """The rank of every true skip rule at the last checkpoint, seed by seed, on a log axis."""
-    every = {metric: tables.readout("rules", metric) for metric in PATHS}
+    every = {metric: readout(tables, "rules", metric) for metric in PATHS}
     if every["rank"].empty:
         style.not_applicable(ax, "no skip rule was looked for")
         return
@@ -92,14 +89,12 @@ def panel(ax: Axes, tables: Tables) -> None:
         drawn += numbers(last["value"]).tolist()
         for place, rule in enumerate(rules):
             of = select(last, item=rule)
-            squares.seed_dots(ax, place + shift, of, seeds, colour, name=rule, width=0.3)
-    squares.log_x(ax, drawn, 1.0, chance)
+            looks.seed_dots(ax, place + shift, of, seeds, colour, name=rule, width=0.3)
+    looks.log_x(ax, drawn, 1.0, chance)
     style.vertical(ax, float(FIRST))
     style.vertical(ax, chance)
     ax.set_xlabel(f"rank among {triples:,} triples")
-    ax.set_yticks(range(len(rules)), rules)
-    ax.set_ylim(len(rules) - 0.5, -0.5)
-    ax.set_ylabel("rule")
+    looks.named_rows(ax, rules, "rule")
 
 
 def _precision(ax: Axes, tables: Tables, rows: pd.DataFrame) -> None:
@@ -115,10 +110,10 @@ def _precision(ax: Axes, tables: Tables, rows: pd.DataFrame) -> None:
             markersize=1.6,
             label=f"_seed {seed}",
         )
-    chance = tables.readout("rules", "chance")
+    chance = readout(tables, "rules", "chance")
     if len(chance):
         share = float(chance["value"].iloc[0])  # of the program, so the same everywhere
-        ax.axhline(share, color=style.GREY, linestyle=(0, (4, 2)), label="_baseline")
+        ax.axhline(share, **style.DASHED)
         ax.annotate(f"chance: {share:.1e}", (1, share), (0, 3), textcoords="offset points",
                     ha="right", color=style.GREY)  # fmt: skip
     style.share_axis(ax, "precision (share)")
@@ -144,7 +139,7 @@ def _first(ax: Axes, rows: pd.DataFrame) -> None:
         if known:
             name = NAMES.get(primitive, primitive)
             ax.annotate(name, (value, place), (3, 0), textcoords="offset points", va="center")
-    names = [f"{r.key} .. {r.query} -> {r.output}" for r in rows.itertuples()]
+    names = [triple_text(*of) for of in rows[["key", "query", "output"]].itertuples(index=False)]
     ax.set_yticks(range(len(names)), names)
     ax.set_ylim(len(names) - 0.4, -0.6)
     ax.set_xlim(0, max(0.05, 1.45 * float(values.max())))  # noise must not fill the panel

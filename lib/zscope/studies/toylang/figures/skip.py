@@ -9,24 +9,28 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from zscope.figures import style
+from zscope.figures.frames import select
+from zscope.figures.tables import Tables
 from zscope.studies.toylang.figures import squares
-from zscope.studies.toylang.figures.lookups import Tables, count_seeds, grid, seeds_of, select
+from zscope.studies.toylang.figures.lookups import grid, matrix, seeds_of, seeds_text
+from zscope.studies.toylang.tables import MATRICES, RULES
+from zscope.toy_language.rules import Rule, rules_of
 
-SHARE = 0.8  # of the sizes of QK x OV at the rules that the heads shown add up to
-MOST = 3  # heads that are shown
-Rule = tuple[str, str, str]  # anchor (key), trigger (query), output
+NEEDS = (MATRICES, RULES)
+SHARE = 0.8  # the heads shown have this share of |QK x OV| at the rules, if MOST suffice
+MOST = 3  # heads shown
 
 
 @style.styled
 def draw(tables: Tables) -> Figure:
-    cells = tables.matrix("skip_product")
+    cells = matrix(tables, "skip_product")
     if cells.empty:
         return style.nothing_to_draw("no skip rule was read")
     seed = seeds_of(cells)[0]
     rules = true_rules(tables)
     qk, ov, product = (
         _by_item(select(frame, seed=seed))
-        for frame in (tables.matrix("skip_qk"), tables.matrix("skip_ov"), cells)
+        for frame in (matrix(tables, "skip_qk"), matrix(tables, "skip_ov"), cells)
     )
     whole = select(cells, seed=seed, item="all")
     total, truth = grid(whole), grid(whole, "truth")
@@ -49,34 +53,26 @@ def draw(tables: Tables) -> Figure:
     style.panel_title(right, "true change of log p (nats)")
     squares.square(right, truth, limits[2], squares.DIVERGING, digits=1)
     for ax, values in ((left, total), (right, truth)):
-        _outline(ax, values, [(name_of(r), r[2]) for r in rules])
+        _outline(ax, values, [(r.text, r.output) for r in rules])
         ax.set_xlabel("output")
     left.set_ylabel("rule")
     right.tick_params(labelleft=False)
     style.note(
         fig,
-        f"{count_seeds(cells)} Shown: seed {seed}, the heads with the largest |QK x OV| at the "
-        f"true rules, up to {100 * SHARE:.0f} % of it (at most {MOST}).",
-        "QK: pattern, no unit; OV: nats of logit for a pattern of 1. QK x OV, in nats, less its "
+        f"{seeds_text(cells)} Shown: seed {seed}, the heads with the largest |QK x OV| at the "
+        f"true rules, up to a share of {SHARE:g} (at most {MOST}).",
+        "QK: pattern, no unit; OV: nats of logit for a pattern of 1. QK x OV, in nats, minus its "
         "mean over the outputs; QK and QK x OV: means over distances. Framed: true rules.",
-        "The signs of QK and of OV are a choice of gauge, that of the product is not: a rule may "
-        "be minus times minus. One colour scale a column.",
+        "The signs of QK and of OV are a choice of gauge, the sign of the product is not: a rule "
+        "may be minus times minus. One colour scale per column.",
         squares.cut(total, *qk.values()),
     )
     return fig
 
 
 def true_rules(tables: Tables) -> list[Rule]:
-    """Anchor, trigger and output of every skip rule that makes its output likelier."""
-    rows = tables.get("toylang_rules", primitive="skip").dropna(subset=["key"])
-    rows = rows[rows["effect"] > 0]
-    return list(rows[["key", "query", "output"]].itertuples(index=False, name=None))
-
-
-def name_of(rule: Rule) -> str:
-    """A rule as the tables name it."""
-    anchor, trigger, output = rule
-    return f"{anchor} .. {trigger} -> {output}"
+    """Every skip rule that makes its output likelier."""
+    return [rule for rule in rules_of(tables.get(RULES, primitive="skip")) if rule.boosts]
 
 
 def chosen(product: Mapping[str, pd.DataFrame], rules: Sequence[Rule]) -> list[str]:
@@ -91,10 +87,9 @@ def chosen(product: Mapping[str, pd.DataFrame], rules: Sequence[Rule]) -> list[s
 
 def _own(product: pd.DataFrame, rule: Rule) -> float:
     """QK x OV at a rule's own output; 0 if the table lacks it."""
-    if name_of(rule) not in product.index or rule[2] not in product.columns:
+    if rule.text not in product.index or rule.output not in product.columns:
         return 0.0
-    row, column = product.index.get_loc(name_of(rule)), product.columns.get_loc(rule[2])
-    return float(product.to_numpy(float)[row, column])
+    return float(product.at[rule.text, rule.output])  # type: ignore[arg-type]
 
 
 def _by_item(cells: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -112,9 +107,9 @@ def _slices(
     for ax, title, values, norm in zip(row, titles, matrices, limits, strict=True):
         style.panel_title(ax, title)
         squares.square(ax, values, norm, squares.DIVERGING, digits=1)
-    _outline(row[0], matrices[0], [(trigger, anchor) for anchor, trigger, _ in rules])
-    _outline(row[1], matrices[1], [(anchor, output) for anchor, _, output in rules])
-    _outline(row[2], matrices[2], [(name_of(rule), rule[2]) for rule in rules])
+    _outline(row[0], matrices[0], [(r.query, str(r.key)) for r in rules])
+    _outline(row[1], matrices[1], [(str(r.key), r.output) for r in rules])
+    _outline(row[2], matrices[2], [(r.text, r.output) for r in rules])
     for ax, x, y in zip(row, ("key", "output", "output"), ("query", "key", "rule"), strict=True):
         ax.set_xlabel(x)
         ax.set_ylabel(y)

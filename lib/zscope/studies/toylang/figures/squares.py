@@ -1,9 +1,8 @@
-"""Seeds as dots and matrices as squares: the part that the figures of the study share."""
+"""Matrices as coloured squares."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import matplotlib
@@ -15,18 +14,12 @@ from matplotlib.colors import Normalize, SymLogNorm
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 
-from zscope.figures import marks, style
-from zscope.studies.toylang.figures.lookups import numbers
+from zscope.figures import style
 
-BEHAVIOUR, WEIGHTS = style.BLUE, style.VERMILLION
-TRUTH = style.BLACK
 DIVERGING, SEQUENTIAL = "PuOr", "cividis"  # both are told apart with every common colour vision
-MODELS = (style.BLUE, style.VERMILLION, style.GREEN, style.PURPLE, style.ORANGE, style.SKY)
-LARGEST = 16  # rows or columns of a square that can be read
+LARGEST = 16  # rows or columns of a matrix that can be read
 SEEDS = 5  # small squares in a row
 LEAST = 0.5  # nats that the colours of small squares reach, however small the values
-seed_dots = partial(marks.group_dots, by="seed")
-DOTS = "Dots: seeds; bars: median over seeds (from 3 on)."
 
 
 def square(
@@ -38,27 +31,27 @@ def square(
     text: bool = True,
     digits: int = 2,
 ) -> AxesImage:
-    """A matrix as coloured squares with its words, the first LARGEST rows and columns of it.
+    """The first LARGEST rows and columns of a matrix as coloured squares; a null is grey.
 
-    text: write the value into every square. A null is grey.
+    text: write the value into every square.
     """
     shown = values.iloc[:LARGEST, :LARGEST]
     colours = matplotlib.colormaps[cmap].with_extremes(bad="#DDDDDD")
-    numbers_ = shown.to_numpy(float)
-    image = ax.imshow(numbers_, cmap=colours, norm=norm, aspect="auto", interpolation="nearest")
+    shades = shown.to_numpy(float)
+    image = ax.imshow(shades, cmap=colours, norm=norm, aspect="auto", interpolation="nearest")
     ax.set_xticks(range(shown.shape[1]), list(map(str, shown.columns)), rotation=90)
     ax.set_yticks(range(shown.shape[0]), list(map(str, shown.index)))
     ax.tick_params(length=0)
     for side in ax.spines.values():
         side.set_visible(False)
     if text:
-        for (i, j), value in np.ndenumerate(numbers_):
+        for (i, j), value in np.ndenumerate(shades):
             if np.isfinite(value):
                 dark = _luminance(colours(norm(value))) < 0.45
                 ax.text(
                     j,
                     i,
-                    figure_of(value, digits),
+                    number_text(value, digits),
                     ha="center",
                     va="center",
                     color="white" if dark else "black",
@@ -67,7 +60,7 @@ def square(
 
 
 def square_rows(found: Iterable[tuple[str, int]]) -> list[tuple[str, list[int]]]:
-    """Rows of `small_squares`: a condition and up to SEEDS of its seeds."""
+    """The rows of `small_squares`: a condition and up to SEEDS of its seeds."""
     of: dict[str, list[int]] = {}
     for condition, seed in found:
         of.setdefault(condition, []).append(seed)
@@ -81,11 +74,11 @@ def square_rows(found: Iterable[tuple[str, int]]) -> list[tuple[str, list[int]]]
 def small_squares(
     band: Any, found: Mapping[tuple[str, int], pd.DataFrame], label: str, names: tuple[str, str]
 ) -> None:
-    """A small square a (condition, seed), in the rows of `square_rows`.
+    """One small square per (condition, seed), in the rows of `square_rows`.
 
-    names: of what rows and columns of a square are. One scale of colours: linear up to a 50th of
-    the largest size (LEAST or more, so that noise stays pale), logarithmic beyond, so that small
-    effects show too.
+    names: labels of y and x. All share one colour scale, linear up to a 50th of the largest size
+    and logarithmic beyond, so that small effects show too. The largest size is at least LEAST, so
+    that noise stays pale.
     """
     rows = square_rows(found)
     axes = band.subplots(len(rows), max(len(seeds) for _, seeds in rows), squeeze=False)
@@ -113,20 +106,6 @@ def small_squares(
         colour_bar(axes[0, 0], image, label, list(axes.flat), ticks)
 
 
-def random_dots(ax: Axes, place: float, rows: pd.DataFrame, width: float, name: str) -> None:
-    """A small grey dot a random set of heads, spread over `width` around `place`."""
-    ax.scatter(
-        numbers(rows["value"]),
-        place + np.resize(np.linspace(-width / 2, width / 2, 7), len(rows)),
-        s=3,
-        color=style.GREY,
-        alpha=0.6,
-        linewidths=0,
-        zorder=2,
-        label=f"_random {name}",
-    )
-
-
 def _same_rows(
     found: Mapping[tuple[str, int], pd.DataFrame], condition: str, seeds: Sequence[int]
 ) -> bool:
@@ -134,7 +113,7 @@ def _same_rows(
 
 
 def outline(ax: Axes, row: int, column: int, colour: Any = style.VERMILLION) -> None:
-    """A frame around a square, to mark what is true."""
+    """A frame around a square, to mark the truth."""
     ax.add_patch(
         Rectangle(
             (column - 0.5, row - 0.5),
@@ -150,7 +129,7 @@ def outline(ax: Axes, row: int, column: int, colour: Any = style.VERMILLION) -> 
 
 
 def cut(*matrices: pd.DataFrame) -> str:
-    """What of a matrix is not shown, in words; empty if it is whole."""
+    """A note saying how much of the first cropped matrix is shown, or an empty string."""
     for m in matrices:
         if max(m.shape) > LARGEST:
             return f"The first {LARGEST} rows and columns of {m.shape[0]} x {m.shape[1]}."
@@ -158,7 +137,7 @@ def cut(*matrices: pd.DataFrame) -> str:
 
 
 def symmetric(*matrices: Any, least: float = 0.0) -> Normalize:
-    """Colours around 0 that reach the largest size of all, and at least `least`."""
+    """Colours around 0 that reach the largest size of all values, and at least `least`."""
     sizes = [np.abs(np.asarray(m, dtype=float)).ravel() for m in matrices]
     known = np.concatenate(sizes) if sizes else np.array([])
     known = known[np.isfinite(known)]
@@ -166,7 +145,7 @@ def symmetric(*matrices: Any, least: float = 0.0) -> Normalize:
     return Normalize(-largest, largest)
 
 
-def figure_of(value: float, digits: int = 2) -> str:
+def number_text(value: float, digits: int = 2) -> str:
     """0.7 as .70, -1.25 as -1.25: short enough for a square."""
     text = f"{value:.{digits}f}"
     if float(text) == 0:
@@ -185,13 +164,6 @@ def colour_bar(
         bar.minorticks_off()
     bar.set_label(label)
     bar.outline.set_linewidth(0.4)
-
-
-def log_x(ax: Axes, values: Iterable[float], low: float, high: float) -> None:
-    """A logarithmic x that shows the values and at least low to high."""
-    known = np.array([v for v in values if np.isfinite(v) and v > 0], dtype=float)
-    ax.set_xscale("log")
-    ax.set_xlim(min(low, known.min(initial=low)) / 1.4, max(high, known.max(initial=high)) * 1.4)
 
 
 def _luminance(colour: Any) -> float:

@@ -11,17 +11,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from zscope.figures import marks, style
-from zscope.studies.toylang.figures import squares
-from zscope.studies.toylang.figures.lookups import (
-    Tables,
-    conditions_of,
-    count_seeds,
-    numbers,
-    of_runs,
-    seeds_of,
-    select,
-)
+from zscope.figures.frames import numbers, select
+from zscope.figures.tables import Tables
+from zscope.studies.toylang.figures import looks
+from zscope.studies.toylang.figures.lookups import conditions_of, of_runs, seeds_of, seeds_text
+from zscope.studies.toylang.tables import PHENOMENA
 
+NEEDS = (PHENOMENA,)
 LINES = {"without never": style.BLUE, "with never": style.VERMILLION}
 DROPS = {
     "within window": "within the window",
@@ -32,7 +28,7 @@ DROPS = {
 
 @style.styled
 def draw(tables: Tables) -> Figure:
-    rows = of_runs(tables.get("toylang_phenomena", experiment="suppression"))
+    rows = of_runs(tables.get(PHENOMENA, experiment="suppression"))
     if rows.empty:
         return style.nothing_to_draw("suppression was not measured")
     conditions = conditions_of(rows)
@@ -47,38 +43,23 @@ def draw(tables: Tables) -> Figure:
         fig,
         LINES,
         extra=[
-            style.line("the program", squares.TRUTH),
-            style.dot("head that the weights name", squares.WEIGHTS),
+            style.line("the program", looks.TRUTH),
+            style.dot("head that the weights name", looks.WEIGHTS),
             style.dot("any other head"),
         ],
     )
     style.note(
         fig,
-        f"{count_seeds(rows)} Prefixes that end in a name, with never at a distance, and the same "
-        "with another possible word in its place. Intervals: 95 % over prefixes.",
+        f"{seeds_text(rows)} Prefixes that end in a name, with never at a distance, "
+        "and the same prefixes with another possible word in its place. Intervals: "
+        f"{tables.percent} over prefixes.",
         "a: probability of the name's top verb; thin: a seed; thick: median over seeds (from 3 "
         "on).",
-        "b: drop of it by never, and between two other words (placebo). c: change of the drop "
-        "within the window as one head of a seed is ablated, below 0: the head suppresses; against "
-        "how far its weights let never lower the top verb's logit.",
+        "b: its drop by never, and between two other words (placebo). c: change of the drop "
+        "within the window when one head is ablated (below 0: the head suppresses), against how "
+        "far, by its weights, never lowers the top verb's logit.",
     )
     return fig
-
-
-def truth_line(ax: Axes, rows: pd.DataFrame) -> None:
-    """The truth against x, its mean over seeds (whose prefixes differ)."""
-    known = rows.assign(truth=numbers(rows["truth"])).groupby("x")["truth"].mean().dropna()
-    ax.plot(
-        known.index.to_numpy(float),
-        known.to_numpy(),
-        color=squares.TRUTH,
-        linewidth=0.9,
-        linestyle=(0, (1, 1)),
-        marker="_",
-        markersize=5,
-        label="_truth",
-        zorder=3,
-    )
 
 
 def _distance(ax: Axes, rows: pd.DataFrame) -> None:
@@ -89,7 +70,7 @@ def _distance(ax: Axes, rows: pd.DataFrame) -> None:
     for case, colour in LINES.items():
         of = select(rows, case=case)
         marks.seed_lines(ax, of, colour, x="x")
-        truth_line(ax, of)
+        looks.truth_line(ax, of)
     style.share_axis(ax, "p of the top verb")
     ax.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     ax.set_xlabel("distance of never (tokens)")
@@ -100,23 +81,21 @@ def _drops(ax: Axes, rows: pd.DataFrame) -> None:
     seeds = seeds_of(rows)
     for place, case in enumerate(DROPS):
         of = select(rows, case=case)
-        squares.seed_dots(ax, place, of, seeds, style.BLUE, name=case)
+        looks.seed_dots(ax, place, of, seeds, style.BLUE, name=case)
         truth = numbers(of["truth"])
         if np.isfinite(truth).any():
-            ax.vlines(np.nanmean(truth), place - 0.4, place + 0.4, color=squares.TRUTH,
+            ax.vlines(np.nanmean(truth), place - 0.4, place + 0.4, color=looks.TRUTH,
                       linewidth=1.0, label="_truth", zorder=4)  # fmt: skip
     style.vertical(ax, 0.0)
-    low, high = ax.get_xlim()
-    ax.set_xlim(min(low, -0.1), max(high, 0.8))
-    ax.set_yticks(range(len(DROPS)), [name.replace(": ", ":\n") for name in DROPS.values()])
-    ax.set_ylim(len(DROPS) - 0.5, -0.5)
+    looks.at_least_x(ax, -0.1, 0.8)
+    names = [name.replace(": ", ":\n") for name in DROPS.values()]
+    looks.named_rows(ax, names, "where never stands")
     ax.set_xlabel("drop of p (share)")
-    ax.set_ylabel("where never stands")
 
 
 def _heads(ax: Axes, rows: pd.DataFrame) -> None:
-    """Change of the drop by ablating each head, against what the weights say of it, if they are
-    read; else seed by seed."""
+    """Change of the drop by ablating each head, against its drop by the weights where they are
+    read, else by seed."""
     change = select(rows, metric="change")
     if change.empty:
         style.not_applicable(ax, "no head was ablated")
@@ -132,7 +111,7 @@ def _heads(ax: Axes, rows: pd.DataFrame) -> None:
     named = change["case"].str.startswith("named ").to_numpy(bool)
     for kept, colour, size, name in (
         (~named, style.GREY, 10, "other"),
-        (named, squares.WEIGHTS, 16, "named"),
+        (named, looks.WEIGHTS, 16, "named"),
     ):
         if kept.any():
             look: dict[str, Any] = {
@@ -142,9 +121,9 @@ def _heads(ax: Axes, rows: pd.DataFrame) -> None:
                 "zorder": 2 + (name == "named"),
             }
             ax.scatter(place[kept], value[kept], label=f"_heads {name}", **look)
-    ax.axhline(0, color=style.GREY, linestyle=(0, (4, 2)), linewidth=0.8, label="_baseline")
+    ax.axhline(0, **style.DASHED)
     low, high = ax.get_ylim()
-    ax.set_ylim(min(1.1 * low, -0.12), max(1.1 * high, 0.12))
+    style.at_least(ax, min(1.1 * low, -0.12), max(1.1 * high, 0.12))
     ax.set_ylabel("change of the drop (share)")
     if len(said):
         ax.set_xlabel("drop by the weights (nats)")

@@ -8,23 +8,26 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from zscope.figures import style
-from zscope.studies.toylang.figures import squares
+from zscope.figures.frames import numbers, select
+from zscope.figures.tables import Tables
+from zscope.studies.toylang.figures import looks, squares
 from zscope.studies.toylang.figures.lookups import (
-    Tables,
     at_last,
-    count_seeds,
     grid,
-    numbers,
+    matrix,
+    readout,
     seeds_of,
-    select,
+    seeds_text,
 )
+from zscope.studies.toylang.tables import MATRICES, READOUTS
 
+NEEDS = (MATRICES, READOUTS)
 TITLES = {"without": "without never", "with": "with never"}
 
 
 @style.styled
 def draw(tables: Tables) -> Figure:
-    cells = tables.matrix("suppression")
+    cells = matrix(tables, "suppression")
     if cells.empty:
         return style.nothing_to_draw("suppression was not read")
     seed = seeds_of(cells)[0]
@@ -63,11 +66,11 @@ def draw(tables: Tables) -> Figure:
     _dots(drop, tables, "drop", "mean drop (nats)")
     style.note(
         fig,
-        f"{count_seeds(cells)} a to d: seed {seed}. Logits of direct and one-head paths, mean over "
-        "the distances of never; less the mean of the name's verbs other than its top one. True: "
-        "log p, alike; grey: impossible. Framed: the name's top verb, which never "
-        "forbids. Colours end at the largest value of a possible verb.",
-        f"Dashed: all names, and no drop. {squares.DOTS}",
+        f"{seeds_text(cells)} a to d: seed {seed}. Logits of direct and one-head paths, mean over "
+        "the distances of never; minus the mean of the name's verbs other than its top one. True: "
+        "log p, centred in the same way; grey: impossible. Framed: the name's top verb, which "
+        "never forbids. Colours end at the largest value of a possible verb.",
+        f"Dashed: all names, and no drop. {looks.DOTS}",
         squares.cut(found["with", "value"]),
     )
     return fig
@@ -80,11 +83,11 @@ def top_verbs(truth: pd.DataFrame) -> list[int]:
 
 
 def _dots(ax: Axes, tables: Tables, metric: str, label: str) -> None:
-    rows = at_last(tables.readout("suppression", metric, "all"))
+    rows = at_last(readout(tables, "suppression", metric, item="all"))
     if rows.empty:
         style.not_applicable(ax, "it was not read")
         return
-    squares.seed_dots(ax, 0, rows, seeds_of(rows), squares.WEIGHTS, name=metric)
+    looks.seed_dots(ax, 0, rows, seeds_of(rows), looks.WEIGHTS, name=metric)
     if metric == "below":
         n = int(rows["n"].max())
         style.vertical(ax, float(n))

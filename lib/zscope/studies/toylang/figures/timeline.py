@@ -8,10 +8,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from zscope.figures import marks, style
-from zscope.studies.toylang.figures import learning, squares
-from zscope.studies.toylang.figures.lookups import NAMES, Tables, count_seeds, numbers, select
+from zscope.figures.frames import numbers, select
+from zscope.figures.tables import Tables
+from zscope.studies.toylang.figures import learning, looks
+from zscope.studies.toylang.figures.lookups import NAMES, excess, readout, seeds_text
+from zscope.studies.toylang.onsets import worst
+from zscope.studies.toylang.tables import READOUTS, TRAINING
 from zscope.studies.toylang.targets import DIRECT_R, EXCESS, FIRST
 
+NEEDS = (READOUTS, TRAINING)
 READ = {  # primitive -> readout, metric, label
     "bigram": ("direct", "r", "direct path: r"),
     "skip": ("rules", "rank_all_paths", "worst rank of a rule"),
@@ -36,10 +41,10 @@ def draw(tables: Tables) -> Figure:
         top.set_xlabel("")
         behaviour(bottom, tables, name)
         bottom.set_ylabel("excess (nats)")
-    style.legend(fig, {"read from the weights": squares.WEIGHTS, "behaviour": squares.BEHAVIOUR})
+    style.legend(fig, {"read from the weights": looks.WEIGHTS, "behaviour": looks.BEHAVIOUR})
     style.note(
         fig,
-        f"{count_seeds(*read.values())} {style.LINES}",
+        f"{seeds_text(*read.values())} {style.LINES}",
         "Step 0 of the readouts is left out: there U is zero, and all is tied. Ranks run upwards: "
         "1 is the top.",
         f"Dashed: targets (r {DIRECT_R}; rank {FIRST}; {EXCESS:g} nats) and what a random choice "
@@ -48,65 +53,54 @@ def draw(tables: Tables) -> Figure:
     return fig
 
 
-def measured(tables: Tables, readout: str, metric: str) -> pd.DataFrame:
-    """A row a (run, step): shares for counts, the worst rule for ranks, from step 1 on."""
+def measured(tables: Tables, name: str, metric: str) -> pd.DataFrame:
+    """One row per (run, step) from step 1 on: counts as shares, the worst rule for ranks."""
     if metric == "rank_all_paths":
-        rows = tables.readout(readout, metric)
+        rows = readout(tables, name, metric)
         if rows.empty:
             return rows
         keys = ["run", "condition", "seed", "step"]
-        rows = rows.groupby(keys, as_index=False).agg(value=("value", _worst), n=("n", "max"))
+        rows = rows.groupby(keys, as_index=False).agg(value=("value", worst), n=("n", "max"))
         rows = rows.assign(ci_low=np.nan, ci_high=np.nan)
     else:
-        rows = tables.readout(readout, metric, "all")
+        rows = readout(tables, name, metric, item="all")
     if metric in ("hits", "below"):
         rows = rows.assign(value=numbers(rows["value"]) / numbers(rows["n"]))
     return rows[rows["step"] > 0]
 
 
-def _worst(ranks: pd.Series) -> float:
-    """The largest; NaN if one is missing."""
-    return float(numbers(ranks).max())
-
-
-def weights(ax: Axes, tables: Tables, readout: str, metric: str) -> None:
+def weights(ax: Axes, tables: Tables, name: str, metric: str) -> None:
     """A readout at every checkpoint, with its chance or target."""
-    rows = measured(tables, readout, metric)
+    rows = measured(tables, name, metric)
     if rows.empty:
         style.not_applicable(ax, "it was not read")
         return
-    marks.seed_lines(ax, rows, squares.WEIGHTS)
+    marks.seed_lines(ax, rows, looks.WEIGHTS)
     if metric == "rank_all_paths":
         ax.set_yscale("log")
         ax.set_ylim(float(rows["n"].max()), 0.7)  # up is better
-        _dashed(ax, FIRST)
-        _dashed(ax, (float(rows["n"].max()) + 1) / 2)
+        ax.axhline(FIRST, **style.DASHED)
+        ax.axhline((float(rows["n"].max()) + 1) / 2, **style.DASHED)
     elif metric == "r":
         ax.set_ylim(min(-0.1, np.nanmin(numbers(rows["value"]), initial=0) - 0.05), 1.05)
-        _dashed(ax, DIRECT_R)
+        ax.axhline(DIRECT_R, **style.DASHED)
     elif metric in ("hits", "below"):
         style.share_axis(ax, "share")
         chance = {"hits": 1 / float(rows["n"].max())}.get(metric)
         if chance is not None:
-            _dashed(ax, chance)
+            ax.axhline(chance, **style.DASHED)
     else:
-        _dashed(ax, 0.0)
+        ax.axhline(0.0, **style.DASHED)
         style.at_least(ax, -0.5, 1.0)
     style.step_axis(ax, [0, *rows["step"]])
 
 
 def behaviour(ax: Axes, tables: Tables, primitive: str) -> None:
     """The excess of a primitive at every evaluation."""
-    rows = select(tables.excess(), primitive=primitive)
+    rows = select(excess(tables), primitive=primitive)
     if rows.empty:
         style.not_applicable(ax, "it was not measured")
         return
-    learning.panel(ax, rows, squares.BEHAVIOUR)
-    _dashed(ax, EXCESS)
+    learning.panel(ax, rows, looks.BEHAVIOUR)
+    ax.axhline(EXCESS, **style.DASHED)
     style.step_axis(ax, rows["step"])
-
-
-def _dashed(ax: Axes, y: float) -> None:
-    ax.axhline(
-        y, color=style.GREY, linestyle=(0, (4, 2)), linewidth=0.8, zorder=1.5, label="_baseline"
-    )

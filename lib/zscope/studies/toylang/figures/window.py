@@ -10,22 +10,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from zscope.figures import marks, style
-from zscope.studies.toylang.figures import squares
-from zscope.studies.toylang.figures.lookups import (
-    Tables,
-    at_last,
-    count_seeds,
-    numbers,
-    of_runs,
-    select,
-)
+from zscope.figures.frames import numbers, select
+from zscope.figures.tables import Tables
+from zscope.studies.toylang.figures import looks
+from zscope.studies.toylang.figures.lookups import at_last, matrix, of_runs, readout, seeds_text
+from zscope.studies.toylang.tables import MATRICES, READOUTS
 
+NEEDS = (MATRICES, READOUTS)
 COLUMNS, MOST = 4, 12
 
 
 @style.styled
 def draw(tables: Tables) -> Figure:
-    cells = tables.matrix("window")
+    cells = matrix(tables, "window")
     if cells.empty:
         return style.nothing_to_draw("no window was read")
     rows = of_runs(cells).assign(
@@ -33,7 +30,7 @@ def draw(tables: Tables) -> Figure:
     )
     rules = list(dict.fromkeys(rows["row"]))
     shown = rules[:MOST]
-    edges = at_last(tables.readout("window", "edge"))
+    edges = at_last(readout(tables, "window", "edge"))
     columns = min(COLUMNS, len(shown))
     height = math.ceil(len(shown) / columns)
     fig = style.figure(style.DOUBLE, 1.6 * height + 1.2)
@@ -52,16 +49,16 @@ def draw(tables: Tables) -> Figure:
         ax.set_xlabel("distance (tokens)")
     style.legend(
         fig,
-        {"from the weights": squares.WEIGHTS},
+        {"from the weights": looks.WEIGHTS},
         extra=[
-            style.line("true change of log-odds", squares.TRUTH),
+            style.line("true change of log-odds", looks.TRUTH),
             style.line("reach of the rule (max_skip)", linestyle=(0, (4, 2))),
-            style.dot("edge read from a seed", squares.WEIGHTS),
+            style.dot("edge read from a seed", looks.WEIGHTS),
         ],
     )
     style.note(
         fig,
-        f"{count_seeds(cells)} Thin: a seed; thick: median over seeds (from 3 on).",
+        f"{seeds_text(cells)} Thin: a seed; thick: median over seeds (from 3 on).",
         "Boost: what the anchor adds to the logit of the rule's output, against the mean of all "
         "outputs. Edge (dots at the top): the last distance with at least half of the largest "
         "boost; none: no boost at all.",
@@ -71,7 +68,7 @@ def draw(tables: Tables) -> Figure:
 
 
 def reach(rows: pd.DataFrame) -> float:
-    """The largest distance at which the truth is not 0; NaN if it never is, or is not known."""
+    """The largest distance at which the truth is not 0; NaN if there is none, or it is unknown."""
     truth = numbers(rows["truth"])
     with np.errstate(invalid="ignore"):
         far = rows["distance"].to_numpy(float)[np.isfinite(truth) & (np.abs(truth) > 1e-9)]
@@ -79,12 +76,12 @@ def reach(rows: pd.DataFrame) -> float:
 
 
 def _panel(ax: Axes, rows: pd.DataFrame, edges: pd.DataFrame) -> None:
-    marks.seed_lines(ax, rows, squares.WEIGHTS, x="distance")
+    marks.seed_lines(ax, rows, looks.WEIGHTS, x="distance")
     first = rows.drop_duplicates("distance").sort_values("distance")
     ax.plot(
         first["distance"],
         numbers(first["truth"]),
-        color=squares.TRUTH,
+        color=looks.TRUTH,
         linewidth=1.0,
         drawstyle="steps-mid",
         label="_truth",
@@ -94,12 +91,12 @@ def _panel(ax: Axes, rows: pd.DataFrame, edges: pd.DataFrame) -> None:
     ax.set_xlim(0.5, float(first["distance"].max()) + 0.5)
     found = numbers(edges["value"])
     known = np.isfinite(found)
-    # Seeds agree on whole distances: their dots stand above each other.
+    # Seeds share whole distances, so their dots are spread vertically.
     ax.scatter(
         found[known],
         (0.9 + marks.spread(len(found), 0.16))[known],
         s=7,
-        color=squares.WEIGHTS,
+        color=looks.WEIGHTS,
         transform=ax.get_xaxis_transform(),
         label="_edge",
         zorder=3,

@@ -1,53 +1,53 @@
 """Error correction: from a wrong repeat of a colour, and from the loss of a head.
 
-In the language. An object gets a colour; later it is repeated with another one, which the program
-does with a small probability; when it comes again the program still says the first. Does the model
-go back to the first, or does it copy the error? Sampled prefixes that end in the third or fourth
-occurrence of an object have the colours of its repeats replaced. Cases "third occurrence" and
-"fourth occurrence", x the number of repeats with one and the same wrong colour (0: all agree):
+In the language. An object gets a colour. Later it is repeated with another colour, which the
+program does with a small probability. When the object comes again, the program still says the first
+colour. Does the model go back to the first, or does it copy the error? We sample prefixes that end
+in the third or fourth occurrence of an object and replace the colours of its repeats. Cases "third
+occurrence" and "fourth occurrence"; x is the number of repeats with the same wrong colour:
 
-- p_first, p_last: probability of the first colour, and of the wrong one, which is the latest for
-  x > 0 (for x = 0 it is the probability of the same token, which was not there).
+- p_first, p_last: probability of the first colour, and of the wrong one. For x > 0 the wrong colour
+  is the latest; for x = 0 it is not in the prefix.
 - corrects: share of prefixes with p_first above p_last.
-- fall: p_first with x = 0 less that with x; the program's is 0.
+- fall: p_first at x = 0 minus p_first at x; the program's is 0.
 
 In the network (self-repair: McGrath et al. 2023, Rushing and Nanda 2024). A head of layer 0 is
-replaced by its mean; the excess over the floor rises by `total`, and by `direct` if the heads of
-later layers still write what they did in the intact model. repair = direct - total: above 0 later
-heads make up for the loss, below 0 they pass it on. A case is a head, in nats over all positions.
+replaced by its mean. The excess over the floor rises by `total`, and by `direct` if the heads of
+later layers still write what they wrote in the intact model. repair = direct - total: above 0,
+later heads make up for the loss; below 0, they pass it on. Each case is a head; values are in nats
+over all positions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 
+from zscope.config.base import Bootstrap
 from zscope.models.tensor_heads import head_name, mean_z
 from zscope.models.tensor_transformer import TensorTransformer
+from zscope.studies.toylang.phenomena.experiment_rows import ExperimentRows
 from zscope.studies.toylang.phenomena.prefixes import (
     Prefixes,
-    Row,
-    Rows,
     distinct,
     first_layer_change,
     probabilities,
 )
+from zscope.tables.schema import Row
 from zscope.toy_language.excess import ToyEvaluation
 from zscope.toy_language.language import ToyLanguage
 
-SEQUENCES = 2048  # sampled to find prefixes in
-MOST = 256  # prefixes of a case
+SEQUENCES = 2048  # searched for prefixes
+MOST = 256  # prefixes per case
 OCCURRENCES = {3: "third occurrence", 4: "fourth occurrence"}
 
 
 @dataclass(frozen=True, eq=False)
 class Repeats:
-    """Prefixes that end in an occurrence of an object; [x] has x repeats of a wrong colour."""
+    """Prefixes that end in an occurrence of an object; [x] has x repeats in a wrong colour."""
 
     prefixes: list[Prefixes]
     first: Int[np.ndarray, " n"]
@@ -60,9 +60,9 @@ def find_repeats(
     occurrence: int,
     rng: np.random.Generator,
 ) -> Repeats | None:
-    """One at most of a sequence; None if there is none.
+    """At most one prefix per sequence; None if there is none.
 
-    With x wrong repeats these are the last x before the prefix's end; the others are right.
+    The x wrong repeats are the last x before the prefix's end; the others are right.
     """
     members = language.vocabulary.members
     is_object = np.isin(tokens, members["object"])
@@ -94,7 +94,7 @@ def _occurrences(
     coloured: Bool[np.ndarray, "n seq"],
     occurrence: int,
 ) -> tuple[Int[np.ndarray, " k"], Int[np.ndarray, " k"], Int[np.ndarray, "k earlier"]]:
-    """Sequence, position of an object's n-th occurrence, positions of the earlier ones."""
+    """Sequence, position of an object's n-th occurrence, and positions of the earlier ones."""
     found = []
     for i, row in enumerate(tokens):
         for thing in np.unique(row[is_object[i]]):
@@ -111,7 +111,7 @@ def _occurrences(
 def _other(
     colours: Int[np.ndarray, " colours"], first: Int[np.ndarray, " n"], rng: np.random.Generator
 ) -> Int[np.ndarray, " n"]:
-    """A colour that is not the first, any alike."""
+    """A colour other than the first, drawn uniformly."""
     index = np.searchsorted(colours, first)
     step = rng.integers(1, len(colours), len(first))
     return colours[(index + step) % len(colours)]
@@ -120,15 +120,15 @@ def _other(
 def error_rows(
     model: TensorTransformer,
     language: ToyLanguage,
-    bootstrap: Mapping[str, Any],
+    bootstrap: Bootstrap,
     rng: np.random.Generator,
 ) -> list[Row]:
-    """Rows on wrong repeats; none without induction."""
+    """Rows about wrong repeats; none without induction."""
     if not language.config.on("induction"):
         return []
     tokens = language.sample(SEQUENCES, rng).tokens
     device = next(model.parameters()).device
-    rows = Rows("error_correction", bootstrap)
+    rows = ExperimentRows("error_correction", bootstrap)
     found = []
     for occurrence, case in OCCURRENCES.items():
         repeats = find_repeats(language, tokens, occurrence, rng)
@@ -138,7 +138,11 @@ def error_rows(
 
 
 def _repeat_rows(
-    model: TensorTransformer, repeats: Repeats, case: str, rows: Rows, device: torch.device
+    model: TensorTransformer,
+    repeats: Repeats,
+    case: str,
+    rows: ExperimentRows,
+    device: torch.device,
 ) -> list[Row]:
     each = np.arange(len(repeats.first))
     found, agreeing = [], np.empty(0)
@@ -161,12 +165,12 @@ def _repeat_rows(
 
 @torch.no_grad()
 def repair_rows(
-    model: TensorTransformer, evaluation: ToyEvaluation, bootstrap: Mapping[str, Any]
+    model: TensorTransformer, evaluation: ToyEvaluation, bootstrap: Bootstrap
 ) -> list[Row]:
-    """Rows on self-repair, of every head of layer 0; none for a model of one layer."""
+    """Rows about self-repair, one set per head of layer 0; none for a model of one layer."""
     if model.config.n_layers < 2:
         return []
-    rows = Rows("error_correction", bootstrap)
+    rows = ExperimentRows("error_correction", bootstrap)
     means = mean_z(model, evaluation.tokens)
     clean = evaluation.excess(model)
     found = []

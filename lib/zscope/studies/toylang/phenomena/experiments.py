@@ -1,26 +1,21 @@
-"""Three controlled experiments on a trained model of the toy language, each with its exact truth:
-suppression, error correction and compositional reuse.
-"""
+"""All three experiments on one trained model: suppression, error correction and reuse."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import torch
 
+from zscope.config.base import Bootstrap
 from zscope.core.provenance import derive_seed
 from zscope.models.tensor_transformer import TensorTransformer
-from zscope.studies.toylang.config import ReadoutConfig
 from zscope.studies.toylang.phenomena.error_correction import error_rows, repair_rows
 from zscope.studies.toylang.phenomena.reuse import reuse_rows
 from zscope.studies.toylang.phenomena.suppression import suppression_rows
 from zscope.studies.toylang.readouts.weights import TensorWeights
+from zscope.tables.schema import Row
 from zscope.toy_language.excess import ToyEvaluation
 from zscope.toy_language.language import ToyLanguage
 
-Row = dict[str, Any]
 SEQUENCES = 256  # that the excess is measured on
 
 
@@ -29,19 +24,17 @@ def phenomena_rows(
     model: TensorTransformer,
     language: ToyLanguage,
     weights: TensorWeights | None,
-    bootstrap: Mapping[str, Any],
+    bootstrap: Bootstrap,
     seed: int,
-    config: ReadoutConfig,
 ) -> list[Row]:
     """Rows of toylang_phenomena of one model, without condition and seed.
 
-    weights: None for a model that is no polynomial, whose heads are not named. bootstrap: level,
-    resamples and seed of a BootstrapConfig. seed: of the prefixes, the sequences and the placebos;
-    a primitive that is off has no rows.
+    weights: None for a model that is no polynomial, whose heads are not named. seed: of the
+    prefixes, the sequences and the placebos. A primitive that is off has no rows.
 
-    The modules of the three experiments define cases and metrics. `n` is prefixes, and intervals
-    are over prefixes, no two of one sequence; for an excess it is positions, with intervals over
-    sequences; for by_weights names, for n_primitives primitives.
+    The modules of the three experiments define their cases and metrics. `n` counts prefixes, no two
+    from one sequence, and intervals are over prefixes. For an excess `n` counts positions, and
+    intervals are over sequences; for by_weights it counts names, for n_primitives primitives.
     """
 
     def rng(name: str) -> np.random.Generator:

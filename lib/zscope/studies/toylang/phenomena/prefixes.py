@@ -1,8 +1,8 @@
-"""Prefixes of the toy language beside their exact truth, and rows of what is measured on them."""
+"""Prefixes of the toy language with their exact probabilities, and a model's."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,22 +12,18 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from zscope.core.provenance import derive_seed
 from zscope.models.tensor_heads import CHUNK, head_z
 from zscope.models.tensor_transformer import TensorTransformer
-from zscope.stats import bootstrap_interval, wilson_interval
 from zscope.toy_language.language import ToyLanguage
 
-Row = dict[str, Any]
 Forward = Callable[[Int[Tensor, "batch seq"]], Float[Tensor, "batch seq vocab"]]
 
 
 @dataclass(frozen=True, eq=False)
 class Prefixes:
-    """Prefixes of whole sequences; what stands after `last` is not looked at.
+    """Prefixes stored inside full-length sequences; tokens after `last` are ignored.
 
-    Attributes:
-        last: position of a prefix's last token, before the sequence's last.
+    last: position of a prefix's last token; it is never the sequence's last position.
     """
 
     language: ToyLanguage
@@ -68,7 +64,7 @@ class Prefixes:
 def probabilities(
     forward: Forward, prefixes: Prefixes, device: torch.device
 ) -> Float[np.ndarray, "n vocab"]:
-    """A model's probabilities of what follows each prefix."""
+    """A model's probabilities of the next token after each prefix."""
     tokens = torch.from_numpy(prefixes.tokens).to(device)
     last = torch.from_numpy(prefixes.last.astype(np.int64)).to(device)
     parts = []
@@ -93,88 +89,15 @@ def first_layer_change(
     return model.config.written * torch.cat(parts)
 
 
-@dataclass(frozen=True)
-class Rows:
-    """Makes rows of toylang_phenomena of one experiment, without condition and seed.
-
-    Attributes:
-        bootstrap: level, resamples and seed of a BootstrapConfig.
-    """
-
-    experiment: str
-    bootstrap: Mapping[str, Any]
-
-    def mean(
-        self,
-        case: str,
-        metric: str,
-        values: Float[np.ndarray, " n"],
-        truth: Float[np.ndarray, " n"] | None,
-        x: float | None = None,
-    ) -> Row:
-        """The mean over prefixes with its bootstrap interval, and the mean of the truth."""
-        name = f"{self.experiment}/{case}/{metric}/{x}"
-        low, high = bootstrap_interval(
-            values,
-            rng=np.random.default_rng(derive_seed(self.bootstrap["seed"], name)),
-            level=self.bootstrap["level"],
-            n_resamples=self.bootstrap["resamples"],
-        )
-        exact = None if truth is None else float(np.mean(truth))
-        found = float(np.mean(values))
-        return self._row(case, metric, x, found, float(low), float(high), exact, len(values))
-
-    def rate(
-        self,
-        case: str,
-        metric: str,
-        hits: Bool[np.ndarray, " n"],
-        truth: Bool[np.ndarray, " n"],
-        x: float | None = None,
-    ) -> Row:
-        """The share of prefixes with its Wilson interval: a bootstrap of n/n has no width."""
-        low, high = wilson_interval(hits.sum(), len(hits), self.bootstrap["level"])
-        found, exact = float(hits.mean()), float(truth.mean())
-        return self._row(case, metric, x, found, float(low), float(high), exact, len(hits))
-
-    def measured(self, case: str, metric: str, measured: Row) -> Row:
-        """A row of ToyEvaluation.by_primitive under another name."""
-        m = measured
-        return self._row(case, metric, None, m["value"], m["ci_low"], m["ci_high"], None, m["n"])
-
-    def _row(
-        self,
-        case: str,
-        metric: str,
-        x: float | None,
-        value: float,
-        low: float,
-        high: float,
-        truth: float | None,
-        n: int,
-    ) -> Row:
-        return {
-            "experiment": self.experiment,
-            "case": case,
-            "x": x,
-            "metric": metric,
-            "value": value,
-            "ci_low": low,
-            "ci_high": high,
-            "truth": truth,
-            "n": n,
-        }
-
-
 def distinct(
     sequence: Int[np.ndarray, " n"],
     group: Int[np.ndarray, " n"],
     most: int,
     rng: np.random.Generator,
 ) -> Int[np.ndarray, " chosen"]:
-    """Indices of candidates, no two of one sequence and at most `most` of a group.
+    """Indices of candidates, no two from one sequence and at most `most` from a group.
 
-    So prefixes are independent, as intervals take them to be. The rarest group chooses first.
+    Prefixes are then independent, as the intervals assume. The rarest group chooses first.
     """
     chosen: list[int] = []
     used: set[int] = set()

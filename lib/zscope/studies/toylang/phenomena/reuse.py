@@ -1,33 +1,32 @@
 """Compositional reuse: does one path from a head of layer 0 serve several primitives?
 
-A path is from a head of layer 0 to what later heads read of it as keys (K-composition), queries or
-values, or to the logits directly. It is cut by replacing the head's z with its mean for that
-place alone; everything else, the later layers' other reads included, goes on. The rise of the
-excess by primitive says what the path is for. Cases:
+A path runs from a head of layer 0 to the keys (K-composition), queries or values of later heads, or
+directly to the logits. We cut it by replacing the head's z with its mean for that reader alone;
+everything else, including the other reads of later layers, stays. The rise of each primitive's
+excess shows what the path is for. Cases:
 
 - "L0H1:keys" (queries, values, direct): metric change_<primitive>, in nats.
-- "L0H1:keys placebo": the same vectors turned by one random rotation: a change of the same size at
-  the same place that removes nothing in particular.
+- "L0H1:keys placebo": the same vectors turned by a random rotation. The change has the same size at
+  the same place but removes nothing in particular.
 
-`n_primitives` of a path is how many single primitives it serves: those whose change has its whole
-interval above `toy_targets.EXCESS`, and is larger than the placebo's (paired, the whole interval
-above 0).
+`n_primitives` counts the single primitives that a path serves: the whole interval of their change
+is above `targets.EXCESS`, and so is that of the paired difference from the placebo above 0.
 """
 
 from __future__ import annotations
-
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from zscope.config.base import Bootstrap
 from zscope.models.tensor_heads import head_name, mean_z
 from zscope.models.tensor_transformer import TensorBlock, TensorTransformer
-from zscope.studies.toylang.phenomena.prefixes import Row, Rows, first_layer_change
+from zscope.studies.toylang.phenomena.experiment_rows import ExperimentRows
+from zscope.studies.toylang.phenomena.prefixes import first_layer_change
 from zscope.studies.toylang.targets import EXCESS
+from zscope.tables.schema import Row
 from zscope.toy_language.excess import ToyEvaluation
 
 READS = {"keys": ("k1", "k2"), "queries": ("q1", "q2"), "values": ("v",), "direct": ()}
@@ -39,7 +38,7 @@ def cut_logits(
     change: Float[Tensor, "batch seq d"],
     read: str,
 ) -> Float[Tensor, "batch seq vocab"]:
-    """Logits when the stream after layer 0 is `change` away in one place alone.
+    """Logits when one reader alone sees the stream after layer 0 moved by `change`.
 
     read: keys, queries or values of all later heads, or direct: the unembedding.
     """
@@ -53,7 +52,7 @@ def cut_logits(
 def _projected(
     block: TensorBlock, x: Tensor, change: Tensor, factors: tuple[str, ...]
 ) -> Float[Tensor, "batch seq projected"]:
-    """Queries, keys and values, those of `factors` as read from x + change."""
+    """Queries, keys and values; those in `factors` are read from x + change."""
     clean = block.attn.project(block.read(x))
     if not factors:
         return clean
@@ -70,7 +69,7 @@ def _projected(
 def reuse_rows(
     model: TensorTransformer,
     evaluation: ToyEvaluation,
-    bootstrap: Mapping[str, Any],
+    bootstrap: Bootstrap,
     rng: np.random.Generator,
 ) -> list[Row]:
     """Rows of experiment "reuse"; none for a model of one layer."""
@@ -78,7 +77,7 @@ def reuse_rows(
         return []
     means = mean_z(model, evaluation.tokens)
     clean = evaluation.excess(model)
-    rows = Rows("reuse", bootstrap)
+    rows = ExperimentRows("reuse", bootstrap)
     found = []
     for head in range(model.config.n_heads):
         change = first_layer_change(model, evaluation.tokens, head, means[0, head])
@@ -102,7 +101,7 @@ def _served(
     cut: Float[np.ndarray, "n seq-1"],
     placebo: Float[np.ndarray, "n seq-1"],
 ) -> Row:
-    """How many single primitives a path serves, of n."""
+    """How many of n single primitives a path serves."""
     changes, over = (evaluation.by_primitive(x, "change") for x in (cut, cut - placebo))
     single = [pair for pair in zip(changes, over, strict=True) if pair[0]["primitive"] != "all"]
     served = sum(change["ci_low"] > EXCESS and more["ci_low"] > 0 for change, more in single)
@@ -121,7 +120,7 @@ def _excess(
 
 
 def _random_rotation(model: TensorTransformer, rng: np.random.Generator) -> Float[Tensor, "d d"]:
-    """Uniform over orthogonal matrices (Mezzadri 2007): Q of a Gaussian, signs of R put right."""
+    """Uniform over orthogonal matrices: Q of a Gaussian, with the signs of R (Mezzadri 2007)."""
     q, r = np.linalg.qr(rng.standard_normal((model.config.d_model,) * 2))
     weight = model.head.weight
     return torch.from_numpy(q * np.sign(np.diag(r))).to(weight.device, weight.dtype)

@@ -1,46 +1,45 @@
 """Suppression: does `never` before a name lower its top verb, as far back as it should?
 
-A prefix that ends in a name, with one `never` somewhere, is paired with the same prefix with
-another token in the place of `never`. Cases:
+A prefix that ends in a name and holds one `never` is paired with the same prefix with another token
+in place of `never`. Cases:
 
 - "with never", "without never": p_top, the probability of the name's top verb, by distance x.
-- "within window", "beyond window": drop = p_top without - with, over the distances up to the
-  program's window, and over as many beyond it, where nothing may change.
-- "placebo": the drop between two prefixes that both lack `never`, for what any edit does.
-- "L1H2 ablated": drop within the window with a head's z replaced by its mean, of every head in
-  turn; `change` is less the intact model's; `by_weights` is what the weights say of the head, the
-  nats by which it lowers the top verb's logit against the others. "named L1H2 ablated": the same
-  of the head with the largest `by_weights`.
+- "within window", "beyond window": drop = p_top without never - p_top with never. Within: distances
+  up to the program's window. Beyond: as many distances after it, where nothing may change.
+- "placebo": the drop between two prefixes that both lack `never`; it shows the effect of any edit.
+- "L1H2 ablated": the drop within the window with the head's z replaced by its mean; every head has
+  a turn. `change` is this drop minus the intact model's. `by_weights` is read from the weights: the
+  nats by which the head lowers the top verb's logit against the name's other verbs. "named L1H2
+  ablated": the same for the head with the largest `by_weights`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 
+from zscope.config.base import Bootstrap
 from zscope.models.tensor_heads import ReplacedHeads, head_name, mean_z
 from zscope.models.tensor_transformer import TensorTransformer
+from zscope.studies.toylang.phenomena.experiment_rows import ExperimentRows
 from zscope.studies.toylang.phenomena.prefixes import (
     Forward,
     Prefixes,
-    Row,
-    Rows,
     distinct,
     probabilities,
 )
 from zscope.studies.toylang.readouts.program_truth import verbs_of_names
 from zscope.studies.toylang.readouts.suppression import head_drops
 from zscope.studies.toylang.readouts.weights import TensorWeights
+from zscope.tables.schema import Row
 from zscope.toy_language.language import ToyLanguage
 
-SEQUENCES = 4096  # sampled to find prefixes in
+SEQUENCES = 4096  # searched for prefixes
 PER_DISTANCE = 48  # prefixes
-FOR_MEANS = 256  # sequences that a head's mean is taken over
+FOR_MEANS = 256  # sequences over which a head's mean is taken
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,10 +57,10 @@ class Pairs:
 def find_pairs(
     language: ToyLanguage, tokens: Int[np.ndarray, "n seq"], rng: np.random.Generator
 ) -> Pairs | None:
-    """One pair at most of a sequence; None if there is none.
+    """At most one pair per sequence; None if there is none.
 
-    The tokens in the place of `never` are drawn as the program draws there, from those after which
-    it can produce the rest of the prefix.
+    The tokens in place of `never` are drawn from the program's distribution there, restricted to
+    tokens after which it can produce the rest of the prefix.
     """
     window = language.config.suppress.window
     sequence, last, distance = _candidates(language, tokens, 2 * window)
@@ -90,7 +89,7 @@ def find_pairs(
 def _candidates(
     language: ToyLanguage, tokens: Int[np.ndarray, "n seq"], farthest: int
 ) -> tuple[Int[np.ndarray, " k"], Int[np.ndarray, " k"], Int[np.ndarray, " k"]]:
-    """Sequence, position of a name and distance back to the only `never` before it."""
+    """Sequence, position of a name, and distance back to the only `never` before it."""
     is_name = np.isin(tokens, language.vocabulary.members["name"])
     is_name[:, -1] = False  # nothing follows
     never = tokens == language.vocabulary.ids["never"]
@@ -121,10 +120,10 @@ def suppression_rows(
     model: TensorTransformer,
     language: ToyLanguage,
     weights: TensorWeights | None,
-    bootstrap: Mapping[str, Any],
+    bootstrap: Bootstrap,
     rng: np.random.Generator,
 ) -> list[Row]:
-    """Rows of experiment "suppression"; none without the primitive, or where no prefix has it.
+    """Rows of experiment "suppression"; none if the primitive is off or no prefix has it.
 
     weights: None leaves out the named head.
     """
@@ -134,7 +133,7 @@ def suppression_rows(
     pairs = find_pairs(language, tokens, rng)
     if pairs is None:
         return []
-    rows = Rows("suppression", bootstrap)
+    rows = ExperimentRows("suppression", bootstrap)
     device = next(model.parameters()).device
     # with never, without, placebo
     p = [_p_top(model, part, pairs.top, device) for part in _parts(pairs)]
@@ -173,10 +172,10 @@ def _head_rows(
     means: Float[torch.Tensor, "layer head d_head"],
     by_weights: Float[np.ndarray, "layer head name"] | None,
     intact: Float[np.ndarray, " n"],
-    rows: Rows,
+    rows: ExperimentRows,
     device: torch.device,
 ) -> list[Row]:
-    """The drop within the window without each head."""
+    """The drop within the window with each head ablated."""
     at = pairs.within
     top = pairs.top[at]
     truth = pairs.without.truth(pairs.top)[at] - pairs.with_never.truth(pairs.top)[at]

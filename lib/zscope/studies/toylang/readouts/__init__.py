@@ -1,1 +1,1 @@
-"""What is read from the weights of a tensor transformer alone."""
+"""Readouts of a tensor transformer's weights, without data; ablations and exact patches."""

@@ -1,9 +1,9 @@
 """Do the heads that the weights name carry their primitive? Ablations, against random heads.
 
-Ablated heads have z set to its mean over the evaluation's sequences and positions. The mean, not
-zero: bilinear heads have no typical output of zero, and what a head adds everywhere is part of the
-bigram table of the rest; taking it away would hurt every primitive alike. What is lost is what the
-head tells one prefix from another by.
+An ablated head's z is set to its mean over the evaluation's sequences and positions. Zero would be
+wrong: the output of a bilinear head is not centred at zero. What the head adds everywhere is part
+of the model's bigram table, and removing it would hurt every primitive. With the mean, the model
+loses only what the head tells about the prefix.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import product
-from typing import Any
 
 import numpy as np
 import torch
@@ -28,13 +27,13 @@ from zscope.studies.toylang.readouts.program_truth import skip_triples
 from zscope.studies.toylang.readouts.readout_rows import best_pair
 from zscope.studies.toylang.readouts.suppression import head_drops
 from zscope.studies.toylang.readouts.weights import TensorWeights
+from zscope.tables.schema import Row
 from zscope.toy_language.excess import ToyEvaluation
 from zscope.toy_language.language import ToyLanguage
 from zscope.toy_language.rules import Rule
 
-Row = dict[str, Any]
 Heads = tuple[Head, ...]  # ascending
-SHARE = 0.8  # of the skip rules' summed boost, which the heads named for them must reach
+SHARE = 0.8  # of the skip rules' summed boost, which their named heads must reach
 
 
 def heads_text(heads: Iterable[Head]) -> str:
@@ -45,13 +44,13 @@ def heads_text(heads: Iterable[Head]) -> str:
 def named_heads(
     weights: TensorWeights, language: ToyLanguage, rules: Sequence[Rule], config: ReadoutConfig
 ) -> dict[str, Heads]:
-    """The heads that the weights name; what is off, or does not show, names none.
+    """The heads that the weights name; a primitive that is off or does not show names none.
 
-    induction: the pair of the largest contrast (`best_pair`), if it is positive.
-    rules: the fewest heads that give `SHARE` of the boost of the true skip rules' outputs, summed
-        over rules and heads, against the mean of all outputs; the largest first.
+    induction: the pair with the largest contrast (`best_pair`), if it is positive.
+    rules: the fewest heads that together give `SHARE` of the boost of the true skip rules' outputs
+        against the mean of all outputs, summed over rules and heads.
     suppression: the head through which `never` lowers the names' top verbs most against their
-        others (`head_drops`, mean over names).
+        other verbs (`head_drops`, mean over names).
     """
     named: dict[str, Heads] = {}
     pair = best_pair(weights, language, config)
@@ -97,12 +96,11 @@ def ablation_rows(
 ) -> list[Row]:
     """Excess by primitive with heads ablated: chosen_by, heads, draw, and `by_primitive`'s columns.
 
-    Metrics: `excess` over the floor, and `change`, the paired difference to the intact model. Sets
-    are none (the intact model), every single head, the `named_heads`, and, for each number of heads
-    in each layer that a named set has, up to `config.random_heads` random sets of as many heads of
-    the same layers (draw: 0, 1, ...), all different, none of them named. The random sets of a named
-    one are thus those with its numbers of heads in each layer. weights: None for a model whose
-    weights are not read: then single heads only.
+    Metrics: `excess` over the floor, and `change`, the paired difference from the intact model.
+    Sets: none (the intact model), every single head, the `named_heads`, and random sets. A random
+    set has as many heads in each layer as a named set. Up to `config.random_heads` of them (draw:
+    0, 1, ...) go with each such combination; all differ, and none is a named set. weights: None for
+    a model whose weights cannot be read; then there are single heads only.
     """
     c = model.config
     means = mean_z(model, evaluation.tokens)
@@ -148,7 +146,7 @@ def _random_sets(
     n: int,
     rng: np.random.Generator,
 ) -> Iterator[Heads]:
-    """Up to `n` different sets of heads of `layers` (one for each head), none of `excluded`."""
+    """Up to `n` different sets of heads, one per entry of `layers`, none of them in `excluded`."""
     counts = Counter(layers)
     all_sets = math.prod(math.comb(n_heads, count) for count in counts.values())
     seen = {heads for heads in excluded if _layers(heads) == layers}

@@ -1,15 +1,14 @@
-"""How a head's output acts: exact patches on sampled prefixes, their effect by polynomial degree.
+"""How a head's output acts: the effect of exact patches on sampled prefixes, by polynomial degree.
 
-One head's z at one position is replaced by that of another sequence there. Degree 1 is what the
-patch writes to the logits, and what the later layer does with it alone; degrees 2 and 3 are the
-later layer's keys and values together, 4 and 5 need its queries too (`zscope.models.exact_patching`).
+One head's z at one position is replaced by its z in another sequence there. Degree 1 holds what the
+patch writes to the logits directly, and the effects of one factor of the later layer. Degrees 2 and
+3 need its keys and values together, degrees 4 and 5 its queries too (`models.exact_patching`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,22 +19,22 @@ from zscope.core.provenance import derive_seed
 from zscope.models.exact_patching import PatchPolynomial, head_direction, patch_polynomial
 from zscope.models.tensor_heads import ReplacedHeads, head_name, head_z
 from zscope.models.tensor_transformer import TensorTransformer
+from zscope.tables.schema import Row
 from zscope.toy_language.language import ToyLanguage
 
-Row = dict[str, Any]
 SEQUENCES = 16
-LAYERS = 2  # the last ones: before the third from the end, degrees and evaluations reach hundreds
+LAYERS = 2  # the last ones; for earlier layers, degrees and evaluations reach hundreds
 
 
 def degree_rows(model: TensorTransformer, language: ToyLanguage, seed: int) -> list[Row]:
     """Effects on the logit of the token that comes next, by degree: patch, reads, degree, value,
     share, error, n.
 
-    Heads of the last two layers are patched in the middle of sampled sequences. Logits are taken
-    less their mean over the vocabulary, which softmax does not see. reads: here (the patched
-    position) or later (all after it; a patch of the last layer does not reach them). Degree 0 is
-    the whole effect; its share, the mean |effect| over the sum of the parts' mean |part|, falls
-    below 1 as parts cancel. error: of all logits, against running the patched model.
+    Heads of the last two layers are patched in the middle of sampled sequences. The mean over the
+    vocabulary, which softmax ignores, is subtracted from the logits. reads: here (the patched
+    position) or later (all positions after it, which a patch of the last layer does not reach).
+    Degree 0 is the whole effect. Its share, mean |effect| over the sum of the parts' mean |part|,
+    is below 1 where parts cancel. error: over all logits, against running the patched model.
 
     Raises:
         DataError: softmax attention or norms, which are not polynomial.
@@ -74,7 +73,7 @@ def _largest_error(found: PatchPolynomial, brute: Float[Tensor, "batch position 
 def _by_degree(
     found: PatchPolynomial, tokens: Int[Tensor, "batch seq"], read: Sequence[int]
 ) -> Iterator[Row]:
-    """degree, value, share, n of the next token's logit at positions `read`."""
+    """degree, value, share and n for the next token's logit at positions `read`."""
     following = tokens[:, [position + 1 for position in read]].numpy()[None, ..., None]
 
     def of_next(

@@ -20,7 +20,7 @@ def direct_path(weights: TensorWeights) -> Float[Tensor, "token next"]:
 
 
 def self_attention(weights: TensorWeights) -> Float[Tensor, "token next"]:
-    """sum over layers and heads of A(t, t, 0) OV(t -> o): paths through one head, at the token."""
+    """Sum over layers and heads of A(t, t, 0) OV(t -> o): paths through one head at the token."""
     total = torch.zeros(weights.d_vocab, weights.d_vocab, dtype=torch.float64)
     for layer in range(weights.n_layers):
         own = weights.patterns(layer, 0, weights.E, weights.E).diagonal(dim1=1, dim2=2)
@@ -29,13 +29,8 @@ def self_attention(weights: TensorWeights) -> Float[Tensor, "token next"]:
 
 
 def token_logits(weights: TensorWeights) -> Float[Tensor, "token next"]:
-    """B: what the last token says by itself, through no head or one."""
+    """B: the logits of the last token alone, through no head or one."""
     return direct_path(weights) + self_attention(weights)
-
-
-def row_centred(x: Float[Tensor, "token next"]) -> Float[Tensor, "token next"]:
-    """Less the mean of every row, which softmax does not see."""
-    return x - x.mean(1, keepdim=True)
 
 
 @dataclass(frozen=True)
@@ -43,9 +38,9 @@ class DirectFit:
     """How well logits agree with true log-probabilities.
 
     Attributes:
-        pearson_r: over the `cells` whose probability is not 0, both centred in their row; nan when
-            one of them does not vary.
-        top1: rows whose largest logit, if it is the only one, is at a largest probability.
+        pearson_r: over the `cells` whose probability is not 0, both centred by row; NaN if one of
+            them does not vary.
+        top1: rows with a unique largest logit that is at a largest probability.
     """
 
     pearson_r: float

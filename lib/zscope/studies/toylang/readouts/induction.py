@@ -1,21 +1,21 @@
 """Induction by K-composition, from weights: which pair of heads finds "the colour it had before".
 
-At "object colour ... object" a head of an early layer writes the object into the colour's position
-(its key one token back); a head of a later layer, at the second object, looks for it there and
+In "object colour ... object" a head of an early layer writes the object into the colour's position
+(its key is one token back). A head of a later layer, at the second object, looks for it there and
 copies the colour (Elhage et al. 2021, Olsson et al. 2022). Through one such pair alone, the key's
 stream vector is
 
     x(c, b) = c + A0(c, b, 1) b Wv0 Wo0          for colour c that followed object b
 
-and what query object a adds to the logit of c, against the other colours, is
+and query object a adds to the logit of c, against the other colours,
 
     M(a, b) = mean_c mean_delta A1(a, x(c, b), delta) [OV1(x -> c) - mean_(c' != c) OV1(x -> c')]
 
-a logit and so free of gauge. A diagonal M is induction.
+which is a logit and so free of gauge. A diagonal M is induction.
 
-A model may spread induction over several pairs, each for some of the objects. Through all heads of
-two layers together, x(c, b) is c plus what every head of the first writes, and M is summed over the
-heads of the second: cross terms between heads that no pair alone has are in it.
+A model may spread induction over several pairs, each for some of the objects. For all heads of two
+layers together, x(c, b) is c plus the writes of all heads of the first, and M is summed over the
+heads of the second. It then includes cross terms between heads, which no single pair has.
 """
 
 # Matrices keep the capitals of the formulas.
@@ -39,8 +39,8 @@ class VirtualHead:
 
     Attributes:
         matrix: M, in nats of logit; rows are the query's objects.
-        contrast: mean of the diagonal less mean of the rest.
-        hits: rows whose largest entry is on the diagonal, and the only one.
+        contrast: mean of the diagonal minus mean of the rest.
+        hits: rows with a unique largest entry that is on the diagonal.
     """
 
     layer: int
@@ -54,7 +54,7 @@ class VirtualHead:
 
 @dataclass(frozen=True, eq=False)
 class LayerPair:
-    """All heads of `later_layer` reading as a key what all heads of `layer` write; the rest as of
+    """All heads of `later_layer` reading as a key what all heads of `layer` write; otherwise as
     `VirtualHead`."""
 
     layer: int
@@ -72,7 +72,7 @@ def induction_heads(
 ) -> list[VirtualHead]:
     """Every pair of heads of two layers, the largest contrast first.
 
-    offsets: distances of the query to the colour that M is the mean of.
+    offsets: distances from the query to the colour, over which M is averaged.
 
     Raises:
         DataError: fewer than two objects or colours, or no offset.
@@ -97,9 +97,9 @@ def induction_layers(
     colours: Sequence[int],
     offsets: Sequence[int],
 ) -> list[LayerPair]:
-    """Every pair of layers, all heads of both together, the largest contrast first.
+    """Every pair of layers, with all their heads together, the largest contrast first.
 
-    Arguments and errors as of `induction_heads`.
+    Arguments and errors as for `induction_heads`.
     """
     _check(objects, colours)
     found = []

@@ -1,6 +1,6 @@
-"""How much of a ranked list of rules is true, against the rules of the program that made the data.
+"""Precision and recall along a ranked list of rules.
 
-Truth must come from the program (edit a token, compare the conditionals), not from frequencies.
+The truth must come from the program (edit a token, compare the conditionals), not from frequencies.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from zscope.core.errors import DataError
 
 @dataclass(frozen=True, eq=False)
 class PrecisionRecall:
-    """Entry i is of the first i + 1 of the list.
+    """Entry i is about the first i + 1 entries of the list.
 
     Attributes:
-        average_precision: mean over true rules of the precision at their place; 0 for those that
-            the list lacks.
+        average_precision: mean over true rules of the precision at their rank; a rule that is not
+            in the list counts as 0.
     """
 
     precision: Float[np.ndarray, " n"]
@@ -36,7 +36,7 @@ def precision_recall(ranked: Sequence[Hashable], true: Collection[Hashable]) -> 
     """
     truth = set(true)
     if not truth:
-        raise DataError("no true rule to be found: name at least one")
+        raise DataError("there is no true rule to find: name at least one")
     if len(set(ranked)) < len(ranked):
         raise DataError("the ranked list names a rule twice")
     hit = np.array([rule in truth for rule in ranked], dtype=float)

@@ -1,12 +1,12 @@
-"""What the toy language's program says where a readout looks: the truth beside each readout.
+"""The program's own probabilities for every readout: the truth that it is compared with.
 
-Nothing is sampled here but the rules that are handed in: the program is asked for its conditional
-after short prefixes that hold what matters and full stops elsewhere.
+The program is asked for its conditional after short prefixes that hold the tokens that matter and
+full stops elsewhere. Only the rules come from samples (`toy_language.rule_finding`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import lru_cache
 
 import numpy as np
@@ -15,26 +15,25 @@ from jaxtyping import Bool, Float, Int
 from zscope.studies.toylang.readouts.rule_search import Triple
 from zscope.toy_language.distributions import DistributionBuilder
 from zscope.toy_language.language import ToyLanguage
-from zscope.toy_language.rules import Rule
+from zscope.toy_language.rules import Rule, triple_text
 
 
-def rule_text(rule: Triple, tokens: Sequence[str]) -> str:
-    """ "key .. query -> output" in words."""
-    query, key, output = (tokens[i] for i in rule)
-    return f"{key} .. {query} -> {output}"
+def rule_text(triple: Triple, language: ToyLanguage) -> str:
+    query, key, output = (language.vocabulary.tokens[i] for i in triple)
+    return triple_text(key, query, output)
 
 
 def boosting_rules(language: ToyLanguage, rules: Iterable[Rule]) -> dict[Triple, str]:
-    """The true rules with a key that make a token likelier, with their primitives.
+    """The true rules that make a token likelier (`Rule.boosts`), with their primitives.
 
-    A suppression rule lowers a token: no search for what becomes likelier can return it. (What it
-    makes likelier, a name's other verbs, is in `program_boosts`.)
+    A suppression rule lowers a token, so a search for boosts cannot return it. The tokens that it
+    does make likelier, a name's other verbs, are in `program_boosts`.
     """
     ids = language.vocabulary.ids
     return {
-        (ids[rule.query], ids[rule.key], ids[rule.output]): rule.primitive
+        (ids[rule.query], ids[str(rule.key)], ids[rule.output]): rule.primitive
         for rule in rules
-        if rule.key is not None and rule.effect > 0
+        if rule.boosts
     }
 
 
@@ -42,12 +41,12 @@ def boosting_rules(language: ToyLanguage, rules: Iterable[Rule]) -> dict[Triple,
 def program_boosts(
     language: ToyLanguage, offsets: range
 ) -> tuple[Float[np.ndarray, "query key output"], Int[np.ndarray, "query key"]]:
-    """Every effect of one token on another: change of p(output | query) by the key, the mean over
-    its distances, against a full stop in its place; and what governs with the key at the least of
-    them (index into LABELS).
+    """Every effect of one token on another, and what governs there (index into LABELS).
 
-    A key that needs more than itself (a colour needs its object, a topic position 0) shows nothing
-    here: those effects are in the rules that editing sampled prefixes finds.
+    The effect is the change of p(output | query) by the key against a full stop in its place, the
+    mean over the key's distances; the label is that of the least distance. A key that needs more
+    than itself (a colour needs its object, a topic needs position 0) has no effect here: those are
+    among the rules that editing sampled prefixes finds.
     """
     size = len(language.vocabulary)
     (topic, *_), (period,) = (language.vocabulary.members[name] for name in ("topic", "period"))
@@ -66,8 +65,8 @@ def program_boosts(
 def pairs_that_occur(language: ToyLanguage) -> Bool[np.ndarray, "query key"]:
     """Whether brackets allow a query with a key before it and no other bracket around.
 
-    One that closes what was never opened is in no prefix, so what it does to the next token is
-    neither true nor false.
+    No prefix holds a bracket that closes nothing, so its effect on the next token is neither true
+    nor false.
     """
     members, size = language.vocabulary.members, len(language.vocabulary)
     occur = np.ones((size, size), dtype=bool)
@@ -85,7 +84,7 @@ def skip_triples(language: ToyLanguage, rules: Iterable[Rule]) -> list[Triple]:
 
 
 def verbs_of_names(language: ToyLanguage) -> list[list[int]]:
-    """Of each name its verbs, the one that `never` forbids first, then the likeliest first."""
+    """The verbs of each name: the one `never` forbids, then the rest by decreasing probability."""
     builder = DistributionBuilder(language.config, language.vocabulary)
     found = []
     for name in range(len(language.vocabulary.members["name"])):
@@ -133,8 +132,8 @@ def window_truth(
 
 
 def copying_truth(language: ToyLanguage) -> float:
-    """Log-probability of the colour that an object had before, less the mean of the other colours'
-    (nats); not finite where those are impossible."""
+    """Log-probability of an object's earlier colour minus the mean of the other colours', in nats;
+    not finite where those are impossible."""
     colours = language.vocabulary.members["colour"]
     thing = int(language.vocabulary.members["object"][0])
     p = after(language, thing, int(colours[0]), thing)[colours]

@@ -1,9 +1,9 @@
-"""The tables of what is read from the weights: a checkpoint's numbers, matrices and rule search.
+"""Rows of everything read from the weights of a checkpoint: numbers, matrices and the rule search.
 
-No data go through the model. The offsets of a key are 1 ... `rule_offsets` for the rule search, the
-QK slices and induction, and the language's own window for suppression. Truths are the program's
-(`zscope.studies.toylang.readouts.program_truth`). A primitive that is off has no rows; a number that is undefined is null,
-as many are at step 0, where U and every head's output are zero and all is tied.
+No data go through the model. The rule search, the QK slices and induction average over a key's
+offsets 1 to `rule_offsets`, suppression over the language's own window. Truths are the program's
+(`program_truth`). A primitive that is off has no rows. An undefined number is null, as many are at
+step 0, where U and every head's output are zero and everything is tied.
 """
 
 # Matrices keep the capitals of the formulas.
@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +20,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from zscope.models.tensor_heads import head_name
+from zscope.stats import finite
 from zscope.studies.toylang.config import ReadoutConfig
 from zscope.studies.toylang.readouts.circuits import head_boosts
 from zscope.studies.toylang.readouts.direct import direct_path, fit_direct, token_logits
@@ -53,38 +53,38 @@ from zscope.studies.toylang.readouts.rule_search import (
 from zscope.studies.toylang.readouts.suppression import suppression
 from zscope.studies.toylang.readouts.weights import TensorWeights
 from zscope.studies.toylang.targets import FIRST
+from zscope.tables.schema import Row
 from zscope.toy_language.distributions import LABELS
 from zscope.toy_language.language import ToyLanguage
 from zscope.toy_language.rules import NOT_ZERO, Rule
 
-Row = dict[str, Any]
 PATHS_SUFFIX: dict[Paths, str] = {"one_head": "", "all": "_all_paths"}
 
 
 def readout_rows(
     weights: TensorWeights, language: ToyLanguage, rules: Sequence[Rule], config: ReadoutConfig
 ) -> list[Row]:
-    """One checkpoint's numbers: readout, item, metric, value, n.
+    """The numbers of one checkpoint: readout, item, metric, value, n.
 
-    direct, item all: `r` and `top1` (names) of E U on the square names x transitive verbs against
-        the true log-probabilities (`fit_direct`); `r_self`, `top1_self` of B = `token_logits`;
-        `kl`, mean over names of KL(p || softmax(B)) over the whole vocabulary, in nats.
-    rules, item a skip rule: `rank` of its dP among all triples, ties at their mean rank. Item all,
-        of the first triples by dP that can occur (`pairs_that_occur`): `precision_at_10`, those
-        whose key makes the output likelier in the program, whatever governs; `chance`, the share of
-        all triples that do. Against the single-token rules alone, those with a key and a positive
-        effect that editing prefixes finds: `rule_precision_at_10`, `recall_at_10`, and
-        `average_precision` of the first `config.top`. Suppression lowers a token and is no such
-        rule, nor are brackets. All of them through one head, and, as `rank_all_paths` and so on, by
-        all paths over the two tokens.
+    direct, item all: `r` and `top1` (names) compare E U on names x transitive verbs with the true
+        log-probabilities (`fit_direct`); `r_self` and `top1_self` do so for B = `token_logits`;
+        `kl` is the mean over names of KL(p || softmax(B)) over the whole vocabulary, in nats.
+    rules, item a skip rule: `rank` of its dP among all triples; ties share their mean rank. Item
+        all, over the first triples by dP that can occur (`pairs_that_occur`): `precision_at_10`,
+        the share whose key makes the output likelier in the program, whatever governs; `chance`,
+        this share among all triples. Against the boosting single-token rules alone:
+        `rule_precision_at_10`, `recall_at_10`, and `average_precision` of the first `config.top`.
+        Suppression lowers a token, so it is no boosting rule; brackets are no single-token rules.
+        All metrics are through one head; with the suffix `_all_paths`, by all paths over the two
+        tokens.
     window, item a skip rule: `edge`, the distance up to which it reaches (`window_edge`), in
         tokens; null without a positive boost.
-    induction, item the best pair of heads, as L0H3->L1H1, and again item all: `hits` (objects) and
-        `contrast` (nats) of its matrix. Item all too: `hits_together` and `contrast_together` of
-        all heads of two layers at once (`induction_layers`), for induction that is spread over
+    induction, item the best pair of heads (L0H3->L1H1), and again item all: `hits` (objects) and
+        `contrast` (nats) of its matrix. Item all also has `hits_together` and `contrast_together`
+        of all heads of two layers at once (`induction_layers`), for induction that is spread over
         several pairs.
-    suppression, item all: `below` (names whose top verb is below all of their others), and `drop`,
-        how far `never` lowers the top verb against the others (nats), mean over names.
+    suppression, item all: `below`, the names whose top verb is below all their other verbs; `drop`,
+        how far `never` lowers the top verb against the others, in nats, mean over names.
     """
     return [
         *_direct(weights, language),
@@ -98,26 +98,26 @@ def readout_rows(
 def matrix_rows(
     weights: TensorWeights, language: ToyLanguage, rules: Sequence[Rule], config: ReadoutConfig
 ) -> list[Row]:
-    """One checkpoint's matrices: readout, item, row, column, value, truth.
+    """The matrices of one checkpoint: readout, item, row, column, value, truth.
 
     direct, item all: name x transitive verb, probability in softmax(B) over the whole vocabulary;
         truth: the program's.
-    direct_logit, item all: name x transitive verb, E U less its mean over the name's possible
-        verbs, in nats; truth: log p, centred alike, null where impossible.
+    direct_logit, item all: name x transitive verb, E U minus its mean over the name's possible
+        verbs, in nats; truth: log p, centred in the same way, null where impossible.
     skip_qk, item a head: adjective (query) x place (key), mean pattern over the offsets.
-    skip_ov, item a head: place (key) x function word, logits that it writes for a pattern of 1. The
-        signs of skip_qk and skip_ov are gauge: only their product means something.
-    skip_product: skip rule x function word, the logit T that its key adds, less T's mean over the
-        function words, in nats. Item all: summed over heads; truth: change of log p, centred alike,
-        null unless every function word is possible. Item a head: its share of the sum, no truth.
+    skip_ov, item a head: place (key) x function word, logits that the head writes for a pattern of
+        1. The signs of skip_qk and skip_ov are gauge: only their product means something.
+    skip_product: skip rule x function word, the logit T that the key adds, minus the mean over the
+        function words, in nats. Item all: summed over heads; truth: change of log p, centred in the
+        same way, null unless every function word is possible. Item a head: its part, no truth.
     window, item all: skip rule x distance (tokens), boost of its output against the mean of all
         outputs, in nats; truth: the change of its log-odds.
     induction, item the best pair of heads: object of the query x object before the colour, M in
-        nats; truth: the colour's log-probability less the mean of the others', 0 off the diagonal.
-    induction_together, item the pair of layers, as L0->L1: the same of all their heads at once.
-    suppression, item without or with (`never`): name x transitive verb, B (and what the heads add)
-        less its mean over the name's verbs other than the top one, in nats; truth: log p, centred
-        alike, null where impossible.
+        nats; truth: the colour's log-probability minus the mean of the others', 0 off the diagonal.
+    induction_together, item the pair of layers (L0->L1): the same for all their heads at once.
+    suppression, item without or with (`never`): name x transitive verb, B (with: plus the boost of
+        `never`) minus its mean over the name's verbs other than the top one, in nats; truth: log p,
+        centred in the same way, null where impossible.
     """
     return [
         *_direct_matrices(weights, language),
@@ -131,13 +131,12 @@ def matrix_rows(
 def search_rows(
     weights: TensorWeights, language: ToyLanguage, rules: Sequence[Rule], config: ReadoutConfig
 ) -> list[Row]:
-    """The first `config.top` triples that can occur (`pairs_that_occur`) by dP, by all paths over
-    the two tokens, with precision and recall up to each.
+    """The first `config.top` triples by dP that can occur (`pairs_that_occur`), by all paths.
 
-    rank, query, key, output, boost (T, nats), d_prob; primitive: what governs, if the key does make
-    the output likelier in the program (null: it does not); precision: the share of the triples so
-    far that have one; recall: the share of the single-token rules (`boosting_rules`) that are among
-    them. No rows for a language without such rules.
+    rank, query, key, output, boost (T, nats), d_prob. primitive: what governs, if the key makes the
+    output likelier in the program; null if not. precision: the share of the triples so far that
+    have a primitive. recall: the share of the single-token rules (`boosting_rules`) among the
+    triples so far. No rows for a language without such rules.
     """
     rules_only = boosting_rules(language, rules)
     if not rules_only:
@@ -171,7 +170,7 @@ def _named(
     program: tuple[Float[np.ndarray, "query key output"], Int[np.ndarray, "query key"]],
     triples: Iterable[Triple],
 ) -> dict[Triple, str]:
-    """Those of `triples` that are true, with what governs where they apply."""
+    """The true ones among `triples`, with the primitive that governs where they apply."""
     effect, label = program
     named = {}
     for triple in triples:
@@ -185,8 +184,8 @@ def _named(
 def best_pair(
     weights: TensorWeights, language: ToyLanguage, config: ReadoutConfig
 ) -> VirtualHead | None:
-    """The pair of heads with the largest induction contrast; none in one layer, without induction,
-    or with a single object or colour."""
+    """The pair of heads with the largest induction contrast; None for one layer, without
+    induction, or with a single object or colour."""
     best = _best_pairs(weights, language, config)
     return best and best[0]
 
@@ -203,7 +202,7 @@ def _best_pairs(
 
 
 def _inducing(language: ToyLanguage) -> tuple[list[int], list[int]] | None:
-    """Objects and colours, where induction is on and has a choice to make."""
+    """Objects and colours; None if induction is off or has no choice to make."""
     objects, colours = (_members(language, name) for name in ("object", "colour"))
     possible = language.config.on("induction") and min(len(objects), len(colours)) > 1
     return (objects, colours) if possible else None
@@ -228,8 +227,8 @@ def _words(language: ToyLanguage, ids: Iterable[int]) -> list[str]:
 
 
 def _number(readout: str, item: str, metric: str, value: float, n: int) -> Row:
-    known = float(value) if math.isfinite(value) else None
-    return {"readout": readout, "item": item, "metric": metric, "value": known, "n": n}
+    known = {"readout": readout, "item": item, "metric": metric}
+    return {**known, "value": finite(float(value)), "n": n}
 
 
 def _cells(
@@ -240,7 +239,7 @@ def _cells(
     value: Tensor | Float[np.ndarray, "row column"],
     truth: Float[np.ndarray, "row column"] | None = None,
 ) -> Iterator[Row]:
-    """A row a cell of a matrix; a truth that is not finite is null."""
+    """One row per cell of a matrix; a truth that is not finite is null."""
     if truth is None:
         truth = np.full(value.shape, np.nan)
     for i, row in enumerate(rows):
@@ -251,7 +250,7 @@ def _cells(
                 "row": row,
                 "column": column,
                 "value": float(value[i, j]),
-                "truth": float(truth[i, j]) if math.isfinite(truth[i, j]) else None,
+                "truth": finite(float(truth[i, j])),
             }
 
 
@@ -296,7 +295,7 @@ def _direct_matrices(weights: TensorWeights, language: ToyLanguage) -> Iterator[
 
 
 def _centred(x: Float[np.ndarray, "row column"], of: np.ndarray) -> Float[np.ndarray, "row column"]:
-    """Less the mean of every row over the cells `of`."""
+    """Minus the mean of every row over the cells `of`."""
     return x - np.mean(x, axis=1, where=of, keepdims=True)
 
 
@@ -322,7 +321,7 @@ def _rules_by(
     occur = pairs_that_occur(language)
     table, ranks = search(weights, _offsets(config), config.top, skip, paths, occur)
     for rule, rank in zip(skip, ranks, strict=True):
-        item = rule_text(rule, language.vocabulary.tokens)
+        item = rule_text(rule, language)
         yield _number("rules", item, f"rank{suffix}", float(rank), weights.d_vocab**3)
     if not true:
         return
@@ -354,7 +353,7 @@ def _window(
         return
     for rule, boost in zip(skip, window_profile(weights, skip, distances), strict=True):
         edge = window_edge(boost, distances) if boost.max() > 0 else math.nan
-        item = rule_text(rule, language.vocabulary.tokens)
+        item = rule_text(rule, language)
         yield _number("window", item, "edge", edge, len(distances))
 
 
@@ -377,7 +376,7 @@ def _skip_matrices(
             yield from _cells("skip_ov", item, names[1], names[2], ov[head])
     of_heads = head_boosts(weights, _offsets(config), [rule[:2] for rule in skip])[..., functions]
     of_heads = of_heads - of_heads.mean(-1, keepdim=True)
-    texts = [rule_text(rule, language.vocabulary.tokens) for rule in skip]
+    texts = [rule_text(rule, language) for rule in skip]
     truth = np.stack([_skip_truth(language, rule, functions) for rule in skip])
     total = of_heads.sum((0, 1))
     yield from _cells("skip_product", "all", texts, names[2], total, truth)
@@ -389,7 +388,7 @@ def _skip_matrices(
 def _skip_truth(
     language: ToyLanguage, rule: Triple, functions: Sequence[int]
 ) -> Float[np.ndarray, " function"]:
-    """Change of log p by the rule's key, less its mean over the function words."""
+    """Change of log p by the rule's key, minus its mean over the function words."""
     query, key, _ = rule
     p = np.stack([after(language, query), after_pair(language, key, query, 1)])[:, functions]
     if not (p > 0).all():
@@ -406,7 +405,7 @@ def _window_matrix(
         return
     profile = window_profile(weights, skip, distances)
     truth = np.stack([window_truth(language, rule, distances) for rule in skip])
-    texts = [rule_text(rule, language.vocabulary.tokens) for rule in skip]
+    texts = [rule_text(rule, language) for rule in skip]
     yield from _cells("window", "all", texts, [str(d) for d in distances], profile, truth)
 
 

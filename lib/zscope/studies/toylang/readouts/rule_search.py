@@ -3,12 +3,12 @@
     T(q, k, o) = sum over layers and heads of mean_delta A(q, k, delta) OV(k -> o)
     dP(q, k, o) = softmax(B_q + T(q, k))_o - softmax(B_q)_o
 
-with B what the query says by itself (`direct.token_logits`). dP and not T ranks: a large logit on
-a token that stays impossible is no rule.
+where B are the logits of the query alone (`direct.token_logits`). Triples are ranked by dP and not
+by T, because a large logit on a token that stays impossible is no rule.
 
 A rule may pass through two heads, one of which rewrites the query or the key for the other. With
-paths "all", T and B are those of all paths over the two tokens (`two_tokens`): T is the change of
-the query's logits by the key.
+paths "all", T and B cover all paths over the two tokens (`two_tokens`): T is the change of the
+query's logits by the key.
 """
 
 # Matrices keep the capitals of the formulas.
@@ -36,7 +36,7 @@ Paths = Literal["one_head", "all"]
 
 @dataclass(frozen=True, eq=False)
 class RuleTable:
-    """Triples, the largest dP first (equal ones: smallest query, key, output first)."""
+    """Triples by decreasing dP; equal ones by query, key and output."""
 
     query: Int[np.ndarray, " n"]
     key: Int[np.ndarray, " n"]
@@ -57,14 +57,14 @@ def search(
     paths: Paths = "one_head",
     among: Bool[np.ndarray, "query key"] | None = None,
 ) -> tuple[RuleTable, Float[np.ndarray, " rule"]]:
-    """The `n` triples of largest dP, and the ranks of given ones among all triples.
+    """The `n` triples with the largest dP, and the ranks of `rules` among all triples.
 
-    among: the pairs of which triples are listed (default: all). Ranks are among all triples in any
-    case.
+    among: pairs whose triples may be listed (default: all). Ranks are always among all triples.
+    offsets: distances of the key, over which T is averaged.
 
-    Ranks are from 1; equal triples share their mean rank, so that an untrained model, whose U is 0,
-    gives every triple (V^3 + 1) / 2. offsets: distances of the key that T is the mean of. Holds a
-    few tables of V^3 numbers: 2 MiB each for 65 tokens, 200 MiB for 300.
+    Ranks start at 1. Equal triples share their mean rank: in an untrained model, whose U is 0, all
+    triples have rank (V^3 + 1) / 2. Holds a few tables of V^3 numbers: 2 MiB each for 65 tokens,
+    200 MiB for 300.
 
     Raises:
         DataError: no offset.
@@ -75,7 +75,7 @@ def search(
     own = dP[tuple(of_rules.T)]
     flat = dP.flatten()
     ranks = [float((flat > x).sum() + ((flat == x).sum() + 1) / 2) for x in own]
-    # All that may belong to the first n, ties at the edge included; their index grows.
+    # All candidates for the first n, including ties at the edge, by increasing index.
     pairs = torch.from_numpy(np.ones((V, V), dtype=bool) if among is None else among)
     listed = torch.where(pairs.unsqueeze(-1), dP, -torch.inf).flatten()
     n = min(n, int(pairs.sum()) * V)
@@ -111,7 +111,7 @@ def window_profile(
 ) -> Float[np.ndarray, "rule offset"]:
     """Boost of each rule's output, in nats of logit, against the distance of its key.
 
-    Less the boost's mean over all outputs, which softmax does not see.
+    The mean boost of all outputs, which softmax ignores, is subtracted.
     """
     query, key, output = (list(tokens) for tokens in zip(*rules, strict=True))
     E, each = weights.E, torch.arange(len(rules))
@@ -126,7 +126,7 @@ def window_profile(
 
 
 def window_edge(profile: Float[np.ndarray, " offset"], offsets: Sequence[int]) -> int:
-    """The distance up to which a rule reaches: the last whose boost is half of the largest.
+    """The distance up to which a rule reaches: the last with at least half of the largest boost.
 
     Raises:
         DataError: no distance has a positive boost.

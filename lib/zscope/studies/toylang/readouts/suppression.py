@@ -42,9 +42,10 @@ def suppression(
     verbs: Sequence[Sequence[int]],
     offsets: Sequence[int],
 ) -> Suppression:
-    """Logits from direct and one-head paths. verbs: of each name, all of one number, top first.
+    """Logits from direct and one-head paths.
 
-    offsets: distances of the trigger that its effect is the mean of.
+    verbs: for each name, the same number of verbs, the top one first. offsets: distances of the
+    trigger, over which its effect is averaged.
 
     Raises:
         DataError: no offset.
@@ -63,7 +64,7 @@ def suppression(
 def head_drops(weights: TensorWeights, language: ToyLanguage) -> Float[Tensor, "layer head name"]:
     """How far each head lowers a name's top verb against the mean of its others, in nats.
 
-    Through one head, `never` adds A(name, never) OV(never -> verb) to a verb's logit: the mean over
+    Through one head, `never` adds A(name, never) OV(never -> verb) to a verb's logit, averaged over
     the distances of the program's window.
     """
     names = language.vocabulary.members["name"].tolist()

@@ -1,9 +1,9 @@
-"""What a model says of two tokens alone, a key and a query after it: all paths, exactly.
+"""The logits after two tokens alone, a key and a query: all paths, exactly.
 
-One-head readouts (`rules`, `circuits`) miss what passes through two heads: a query that an early
-layer rewrites before a later one reads it, a key that is found by what was written there. Of two
-tokens with nothing around them all paths together are cheap, and still no data are run through the
-model. Paths through a third token are left out.
+One-head readouts (`rule_search`, `circuits`) miss paths through two heads, where an early layer
+rewrites the query or the key before a later one reads it. For two tokens with nothing around them
+all paths together are cheap to compute, without running data through the model. Paths through a
+third token are left out.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def two_token_logits(
 
 
 def _alone(weights: TensorWeights) -> list[Float[Tensor, "token d"]]:
-    """The stream before every layer and after the last, of every token alone."""
+    """The stream of every token alone, before every layer and after the last."""
     streams = [weights.E]
     for layer in range(weights.n_layers):
         streams.append(streams[-1] + _own(weights, layer, streams[-1]))
@@ -47,7 +47,7 @@ def _alone(weights: TensorWeights) -> list[Float[Tensor, "token d"]]:
 
 
 def _own(weights: TensorWeights, layer: int, x: Float[Tensor, "*n d"]) -> Float[Tensor, "*n d"]:
-    """What the heads write of a token that they attend to from itself."""
+    """What the heads write when a token attends to itself."""
     pattern = weights.paired_patterns(layer, 0, x, x)
     read = torch.einsum("...d,hde->...he", x, weights.v[layer])
     return torch.einsum("...h,...he,hed->...d", pattern, read, weights.o[layer])

@@ -1,4 +1,4 @@
-"""A bilinear transformer's matrices, and what its heads do to stream vectors.
+"""The matrices of a bilinear transformer, and the patterns and outputs of its heads.
 
 Every path from tokens to logits that passes one head is a product of two factors,
 
@@ -6,8 +6,8 @@ Every path from tokens to logits that passes one head is a product of two factor
     OV(k -> o)     = k Wv Wo U                                                "the output"
 
 with delta the key's distance to the query, in tokens, and R_delta its RoPE rotation. Turning or
-scaling q1 against k1, or q1 against q2, changes neither; a sign or a factor may move between A and
-OV, so that only their product, a logit, means something by itself.
+scaling q1 against k1, or q1 against q2, changes neither. A sign or a factor may move between A and
+OV: only their product, a logit, means something by itself.
 """
 
 # Matrices keep the capitals of the formulas.
@@ -41,18 +41,18 @@ class TensorWeights:
 
     @classmethod
     def from_model(cls, model: TensorTransformer) -> TensorWeights:
-        """Copy a model's matrices; those of residual "lerp" as the equal model with "add".
+        """Copy a model's matrices; residual "lerp" becomes the equivalent model with "add".
 
         With x_l = kept^l y_l, y_(l+1) = y_l + written / kept^(l+1) f(kept^l y_l): the factors go
         into the matrices, and kept^n_layers into U.
 
         Raises:
-            DataError: softmax attention or norms, of which no factors can be read.
+            DataError: the model has softmax attention or norms.
         """
         c = model.config
         if not c.is_polynomial:
             raise DataError(
-                f"attention {c.attention}, rms_norm {c.rms_norm}: weights are read of bilinear "
+                f"attention {c.attention}, rms_norm {c.rms_norm}: reading weights needs bilinear "
                 "attention without norms\ntrain such a model, or measure this one on data"
             )
 
