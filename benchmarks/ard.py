@@ -3,7 +3,7 @@
     python benchmarks/ard.py [--pairs 20] [--tokens 40] [--rounds 5]
 
 The reference forms every difference of tokens; it comes in two forms, all pairs in one batch and
-pair by pair with a backward pass each, which is slower or leaner. Both give the seed's objective
+pair by pair with a backward pass each, which is slower or leaner. Both give the original objective
 and its gradient in float32 on one thread. Times are paired rounds in a process of their own a form;
 the peak is the child's high-water mark less that of a child that only draws the data.
 """
@@ -54,7 +54,7 @@ def broadcast(zh: Tensor, en: Tensor, log_l: Tensor) -> Tensor:
 
 
 def step_of(form: str, clouds: Clouds, log_l: Tensor) -> Callable[[], Tensor]:
-    """A function that returns the gradient of the seed's objective."""
+    """A function that returns the gradient of the original objective."""
     pairs = make_pairs(clouds) if form == "matmul" else None
 
     def step() -> Tensor:

@@ -25,7 +25,7 @@ from zscope.models.checkpoints import CheckpointFile, load_tensors
 from zscope.models.language_model import load_language_model
 from zscope.show import as_markdown
 from zscope.studies.config import load
-from zscope.studies.crosslingual.patching.paired_tests import patched_html
+from zscope.studies.crosslingual.patching.patched_table import patched_html
 from zscope.studies.crosslingual.problems.tokenizer import make_tokenizer
 from zscope.studies.crosslingual.study import CrosslingualPlan
 from zscope.studies.lag.study import LagPlan
@@ -447,5 +447,5 @@ def test_only_known_modules_write_html() -> None:
     own = r"<(table|td|body|html)\b"
     files = [f for f in CODE if re.search(own, f.read_text("utf-8")) and f.parts[-2] != "tests"]
     assert {str(f.relative_to(ROOT)) for f in files} == {
-        "lib/zscope/studies/crosslingual/patching/paired_tests.py"
+        "lib/zscope/studies/crosslingual/patching/patched_table.py"
     }

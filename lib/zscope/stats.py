@@ -90,20 +90,20 @@ def wilson_interval(
 ) -> tuple[Float[np.ndarray, "*shape"], Float[np.ndarray, "*shape"]]:
     """Wilson score interval of a rate, (low, high) of the inputs' shape; NaN where n is 0.
 
-    Raises ValueError unless 0 <= successes <= n.
+    successes: need not be whole (a sum of shares). Raises ValueError unless 0 <= successes <= n.
     """
-    from scipy.stats import binomtest
+    from scipy.special import ndtri
 
-    def ends(hits: int, trials: int) -> tuple[float, float]:
-        if trials == 0:
-            return np.nan, np.nan
-        low, high = binomtest(hits, trials).proportion_ci(level, method="wilson")
-        return float(low), float(high)
-
-    hits, trials = np.broadcast_arrays(np.asarray(successes, int), np.asarray(n, int))
-    found = [ends(int(h), int(t)) for h, t in zip(hits.flat, trials.flat, strict=True)]
-    low, high = np.array(found, dtype=np.float64).reshape(*hits.shape, 2).T
-    return low.T, high.T
+    hits, trials = np.broadcast_arrays(np.asarray(successes, float), np.asarray(n, float))
+    if np.any((hits < 0) | (hits > trials)):
+        raise ValueError("successes must lie between 0 and n")
+    z2 = ndtri((1 + level) / 2) ** 2
+    trials = np.where(trials > 0, trials, np.nan)
+    middle = hits + z2 / 2
+    reach = np.sqrt(z2 * (hits * (1 - hits / trials) + z2 / 4))
+    low, high = ((middle + side * reach) / (trials + z2) for side in (-1, 1))
+    # Exact at the ends, where rounding leaves some 1e-17.
+    return np.where(hits == 0, trials * 0, low), np.where(hits == trials, trials / trials, high)
 
 
 def median_interval(

@@ -24,9 +24,9 @@ from zscope.core.errors import CheckpointError, ConfigError, DataError
 from zscope.models import language_model as module
 from zscope.models.language_model import (
     LanguageModel,
-    final_residual,
     load_language_model,
     positions,
+    read_shape,
     residual_states,
 )
 from zscope.models.language_model import generate as greedy
@@ -99,6 +99,15 @@ def test_what_is_loaded_is_what_was_saved(lm, trained, folder):
     assert (lm.n_layers, lm.d_model, lm.n_heads, lm.n_kv, lm.d_head) == (3, 64, 4, 2, 16)
     assert (lm.device, lm.dtype) == (CPU, F32)
     assert re.fullmatch(r"tiny@[0-9a-f]{12}", lm.name)
+
+
+def test_the_shape_is_read_without_the_weights(lm, folder, broken):
+    shape = read_shape({"tiny": True}, folder)
+    assert (shape.n_layers, shape.d_model, shape.n_heads) == (lm.n_layers, lm.d_model, lm.n_heads)
+    assert (shape.n_kv_heads, shape.d_head, shape.name) == (lm.n_kv, lm.d_head, lm.name)
+    assert shape.parameters == sum(p.numel() for p in lm.model.parameters())
+    (broken / "model.safetensors").unlink()
+    assert read_shape({"path": broken}).parameters == shape.parameters
 
 
 def test_a_folder_loads_as_the_tiny_model_does(lm, folder):
@@ -366,7 +375,6 @@ def test_states_are_those_of_transformers_and_the_last_is_before_the_norm(lm, pr
         assert torch.equal(states[layer], out[layer]), layer
     assert torch.equal(lm.norm(states[3]), out[3])
     assert not torch.allclose(states[3], out[3])
-    assert torch.equal(final_residual(lm, ids, mask), states[3])
 
 
 def test_states_of_a_padded_prompt_are_its_own(lm, prompts):

@@ -11,14 +11,16 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from clones import Clone
+from zscope.figures.registry import figure_modules
 from zscope.studies.crosslingual.config import CrosslingualConfig
-from zscope.studies.crosslingual.study import ONLY_TRAINED, CrosslingualPlan
+from zscope.studies.crosslingual.study import CrosslingualPlan
+from zscope.studies.crosslingual.tables import MODELS, OUTPUTS, SIZES, SUMMARY, TABLES, WEIGHTS
 from zscope.tables.read import read_table
 
 pytestmark = pytest.mark.slow
 
 SHAPE = {"n_layers": 3, "d_model": 48, "n_heads": 6, "n_kv_heads": 3, "d_head": 8}
-# Over config/qwen.yaml: what a laptop can do with a model of that shape.
+# Over config/qwen.yaml: sizes that a laptop can run with a model of that shape.
 SMALL = {
     "device": "cpu",
     "bootstrap": {"resamples": 50},
@@ -89,28 +91,31 @@ def test_a_saved_model_of_another_shape_goes_through_the_whole_study(fresh: Clon
     assert "train_tiny_model" not in done.rules
     results = fresh.folder / "results"
     model = results / "crosslingual/models/some-model-v2"
-    described = read_table(model / "model.parquet", "crosslingual_models").iloc[0]
+    described = read_table(model / "model.parquet", MODELS).iloc[0]
     assert {key: described[key] for key in SHAPE} == SHAPE
     drawn = {p.stem for p in (results / "figures/crosslingual").glob("*.png")}
-    assert drawn == set(CrosslingualPlan(CrosslingualConfig(model={"path": "x"})).figures)
-    assert not drawn & set(ONLY_TRAINED)
-    weights = read_table(model / "weights.parquet", "crosslingual_weights")
+    assert drawn == set(CrosslingualPlan(CrosslingualConfig(model={"path": "x"})).drawings)
+    assert "training" not in drawn
+    weights = read_table(model / "weights.parquet", WEIGHTS)
     assert set(weights["layer"].dropna()) == {0, 1, 2}
     assert set(weights["k"].dropna()) == {round(0.195 * 24), 8}
-    # The shares of the config are of this model's depth.
+    # The shares of the config are of this model's depth, which one table says for all.
+    sizes = read_table(model / "sizes.parquet", SIZES).set_index(["size", "given"])["value"]
+    assert dict(sizes["layer"]) == {"0.34": 1, "0.9": 2}
+    assert dict(sizes["k"]) == {"0.195": round(0.195 * 24), "8": 8}
     patched = {p.stem for p in (model / "outputs").glob("*.parquet")}
     assert patched == {"unpatched", "layer_0.34", "layer_0.9"}
-    outputs = read_table(model / "outputs/layer_0.9.parquet", "crosslingual_outputs")
+    outputs = read_table(model / "outputs/layer_0.9.parquet", OUTPUTS)
     assert set(outputs["layer"].dropna()) == {2}
     assert outputs["problem"].nunique() == 24
-    summary = read_table(model / "summary.parquet", "crosslingual_summary")
+    summary = read_table(model / "summary.parquet", SUMMARY)
     assert len(summary) >= 9
-    assert summary["why"].str.len().min() > 10
+    assert summary["numbers"].str.len().min() > 10
     # Nothing is left to do; another model in the same folder makes all of it stale.
     assert fresh.snakemake("crosslingual", "--dry-run", *arguments, config=None).jobs == set()
     save_model(folder, seed=1)
     again = fresh.snakemake("crosslingual", "--dry-run", *arguments, config=None)
-    assert {"measure_weights", "patch_layer", "extract_activations"} <= again.rules
+    assert {"make_spaces", "patch_layer", "extract_activations"} <= again.rules
     assert "make_problems" not in again.rules
 
 
@@ -121,7 +126,58 @@ def test_a_model_that_is_not_there_is_named(fresh: Clone) -> None:
     save_model(fresh.folder / "pickled")
     weights = fresh.folder / "pickled/model.safetensors"
     weights.rename(weights.with_name("pytorch_model.bin"))
-    target = "results/crosslingual/models/pickled/model.parquet"
+    target = "results/crosslingual/models/pickled/spaces.safetensors"
     refused = fresh.snakemake(target, *with_model(fresh, {"path": "pickled"}), config=None)
     assert refused.status != 0
     assert "pickles (pytorch_model.bin)" in refused.output
+
+
+# --- what a change of the config makes stale ---------------------------------------------------
+
+WITH_INTERVALS = {
+    "summarise_accuracy",
+    "measure_weights",
+    "measure_states",
+    "fit_bridge",
+    "measure_ard",
+    "summarise_patching",
+    "summarise_model",
+}
+
+
+def test_another_level_fits_patches_and_trains_nothing_again(finished: Clone) -> None:
+    """Exactly the rules whose tables have intervals, and figures."""
+    made = {
+        "accuracy": "summarise_accuracy",
+        "weights": "measure_weights",
+        "geometry": "measure_states",
+        "updates": "measure_states",
+        "bridge": "fit_bridge",
+        "ard": "measure_ard",
+        "rates": "summarise_patching",
+        "tests": "summarise_patching",
+        "summary": "summarise_model",
+    }
+    assert {t.short for t in TABLES if t.has_interval} == set(made)
+    assert set(made.values()) == WITH_INTERVALS
+    finished.edit("config/smoke.yaml", "bootstrap:\n", "bootstrap:\n  level: 0.9\n")
+    plan = finished.plan("crosslingual")
+    assert plan.rules == {*WITH_INTERVALS, "draw_figure"}
+    drawn = {w.rpartition("figure=")[2] for r, w in plan.jobs if r == "draw_figure"}
+    assert drawn == set(figure_modules("crosslingual")) - {"planted", "ard_spectrum"}
+
+
+def test_other_layers_of_ard_fit_again_and_patch_nothing(finished: Clone) -> None:
+    finished.edit(
+        "config/smoke.yaml", "    lambdas: [0.01]", "    layers: [0]\n    lambdas: [0.01]"
+    )
+    rules = finished.plan("crosslingual").rules
+    assert rules == {"fit_ard", "measure_ard", "summarise_model", "draw_figure"}
+
+
+def test_another_cell_of_the_verdict_measures_nothing_again(finished: Clone) -> None:
+    finished.edit(
+        "config/smoke.yaml", "crosslingual:\n", "crosslingual:\n  verdict: {where: prefill}\n"
+    )
+    rules = finished.plan("crosslingual").rules
+    assert rules == {"summarise_patching", "summarise_model", "draw_figure"}

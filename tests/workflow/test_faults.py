@@ -104,7 +104,7 @@ DAMAGES = {
     "JSON": Damage(
         "results/crosslingual/models/{model}/weights/{json}",
         "results/crosslingual/models/{model}/model.parquet",
-        "measure_weights",
+        "describe_model",
     ),
 }
 

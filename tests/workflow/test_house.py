@@ -255,7 +255,7 @@ def test_the_real_model_is_asked_for_with_one_gpu_and_its_memory(fresh: Clone) -
         assert re.search(r"\bgpu=1", blocks[rule]), rule
         assert "mem_mb=24000" in blocks[rule], rule
         assert "runtime=240" in blocks[rule], rule
-    for rule in ("make_problems", "fit_ard", "measure_geometry", "draw_figure"):
+    for rule in ("make_problems", "fit_ard", "measure_states", "draw_figure"):
         assert not re.search(r"\bgpu=1", blocks[rule]), rule
     assert {w for r, w in plan.jobs if r == "patch_layer"} == {
         "model=qwen2.5-3b, layer=32",

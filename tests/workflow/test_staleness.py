@@ -190,7 +190,7 @@ def test_another_rule_of_the_verdict_measures_nothing_again(finished: Clone) -> 
     finished.edit(
         "config/smoke.yaml", "crosslingual:\n", "crosslingual:\n  verdict: {alpha: 0.01}\n"
     )
-    assert finished.plan().rules == AFTER_PATCHING
+    assert finished.plan().rules == VERDICTS
 
 
 def test_a_lower_gate_trains_again_but_measures_what_is_not_new(finished: Clone) -> None:

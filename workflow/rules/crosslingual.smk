@@ -1,39 +1,34 @@
-# The cross-lingual Z study: problems -> models -> activations and patched outputs -> measurements
-# -> verdicts -> figures.
+# The cross-lingual Z study: problems -> models -> activations, spaces, patched outputs and fits
+# -> measurements -> verdicts -> figures.
 
-CROSSLINGUAL = CrosslingualPlan(CONFIG.crosslingual)
+from zscope.studies.crosslingual import tables as crosslingual_tables
+from zscope.studies.crosslingual.study import CrosslingualPlan
+
+CROSSLINGUAL = PLANS["crosslingual"] = CrosslingualPlan(CONFIG.crosslingual)
+CROSSLINGUAL_MODEL = "results/crosslingual/models/{model}"
 # The model that is read, for every rule that loads it.
-LANGUAGE_MODEL = {
+CROSSLINGUAL_SUBJECT = {
     "model": CONFIG.crosslingual.model.model_dump(),
     "dtype": CONFIG.crosslingual.dtype,
     "device": CONFIG.device,
 }
-Z = CONFIG.crosslingual.z.model_dump()
-OF_MODEL = "results/crosslingual/models/{model}"
+CROSSLINGUAL_Z = CONFIG.crosslingual.z.model_dump()
 
 
 def crosslingual_weights(wildcards):
-    """The folder of the weights, where we train them."""
-    seed = checked(find, CROSSLINGUAL.models, wildcards.model, "model")
-    return [] if seed is None else f"{OF_MODEL}/weights"
-
-
-def crosslingual_folder(wildcards):
-    """The files of a model that lies in a folder: another model there makes all stale."""
+    """The folder of the weights that are trained here, or the files of a model that lies in a folder:
+    another model there makes all stale."""
+    if checked(find, CROSSLINGUAL.models, wildcards.model, "model") is not None:
+        return f"{CROSSLINGUAL_MODEL}/weights"
     path = CONFIG.crosslingual.model.path
     if path is None:
         return []
     return [os.path.join(path, "config.json"), *sorted(glob(os.path.join(path, "*.safetensors")))]
 
 
-def crosslingual_tables(wildcards):
-    """The tables that a figure shows, by name, of every model."""
-    names = checked(find, crosslingual_needs.NEEDS, wildcards.figure, "figure of the study")
-    return {
-        name: expand(OF_STUDY[name], model=CROSSLINGUAL.models)
-        for name in dict.fromkeys(["crosslingual_models", *names])
-        if name in OF_STUDY
-    }
+def crosslingual_outputs(patched):
+    """The path of the generated texts of a patch."""
+    return crosslingual_tables.OUTPUTS.path.format(model="{model}", patched=patched)
 
 
 rule make_problems:
@@ -41,7 +36,7 @@ rule make_problems:
     input:
         file=CONFIG.crosslingual.problems.file or [],
     output:
-        problems="results/crosslingual/problems.parquet",
+        problems=crosslingual_tables.PROBLEMS.path,
     log:
         "logs/make_problems/all.log",
     benchmark:
@@ -53,7 +48,8 @@ rule make_problems:
         runtime=growing(10),
     params:
         tracked=lambda wildcards: tracked(
-            "crosslingual/make_problems.py", problems=CONFIG.crosslingual.problems.model_dump()
+            "crosslingual/make_problems.py",
+            problems=CONFIG.crosslingual.problems.model_dump(),
         ),
     script:
         "../scripts/crosslingual/make_problems.py"
@@ -62,9 +58,9 @@ rule make_problems:
 rule train_tiny_model:
     """Train the embedded bilingual model with one seed."""
     output:
-        weights=directory(f"{OF_MODEL}/weights"),
-        training=f"{OF_MODEL}/training.parquet",
-        timing=f"{OF_MODEL}/timing.parquet",
+        weights=directory(f"{CROSSLINGUAL_MODEL}/weights"),
+        training=crosslingual_tables.TRAINING.path,
+        timing=crosslingual_tables.TIMING.path,
     log:
         "logs/train_tiny_model/{model}.log",
     benchmark:
@@ -85,14 +81,40 @@ rule train_tiny_model:
         "../scripts/crosslingual/train_tiny_model.py"
 
 
+rule describe_model:
+    """Write the model's shape, and the layers and dimensions of the config as whole numbers."""
+    input:
+        weights=crosslingual_weights,
+    output:
+        model=crosslingual_tables.MODELS.path,
+        sizes=crosslingual_tables.SIZES.path,
+    log:
+        "logs/describe_model/{model}.log",
+    benchmark:
+        "results/benchmarks/describe_model/{model}.tsv"
+    # Seconds: it reads the model's config.json alone.
+    localrule: True
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(10),
+    params:
+        tracked=lambda wildcards: tracked(
+            "crosslingual/describe_model.py",
+            model=CONFIG.crosslingual.model.model_dump(),
+            dtype=CONFIG.crosslingual.dtype,
+            z=CONFIG.crosslingual.z.model_dump(include={"layers", "k"}),
+        ),
+    script:
+        "../scripts/crosslingual/describe_model.py"
+
+
 rule answer_problems:
     """Let the model answer every problem in both languages, unpatched."""
     input:
         problems=rules.make_problems.output.problems,
         weights=crosslingual_weights,
-        folder=crosslingual_folder,
     output:
-        outputs=f"{OF_MODEL}/outputs/unpatched.parquet",
+        outputs=crosslingual_outputs("unpatched"),
     log:
         "logs/answer_problems/{model}.log",
     benchmark:
@@ -105,10 +127,33 @@ rule answer_problems:
         tracked=lambda wildcards: tracked(
             "crosslingual/answer_problems.py",
             generation=CONFIG.crosslingual.generation.model_dump(),
-            **LANGUAGE_MODEL,
+            subject=CROSSLINGUAL_SUBJECT,
         ),
     script:
         "../scripts/crosslingual/answer_problems.py"
+
+
+rule summarise_accuracy:
+    """Rates and tests of right answers, unpatched and while training."""
+    input:
+        outputs=rules.answer_problems.output.outputs,
+        training=crosslingual_tables.TRAINING.path if CONFIG.crosslingual.model.tiny else [],
+    output:
+        accuracy=crosslingual_tables.ACCURACY.path,
+    log:
+        "logs/summarise_accuracy/{model}.log",
+    benchmark:
+        "results/benchmarks/summarise_accuracy/{model}.tsv"
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(10),
+    params:
+        tracked=lambda wildcards: tracked(
+            "crosslingual/summarise_accuracy.py",
+            level=CONFIG.bootstrap.level,
+        ),
+    script:
+        "../scripts/crosslingual/summarise_accuracy.py"
 
 
 rule extract_activations:
@@ -116,9 +161,8 @@ rule extract_activations:
     input:
         problems=rules.make_problems.output.problems,
         weights=crosslingual_weights,
-        folder=crosslingual_folder,
     output:
-        activations=directory(f"{OF_MODEL}/activations"),
+        activations=directory(f"{CROSSLINGUAL_MODEL}/activations"),
     log:
         "logs/extract_activations/{model}.log",
     benchmark:
@@ -132,21 +176,45 @@ rule extract_activations:
             "crosslingual/extract_activations.py",
             activations=CONFIG.crosslingual.activations.model_dump(),
             batch_size=CONFIG.crosslingual.generation.batch_size,
-            **LANGUAGE_MODEL,
+            subject=CROSSLINGUAL_SUBJECT,
         ),
     script:
         "../scripts/crosslingual/extract_activations.py"
 
 
-rule measure_weights:
-    """Measure the weights of every layer, and write its Z."""
+rule make_spaces:
+    """Take V_Z of every layer from the weights, once."""
     input:
         weights=crosslingual_weights,
-        folder=crosslingual_folder,
+        sizes=rules.describe_model.output.sizes,
     output:
-        model=f"{OF_MODEL}/model.parquet",
-        weights=f"{OF_MODEL}/weights.parquet",
-        spaces=f"{OF_MODEL}/spaces.safetensors",
+        spaces=f"{CROSSLINGUAL_MODEL}/spaces.safetensors",
+    log:
+        "logs/make_spaces/{model}.log",
+    benchmark:
+        "results/benchmarks/make_spaces/{model}.tsv"
+    resources:
+        mem_mb=growing(CONFIG.crosslingual.mem_mb),
+        runtime=growing(CONFIG.crosslingual.runtime_minutes),
+        gpu=GPUS,
+    params:
+        tracked=lambda wildcards: tracked(
+            "crosslingual/make_spaces.py",
+            z={key: CROSSLINGUAL_Z[key] for key in ("kinds",)},
+            subject=CROSSLINGUAL_SUBJECT,
+        ),
+    script:
+        "../scripts/crosslingual/make_spaces.py"
+
+
+rule measure_weights:
+    """Measure ranks, overlaps and similarities of every layer's weights."""
+    input:
+        weights=crosslingual_weights,
+        sizes=rules.describe_model.output.sizes,
+        spaces=rules.make_spaces.output.spaces,
+    output:
+        weights=crosslingual_tables.WEIGHTS.path,
     log:
         "logs/measure_weights/{model}.log",
     benchmark:
@@ -157,64 +225,50 @@ rule measure_weights:
         gpu=GPUS,
     params:
         tracked=lambda wildcards: tracked(
-            "crosslingual/measure_weights.py", z=Z, bootstrap=BOOTSTRAP, **LANGUAGE_MODEL
+            "crosslingual/measure_weights.py",
+            z=CROSSLINGUAL_Z,
+            bootstrap=BOOTSTRAP,
+            subject=CROSSLINGUAL_SUBJECT,
         ),
     script:
         "../scripts/crosslingual/measure_weights.py"
 
 
-rule measure_geometry:
-    """Measure where translations and languages lie, in Z and outside it."""
+rule measure_states:
+    """Measure where languages lie and what layers add, in Z and outside it (experiment B)."""
     input:
-        spaces=rules.measure_weights.output.spaces,
+        sizes=rules.describe_model.output.sizes,
+        spaces=rules.make_spaces.output.spaces,
         activations=rules.extract_activations.output.activations,
     output:
-        geometry=f"{OF_MODEL}/geometry.parquet",
+        geometry=crosslingual_tables.GEOMETRY.path,
+        updates=crosslingual_tables.UPDATES.path,
     log:
-        "logs/measure_geometry/{model}.log",
+        "logs/measure_states/{model}.log",
     benchmark:
-        "results/benchmarks/measure_geometry/{model}.tsv"
+        "results/benchmarks/measure_states/{model}.tsv"
     resources:
         mem_mb=growing(4000),
         runtime=growing(60),
     params:
         tracked=lambda wildcards: tracked(
-            "crosslingual/measure_geometry.py", z=Z, bootstrap=BOOTSTRAP
+            "crosslingual/measure_states.py",
+            z=CROSSLINGUAL_Z,
+            bootstrap=BOOTSTRAP,
         ),
     script:
-        "../scripts/crosslingual/measure_geometry.py"
-
-
-rule measure_updates:
-    """Measure what every layer adds inside Z, and outside it (experiment B)."""
-    input:
-        spaces=rules.measure_weights.output.spaces,
-        activations=rules.extract_activations.output.activations,
-    output:
-        updates=f"{OF_MODEL}/updates.parquet",
-    log:
-        "logs/measure_updates/{model}.log",
-    benchmark:
-        "results/benchmarks/measure_updates/{model}.tsv"
-    resources:
-        mem_mb=growing(4000),
-        runtime=growing(60),
-    params:
-        tracked=lambda wildcards: tracked(
-            "crosslingual/measure_updates.py", z=Z, bootstrap=BOOTSTRAP
-        ),
-    script:
-        "../scripts/crosslingual/measure_updates.py"
+        "../scripts/crosslingual/measure_states.py"
 
 
 rule fit_bridge:
     """Fit the linear map between the languages inside Z (experiment D)."""
     input:
         problems=rules.make_problems.output.problems,
-        spaces=rules.measure_weights.output.spaces,
+        sizes=rules.describe_model.output.sizes,
+        spaces=rules.make_spaces.output.spaces,
         activations=rules.extract_activations.output.activations,
     output:
-        bridge=f"{OF_MODEL}/bridge.parquet",
+        bridge=crosslingual_tables.BRIDGE.path,
     log:
         "logs/fit_bridge/{model}.log",
     benchmark:
@@ -225,7 +279,7 @@ rule fit_bridge:
     params:
         tracked=lambda wildcards: tracked(
             "crosslingual/fit_bridge.py",
-            z=Z,
+            z=CROSSLINGUAL_Z,
             bridge=CONFIG.crosslingual.bridge.model_dump(),
             bootstrap=BOOTSTRAP,
         ),
@@ -238,9 +292,10 @@ rule patch_layer:
     input:
         problems=rules.make_problems.output.problems,
         weights=crosslingual_weights,
-        folder=crosslingual_folder,
+        sizes=rules.describe_model.output.sizes,
+        spaces=rules.make_spaces.output.spaces,
     output:
-        outputs=f"{OF_MODEL}/outputs/layer_{{layer}}.parquet",
+        outputs=crosslingual_outputs("layer_{layer}"),
     log:
         "logs/patch_layer/{model}/{layer}.log",
     benchmark:
@@ -255,33 +310,34 @@ rule patch_layer:
             layer=checked(find, CROSSLINGUAL.layers, wildcards.layer, "layer"),
             patching=CONFIG.crosslingual.patching.model_dump(),
             generation=CONFIG.crosslingual.generation.model_dump(),
-            z=Z,
+            z={key: CROSSLINGUAL_Z[key] for key in ("kinds", "position_0")},
             seed=CONFIG.crosslingual.problems.seed,
-            **LANGUAGE_MODEL,
+            subject=CROSSLINGUAL_SUBJECT,
         ),
     script:
         "../scripts/crosslingual/patch_layer.py"
 
 
 rule summarise_patching:
-    """Rates, paired tests, and the seed's table of the patches of one model."""
+    """Rates and paired tests of the patches of one model, and the table of the declared cell."""
     input:
         problems=rules.make_problems.output.problems,
+        sizes=rules.describe_model.output.sizes,
         outputs=expand(
             rules.patch_layer.output.outputs, layer=CROSSLINGUAL.layers, allow_missing=True
         ),
     output:
-        rates=f"{OF_MODEL}/patching/rates.parquet",
-        tests=f"{OF_MODEL}/patching/tests.parquet",
-        table=f"{OF_MODEL}/patching/table.parquet",
+        rates=crosslingual_tables.RATES.path,
+        tests=crosslingual_tables.TESTS.path,
+        table=crosslingual_tables.PATCHED.path,
         html=report(
-            f"{OF_MODEL}/patching/table.html",
-            caption="../report/crosslingual/table.rst",
-            category="Cross-lingual Z",
+            f"{CROSSLINGUAL_MODEL}/patching/table.html",
+            caption="../report/caption.rst",
+            category=TITLES["crosslingual"],
             subcategory="Tables",
             labels={"table": "patched outputs, {model}", "format": "html"},
         ),
-        csv=f"{OF_MODEL}/patching/table.csv",
+        csv=f"{CROSSLINGUAL_MODEL}/patching/table.csv",
     log:
         "logs/summarise_patching/{model}.log",
     benchmark:
@@ -290,10 +346,12 @@ rule summarise_patching:
         mem_mb=growing(4000),
         runtime=growing(30),
     params:
+        caption=lambda wildcards: caption("crosslingual", "table", model=wildcards.model),
         tracked=lambda wildcards: tracked(
             "crosslingual/summarise_patching.py",
-            verdict=CONFIG.crosslingual.verdict.model_dump(),
-            z=Z,
+            verdict=CONFIG.crosslingual.verdict.model_dump(exclude={"high", "margin", "alpha"}),
+            z={key: CROSSLINGUAL_Z[key] for key in ("kinds", "position_0")},
+            bootstrap=BOOTSTRAP,
             seed=CONFIG.crosslingual.problems.seed,
         ),
     script:
@@ -304,12 +362,12 @@ rule fit_ard:
     """Fit lengthscales to the activations of one model (experiment C)."""
     input:
         problems=rules.make_problems.output.problems,
-        spaces=rules.measure_weights.output.spaces,
+        sizes=rules.describe_model.output.sizes,
+        spaces=rules.make_spaces.output.spaces,
         activations=rules.extract_activations.output.activations,
     output:
-        measurements=f"{OF_MODEL}/ard.parquet",
-        history=f"{OF_MODEL}/ard_history.parquet",
-        lengthscales=f"{OF_MODEL}/lengthscales.parquet",
+        history=crosslingual_tables.ARD_HISTORY.path,
+        lengthscales=crosslingual_tables.LENGTHSCALES.path,
     log:
         "logs/fit_ard/{model}.log",
     benchmark:
@@ -321,17 +379,47 @@ rule fit_ard:
         tracked=lambda wildcards: tracked(
             "crosslingual/fit_ard.py",
             ard=CONFIG.crosslingual.ard.model_dump(exclude={"planted_seeds"}),
-            z=Z,
+            z={key: CROSSLINGUAL_Z[key] for key in ("kinds", "position_0")},
             seed=CONFIG.crosslingual.problems.seed,
         ),
     script:
         "../scripts/crosslingual/fit_ard.py"
 
 
+rule measure_ard:
+    """Measure what the fitted lengthscales are worth."""
+    input:
+        problems=rules.make_problems.output.problems,
+        sizes=rules.describe_model.output.sizes,
+        spaces=rules.make_spaces.output.spaces,
+        activations=rules.extract_activations.output.activations,
+        history=rules.fit_ard.output.history,
+        lengthscales=rules.fit_ard.output.lengthscales,
+    output:
+        ard=crosslingual_tables.ARD.path,
+    log:
+        "logs/measure_ard/{model}.log",
+    benchmark:
+        "results/benchmarks/measure_ard/{model}.tsv"
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(60),
+    params:
+        tracked=lambda wildcards: tracked(
+            "crosslingual/measure_ard.py",
+            ard=CONFIG.crosslingual.ard.model_dump(include={"train_share", "max_problems"}),
+            z={key: CROSSLINGUAL_Z[key] for key in ("kinds", "position_0", "draws")},
+            bootstrap=BOOTSTRAP,
+            seed=CONFIG.crosslingual.problems.seed,
+        ),
+    script:
+        "../scripts/crosslingual/measure_ard.py"
+
+
 rule recover_planted:
     """Score both ARD objectives on data whose shared dimensions are known."""
     output:
-        planted="results/crosslingual/planted.parquet",
+        planted=crosslingual_tables.PLANTED.path,
     log:
         "logs/recover_planted/all.log",
     benchmark:
@@ -341,30 +429,33 @@ rule recover_planted:
         runtime=growing(30),
     params:
         tracked=lambda wildcards: tracked(
-            "crosslingual/recover_planted.py", ard=CONFIG.crosslingual.ard.model_dump()
+            "crosslingual/recover_planted.py",
+            ard=CONFIG.crosslingual.ard.model_dump(
+                exclude={"layers", "bases", "train_share", "max_problems"}
+            ),
         ),
     script:
         "../scripts/crosslingual/recover_planted.py"
 
 
 rule summarise_model:
-    """Every question of the study with the seed's verdict and the controlled one."""
+    """Answer every question of the study by the original protocol's rule and the controlled one."""
     input:
-        model=rules.measure_weights.output.model,
+        sizes=rules.describe_model.output.sizes,
+        accuracy=rules.summarise_accuracy.output.accuracy,
         weights=rules.measure_weights.output.weights,
-        outputs=rules.answer_problems.output.outputs,
-        geometry=rules.measure_geometry.output.geometry,
-        updates=rules.measure_updates.output.updates,
+        geometry=rules.measure_states.output.geometry,
+        updates=rules.measure_states.output.updates,
         rates=rules.summarise_patching.output.rates,
         tests=rules.summarise_patching.output.tests,
-        ard=rules.fit_ard.output.measurements,
+        ard=rules.measure_ard.output.ard,
         bridge=rules.fit_bridge.output.bridge,
     output:
-        summary=f"{OF_MODEL}/summary.parquet",
+        summary=crosslingual_tables.SUMMARY.path,
         csv=report(
-            f"{OF_MODEL}/summary.csv",
-            caption="../report/crosslingual/summary.rst",
-            category="Cross-lingual Z",
+            f"{CROSSLINGUAL_MODEL}/summary.csv",
+            caption="../report/caption.rst",
+            category=TITLES["crosslingual"],
             subcategory="Tables",
             labels={"table": "verdicts, {model}", "format": "csv"},
         ),
@@ -376,38 +467,18 @@ rule summarise_model:
         mem_mb=growing(2000),
         runtime=growing(30),
     params:
+        caption=lambda wildcards: caption("crosslingual", "summary", model=wildcards.model),
         tracked=lambda wildcards: tracked(
             "crosslingual/summarise_model.py",
             verdict=CONFIG.crosslingual.verdict.model_dump(),
-            z=Z,
+            z={key: CROSSLINGUAL_Z[key] for key in ("kinds", "position_0")},
+            level=CONFIG.bootstrap.level,
         ),
     script:
         "../scripts/crosslingual/summarise_model.py"
 
 
-# Where each table that a figure may show lies.
-OF_STUDY = {
-    "crosslingual_models": rules.measure_weights.output.model,
-    "crosslingual_training": rules.train_tiny_model.output.training,
-    "crosslingual_outputs": rules.answer_problems.output.outputs,
-    "crosslingual_weights": rules.measure_weights.output.weights,
-    "crosslingual_geometry": rules.measure_geometry.output.geometry,
-    "crosslingual_updates": rules.measure_updates.output.updates,
-    "crosslingual_rates": rules.summarise_patching.output.rates,
-    "crosslingual_tests": rules.summarise_patching.output.tests,
-    "crosslingual_ard": rules.fit_ard.output.measurements,
-    "crosslingual_ard_history": rules.fit_ard.output.history,
-    "crosslingual_lengthscales": rules.fit_ard.output.lengthscales,
-    "crosslingual_planted": rules.recover_planted.output.planted,
-    "crosslingual_bridge": rules.fit_bridge.output.bridge,
-    "crosslingual_summary": rules.summarise_model.output.summary,
-}
-
-
-
-
 TARGETS["crosslingual"] = [
-    *expand(rules.draw_crosslingual_figure.output, figure=CROSSLINGUAL.figures),
     *expand(rules.summarise_patching.output, model=CROSSLINGUAL.models),
     *expand(rules.summarise_model.output, model=CROSSLINGUAL.models),
 ]
@@ -416,5 +487,5 @@ TARGETS["crosslingual"] = [
 rule crosslingual:
     """Every figure and table of the cross-lingual study."""
     input:
-        TARGETS["crosslingual"],
+        targets("crosslingual"),
     localrule: True

@@ -7,10 +7,11 @@ import pandas as pd
 
 
 def select(frame: pd.DataFrame, **equal: object) -> pd.DataFrame:
-    """The rows whose columns have these values."""
+    """The rows whose columns have these values; None stands for null."""
     kept = np.ones(len(frame), dtype=bool)
     for column, value in equal.items():
-        kept &= (frame[column] == value).fillna(False).to_numpy(bool)
+        same = frame[column].isna() if value is None else (frame[column] == value).fillna(False)
+        kept &= same.to_numpy(bool)
     return frame[kept]
 
 

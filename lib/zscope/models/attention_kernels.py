@@ -7,7 +7,7 @@ A head's kernel is K_h = A_h^T B_h, with g the gain of the layer's input norm:
     "ov"   W_o,h^T (W_v,kv(h) g)       in that of W_v (what the layer reads to write)
 
 The kernel of "qk" is the score only where query and key share a position, since the rotary
-embedding sits between W_q and W_k; biases of the projections are left out. The seed's
+embedding sits between W_q and W_k; biases of the projections are left out. The protocol's
 1/sqrt(d_head) is left out too: every K_h is scaled to Frobenius norm 1 before they are stacked.
 """
 

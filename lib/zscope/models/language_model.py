@@ -1,8 +1,7 @@
-"""A causal language model of Hugging Face's, plain, as the cross-lingual study uses it.
+"""A causal language model of Hugging Face's: load, encode, generate, and the places of hooks.
 
-Load, encode, generate, and the places where hooks go. "resid_pre(l)" is the input of decoder layer
-l; the state behind the last layer is taken before the final norm (`hidden_states[L]` of
-transformers is after it).
+"resid_pre(l)" is the input of decoder layer l; the state after the last layer is taken before the
+final norm (`hidden_states[L]` of transformers is after it).
 """
 
 from __future__ import annotations
@@ -22,7 +21,6 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from zscope.core.checksums import changed_file
-from zscope.core.devices import pick_device, set_threads
 from zscope.core.errors import CheckpointError, ConfigError, DataError, rebuild
 from zscope.models.attention_kernels import AttentionWeights
 
@@ -47,6 +45,19 @@ class Generated:
     text: str
     finished: bool
     n_tokens: int
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    """Sizes of a model, and its id with the revision."""
+
+    name: str
+    n_layers: int
+    d_model: int
+    n_heads: int
+    n_kv_heads: int
+    d_head: int
+    parameters: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,13 +177,6 @@ def residual_states(
     return found
 
 
-def final_residual(
-    lm: LanguageModel, ids: Int[Tensor, "batch seq"], mask: Int[Tensor, "batch seq"]
-) -> Float[Tensor, "batch seq d"]:
-    """The state behind the last layer, before the final norm."""
-    return residual_states(lm, ids, mask, [lm.n_layers])[lm.n_layers]
-
-
 def positions(mask: Int[Tensor, "batch seq"]) -> Int[Tensor, "batch seq"]:
     """Positions counted from each row's first real token; 0 on its padding."""
     return (mask.long().cumsum(-1) - 1).clamp(min=0)
@@ -195,13 +199,21 @@ def _hooks(hooks: Mapping[nn.Module, Any]) -> Iterator[None]:
 # --- loading -----------------------------------------------------------------------------------
 
 
-def load_for_job(job: Any) -> LanguageModel:
-    """`load_language_model` of what a job is given: the model, dtype and device of its slice, the
-    folder of a trained model as input `weights`, and its threads."""
-    part = job.params.tracked["slice"]
-    set_threads(job.threads)
-    device, dtype = pick_device(part["device"]), getattr(torch, part["dtype"])
-    return load_language_model(part["model"], device, dtype, job.input.get("weights"))
+def read_shape(spec: Mapping[str, Any], weights: str | Path | None = None) -> ModelShape:
+    """The shape of a model, by its config.json alone; arguments and errors as those of
+    `load_language_model`."""
+    folder, name = _locate(spec, weights)
+    config = _check_architecture(folder)
+    model = _without_weights(config)
+    return ModelShape(
+        name=name,
+        n_layers=config.num_hidden_layers,
+        d_model=config.hidden_size,
+        n_heads=config.num_attention_heads,
+        n_kv_heads=config.num_key_value_heads,
+        d_head=model.model.layers[0].self_attn.head_dim,
+        parameters=sum(p.numel() for p in model.parameters()),
+    )
 
 
 def load_language_model(
@@ -210,7 +222,7 @@ def load_language_model(
     dtype: torch.dtype,
     weights: str | Path | None = None,
 ) -> LanguageModel:
-    """The model of a config's `model` block, in eval mode; nothing of it is code from elsewhere.
+    """The model of a config's `model` block, in eval mode. No code of the model's folder is run.
 
     spec: {"tiny": True}, the embedded model, from the folder `weights`; {"hub": id, "revision":
     commit or tag}, fetched unless the hub's cache has it; {"path": folder}; other keys None.
@@ -220,6 +232,18 @@ def load_language_model(
             supported, or does not fit into memory (found out before the weights are read).
         CheckpointError: there are no safetensors weights, or they are damaged or incomplete.
     """
+    folder, name = _locate(spec, weights)
+    config = _check_architecture(folder)
+    _check_memory(config, name, device, dtype)
+    if spec.get("hub"):
+        folder = _fetch(spec["hub"], spec["revision"], ("*.safetensors",))
+    _check_safetensors(folder)
+    model = _load_weights(folder, dtype).to(device).eval().requires_grad_(False)
+    return LanguageModel(model, _load_tokenizer(folder), name)
+
+
+def _locate(spec: Mapping[str, Any], weights: str | Path | None) -> tuple[Path, str]:
+    """The folder with the model's small files, and its id with the revision."""
     if spec.get("tiny"):
         if not weights:
             raise ValueError("the embedded model needs the folder of its weights")
@@ -228,20 +252,11 @@ def load_language_model(
             raise CheckpointError(
                 f"{damaged}: damaged, it is not as it was written\n{rebuild(folder)}"
             )
-        name = f"tiny@{_file_digest(folder / 'model.safetensors')}"
-    elif spec.get("hub"):
-        folder = _fetch(spec["hub"], spec.get("revision"), SMALL_FILES)
-        name = f"{spec['hub']}@{folder.name}"
-    else:
-        folder = _existing(Path(spec["path"]))
-        name = str(spec["path"])
-    config = _check_architecture(folder)
-    _check_memory(config, name, device, dtype)
+        return folder, f"tiny@{_file_digest(folder / 'model.safetensors')}"
     if spec.get("hub"):
-        folder = _fetch(spec["hub"], spec["revision"], ("*.safetensors",))
-    _check_safetensors(folder)
-    model = _load_weights(folder, dtype).to(device).eval().requires_grad_(False)
-    return LanguageModel(model, _load_tokenizer(folder), name)
+        folder = _fetch(spec["hub"], spec.get("revision"), SMALL_FILES)
+        return folder, f"{spec['hub']}@{folder.name}"
+    return _existing(Path(spec["path"])), str(spec["path"])
 
 
 def _existing(folder: Path) -> Path:
@@ -308,12 +323,17 @@ def _check_architecture(folder: Path) -> Any:
     return AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
 
 
-def _check_memory(config: Any, name: str, device: torch.device, dtype: torch.dtype) -> None:
-    """Raise ConfigError if the weights will not fit, by the shapes in the config alone."""
+def _without_weights(config: Any) -> Any:
+    """The model of a config, with shapes and nothing in them."""
     from transformers import AutoModelForCausalLM
 
     with torch.device("meta"):
-        parameters = sum(p.numel() for p in AutoModelForCausalLM.from_config(config).parameters())
+        return AutoModelForCausalLM.from_config(config)
+
+
+def _check_memory(config: Any, name: str, device: torch.device, dtype: torch.dtype) -> None:
+    """Raise ConfigError if the weights will not fit, by the shapes in the config alone."""
+    parameters = sum(p.numel() for p in _without_weights(config).parameters())
     needed = parameters * dtype.itemsize * HEADROOM
     for place in dict.fromkeys(("cpu", device.type)):  # weights pass through the CPU's memory
         if needed > (free := free_memory(device if place == device.type else torch.device("cpu"))):
@@ -386,7 +406,7 @@ def _load_weights(folder: Path, dtype: torch.dtype) -> Any:
             f"{folder}: the weights lack {len(missing)} tensors, such as {missing[0]}\n"
             "fetch or write the folder again"
         )
-    # Of the folder's settings only the end counts: a repetition penalty would bend greedy choices.
+    # Only the end token is kept: a repetition penalty would change greedy choices.
     model.generation_config = GenerationConfig(
         eos_token_id=model.generation_config.eos_token_id,
         pad_token_id=model.generation_config.pad_token_id,

@@ -1,21 +1,24 @@
 """Tables of the cross-lingual study as if it had been run: deterministic, small, planted numbers.
 
-The story is that of the seed and its controls: patching Z changes answers and not the language, and
-so do energy-matched spaces; only the site patch carries the source's answer. `tiny` has a model a
-training seed, `real` one model of 36 layers that was not trained here.
+The story is that of the protocol and its controls: patching Z changes answers and not the language,
+and so do energy-matched spaces; only the site patch carries the source's answer. `tiny` has one
+model per training seed, `real` one model of 36 layers that was not trained here.
 """
 
 import math
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
+from zscope.figures.registry import figure_modules
+from zscope.figures.tables import Tables
 from zscope.stats import wilson_interval
-from zscope.studies.crosslingual.figures.lookups import Tables
-from zscope.tables.read import TABLES
-from zscope.tables.schema import INT
+from zscope.studies.crosslingual import tables as declared_tables
+from zscope.studies.crosslingual.accuracy import answer_rows
+from zscope.studies.crosslingual.tables import TABLES
+from zscope.tables.schema import FLOAT, INT
 
 CATEGORIES = ("add", "subtract", "double", "half", "sequence", "two_step")
 KINDS = ("qk", "ov")
@@ -54,83 +57,106 @@ TINY = Study(("tiny-s0", "tiny-s1", "tiny-s2"), 4, 64, (2, 3), (16, 6), 4, 100)
 REAL = Study(("qwen2.5-3b",), 36, 2048, (32, 33), (50, 20), 16, 24)
 
 
-def tiny(models=TINY.models):
-    """The embedded model, a training seed each."""
-    study = Study(models, *[getattr(TINY, f) for f in list(Study.__dataclass_fields__)[1:]])
-    return Tables(frames(study), cell(study) | {"gate": 0.95})
+LEVEL = 0.95
 
 
-def real():
+def tiny(models=TINY.models, level=LEVEL):
+    """The embedded model, one per training seed."""
+    study = replace(TINY, models=models)
+    return Tables(frames(study), level, declared(gate=0.95))
+
+
+def real(level=LEVEL):
     """A model of the hub: one, with 36 layers, and no training."""
-    tables = frames(REAL)
-    tables["crosslingual_training"] = frame("crosslingual_training", [])
-    return Tables(tables, cell(REAL) | {"gate": None})
+    return Tables(frames(REAL), level, declared(gate=None))
 
 
-def cell(study):
+def empty(level=LEVEL):
+    """No rows at all."""
+    return Tables({t.name: frame(t, []) for t in TABLES}, level, declared(gate=0.95))
+
+
+def of_figure(name, tables):
+    """What the workflow gives to a figure: the tables that it needs, and the level of intervals."""
+    needed = [getattr(declared_tables, n) for n in figure_modules("crosslingual")[name].needs]
+    level = tables.level if any(t.has_interval for t in needed) else None
+    return Tables({t.name: tables.frames[t.name] for t in needed}, level, tables.declared)
+
+
+def figure_tables(level=LEVEL):
+    """Every figure's tables of several models, of one, and without rows."""
+    full, none = tiny(level=level), empty(level)
+    one = {False: real(level), True: tiny(TINY.models[:1], level)}
     return {
-        "layer": study.layers[-1],
-        "k": study.sizes[0],
+        name: {
+            "full": of_figure(name, full),
+            "one": of_figure(name, one[name in ("training", "planted")]),
+            "empty": of_figure(name, none),
+        }
+        for name in figure_modules("crosslingual")
+    }
+
+
+def declared(**changes):
+    return {
+        "layer": "0.5",
+        "k": "0.5",
         "kind": "qk",
         "design": "mean",
         "source": "mismatched",
         "where": "prefill",
         "position_0": "exclude",
         "direction": "zh->en",
-    }
+    } | changes
 
 
-def models(study):
-    """The shapes of the models, from which shares of the config are resolved."""
-    row = {
-        "name": "fake",
-        "n_layers": study.n_layers,
-        "d_model": study.d,
-        "n_heads": study.n_heads,
-        "n_kv_heads": 2,
-        "d_head": study.sizes[0],
-        "parameters": 1000,
-        "dtype": "float32",
-    }
-    return frame("crosslingual_models", [{"model": model} | row for model in study.models])
+def cell(study):
+    return declared(layer=study.layers[-1], k=study.sizes[0])
 
 
 def frames(study):
     """Every table that a figure is drawn from."""
     makers = {
-        "crosslingual_training": training,
-        "crosslingual_outputs": outputs,
-        "crosslingual_rates": rates,
-        "crosslingual_tests": paired_tests,
-        "crosslingual_weights": weights,
-        "crosslingual_geometry": geometry,
-        "crosslingual_updates": updates,
-        "crosslingual_ard": ard,
-        "crosslingual_ard_history": ard_history,
-        "crosslingual_lengthscales": lengthscales,
-        "crosslingual_bridge": bridge,
-        "crosslingual_summary": summary,
+        declared_tables.SIZES: sizes,
+        declared_tables.TRAINING: training,
+        declared_tables.ACCURACY: accuracy,
+        declared_tables.RATES: rates,
+        declared_tables.TESTS: paired_tests,
+        declared_tables.WEIGHTS: weights,
+        declared_tables.GEOMETRY: geometry,
+        declared_tables.UPDATES: updates,
+        declared_tables.ARD: ard,
+        declared_tables.ARD_HISTORY: ard_history,
+        declared_tables.LENGTHSCALES: lengthscales,
+        declared_tables.BRIDGE: bridge,
+        declared_tables.SUMMARY: summary,
     }
     found = {
-        name: frame(
-            name,
+        table.name: frame(
+            table,
             [{"model": model} | row for model in study.models for row in make(study, model)],
         )
-        for name, make in makers.items()
+        for table, make in makers.items()
     }
-    return found | {"crosslingual_planted": frame("crosslingual_planted", list(planted()))}
+    seeds = range(min(3, len(study.models)))
+    return found | {"crosslingual_planted": frame(declared_tables.PLANTED, list(planted(seeds)))}
 
 
-def frame(name, rows):
+def frame(table, rows):
     """A table with all of its columns; what a row does not name is null."""
-    columns = {c.name: c for c in TABLES[name].columns}
-    out = pd.DataFrame(rows, columns=list(columns))
-    for c in columns.values():
+    out = pd.DataFrame(rows, columns=[c.name for c in table.columns])
+    for c in table.columns:
         if c.nullable and c.type == INT:
             out[c.name] = out[c.name].astype("Int64")
-        elif str(c.type) == "double":
+        elif c.type == FLOAT:
             out[c.name] = out[c.name].astype(float)
     return out
+
+
+def sizes(study, model):
+    for size, values in (("layer", study.layers), ("k", study.sizes[::-1])):
+        for given, value in zip(("0.1", "0.5"), values, strict=True):
+            yield {"size": size, "given": given, "value": value}
 
 
 def noise(name, scale=0.02):
@@ -151,13 +177,10 @@ def null(name, mean, width):
 
 
 def training(study, model):
-    for step in range(0, 3601, 600):
+    for step in range(0, 3601, 600) if study is not REAL else ():
         for language in ("en", "zh"):
             late = 0.9 if language == "zh" else 1.0
-            share = 0.97 * (1 - math.exp(-step * late / 700)) + noise(f"{model}{step}", 0.005)
-            share = min(max(share, 0.0), 1.0)
             common = {"step": step, "split": "held_out", "language": language, "n": 300}
-            yield common | {"metric": "exact_accuracy"} | between(share, 0.02)
             loss = 5.5 * math.exp(-step * late / 500) + 0.05 + abs(noise(f"{model}{language}"))
             yield common | {"metric": "loss", "value": loss}
         if step:
@@ -165,33 +188,28 @@ def training(study, model):
             yield common | {"metric": "train_loss", "value": 5.4 * math.exp(-step / 500) + 0.04}
 
 
+def accuracy(study, model):
+    yield from answer_rows(pd.DataFrame(outputs(study, model)), LEVEL)
+    for step in range(0, 3601, 600) if study is not REAL else ():
+        for language, late in (("en", 1.0), ("zh", 0.9)):
+            share = 0.97 * (1 - math.exp(-step * late / 700)) + noise(f"{model}{step}", 0.005)
+            share = min(max(share, 0.0), 1.0)
+            common = {"step": step, "language": language, "category": "all", "n": 300}
+            yield common | {"metric": "exact_accuracy"} | between(share, 0.02)
+
+
 def outputs(study, model):
+    """Which answers are right: the columns that accuracy is counted from."""
     rng = np.random.default_rng(zlib.crc32(model.encode()))
-    blank = {
-        "layer": None,
-        "design": "none",
-        "space": "none",
-        "source": "none",
-        "where": "none",
-        "position_0": "none",
-        "draw": 0,
-        "text": " The answer is 3.",
-        "finished": True,
-        "answer": "3",
-        "status": "ok",
-        "degenerate": False,
-        "well_formed": True,
-    }
     for i in range(study.n):
         for language, share in (("en", 0.97), ("zh", 0.93)):
-            right = bool(rng.random() < share)
-            yield blank | {
+            yield {
                 "problem": f"p{i:03d}",
                 "category": CATEGORIES[i % len(CATEGORIES)],
+                "design": "none",
+                "space": "none",
                 "direction": f"->{language}",
-                "language": language,
-                "correct": right,
-                "baseline_correct": right,
+                "correct": bool(rng.random() < share),
             }
 
 
@@ -238,7 +256,7 @@ def _rate_rows(study, what, values):
         for metric, value in zip(METRICS, values, strict=True):
             if value is None:
                 continue
-            low, high = wilson_interval(value * n, n)
+            low, high = wilson_interval(value * n, n, LEVEL)
             yield what | {
                 "stratum": stratum,
                 "metric": metric,
@@ -373,7 +391,12 @@ def _update_rows(study, model, what):
 def _fits():
     for init in INITS:
         for penalty in PENALTIES:
-            yield {"objective": "seed", "basis": "coordinates", "init": init, "penalty": penalty}
+            yield {
+                "objective": "original",
+                "basis": "coordinates",
+                "init": init,
+                "penalty": penalty,
+            }
 
 
 def ard(study, model):
@@ -452,13 +475,13 @@ def lengthscales(study, model):
     for layer in study.layers:
         for fit in [*_fits(), *contrasts]:
             values = rng.normal(0.6, 0.2, study.d)
-            if fit["objective"] != "seed":
+            if fit["objective"] != "original":
                 values[study.d // 4 :] += 1.0
             for j, value in enumerate(values):
                 yield fit | {"layer": layer, "dimension": j, "log10_lengthscale": float(value)}
 
 
-def planted(seeds=(0, 1, 2)):
+def planted(seeds):
     fits = [(f["objective"], f["init"], f["penalty"]) for f in _fits() if f["init"] != "svd_z"]
     fits += [("gap", None, None), ("info_nce", None, None), ("uniform", None, None)]
     for seed in seeds:
@@ -479,7 +502,7 @@ def planted(seeds=(0, 1, 2)):
 
 def bridge(study, model):
     base = {
-        "seed_r2": (0.98, 0.9, 0.97),
+        "protocol_r2": (0.98, 0.9, 0.97),
         "ols_r2": (0.98, 0.9, 0.97),
         "loo_r2": (0.4, 0.1, 0.38),
         "ridge_loo_r2": (0.5, 0.2, 0.48),
@@ -509,26 +532,27 @@ def bridge(study, model):
 
 def summary(study, model):
     questions = {
-        "0. Does the model solve more in Chinese than in English?": ("no", "no"),
-        "1. Do the heads collapse to a common rank?": ("yes", "partial"),
-        "2. Does the FFN avoid the attention subspace?": ("yes", "no"),
-        "2. Does Z separate problem from language (ratio_Z < ratio_Zperp)?": ("yes", "no"),
-        "2. Is the language energy in Z below chance?": ("yes", "partial"),
-        CAUSAL: ("partial", "no"),
-        "A. Is Z necessary? Mean ablation": ("undetermined", "no"),
-        "B. Is there a Z-dominated layer (R >> 1)?": ("no", "no"),
-        "C. Does ARD find Z?": ("yes", "undetermined"),
-        "D. Is the bridge between the languages linear?": ("yes", "partial"),
-        "D. Is the bridge orthogonal?": ("yes", "no"),
+        "solves_more_in_chinese": ("0. Does the model solve more in Chinese?", "no", "no"),
+        "heads_collapse": ("1. Do the heads collapse to a common rank?", "yes", "partial"),
+        "ffn_avoids_z": ("2. Does the FFN avoid the attention subspace?", "yes", "no"),
+        "z_separates": ("2. Does Z separate problem from language?", "yes", "no"),
+        "language_is_outside": ("2. Is the language energy in Z below chance?", "yes", "partial"),
+        "is_causal": (CAUSAL, "partial", "no"),
+        "is_necessary": ("A. Is Z necessary? Mean ablation", "undetermined", "no"),
+        "z_dominated_layer": ("B. Is there a Z-dominated layer (R >> 1)?", "no", "no"),
+        "ard_finds_z": ("C. Does ARD find Z?", "yes", "undetermined"),
+        "bridge_is_linear": ("D. Is the bridge linear?", "yes", "partial"),
+        "bridge_is_orthogonal": ("D. Is the bridge orthogonal?", "yes", "no"),
     }
-    for question, (seed, controlled) in questions.items():
-        if question == CAUSAL and model.endswith("s1"):
-            seed = "yes"
+    for question, (text, protocol, controlled) in questions.items():
+        if question == "is_causal" and model.endswith("s1"):
+            protocol = "yes"
         yield {
             "question": question,
-            "seed_criterion": "as in the seed",
-            "seed_verdict": seed,
+            "text": text,
+            "protocol_criterion": "as in the protocol",
+            "protocol_verdict": protocol,
             "controlled_criterion": "against energy-matched spaces",
             "controlled_verdict": controlled,
-            "why": "numbers",
+            "numbers": "none",
         }

@@ -78,7 +78,7 @@ def test_the_columns_are_those_that_are_promised(lm, tmp_path):
     names = ["problem", "language", "token", "position_from_end", "state"]
     assert table.column_names == names
     assert str(table.schema.field("state").type) == "fixed_size_list<element: halffloat>[64]"
-    assert json.loads(table.schema.metadata[b"zscope.core.provenance"]) == {"model": "tiny"}
+    assert json.loads(table.schema.metadata[b"zscope.provenance"]) == {"model": "tiny"}
     frame = table.select(names[:4]).to_pandas()
     assert set(frame["language"]) == {"zh"}
     for problem in PROBLEMS:

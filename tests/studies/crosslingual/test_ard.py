@@ -9,6 +9,7 @@ import itertools
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
@@ -17,6 +18,7 @@ from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 from sklearn.metrics.pairwise import rbf_kernel
 
+from zscope.config.base import Bootstrap
 from zscope.core.errors import DataError
 from zscope.studies.crosslingual.ard import objectives as ard
 from zscope.studies.crosslingual.ard.evaluation import (
@@ -30,6 +32,7 @@ from zscope.studies.crosslingual.ard.evaluation import (
     weight_overlap,
     z_axes,
 )
+from zscope.studies.crosslingual.ard.fit_measures import Judge, measure_layer
 from zscope.studies.crosslingual.ard.kernel import (
     all_pairs_mmd,
     group_mmd,
@@ -39,7 +42,8 @@ from zscope.studies.crosslingual.ard.kernel import (
     make_pairs,
     paired_mmd,
 )
-from zscope.studies.crosslingual.ard.layer_fits import ArdSettings, study_layer
+from zscope.studies.crosslingual.ard.layer_data import LayerData
+from zscope.studies.crosslingual.ard.layer_fits import fit_layer
 from zscope.studies.crosslingual.ard.planted import (
     LANGUAGE,
     NOISE,
@@ -49,8 +53,10 @@ from zscope.studies.crosslingual.ard.planted import (
     recover,
     recovery,
 )
+from zscope.studies.crosslingual.config import ArdConfig
+from zscope.studies.crosslingual.measures.intervals import Resamples
 from zscope.studies.crosslingual.space.subspaces import random_space
-from zscope.tables.read import TABLES
+from zscope.studies.crosslingual.tables import ARD, ARD_HISTORY, LENGTHSCALES
 
 EXACT = {"rtol": 1e-12, "atol": 1e-12}
 SMALL = PlantedSettings(n_problems=12, n_categories=3, min_tokens=3, max_tokens=7)
@@ -272,48 +278,48 @@ def test_projection_on_a_rotation_keeps_every_mmd():
     assert float(clouds.centred().tokens().mean(0).abs().max()) < 1e-14
 
 
-# --- the seed's objective ---------------------------------------------------------------------
+# --- the original objective ---------------------------------------------------------------------
 
 
-def test_seed_value_is_the_sum_and_the_penalty():
+def test_original_value_is_the_sum_and_the_penalty():
     clouds, log_l = draw_clouds(), randn(3, seed=4)
     expected = naive_pairs(clouds, (-2 * log_l).exp()).sum() + 0.7 * (1 / log_l.exp()).sum()
-    torch.testing.assert_close(ard.seed_value(clouds, log_l, 0.7), expected, **EXACT)
+    torch.testing.assert_close(ard.original_value(clouds, log_l, 0.7), expected, **EXACT)
 
 
-def test_seed_objective_is_zero_for_the_empty_z_and_above_it_on_other_problems():
+def test_original_objective_is_zero_for_the_empty_z_and_above_it_on_other_problems():
     planted = plant(PlantedSettings(n_problems=40), generator(3))
     clouds = planted.clouds.centred()
     train, test = clouds.select(torch.arange(20)), clouds.select(torch.arange(20, 40))
     d = clouds.d
     for start in (torch.zeros(d), ard.svd_init(random_space(d, 8, generator()))):
-        fit = ard.fit_seed(train, start, 0.1, steps=200, lr=0.01)
-        assert float(ard.seed_value(test, torch.full((d,), torch.inf), 0.1)) == 0
-        assert float(ard.seed_value(test, fit.log_l, 0.1)) > 0
+        fit = ard.fit_original(train, start, 0.1, steps=200, lr=0.01)
+        assert float(ard.original_value(test, torch.full((d,), torch.inf), 0.1)) == 0
+        assert float(ard.original_value(test, fit.log_l, 0.1)) > 0
         assert fit.records[-1].value < fit.records[0].value
 
 
-def test_seed_fit_descends_to_a_negative_value_by_fitting_noise():
+def test_original_fit_descends_to_a_negative_value_by_fitting_noise():
     # All dimensions are noise: the population's value is at least the penalty, and other draws say
     # so, yet the unbiased estimate of these tokens can be brought below 0.
     mask = torch.ones(20, 12, dtype=torch.bool)
     zh, en = randn(40, 12, 24).float(), randn(40, 12, 24, seed=1).float()
     noise = [make_clouds(zh[a:b], mask, en[a:b], mask) for a, b in ((0, 20), (20, 40))]
-    fit = ard.fit_seed(noise[0], torch.zeros(24), 1e-3, steps=400, lr=0.01)
+    fit = ard.fit_original(noise[0], torch.zeros(24), 1e-3, steps=400, lr=0.01)
     other = paired_mmd(make_pairs(noise[1]), (-2 * fit.log_l).exp())
     assert fit.records[-1].value < -0.1
     assert float(other.mean()) > -2 * float(other.std()) / 20**0.5
 
 
-def test_seed_objective_cannot_see_what_a_problem_shares():
+def test_original_objective_cannot_see_what_a_problem_shares():
     planted = plant(replace(SMALL, content=5.0), generator())
     clouds = planted.clouds.to(torch.float64)
     log_l = randn(clouds.d, seed=3) / 2 + 1
     shift = randn(len(clouds), 1, clouds.d, seed=4) * (planted.kinds == SHARED)
     masks = clouds.zh_mask.unsqueeze(-1), clouds.en_mask.unsqueeze(-1)
     moved = replace(clouds, zh=clouds.zh + shift * masks[0], en=clouds.en + shift * masks[1])
-    same = ard.seed_value(moved, log_l, 0.1)
-    torch.testing.assert_close(same, ard.seed_value(clouds, log_l, 0.1), **EXACT)
+    same = ard.original_value(moved, log_l, 0.1)
+    torch.testing.assert_close(same, ard.original_value(clouds, log_l, 0.1), **EXACT)
 
 
 def test_slope_at_a_flat_kernel_is_the_difference_of_the_language_means():
@@ -327,10 +333,10 @@ def test_slope_at_a_flat_kernel_is_the_difference_of_the_language_means():
     torch.testing.assert_close(gap, slow, **EXACT)
 
 
-def test_seed_fit_follows_adam_on_the_naive_objective():
+def test_original_fit_follows_adam_on_the_naive_objective():
     clouds = draw_clouds(n=4).centred()
     start = randn(3, seed=3) / 4
-    fit = ard.fit_seed(clouds, start, 0.01, steps=30, lr=0.05)
+    fit = ard.fit_original(clouds, start, 0.01, steps=30, lr=0.05)
     log_l = start.clone().requires_grad_()
     adam = torch.optim.Adam([log_l], lr=0.05)
     values = []
@@ -348,7 +354,7 @@ def test_seed_fit_follows_adam_on_the_naive_objective():
 def test_half_of_the_dimensions_lie_below_the_median_whatever_the_data():
     planted = plant(SMALL, generator())
     d = planted.clouds.d
-    fit = ard.fit_seed(planted.clouds.centred(), randn(d), 0.01, steps=20, lr=0.01)
+    fit = ard.fit_original(planted.clouds.centred(), randn(d), 0.01, steps=20, lr=0.01)
     assert {r.n_below_median for r in fit.records} == {d // 2}
     assert int(survivors(fit.log_l).sum()) == d // 2
     sd = ard.deviations(planted.clouds)
@@ -362,14 +368,14 @@ def test_survivors_of_a_fit_are_those_of_its_init():
     for seed in range(3):
         V = random_space(d, 8, generator(seed))
         start = ard.svd_init(V)
-        fit = ard.fit_seed(clouds, start, 0.01, steps=300, lr=0.01)
+        fit = ard.fit_original(clouds, start, 0.01, steps=300, lr=0.01)
         kept.append(float((survivors(fit.log_l) & survivors(start)).sum()) / (d // 2))
         assert weight_overlap(survivors(fit.log_l), torch.eye(d), V) > 8 / d
     assert min(kept) > 0.55  # chance is .5 of one half in the other
     assert np.mean(kept) > 0.65
 
 
-def test_svd_init_is_the_seeds():
+def test_svd_init_is_the_protocols():
     V = random_space(6, 2, generator())
     energy = torch.tensor([sum(float(V[i, j]) ** 2 for i in range(2)) for j in range(6)])
     torch.testing.assert_close(
@@ -379,9 +385,9 @@ def test_svd_init_is_the_seeds():
 
 def test_plateau_is_the_first_step_that_gains_little_over_the_window():
     values = [10.0, 5.0, 3.0, 2.0, 1.9999, 1.9999]
-    records = [ard.SeedRecord(50 * i, v, v, 0.0, 0, 0) for i, v in enumerate(values)]
-    assert ard.plateau(records, window=50) == 200
-    assert ard.plateau(records[:4], window=50) is None
+    by_step = {50 * i: v for i, v in enumerate(values)}
+    assert ard.plateau(by_step, window=50) == 200
+    assert ard.plateau({s: v for s, v in by_step.items() if s < 200}, window=50) is None
 
 
 # --- the contrast -----------------------------------------------------------------------------
@@ -444,7 +450,7 @@ def test_fits_are_bit_identical_on_a_rerun(loss):
     )
     assert torch.equal(a.weights, b.weights)
     assert a.losses == b.losses
-    c, d = (ard.fit_seed(clouds, torch.zeros(32), 0.01, steps=10, lr=0.01) for _ in range(2))
+    c, d = (ard.fit_original(clouds, torch.zeros(32), 0.01, steps=10, lr=0.01) for _ in range(2))
     assert torch.equal(c.log_l, d.log_l)
     assert c.records == d.records
 
@@ -496,10 +502,10 @@ def test_auc_is_sklearns():
 
 
 @pytest.mark.slow
-def test_contrast_recovers_what_is_planted_and_the_seeds_objective_does_not():
-    # Means over seeds of the least AUC (contrast), and of shared against noise (seed, where chance
-    # is .5: the two are the same to it).
-    setup = ArdSettings([0.01], 0.01, 300, 0.05, 200, 0.02, ["coordinates"], 0)
+def test_contrast_recovers_what_is_planted_and_the_original_objective_does_not():
+    # Means over seeds of the least AUC (contrast), and of shared against noise (original, where
+    # chance is 0.5: the two are the same to it).
+    setup = ArdConfig(lambdas=[0.01], steps=300, contrast_steps=200)
     found = {}
     for seed in (30, 31, 32):
         for row in recover(plant(PlantedSettings(), generator(seed)), setup, seed):
@@ -512,7 +518,7 @@ def test_contrast_recovers_what_is_planted_and_the_seeds_objective_does_not():
         better = found[loss, None, "retrieval_all"]
         assert min(better) > max(found["uniform", None, "retrieval_all"])
     for init in ("zeros", "svd_random"):
-        assert 0.3 < np.mean(found["seed", init, "auc_shared_vs_noise"]) < 0.7
+        assert 0.3 < np.mean(found["original", init, "auc_shared_vs_noise"]) < 0.7
 
 
 def test_retrieval_is_perfect_where_content_is_planted_and_chance_in_noise():
@@ -612,33 +618,40 @@ def test_rank_correlation_is_scipys():
 # --- the study of a layer ---------------------------------------------------------------------
 
 
-def study(spaces, bases=("coordinates", "pca", "z")):
+LEVELS = {level: Bootstrap(level=level, resamples=100, seed=0) for level in (0.95, 0.5)}
+
+
+def study(spaces, bases=("coordinates", "pca", "z"), level=0.95):
+    """The rows of all three tables, the measurements from what the other two hold."""
     planted = plant(replace(SMALL, n_problems=24), generator())
-    setup = ArdSettings([0.01], 0.01, 20, 0.05, 20, 0.02, bases, 4)
+    config = ArdConfig(lambdas=[0.01], steps=20, contrast_steps=20, bases=list(bases))
     split = split_problems(planted.categories, 0.5, np.random.default_rng(0))
-    return study_layer(planted.clouds, planted.categories, split, spaces, setup, 5)
+    data = LayerData(planted.clouds, planted.categories, split, spaces, 5)
+    fits = fit_layer(data, config)
+    judge = Judge(data, 4, Resamples(LEVELS[level], len(data.test)))
+    tables = (pd.DataFrame(rows) for rows in (fits.lengthscales, fits.history))
+    return list(measure_layer(judge, *tables)), fits
 
 
 def test_study_fills_the_tables_and_repeats_itself():
     spaces = {k: random_space(32, k, generator(k)) for k in (8, 3)}
-    rows = study(spaces)
-    for name, found in (
-        ("crosslingual_ard", rows.measurements),
-        ("crosslingual_ard_history", rows.history),
-        ("crosslingual_lengthscales", rows.lengthscales),
+    measured, fits = study(spaces)
+    for table, found in (
+        (ARD, measured),
+        (ARD_HISTORY, fits.history),
+        (LENGTHSCALES, fits.lengthscales),
     ):
-        table = TABLES[name]
         expected = {c.name for c in table.columns} - {"model", "layer"}
         keys = [tuple(row[k] for k in table.key if k in row) for row in found]
         assert all(set(row) == expected for row in found)
         assert len(set(keys)) == len(keys)
-    assert rows == study(spaces)
+    assert (measured, fits) == study(spaces)
     by = {}
-    for row in rows.measurements:
+    for row in measured:
         by.setdefault(row["metric"], []).append(row)
     assert {row["value"] for row in by["value_at_infinity"]} == {0.0}
     assert {row["objective"] for row in by["retrieval_all_zh_en"]} == {
-        "seed",
+        "original",
         "gap",
         "info_nce",
         "uniform",
@@ -655,19 +668,48 @@ def test_study_fills_the_tables_and_repeats_itself():
     assert in_z == {"chance", "shuffled"}
 
 
+def test_a_fit_is_measured_as_it_was_from_its_lengthscales():
+    """What is written is enough to say what the fit's own last record says."""
+    measured, fits = study({8: random_space(32, 8, generator())})
+    last = {}
+    for row in fits.history:
+        last[tuple(row[c] for c in ("objective", "basis", "init", "metric"))] = row["value"]
+    for row in measured:
+        what = row["objective"], row["basis"], row["init"]
+        if row["metric"] in ("value", "mmd"):
+            assert row["value"] == pytest.approx(last[*what, row["metric"]], abs=1e-4)
+        if row["metric"] in ("loss", "n_below_median"):
+            assert row["value"] == last[*what, row["metric"]]
+
+
+def test_intervals_and_nulls_of_the_fits_follow_the_level_and_the_fits_do_not():
+    spaces = {8: random_space(32, 8, generator())}
+    (wide, fits), (narrow, same) = (study(spaces, ["coordinates"], level) for level in LEVELS)
+    assert fits == same
+    ends = {"ci_low", "ci_high", "null_low", "null_high"}
+    for a, b in zip(wide, narrow, strict=True):
+        assert {k: v for k, v in a.items() if k not in ends} == {
+            k: v for k, v in b.items() if k not in ends
+        }
+        for low, high in (("ci_low", "ci_high"), ("null_low", "null_high")):
+            if a[low] is not None:
+                assert a[low] <= b[low] <= b[high] <= a[high]
+    assert any(a["null_low"] != b["null_low"] for a, b in zip(wide, narrow, strict=True))
+    assert any(a["ci_low"] != b["ci_low"] for a, b in zip(wide, narrow, strict=True))
+
+
 def test_study_without_a_z_leaves_out_what_needs_one():
-    rows = study({})
-    assert {row["init"] for row in rows.measurements} == {"zeros", None}
-    assert {row["basis"] for row in rows.measurements} == {"coordinates", "pca"}
-    assert not any("overlap" in row["metric"] for row in rows.measurements)
+    measured, _ = study({})
+    assert {row["init"] for row in measured} == {"zeros", None}
+    assert {row["basis"] for row in measured} == {"coordinates", "pca"}
+    assert not any("overlap" in row["metric"] for row in measured)
 
 
 def test_shuffled_weights_cover_a_random_z_in_its_own_basis():
     # A Z that means nothing must not stand out because the basis was made of it.
     outside = 0
     for seed in range(6):
-        rows = study({8: random_space(32, 8, generator(seed))}, ["z"]).measurements
-        for row in rows:
+        for row in study({8: random_space(32, 8, generator(seed))}, ["z"])[0]:
             if row["metric"] == "overlap" and row["null"] == "shuffled" and row["basis"] == "z":
                 outside += not row["null_low"] <= row["value"] <= row["null_high"]
     assert outside <= 3  # of 12

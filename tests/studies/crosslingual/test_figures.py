@@ -2,46 +2,24 @@
 
 import dataclasses
 import importlib
-import importlib.util
-import re
-import subprocess
-import sys
 import textwrap
-import warnings
-from pathlib import Path
-from types import SimpleNamespace
-from typing import get_args
 
-import fake_crosslingual as fake
-import jinja2
 import numpy as np
 import pandas as pd
 import pytest
-from looking import (
-    Read,
-    all_axes,
-    assert_texts_can_be_read,
-    baselines,
-    has_median,
-    lines,
-    points,
-    titled,
-    vertical,
-    words,
-)
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from zscope.figures import style
-from zscope.stats import mcnemar_exact, wilson_interval
-from zscope.studies.crosslingual.config import CrosslingualFigure
-from zscope.studies.crosslingual.figures import accuracy, dashboard, model_marks, patching, rates
+import fake_crosslingual as fake
+from looking import all_axes, baselines, has_median, lines, points, titled, vertical, words
+from zscope.figures.frames import numbers, select
+from zscope.figures.registry import figure_modules
+from zscope.studies.crosslingual.figures import dashboard, model_marks, patching, rates
 from zscope.studies.crosslingual.figures.ard_fits import declared_fits, nearest_layer
-from zscope.studies.crosslingual.figures.lookups import Tables, numbers, select
-from zscope.studies.crosslingual.figures.needs import NEEDS
-from zscope.tables.read import TABLES, write_table
+from zscope.studies.crosslingual.figures.lookups import cell_of
+from zscope.studies.crosslingual.tables import ACCURACY, LENGTHSCALES, RATES, SIZES, WEIGHTS
 
-REPO = Path(__file__).parents[2]
+NAMES = tuple(figure_modules("crosslingual"))
 MODELS = fake.TINY.models
 K = fake.TINY.sizes[0]
 CHANCE = K / fake.TINY.d
@@ -57,31 +35,27 @@ def real():
     return fake.real()
 
 
+def module_of(name):
+    return importlib.import_module(f"zscope.studies.crosslingual.figures.{name}")
+
+
 def draw(name, tables):
-    return importlib.import_module(f"zscope.figures.crosslingual.{name}").draw(tables)
+    return module_of(name).draw(tables)
 
 
 @pytest.fixture(scope="module")
-def drawn(tiny, real):
-    """Every figure of both studies, laid out, and the tables it asked for."""
+def figures(tiny, real):
+    """Every figure of both studies, laid out; the tests of this module only read them."""
     out = {}
     for which, tables in (("tiny", tiny), ("real", real)):
-        for name in NEEDS:
-            frames = Read(tables.frames)
-            fig = draw(name, dataclasses.replace(tables, frames=frames))
+        for name in NAMES:
+            out[which, name] = fig = draw(name, fake.of_figure(name, tables))
             FigureCanvasAgg(fig).draw()
-            out[which, name] = fig, frames.names
     return out
 
 
-@pytest.fixture(scope="module")
-def figures(drawn):
-    """The figures alone; the tests of this module only read them."""
-    return {key: fig for key, (fig, _) in drawn.items()}
-
-
 BOTH = pytest.mark.parametrize("which", ["tiny", "real"])
-EVERY = pytest.mark.parametrize("name", NEEDS)
+EVERY = pytest.mark.parametrize("name", NAMES)
 
 
 def models_of(ax, prefix="_model"):
@@ -92,97 +66,28 @@ def bands(ax, prefix="_null"):
     return sorted(c.get_label() for c in ax.collections if str(c.get_label()).startswith(prefix))
 
 
-def mutated(tables, name, change):
+def mutated(tables, table, change):
     """The tables with one of them changed."""
-    return dataclasses.replace(tables, frames={**tables.frames, name: change(tables.frames[name])})
+    frames = {**tables.frames, table.name: change(tables.frames[table.name])}
+    return dataclasses.replace(tables, frames=frames)
 
 
-# --- every figure ----------------------------------------------------------------------------
-
-
-def test_every_figure_of_the_config_has_a_module_its_tables_and_a_caption():
-    assert set(NEEDS) == set(get_args(CrosslingualFigure))
-    text = (REPO / "workflow/report/crosslingual/figure.rst").read_text()
-    assert re.findall(r'figure == "(\w+)"', text) == list(NEEDS)
-    captions = set()
-    for name, tables in NEEDS.items():
-        assert set(tables) <= set(TABLES)
-        wildcards = SimpleNamespace(figure=name)
-        snakemake = SimpleNamespace(wildcards=wildcards)
-        caption = jinja2.Template(text).render(snakemake=snakemake).strip()
-        assert 200 < len(caption) < 2000
-        captions.add(caption)
-    assert len(captions) == len(NEEDS)
-
-
-@BOTH
-@EVERY
-def test_every_axis_is_labelled_or_shares_the_axis_of_a_labelled_one(figures, which, name):
-    fig = figures[which, name]
-    for side in ("x", "y"):
-        labelled = {ax for ax in all_axes(fig) if getattr(ax, f"get_{side}label")()}
-        for ax in all_axes(fig):
-            if ax.get_label() == "<colorbar>" and side == "x":
-                continue
-            group = set(getattr(ax, f"get_shared_{side}_axes")().get_siblings(ax))
-            # Panels of a row without tick labels read off the first one's.
-            beside = {a for a in labelled if side == "y" and a.bbox.y0 == ax.bbox.y0}
-            categories = {"x": ["linear bridge", "k ="]}.get(side, [])
-            named = any(w in ax.get_title(loc="left") for w in categories)
-            below = {a for a in labelled if side == "x" and abs(a.bbox.x0 - ax.bbox.x0) < 1}
-            assert labelled & (group | beside | below) or named, (name, side)
+# --- models and values -----------------------------------------------------------------------
 
 
 @BOTH
 @EVERY
 def test_the_number_of_models_or_seeds_is_stated(figures, which, name):
     n = "3 seeds of planted data" if name == "planted" else "3 models"
-    assert f"n = {n if which == 'tiny' or name == 'planted' else '1 model'}" in words(
-        figures[which, name]
-    )
-
-
-@BOTH
-@EVERY
-def test_texts_are_7_points_or_larger_do_not_overlap_and_stay_on_the_page(figures, which, name):
-    fig = figures[which, name]
-    assert_texts_can_be_read(name, fig)
-    assert fig.get_figwidth() in (style.COLUMN, style.DOUBLE)
-
-
-@BOTH
-@EVERY
-def test_no_value_lies_outside_its_panel(figures, which, name):
-    for ax in all_axes(figures[which, name]):
-        left, right = sorted(ax.get_xlim())
-        low, high = sorted(ax.get_ylim())
-        for line in lines(ax, "_model") + lines(ax, "_interval"):
-            x, y = (np.asarray(v, dtype=float) for v in line.get_data())
-            assert left - 1e-9 <= np.nanmin(x) <= np.nanmax(x) <= right + 1e-9
-            assert low - 1e-9 <= np.nanmin(y) <= np.nanmax(y) <= high + 1e-9
-
-
-@EVERY
-def test_no_table_at_all_and_empty_tables_say_so(name):
-    cell = fake.cell(fake.TINY)
-    empty = {table: fake.frame(table, []) for table in NEEDS[name]}
-    for frames in ({}, empty):
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            fig = draw(name, Tables(frames, cell))
-        fig.draw_without_rendering()
-        assert "not applicable: " in words(fig)
-
-
-@EVERY
-def test_a_figure_asks_for_the_tables_that_it_needs(drawn, name):
-    assert drawn["tiny", name][1] == set(NEEDS[name])
+    if which == "real":
+        n = "1 seed of planted data" if name == "planted" else "1 model"
+    assert f"n = {n}" in words(figures[which, name])
 
 
 @EVERY
 def test_three_models_have_a_median_and_one_has_none(figures, name):
     assert has_median(figures["tiny", name])
-    assert has_median(figures["real", name]) == (name in ("planted", "ard_spectrum"))
+    assert has_median(figures["real", name]) == (name == "ard_spectrum")
 
 
 @pytest.mark.parametrize("name", ["geometry", "retrieval"])
@@ -195,37 +100,10 @@ def test_two_models_have_no_median(name):
 def test_a_table_without_any_value_is_drawn_without_marks(tiny):
     blank = dict.fromkeys(("value", "ci_low", "ci_high", "null_low", "null_high"), np.nan)
     for name in ("geometry", "updates", "bridge", "retrieval", "patching", "overlap"):
-        table = NEEDS[name][0]
-        columns = {c: v for c, v in blank.items() if c in tiny.frames[table]}
-        draw(
-            name, mutated(tiny, table, lambda f, c=columns: f.assign(**c))
-        ).draw_without_rendering()
-
-
-@pytest.mark.parametrize("name", ["similarity", "accuracy"])
-def test_redrawing_gives_the_same_bytes(name, tiny, tmp_path):
-    for folder in ("a", "b"):
-        paths = [tmp_path / folder / f"{name}.{kind}" for kind in ("svg", "png")]
-        style.save_figure(draw(name, tiny), paths, {"code": "abc"})
-    for kind in ("svg", "png"):
-        first, second = ((tmp_path / d / f"{name}.{kind}").read_bytes() for d in "ab")
-        assert first == second
-
-
-def test_nothing_here_imports_torch_and_the_needs_import_nothing_of_matplotlib():
-    modules = ", ".join(f"zscope.figures.crosslingual.{name}" for name in NEEDS)
-    for what, banned in (
-        (
-            modules,
-            {"torch", "transformers", "zscope.studies.crosslingual.config", "matplotlib.pyplot"},
-        ),
-        ("zscope.studies.crosslingual.figures.needs", {"torch", "matplotlib", "pandas", "numpy"}),
-    ):
-        code = f"import sys, {what}; print(sorted({banned!r} & set(sys.modules)))"
-        done = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
-        )
-        assert done.stdout.strip() == "[]"
+        table = module_of(name).NEEDS[0]
+        columns = {c: v for c, v in blank.items() if c in tiny.frames[table.name]}
+        changed = mutated(tiny, table, lambda f, c=columns: f.assign(**c))
+        draw(name, changed).draw_without_rendering()
 
 
 # --- marks -----------------------------------------------------------------------------------
@@ -290,32 +168,19 @@ def test_training_has_every_model_in_both_languages_and_the_gate(figures):
     assert "not applicable: the model was not trained here" in words(figures["real", "training"])
 
 
-def test_accuracy_counts_problems_of_any_table_of_unpatched_outputs_once(tiny):
-    rows = tiny.frames["crosslingual_outputs"]
-    of = select(rows, model=MODELS[0])
-    right = {
-        language: select(of, direction=f"->{language}").set_index("problem")["correct"]
-        for language in ("zh", "en")
-    }
-    counts = accuracy.counts(accuracy.answered(tiny))
-    zh = select(counts, model=MODELS[0], prompt="zh").iloc[0]
-    assert (zh["value"], zh["n"]) == (right["zh"].mean(), 100)
-    assert (zh["ci_low"], zh["ci_high"]) == wilson_interval(right["zh"].sum(), 100)
-    # Every patched layer repeats the unpatched outputs, and forces a stem for some.
-    patched = rows.assign(layer=2, direction="x" + rows["direction"], position_0="exclude")
-    forced = patched.assign(design="site_answer", correct=False)
-    more = mutated(tiny, "crosslingual_outputs", lambda f: pd.concat([f, patched, forced]))
-    pd.testing.assert_frame_equal(accuracy.counts(accuracy.answered(more)), counts)
-    p = mcnemar_exact(right["zh"].to_numpy(bool), right["en"].reindex(right["zh"].index).to_numpy())
-    assert accuracy.asymmetry(select(accuracy.answered(tiny), model=MODELS[0])) == p
-    assert f"{MODELS[0]}: p = {p:.2g}" in words(draw("accuracy", tiny))
+def test_accuracy_says_the_test_of_every_model_and_draws_its_wilson_interval(figures, tiny):
+    fig = figures["tiny", "accuracy"]
+    for row in tiny.get(ACCURACY, metric="mcnemar_p").itertuples():
+        assert f"{row.model}: p = {row.value:.2g}" in words(fig)
+    zh = tiny.get(ACCURACY, metric="accuracy", category="all", language="zh", model=MODELS[0])
+    drawn = [list(line.get_ydata()) for line in lines(titled(fig, "a"), "_interval")]
+    assert zh[["ci_low", "ci_high"]].iloc[0].tolist() in drawn
+    assert "100 problems" in words(fig)
 
 
 def test_accuracy_draws_discordant_pairs_of_every_model(figures, tiny):
-    answers = accuracy.answered(tiny)
     ax = titled(figures["tiny", "accuracy"], "b")
-    both = answers.pivot(index=["model", "problem"], columns="prompt", values="correct")
-    only = (both["en"] & ~both["zh"].astype(bool)).groupby("model").sum()
+    only = tiny.get(ACCURACY, metric="only_right", language="en").set_index("model")["value"]
     heights = [c.patches[0].get_height() for c in ax.containers if c.get_label() == "_only en"]
     assert heights == only[list(MODELS)].to_list()
 
@@ -336,7 +201,7 @@ def test_overlap_is_relative_to_chance(figures, tiny):
     ax = titled(figures["tiny", "overlap"], "a")
     assert baselines(ax) == [1.0]
     assert bands(ax) == ["_null k 16", "_null k 6"]
-    rows = tiny.get("crosslingual_weights", metric="ffn_write_share", kind="qk", model=MODELS[0])
+    rows = tiny.get(WEIGHTS, metric="ffn_write_share", kind="qk", model=MODELS[0])
     expected = numbers(select(rows, k=K)["value"]) / CHANCE
     np.testing.assert_allclose(lines(ax, f"_model {MODELS[0]}")[0].get_ydata(), expected)
 
@@ -345,7 +210,7 @@ def test_similarity_is_symmetric_annotated_and_the_median_over_models(figures, t
     fig = figures["tiny", "similarity"]
     heat = next(ax for ax in fig.axes if ax.images)
     table = heat.images[0].get_array()
-    rows = tiny.get("crosslingual_weights", metric="layer_similarity", k=K, kind="qk")
+    rows = tiny.get(WEIGHTS, metric="layer_similarity", k=K, kind="qk")
     pair = select(rows, layer=1, layer_2=3)["value"].median()
     assert table[1, 3] == table[3, 1] == pair
     assert np.diag(table).tolist() == [1.0] * 4
@@ -399,7 +264,8 @@ def test_patching_starts_with_the_declared_cell_and_has_its_three_neighbours(tin
         ("matched", "prefill"),
         ("matched", "all"),
     ]
-    other = dataclasses.replace(tiny, cell={**tiny.cell, "source": "matched", "where": "all"})
+    declared = {**tiny.declared, "source": "matched", "where": "all"}
+    other = dataclasses.replace(tiny, declared=declared)
     first, *others = patching.neighbours(other)
     assert (first["source"], first["where"]) == ("matched", "all")
     assert len(others) == 3
@@ -417,7 +283,7 @@ def test_patching_shows_every_condition_and_model_with_its_wilson_interval(figur
     assert set(dots_of(source)) == {
         f"source_answer {name}" for name in names if name not in ("Z, own mean", "Z, placebo")
     }
-    row = rates.condition_rows(tiny, tiny.cell, rates.Z, "answer_changed").iloc[0]
+    row = rates.condition_rows(tiny, cell_of(tiny), rates.Z, "answer_changed").iloc[0]
     drawn = lines(answers, "_interval")[0].get_xdata()
     assert list(drawn) == [row["ci_low"], row["ci_high"]]
     assert row["n"] == 95
@@ -426,18 +292,18 @@ def test_patching_shows_every_condition_and_model_with_its_wilson_interval(figur
 
 def test_a_rate_is_of_the_cell_alone(tiny):
     for condition, source in ((rates.Z, "mismatched"), (rates.OWN, "own")):
-        found = rates.condition_rows(tiny, tiny.cell, condition, "answer_changed")
+        found = rates.condition_rows(tiny, cell_of(tiny), condition, "answer_changed")
         assert found["model"].to_list() == list(MODELS)
-        for column, value in {**tiny.cell, "source": source, "space": "z"}.items():
+        for column, value in {**cell_of(tiny), "source": source, "space": "z"}.items():
             if column in found:
                 assert set(found[column]) == {value}
-    full = rates.condition_rows(tiny, tiny.cell, rates.FULL, "answer_changed")
+    full = rates.condition_rows(tiny, cell_of(tiny), rates.FULL, "answer_changed")
     assert len(full) == len(MODELS)
     assert full["k"].isna().all()
-    none = rates.condition_rows(tiny, tiny.cell, rates.NONE, "correct")
+    none = rates.condition_rows(tiny, cell_of(tiny), rates.NONE, "correct")
     assert len(none) == len(MODELS)
     assert set(none["design"]) == {"none"}
-    site = {**tiny.cell, "design": "site_answer"}
+    site = {**cell_of(tiny), "design": "site_answer"}
     assert set(rates.condition_rows(tiny, site, rates.NONE, "correct")["design"]) == {"site_answer"}
 
 
@@ -506,9 +372,9 @@ def test_the_nearest_fitted_layer_stands_in_for_the_declared_one(tiny):
     assert nearest_layer(tiny, rows.iloc[:0]) is None
 
 
-def test_of_the_seed_s_grid_the_fit_from_z_with_the_middle_lambda_is_shown(tiny):
-    found = declared_fits(tiny.frames["crosslingual_lengthscales"])
-    seeds = select(found, objective="seed")
+def test_of_the_original_fits_the_one_from_z_with_the_middle_lambda_is_shown(tiny):
+    found = declared_fits(tiny.get(LENGTHSCALES))
+    seeds = select(found, objective="original")
     assert set(zip(seeds["init"], seeds["penalty"], strict=True)) == {("svd_z", 0.01)}
     assert {"gap", "info_nce"} <= set(found["objective"])
 
@@ -536,7 +402,7 @@ def test_retrieval_has_chance_and_every_objective(figures):
     axes = all_axes(figures["tiny", "retrieval"])
     assert len(axes) == 3 * 4
     for ax in axes[:4]:
-        assert set(dots_of(ax)) == {"seed", "gap", "info_nce", "uniform", "random"}
+        assert set(dots_of(ax)) == {"original", "gap", "info_nce", "uniform", "random"}
     for ax in axes[4:]:
         assert set(dots_of(ax)) == {"gap", "info_nce", "uniform", "random"}
     assert [vertical(ax) for ax in axes[:4]] == [[0.02], [0.02], [0.12], [0.12]]
@@ -545,7 +411,7 @@ def test_retrieval_has_chance_and_every_objective(figures):
 def test_planted_has_chance_and_every_seed(figures):
     axes = all_axes(figures["tiny", "planted"])
     assert [vertical(ax) for ax in axes] == [[0.5], [0.5], [0.03], [0.2]]
-    assert dots_of(axes[0]) == {"seed": 6 * 3, "gap": 3, "info_nce": 3}
+    assert dots_of(axes[0]) == {"original": 6 * 3, "gap": 3, "info_nce": 3}
     assert len(axes[0].get_yticks()) == 6 + 3
 
 
@@ -572,7 +438,7 @@ def test_a_left_out_r2_far_below_0_stays_in_the_panel(figures):
 def test_verdicts_are_counted_where_models_disagree(tiny):
     found = {row["question"]: row for row in dashboard.verdicts(tiny)}
     causal = "\n".join(textwrap.wrap(fake.CAUSAL, dashboard.COLUMNS["question"][1]))
-    assert found[causal]["seed's rule"] == "partial 2, yes 1"
+    assert found[causal]["protocol's rule"] == "partial 2, yes 1"
     assert found[causal]["controlled rule"] == "no"
     assert len(found) == 11
 
@@ -589,59 +455,16 @@ def test_the_dashboard_has_six_panels_and_all_verdicts(figures):
 
 @pytest.mark.slow
 def test_the_dashboard_draws_what_there_is(tiny):
-    for table in NEEDS["dashboard"]:
-        frames = {n: f for n, f in tiny.frames.items() if n in NEEDS["dashboard"] and n != table}
-        text = words(draw("dashboard", dataclasses.replace(tiny, frames=frames)))
-        assert text.count("not applicable: ") == (2 if table == "crosslingual_rates" else 1)
+    of_it = fake.of_figure("dashboard", tiny)
+    for table in dashboard.NEEDS:
+        frames = {name: frame for name, frame in of_it.frames.items() if name != table.name}
+        text = words(draw("dashboard", dataclasses.replace(of_it, frames=frames)))
+        # Without sizes there is no declared cell.
+        missing = {RATES: 2, SIZES: 4}.get(table, 1)
+        assert text.count("not applicable: ") == missing, table.name
 
 
 def test_a_model_that_solves_nothing_is_not_said_to_be_unpatched(tiny):
-    none = mutated(tiny, "crosslingual_rates", lambda f: select(f, stratum="all"))
+    none = mutated(tiny, RATES, lambda f: select(f, stratum="all"))
     for name in ("patching", "necessity", "dashboard"):
         assert "not applicable: no problem was right unpatched" in words(draw(name, none))
-
-
-# --- the script ----------------------------------------------------------------------------------
-
-
-def test_the_fake_tables_fit_the_schema(tiny, real, tmp_path):
-    for tables in (tiny, real):
-        for name, frame in tables.frames.items():
-            write_table(frame, tmp_path / f"{name}.parquet", name, {})
-
-
-@pytest.mark.parametrize("name", ["planted", "ard_degeneracy"])
-def test_the_script_draws_from_the_files_of_all_models(name, tiny, tmp_path):
-    path = REPO / "workflow/scripts/crosslingual/draw_crosslingual_figure.py"
-    spec = importlib.util.spec_from_file_location("draw_crosslingual_figure", path)
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    frames = {table: tiny.frames[table] for table in NEEDS[name]}
-    frames["crosslingual_models"] = fake.models(fake.TINY)
-    inputs = {}
-    for table, frame in frames.items():
-        parts = frame.groupby("model") if "model" in frame else [("all", frame)]
-        inputs[table] = [str(tmp_path / f"{model}-{table}.parquet") for model, _ in parts]
-        for path, (_, part) in zip(inputs[table], parts, strict=True):
-            write_table(part, path, table, {})
-    if name == "planted":
-        inputs["crosslingual_planted"] = inputs["crosslingual_planted"][0]  # one file is no list
-    verdict = {key: tiny.cell[key] for key in ("design", "source", "where", "direction")}
-    tracked = {
-        "code": "abc",
-        "slice": {
-            "figure": name,
-            "verdict": verdict | {"layer": 0.75, "k": 0.5},
-            "z": {"kinds": ["qk", "ov"], "position_0": "exclude"},
-            "gate": 0.95,
-        },
-    }
-    job = SimpleNamespace(
-        input=inputs,
-        output=SimpleNamespace(svg=str(tmp_path / "f.svg"), png=str(tmp_path / "f.png")),
-        params=SimpleNamespace(tracked=tracked),
-    )
-    script.main(job)
-    style.save_figure(draw(name, tiny), [tmp_path / "same.svg"], tracked)
-    assert (tmp_path / "f.svg").read_bytes() == (tmp_path / "same.svg").read_bytes()
-    assert (tmp_path / "f.png").exists()

@@ -5,17 +5,24 @@
 
 from __future__ import annotations
 
-import importlib.util
+import runpy
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from plain_spaces import distance_ratio, ffn_overlap, language_energy, update_ratio
+from zscope.config.base import Bootstrap
 from zscope.core.errors import ConfigError, DataError
 from zscope.models.language_model import LanguageModel
-from zscope.studies.crosslingual.config import BridgeConfig, TinyShape, VerdictConfig, ZConfig
+from zscope.studies.crosslingual.config import (
+    BridgeConfig,
+    TinyShape,
+    VerdictConfig,
+    ZConfig,
+)
+from zscope.studies.crosslingual.declared import declared_cell
 from zscope.studies.crosslingual.measures.bridges import bridge_rows
 from zscope.studies.crosslingual.measures.geometry import (
     distances,
@@ -32,29 +39,42 @@ from zscope.studies.crosslingual.measures.nulls import (
     random_spaces,
 )
 from zscope.studies.crosslingual.measures.residual_updates import Updates, ratios, update_rows
-from zscope.studies.crosslingual.measures.space_file import SpaceFile, ZSettings, key, write_spaces
+from zscope.studies.crosslingual.measures.space_file import (
+    SpaceFile,
+    key,
+    layer_spaces,
+    write_spaces,
+)
 from zscope.studies.crosslingual.measures.weights import (
     FfnMoments,
     ffn_rows,
-    layer_spaces,
     rank_rows,
     similarity_rows,
 )
 from zscope.studies.crosslingual.problems.parallel import LANGUAGES, generate
 from zscope.studies.crosslingual.problems.problem_rows import problem_rows
+from zscope.studies.crosslingual.sizes import fitted_layers, read_sizes, size_rows
 from zscope.studies.crosslingual.space.activations import States, extract, read_layer
 from zscope.studies.crosslingual.space.subspaces import (
     chance_ratio,
     energy_share,
-    ffn_overlap,
     random_space,
 )
-from zscope.studies.crosslingual.space.updates import distance_ratio, language_energy, update_ratio
+from zscope.studies.crosslingual.tables import (
+    BRIDGE,
+    GEOMETRY,
+    PROBLEMS,
+    SIZES,
+    SUMMARY,
+    UPDATES,
+    WEIGHTS,
+)
 from zscope.studies.crosslingual.tiny_qwen import build_tiny_qwen, save_tiny_qwen
-from zscope.tables.read import read_table, write_table
+from zscope.tables.read import read_table
+from zscope.tables.write import write_table
 
-SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts" / "crosslingual"
-BOOTSTRAP = {"level": 0.95, "resamples": 200, "seed": 0}
+SCRIPTS = Path(__file__).parents[3] / "workflow" / "scripts" / "crosslingual"
+BOOTSTRAP = Bootstrap(level=0.95, resamples=200, seed=0)
 N, D, K = 30, 24, 6
 
 
@@ -109,9 +129,7 @@ def planted_pairs(seed=0):
 def test_planted_translations_coincide_in_z_and_nowhere_else():
     V, zh, en = planted_pairs()
     random = random_spaces(D, K, 20, 0)
-    rows = list(
-        geometry_rows(make_pairs(zh, en), V, {"random": random}, Resamples.of(BOOTSTRAP, N))
-    )
+    rows = list(geometry_rows(make_pairs(zh, en), V, {"random": random}, Resamples(BOOTSTRAP, N)))
     inside, outside = value(rows, "ratio_z"), value(rows, "ratio_z_perp")
     assert inside["value"] < 1e-6
     assert outside["value"] == pytest.approx(1, abs=0.1)
@@ -126,7 +144,7 @@ def test_planted_translations_coincide_in_z_and_nowhere_else():
 def test_ratios_and_language_energy_are_those_of_the_plain_functions():
     V, zh, en = planted_pairs()
     zh = zh + 100 + randn(D, seed=9)
-    rows = list(geometry_rows(make_pairs(zh, en), V, {}, Resamples.of(BOOTSTRAP, N)))
+    rows = list(geometry_rows(make_pairs(zh, en), V, {}, Resamples(BOOTSTRAP, N)))
     assert value(rows, "language_energy", "chance")["value"] == pytest.approx(
         language_energy(zh, en, V)
     )
@@ -141,9 +159,7 @@ def test_nulls_of_the_geometry_are_centred_on_chance():
     zh, en = randn(N, D, seed=1), randn(N, D, seed=2)
     random = random_spaces(D, K, 400, 0)
     V = random_space(D, K, generator(7))
-    rows = list(
-        geometry_rows(make_pairs(zh, en), V, {"random": random}, Resamples.of(BOOTSTRAP, N))
-    )
+    rows = list(geometry_rows(make_pairs(zh, en), V, {"random": random}, Resamples(BOOTSTRAP, N)))
     energy = value(rows, "language_energy", "random")
     assert energy["null_mean"] == pytest.approx(K / D, abs=0.02)
     assert energy["null_low"] < K / D < energy["null_high"]
@@ -154,7 +170,7 @@ def test_nulls_of_the_geometry_are_centred_on_chance():
 def test_the_order_of_the_problems_changes_no_value():
     V, zh, en = planted_pairs()
     order = torch.randperm(N, generator=generator())
-    resamples = Resamples.of(BOOTSTRAP, N)
+    resamples = Resamples(BOOTSTRAP, N)
     a, b = (
         [r["value"] for r in geometry_rows(make_pairs(*x), V, {"random": V[None]}, resamples)]
         for x in ((zh, en), (zh[order], en[order]))
@@ -213,8 +229,9 @@ def test_pooling_leaves_out_padding_and_the_first_token():
 
 def test_quantiles_leave_out_what_is_undefined():
     values = np.array([np.nan, *range(101)], dtype=float)
-    assert quantiles(values, 0.9) == pytest.approx((5, 95))
-    assert quantiles(np.array([np.nan]), 0.9) == (None, None)
+    level = Bootstrap(level=0.9)
+    assert quantiles(values, level) == pytest.approx((5, 95))
+    assert quantiles(np.array([np.nan]), level) == (None, None)
 
 
 # --- updates --------------------------------------------------------------------------------------
@@ -245,7 +262,7 @@ def test_the_null_of_r_is_sqrt_k_over_d_minus_k_and_not_one():
     random = random_spaces(D, K, 200, 0)
     V = random_space(D, K, generator(99))
     rows = list(
-        update_rows(before, after, V, {"random": random}, "exclude", Resamples.of(BOOTSTRAP, 60))
+        update_rows(before, after, V, {"random": random}, "exclude", Resamples(BOOTSTRAP, 60))
     )
     for pooling in ("mean", "token"):
         about = {"language": "both", "pooling": pooling}
@@ -272,7 +289,7 @@ def test_a_layer_that_writes_into_z_in_one_language_is_seen():
     small = randn(1, 1, D, seed=5)
     after = shifted(layer, {"zh": into_z + small, "en": small})
     nulls = {"random": random_spaces(D, K, 20, 0)}
-    rows = list(update_rows(layer, after, V, nulls, "exclude", Resamples.of(BOOTSTRAP, N)))
+    rows = list(update_rows(layer, after, V, nulls, "exclude", Resamples(BOOTSTRAP, N)))
     zh = value(rows, "ratio", "random", language="zh", pooling="mean")
     assert zh["value"] > 5
     assert zh["z"] > 4
@@ -291,7 +308,7 @@ def test_layers_of_other_prompts_are_refused():
 
 def bridge_of(x, y, V, **others):
     categories = np.arange(len(x)) % 5
-    return list(bridge_rows(x, y, V, others, categories, 40, generator(), 0.95))
+    return list(bridge_rows(x, y, V, others, categories, 40, generator(), BOOTSTRAP))
 
 
 def test_a_planted_rotation_is_found_and_beats_its_shuffles():
@@ -299,7 +316,7 @@ def test_a_planted_rotation_is_found_and_beats_its_shuffles():
     rotation = torch.linalg.qr(randn(K, K, seed=1)).Q
     x = randn(N, K, seed=2)
     rows = bridge_of(x @ V, x @ rotation @ V, V, random=random_spaces(D, K, 3, 0))
-    for metric in ("procrustes_r2", "ols_r2", "loo_r2", "ridge_loo_r2", "seed_r2"):
+    for metric in ("procrustes_r2", "ols_r2", "loo_r2", "ridge_loo_r2", "protocol_r2"):
         assert value(rows, metric, space="z")["value"] == pytest.approx(1, abs=1e-6)
     assert value(rows, "orthogonality_error", space="z")["value"] < 1e-9
     assert value(rows, "procrustes_r2", space="z")["p"] == pytest.approx(1 / 41)
@@ -318,7 +335,7 @@ def test_what_the_category_explains_is_no_bridge():
     x, y = centres + randn(N, D, seed=2), centres + randn(N, D, seed=3)
     V = torch.eye(D, dtype=torch.float64)[:2]
     loo, free = (
-        value(bridge_rows(x, y, V, {}, labels, 100, generator(), 0.95), "loo_r2")
+        value(bridge_rows(x, y, V, {}, labels, 100, generator(), BOOTSTRAP), "loo_r2")
         for labels in (categories, np.zeros(N))
     )
     assert loo["value"] > 0.5
@@ -330,7 +347,7 @@ def test_ols_is_perfect_on_noise_with_as_many_dimensions_as_pairs():
     n, V = K + 1, torch.eye(D, dtype=torch.float64)[:K]
     rows = list(
         bridge_rows(
-            randn(n, D, seed=1), randn(n, D, seed=2), V, {}, np.zeros(n), 20, generator(), 0.95
+            randn(n, D, seed=1), randn(n, D, seed=2), V, {}, np.zeros(n), 20, generator(), BOOTSTRAP
         )
     )
     assert value(rows, "ols_r2")["value"] == pytest.approx(1, abs=1e-9)
@@ -347,22 +364,50 @@ def lm():
     return LanguageModel(model.eval().requires_grad_(False), tokenizer, "tiny")
 
 
-def z_settings(lm, **changes):
-    return ZSettings.of(ZConfig(**{"draws": 4, **changes}), lm)
+def sizes_of(lm, path, z):
+    rows = size_rows(shape_of(lm), z)
+    write_table([{"model": "m", **row} for row in rows], path, SIZES, {})
+    return read_sizes(path)
 
 
-def test_settings_are_whole_numbers_without_repeats(lm):
-    found = z_settings(lm, layers=[0.5, 1, 0.75], k=[0.5, 16, 0.195])
-    assert (found.layers, found.ks, found.d, found.n_heads) == ((1, 2), (16, 6), 64, 4)
+def shape_of(lm):
+    shape = {"n_layers": lm.n_layers, "d_model": lm.d_model, "n_heads": lm.n_heads}
+    return shape | {"n_kv_heads": lm.n_kv, "d_head": lm.d_head}
+
+
+def test_sizes_are_whole_numbers_without_repeats(lm, tmp_path):
+    z = ZConfig(layers=[0.5, 1, 0.75], k=[0.5, 16, 0.195])
+    found = sizes_of(lm, tmp_path / "sizes", z)
+    assert (found.layers, found.ks, found.d_model, found.n_heads) == ((1, 2), (16, 6), 64, 4)
+    assert found.layer_of == {"0.5": 1, "1": 1, "0.75": 2}
+    assert found.k_of == {"0.5": 16, "16": 16, "0.195": 6}
     with pytest.raises(ConfigError, match="3 layers"):
-        z_settings(lm, layers=[3])
+        sizes_of(lm, tmp_path / "sizes", ZConfig(layers=[3]))
     with pytest.raises(ConfigError, match="32 dimensions"):
-        z_settings(lm, k=[33])
+        sizes_of(lm, tmp_path / "sizes", ZConfig(k=[33]))
 
 
-def test_spaces_that_a_kernel_cannot_have_are_noted(lm):
-    settings = z_settings(lm, layers=[1], k=[32, 6], kinds=["qk", "kq"])
-    found, notes = layer_spaces(lm.attention_weights(0), 0, settings)
+def test_ard_may_fit_the_state_after_the_last_layer_and_z_has_none_there(lm, tmp_path):
+    sizes = sizes_of(lm, tmp_path / "sizes", ZConfig())
+    assert fitted_layers([3, 0.5, 1], sizes) == (3, 1)
+    assert fitted_layers(None, sizes) == sizes.layers
+    with pytest.raises(ConfigError, match="3 layers"):
+        fitted_layers([4], sizes)
+
+
+def test_the_declared_cell_is_of_the_models_own_layer_and_k(lm, tmp_path):
+    z = ZConfig()
+    sizes = sizes_of(lm, tmp_path / "sizes", z)
+    cell = declared_cell(VerdictConfig(layer=0.75, k=0.195), z, sizes)
+    assert (cell.layer, cell.k, cell.kind, cell.position_0) == (2, 6, "qk", "exclude")
+    with pytest.raises(ConfigError, match=r"no layer in z.layers 0.9; there are 0.5, 0.75"):
+        declared_cell(VerdictConfig(layer=0.9), z, sizes)
+
+
+def test_spaces_that_a_kernel_cannot_have_are_noted(lm, tmp_path):
+    z = ZConfig(layers=[1], k=[32, 6], kinds=["qk", "kq"])
+    sizes = sizes_of(lm, tmp_path / "sizes", z)
+    found, notes = layer_spaces(lm.attention_weights(0), 0, z, sizes)
     assert set(found) == {
         *(key(0, k, kind) for k in (32, 6) for kind in ("qk", "kq")),
         *(key(0, 6, "qk", head) for head in range(4)),  # of other kinds at z's layers alone
@@ -372,12 +417,12 @@ def test_spaces_that_a_kernel_cannot_have_are_noted(lm):
     for V in found.values():
         torch.testing.assert_close(V @ V.mT, torch.eye(len(V), dtype=V.dtype))
     torch.testing.assert_close(found[key(0, 6, "qk")], found[key(0, 32, "qk")][:6])
-    assert key(1, 6, "kq", 2) in layer_spaces(lm.attention_weights(1), 1, settings)[0]
+    assert key(1, 6, "kq", 2) in layer_spaces(lm.attention_weights(1), 1, z, sizes)[0]
 
 
 def test_ranks_of_gaussian_weights_lie_inside_their_null(lm):
     """The embedded model is drawn from a Gaussian, and not trained here."""
-    rows = list(rank_rows(lm.attention_weights(0), 0, ["qk"], 30, generator(), 0.95))
+    rows = list(rank_rows(lm.attention_weights(0), 0, ["qk"], 30, generator(), BOOTSTRAP))
     for metric in ("entropy_rank", "energy_rank", "participation_ratio", "stable_rank"):
         heads = [r for r in rows if r["metric"] == metric and r["head"] is not None]
         assert [r["head"] for r in heads] == [0, 1, 2, 3]
@@ -395,7 +440,7 @@ def test_ffn_shares_are_those_of_the_plain_function(lm):
     layer.post_attention_layernorm.weight.copy_(torch.linspace(0.5, 2, 64))
     V = random_space(64, 16, generator())
     spaces, random = {("qk", 16): V}, {16: random_spaces(64, 16, 100, 0)}
-    rows = list(ffn_rows(FfnMoments.from_qwen2(layer), spaces, random, 1, 0.95))
+    rows = list(ffn_rows(FfnMoments.from_qwen2(layer), spaces, random, 1, BOOTSTRAP))
     write = layer.mlp.down_proj.weight.T.double()
     gain = layer.post_attention_layernorm.weight.double()
     read = torch.cat([layer.mlp.gate_proj.weight, layer.mlp.up_proj.weight]).double() * gain
@@ -413,7 +458,7 @@ def test_ffn_shares_are_those_of_the_plain_function(lm):
 def test_similarity_is_one_with_itself_and_k_over_d_by_chance():
     V = random_space(D, K, generator())
     spaces = {0: V, 1: torch.linalg.qr(randn(K, K)).Q @ V, 2: random_space(D, K, generator(1))}
-    rows = list(similarity_rows(spaces, random_spaces(D, K, 40, 0), "qk", 0.95))
+    rows = list(similarity_rows(spaces, random_spaces(D, K, 40, 0), "qk", BOOTSTRAP))
     assert [(r["layer"], r["layer_2"]) for r in rows] == [(0, 1), (0, 2), (1, 2)]
     assert rows[0]["value"] == pytest.approx(1)
     assert rows[1]["value"] == pytest.approx(rows[2]["value"])
@@ -425,85 +470,88 @@ def test_similarity_is_one_with_itself_and_k_over_d_by_chance():
 
 
 def test_spaces_come_back_and_a_missing_one_is_named(lm, tmp_path):
-    settings = z_settings(lm)
+    z = ZConfig(k=[6])
+    sizes_of(lm, tmp_path / "sizes", z)
     V = random_space(64, 6, generator())
-    write_spaces({key(2, 6, "qk"): V}, tmp_path / "spaces.safetensors", settings, {})
-    file = SpaceFile(tmp_path / "spaces.safetensors")
-    assert file.settings == settings
+    write_spaces({key(2, 6, "qk"): V}, tmp_path / "spaces.safetensors", {})
+    file = SpaceFile.open(tmp_path / "spaces.safetensors", tmp_path / "sizes", z.model_dump())
     torch.testing.assert_close(file.load(2, 6, "qk"), V, atol=1e-6, rtol=0)
     assert file.has(2, 6, "qk")
     assert not file.has(2, 6, "qk", head=1)
+    assert set(file.of_layer(2)) == {6}
+    assert file.of_layer(1) == {}
     with pytest.raises(DataError, match="no space L02/k6/ov"):
         file.load(2, 6, "ov")
 
 
-class Named(dict):
-    """Snakemake's named lists, as far as scripts use them."""
-
-    __getattr__ = dict.__getitem__
-
-
-def run_script(name, job):
-    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    module.main(job)
+def script(name):
+    """The function of a workflow script, which has its name."""
+    return runpy.run_path(str(SCRIPTS / f"{name}.py"))[name]
 
 
-TABLES_OF = {
-    "measure_weights": "weights",
-    "measure_geometry": "geometry",
-    "measure_updates": "updates",
-    "fit_bridge": "bridge",
-    "summarise_model": "summary",
-}
+def run_scripts(lm, folder, inputs, bootstrap):
+    """From weights to a summary, in `folder`."""
+    z = ZConfig(draws=3, kinds=["qk", "ov"])
+    common = {"model": "tiny-s0", "provenance": {}}
+    script("describe_model")(
+        inputs["model"],
+        folder / "model",
+        folder / "sizes",
+        source={"tiny": True},
+        dtype="float32",
+        z=z,
+        **common,
+    )
+    sizes = folder / "sizes"
+    script("make_spaces")(lm, sizes, folder / "spaces", z=z, provenance={})
+    spaces = SpaceFile(folder / "spaces", read_sizes(sizes), z)
+    script("measure_weights")(lm, spaces, folder / "weights", bootstrap=bootstrap, **common)
+    script("measure_states")(
+        spaces,
+        inputs["activations"],
+        folder / "geometry",
+        folder / "updates",
+        bootstrap=bootstrap,
+        **common,
+    )
+    script("fit_bridge")(
+        inputs["problems"],
+        spaces,
+        inputs["activations"],
+        folder / "bridge",
+        config=BridgeConfig(permutations=20),
+        bootstrap=bootstrap,
+        **common,
+    )
+    paths = {name: folder / name for name in ("weights", "geometry", "updates", "bridge")}
+    script("summarise_model")(
+        sizes,
+        paths,
+        folder / "summary",
+        folder / "csv",
+        verdict=VerdictConfig(),
+        z=z,
+        level=bootstrap.level,
+        **common,
+    )
+    return spaces
 
 
 @pytest.mark.slow
 def test_scripts_lead_from_weights_to_a_summary_and_repeat_exactly(lm, tmp_path):
     problems = generate(12, 0, held_out=True)
-    save_tiny_qwen(lm.model, lm.tokenizer, tmp_path / "model")
-    extract(lm, problems, LANGUAGES, tmp_path / "activations")
-    write_table(problem_rows(problems), tmp_path / "problems", "crosslingual_problems", {})
-    tracked = {
-        "slice": {
-            "model": {"tiny": True},
-            "dtype": "float32",
-            "device": "cpu",
-            "z": ZConfig(draws=3, kinds=["qk", "ov"]).model_dump(),
-            "bridge": BridgeConfig(permutations=20).model_dump(),
-            "verdict": VerdictConfig().model_dump(),
-            "bootstrap": {"level": 0.9, "resamples": 20, "seed": 0},
-        }
-    }
-    bytes_of = []
+    inputs = {name: tmp_path / name for name in ("model", "activations", "problems")}
+    save_tiny_qwen(lm.model, lm.tokenizer, inputs["model"])
+    extract(lm, problems, LANGUAGES, inputs["activations"])
+    write_table(problem_rows(problems), inputs["problems"], PROBLEMS, {})
+    bootstrap = Bootstrap(level=0.9, resamples=20, seed=0)
     for again in ("a", "b"):
-        paths = {
-            name: tmp_path / again / name
-            for name in (*TABLES_OF.values(), "spaces", "model", "csv")
-        }
-        inputs = {
-            **paths,
-            "activations": tmp_path / "activations",
-            "problems": tmp_path / "problems",
-        }
-        for script in TABLES_OF:
-            given = dict(inputs)
-            if script == "measure_weights":
-                given["weights"] = tmp_path / "model"
-            job = SimpleNamespace(
-                params=SimpleNamespace(tracked=tracked),
-                input=Named(given),
-                output=Named(paths),
-                wildcards=Named(model="tiny-s0"),
-                threads=1,
-            )
-            if script == "summarise_model":
-                job.input = Named({k: v for k, v in given.items() if Path(v).exists()})
-            run_script(script, job)
-        bytes_of.append({name: path.read_bytes() for name, path in paths.items()})
-    assert bytes_of[0] == bytes_of[1]
-    found = {n: read_table(tmp_path / "a" / n, f"crosslingual_{n}") for n in TABLES_OF.values()}
+        (tmp_path / again).mkdir()
+        spaces = run_scripts(lm, tmp_path / again, inputs, bootstrap)
+    for path in (tmp_path / "a").iterdir():
+        assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes(), path.name
+    tables = (WEIGHTS, GEOMETRY, UPDATES, BRIDGE, SUMMARY)
+    found = {t.short: read_table(tmp_path / "a" / t.short, t) for t in tables}
     assert set(found["geometry"]["layer"]) == {0, 1, 2, 3}
     assert set(found["geometry"]["null"]) == {"random", "energy", "chance"}
     assert set(found["updates"]["layer"]) == {0, 1, 2}
@@ -522,8 +570,8 @@ def test_scripts_lead_from_weights_to_a_summary_and_repeat_exactly(lm, tmp_path)
     assert not answers.str.fullmatch("undetermined").all()
 
     # One value from the files by hand: R of layer 2 in its own Z.
-    V = SpaceFile(tmp_path / "a" / "spaces").load(2, 16, "qk")
-    before, after = (read_layer(tmp_path / "activations", i)["zh"] for i in (2, 3))
+    V = spaces.load(2, 16, "qk")
+    before, after = (read_layer(inputs["activations"], i)["zh"] for i in (2, 3))
     dh = after.states.double() - before.states.double()
     expected = float(update_ratio(dh, before.mask, V, skip_first=True).pooled.mean())
     rows = found["updates"].query(
@@ -531,3 +579,13 @@ def test_scripts_lead_from_weights_to_a_summary_and_repeat_exactly(lm, tmp_path)
         "and position_0 == 'exclude' and metric == 'ratio' and null == 'chance'"
     )
     assert rows["value"].item() == pytest.approx(expected)
+
+    # Another level: the same values, and narrower intervals.
+    (tmp_path / "c").mkdir()
+    run_scripts(lm, tmp_path / "c", inputs, Bootstrap(level=0.5, resamples=20, seed=0))
+    for table in (WEIGHTS, GEOMETRY, UPDATES, BRIDGE):
+        narrow, wide = read_table(tmp_path / "c" / table.short, table), found[table.short]
+        assert narrow["value"].equals(wide["value"])
+        ends = [c for c in ("ci_low", "null_low") if c in wide]
+        assert any((narrow[c] > wide[c]).any() for c in ends)
+        assert not any((narrow[c] < wide[c]).any() for c in ends)

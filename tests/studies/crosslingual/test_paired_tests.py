@@ -13,23 +13,20 @@ import pytest
 from scipy.stats import binomtest
 from statsmodels.stats.proportion import proportion_confint
 
+from zscope.config.base import Bootstrap
 from zscope.core.errors import DataError
 from zscope.stats import holm
-from zscope.studies.crosslingual.config import VerdictConfig, ZConfig
-from zscope.studies.crosslingual.patching.paired_tests import (
-    METRICS,
-    DeclaredCell,
-    by_problem,
-    controlled_verdict,
-    declared_cell,
-    paired_tests,
-    patched_html,
-    patched_table,
-    rates,
-    seed_verdict,
-)
+from zscope.studies.crosslingual.config import VerdictConfig
+from zscope.studies.crosslingual.declared import DeclaredCell
+from zscope.studies.crosslingual.patching import paired_tests as tested
+from zscope.studies.crosslingual.patching.paired_tests import METRICS, by_problem
+from zscope.studies.crosslingual.patching.patched_table import patched_html, patched_table
+from zscope.studies.crosslingual.questions.evidence import Evidence
+from zscope.studies.crosslingual.questions.patched import controlled_verdict, protocol_verdict
+from zscope.studies.crosslingual.tables import RATES, TESTS
 
 N = 60
+BOOTSTRAP = Bootstrap(level=0.95, resamples=1000, seed=0)
 DECLARED = DeclaredCell(2, 16, "qk", "mean", "mismatched", "prefill", "exclude", "zh->en")
 DRAWS = {"random": 3, "random_perp": 3, "energy": 3, "energy_perp": 3}
 # Share of the problems whose answer, and whose language, a space changes.
@@ -95,22 +92,37 @@ def _plant(effects: Effects, seed: int = 0) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def rates(measures: pd.DataFrame) -> pd.DataFrame:
+    return tested.rates(measures, BOOTSTRAP.level)
+
+
+def paired_tests(measures: pd.DataFrame) -> pd.DataFrame:
+    return tested.paired_tests(measures, BOOTSTRAP, 0)
+
+
+def _evidence(cell: DeclaredCell = DECLARED, **tables: pd.DataFrame) -> Evidence:
+    names = {"rates": RATES.name, "tests": TESTS.name}
+    frames = {names[name]: frame for name, frame in tables.items()}
+    return Evidence(frames, cell, VerdictConfig(), BOOTSTRAP.level, "m")
+
+
 def _verdicts(outputs: pd.DataFrame) -> tuple[str, str, str, str]:
     measures = by_problem(outputs)
-    table = rates(measures)
-    seed = seed_verdict(table, DECLARED)
-    controlled = controlled_verdict(paired_tests(measures, 0), table, DECLARED)
-    return seed.answer, controlled.answer, seed.why, controlled.why
+    evidence = _evidence(rates=rates(measures), tests=paired_tests(measures))
+    (protocol, protocol_why), (controlled, why) = (
+        rule(evidence) for rule in (protocol_verdict, controlled_verdict)
+    )
+    return protocol, controlled, protocol_why, why
 
 
 # --- verdicts ------------------------------------------------------------------------------
 
 
 def test_a_planted_double_dissociation_passes_both_rules_and_says_its_numbers():
-    seed, controlled, seed_why, controlled_why = _verdicts(_plant(DISSOCIATION))
-    assert (seed, controlled) == ("yes", "yes")
+    protocol, controlled, protocol_why, controlled_why = _verdicts(_plant(DISSOCIATION))
+    assert (protocol, controlled) == ("yes", "yes")
     for number in ("90%", "95%", "5%", "0%"):
-        assert number in seed_why
+        assert number in protocol_why
     for number in (
         "90% against 20%",
         "0% against 40%",
@@ -121,12 +133,12 @@ def test_a_planted_double_dissociation_passes_both_rules_and_says_its_numbers():
         assert number in controlled_why
 
 
-def test_the_seeds_success_is_refuted_where_a_space_of_the_same_energy_does_as_much():
+def test_the_protocols_success_is_refuted_where_a_space_of_the_same_energy_does_as_much():
     effects = DISSOCIATION | {"energy": (0.88, 0.02), "energy_perp": (0.08, 0.93)}
     assert _verdicts(_plant(effects))[:2] == ("yes", "no")
 
 
-def test_the_seeds_partial_success_is_refuted_by_energy_and_upheld_without_it():
+def test_the_protocols_partial_success_is_refuted_by_energy_and_upheld_without_it():
     effects = DISSOCIATION | {"z_perp": (0.4, 0.1)}
     assert _verdicts(_plant(effects | {"energy": (0.86, 0.0)}))[:2] == ("partial", "no")
     assert _verdicts(_plant(effects | {"energy": (0.3, 0.0)}))[:2] == ("partial", "partial")
@@ -160,42 +172,32 @@ def test_each_half_of_the_double_dissociation_is_needed(change):
         (((0.9, 0.0), (0.9, 0.9)), "no"),
     ],
 )
-def test_the_seeds_thresholds(shares, answer):
+def test_the_protocols_thresholds(shares, answer):
     effects = DISSOCIATION | {"z": shares[0], "z_perp": shares[1]}
-    assert seed_verdict(rates(by_problem(_plant(effects))), DECLARED).answer == answer
+    found = _evidence(rates=rates(by_problem(_plant(effects))))
+    assert protocol_verdict(found)[0] == answer
 
 
-def test_broken_texts_count_for_the_seed_and_not_for_the_controls():
+def test_broken_texts_count_for_the_protocol_and_not_for_the_controls():
     outputs = _plant(dict.fromkeys(DISSOCIATION, (0.0, 0.0)))
     broken = outputs["space"] == "z"
     lost = {"answer": None, "status": "none", "well_formed": False, "correct": False}
     outputs = pd.concat([outputs[~broken], outputs[broken].assign(**lost, changed=False)])
-    seed, controlled, seed_why, _ = _verdicts(outputs)
-    assert (seed, controlled) == ("partial", "no")
-    assert "Z changes 100% of the answers" in seed_why
+    protocol, controlled, protocol_why, _ = _verdicts(outputs)
+    assert (protocol, controlled) == ("partial", "no")
+    assert "Z changes 100% of the answers" in protocol_why
 
 
 def test_without_the_declared_cell_there_is_no_verdict():
     measures = by_problem(_plant(DISSOCIATION))
-    other = replace(DECLARED, layer=3)
-    assert seed_verdict(rates(measures), other).answer == "undetermined"
-    tests = paired_tests(measures, 0)
-    found = controlled_verdict(tests, rates(measures), other)
-    assert found.answer == "undetermined"
-    assert "not tested" in found.why
-    assert controlled_verdict(tests[:0], rates(measures), DECLARED).answer == "undetermined"
-
-
-def test_the_declared_cell_is_found_by_the_configs_own_words():
-    wanted, z = VerdictConfig(layer=0.75, k=0.5), ZConfig()
-    resolved = [
-        {"layer": [0.5, 2], "k": [[0.5, 16], [0.195, 6]]},
-        {"layer": [0.75, 3], "k": [[0.5, 16], [0.195, 6]]},
-    ]
-    cell = declared_cell(wanted, z, resolved)
-    assert (cell.layer, cell.k, cell.kind, cell.position_0) == (3, 16, "qk", "exclude")
-    with pytest.raises(DataError, match="declare another"):
-        declared_cell(wanted, z, resolved[:1])
+    found, tests = rates(measures), paired_tests(measures)
+    other = _evidence(replace(DECLARED, layer=3), rates=found, tests=tests)
+    assert protocol_verdict(other)[0] == "undetermined"
+    answer, why = controlled_verdict(other)
+    assert answer == "undetermined"
+    assert "not tested" in why
+    untested = _evidence(rates=found, tests=tests[:0])
+    assert controlled_verdict(untested)[0] == "undetermined"
 
 
 # --- rates ---------------------------------------------------------------------------------
@@ -251,7 +253,7 @@ def test_the_forced_stem_has_a_baseline_of_its_own():
 
 def test_mcnemar_where_both_have_one_output_and_a_permutation_test_elsewhere():
     outputs = _plant(DISSOCIATION)
-    tests = paired_tests(by_problem(outputs), 0)
+    tests = paired_tests(by_problem(outputs))
     both = tests.set_index(["stratum", "metric", "first", "second"])
     row = both.loc["all", "answer_changed", "z", "z_perp"]
     changed = outputs[outputs["space"].isin(["z", "z_perp"])].pivot(
@@ -267,24 +269,42 @@ def test_mcnemar_where_both_have_one_output_and_a_permutation_test_elsewhere():
     assert energy["test"] == "paired permutation"
     assert energy["value"] == pytest.approx(0.7)
     assert energy["n"] == N
-    again = paired_tests(by_problem(outputs), 0)
+    again = paired_tests(by_problem(outputs))
     pd.testing.assert_frame_equal(tests, again)
 
 
 def test_holm_is_over_a_cells_comparisons_in_one_stratum():
     outputs = _plant(DISSOCIATION)
     elsewhere = _plant(DISSOCIATION, seed=1).assign(layer=3)
-    tests = paired_tests(by_problem(pd.concat([outputs, elsewhere])), 0)
+    tests = paired_tests(by_problem(pd.concat([outputs, elsewhere])))
     assert len(tests) == 2 * 2 * 5 * 5  # layers, strata, metrics, comparisons (none with own)
     for _, family in tests.groupby(["layer", "stratum"]):
         np.testing.assert_allclose(family["p_holm"], holm(family["p"].to_numpy()))
+
+
+def test_every_interval_follows_the_level_and_the_resamples_and_no_p_does():
+    outputs = _plant(DISSOCIATION)
+    measures = by_problem(outputs)
+    wide, narrow = (
+        tested.paired_tests(measures, Bootstrap(level=level, resamples=n, seed=0), 0)
+        for level, n in ((0.95, 1000), (0.5, 50))
+    )
+    pd.testing.assert_frame_equal(
+        wide.drop(columns=["ci_low", "ci_high"]), narrow.drop(columns=["ci_low", "ci_high"])
+    )
+    differ = wide["value"].abs().between(0.01, 0.99)
+    inside = (wide["ci_low"] < narrow["ci_low"]) & (narrow["ci_high"] < wide["ci_high"])
+    assert differ.any()
+    assert inside[differ].all()
+    low, high = (tested.rates(measures, level) for level in (0.5, 0.95))
+    assert (high["ci_high"] - high["ci_low"] > low["ci_high"] - low["ci_low"]).all()
 
 
 def test_own_is_the_same_space_with_the_prompts_own_mean():
     outputs = _plant(DISSOCIATION)
     own = _plant({"z": (0.5, 0.0)}, seed=2).assign(source="own", source_answer=None)
     own = own[own["space"] == "z"]
-    tests = paired_tests(by_problem(pd.concat([outputs, own])), 0)
+    tests = paired_tests(by_problem(pd.concat([outputs, own])))
     row = tests[(tests["second"] == "own") & (tests["metric"] == "answer_changed")].iloc[0]
     assert (row["first"], row["source"], row["n"]) == ("z", "mismatched", N)
     assert row["value"] == pytest.approx(0.9 - 0.5)
@@ -293,12 +313,12 @@ def test_own_is_the_same_space_with_the_prompts_own_mean():
 
 def test_equal_outputs_have_p_1():
     same = dict.fromkeys(DISSOCIATION, (0.0, 0.0))
-    tests = paired_tests(by_problem(_plant(same)), 0)
+    tests = paired_tests(by_problem(_plant(same)))
     assert (tests["p"] == 1).all()
     assert (tests["value"] == 0).all()
 
 
-# --- the seed's table ------------------------------------------------------------------------
+# --- the protocol's table ------------------------------------------------------------------------
 
 
 def _problems() -> pd.DataFrame:
@@ -312,7 +332,7 @@ def _problems() -> pd.DataFrame:
     )
 
 
-def test_the_seeds_table_shows_each_problem_with_its_outputs():
+def test_the_protocols_table_shows_each_problem_with_its_outputs():
     outputs = _plant(DISSOCIATION)
     table = patched_table(outputs, _problems(), DECLARED)
     assert len(table) == N

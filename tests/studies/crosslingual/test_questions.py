@@ -4,48 +4,61 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
+from statsmodels.stats.proportion import proportion_confint
 
-from zscope.studies.crosslingual.patching.paired_tests import DeclaredCell
-from zscope.studies.crosslingual.questions import Declared, Evidence, summarise
-from zscope.tables.read import TABLES, write_table
+from zscope.stats import mcnemar_exact
+from zscope.studies.crosslingual.accuracy import answer_rows
+from zscope.studies.crosslingual.config import VerdictConfig
+from zscope.studies.crosslingual.declared import DeclaredCell
+from zscope.studies.crosslingual.questions.evidence import Evidence
+from zscope.studies.crosslingual.questions.summary import summarise
+from zscope.studies.crosslingual.tables import SUMMARY, TABLES
+from zscope.tables.read import read_table
+from zscope.tables.write import write_table
 
 CELL = DeclaredCell(3, 16, "qk", "mean", "mismatched", "prefill", "exclude", "zh->en")
-DECLARED = Declared(CELL, high=0.5, margin=0.1, alpha=0.05, model="tiny-s0")
 OF_Z = {"layer": 3, "k": 16, "kind": "qk"}
+BY_NAME = {table.short: table for table in TABLES}
 QUESTIONS = {
-    "behaviour": "0. Does the model solve more",
-    "ranks": "1. Do the heads collapse",
-    "ffn": "2. Does the FFN avoid",
-    "geometry": "2. Does Z separate",
-    "language": "2. Is the language energy",
-    "causal": "A. Is Z causal",
-    "carries": "A. Does Z carry the answer",
-    "necessary": "A. Is Z necessary",
-    "updates": "B. Is there a Z-dominated layer",
-    "ard": "C. Does ARD find Z",
-    "linear": "D. Is the bridge between",
-    "orthogonal": "D. Is the bridge orthogonal",
+    "behaviour": "solves_more_in_chinese",
+    "ranks": "heads_collapse",
+    "ffn": "ffn_avoids_z",
+    "geometry": "z_separates",
+    "language": "language_is_outside",
+    "causal": "is_causal",
+    "carries": "carries_the_answer",
+    "necessary": "is_necessary",
+    "updates": "z_dominated_layer",
+    "ard": "ard_finds_z",
+    "linear": "bridge_is_linear",
+    "orthogonal": "bridge_is_orthogonal",
 }
 
 
 def table(name: str, rows: list[dict[str, Any]]) -> pd.DataFrame:
     """Rows with every column of the table; what is not given is null."""
-    columns = [c.name for c in TABLES[f"crosslingual_{name}"].columns]
+    columns = [c.name for c in BY_NAME[name].columns]
     assert {c for row in rows for c in row} <= set(columns)
     return pd.DataFrame([dict.fromkeys(columns) | row for row in rows], columns=columns)
 
 
-def found(question: str, declared: Declared = DECLARED, **rows: list[dict[str, Any]]) -> pd.Series:
-    evidence = Evidence({name: table(name, r) for name, r in rows.items()})
-    summary = summarise(evidence, declared)
-    return summary[summary["question"].str.startswith(QUESTIONS[question])].iloc[0]
+def summary(model: str = "tiny-s0", level: float = 0.95, **rows: list[dict[str, Any]]):
+    frames = {BY_NAME[name].name: table(name, r) for name, r in rows.items()}
+    rules = VerdictConfig(high=0.5, margin=0.1, alpha=0.05)
+    return pd.DataFrame(summarise(Evidence(frames, CELL, rules, level, model)))
+
+
+def found(question: str, model: str = "tiny-s0", **rows: list[dict[str, Any]]) -> pd.Series:
+    answered = summary(model, **rows)
+    return answered[answered["question"] == QUESTIONS[question]].iloc[0]
 
 
 def verdicts(question: str, **rows: list[dict[str, Any]]) -> tuple[str, str]:
     row = found(question, **rows)
-    return row["seed_verdict"], row["controlled_verdict"]
+    return row["protocol_verdict"], row["controlled_verdict"]
 
 
 def null(mean, low, high, name="random"):
@@ -57,14 +70,19 @@ def interval(value, low, high):
 
 
 def test_without_data_every_verdict_is_undetermined(tmp_path):
-    summary = summarise(Evidence({}), DECLARED)
-    assert set(summary["seed_verdict"]) == set(summary["controlled_verdict"]) == {"undetermined"}
-    assert list(QUESTIONS) == [
-        next(k for k, start in QUESTIONS.items() if q.startswith(start))
-        for q in summary["question"]
-    ]
-    assert not summary["why"].str.len().eq(0).any()
-    write_table(summary.assign(model="m"), tmp_path / "x", "crosslingual_summary", {})
+    empty = summary()
+    assert set(empty["protocol_verdict"]) == set(empty["controlled_verdict"]) == {"undetermined"}
+    assert list(QUESTIONS.values()) == empty["question"].to_list()
+    assert not empty["numbers"].str.len().eq(0).any()
+    assert empty[["value", "ci_low", "p", "n"]].isna().all(axis=None)
+    write_table(empty.assign(model="m"), tmp_path / "x", SUMMARY, {})
+    assert len(read_table(tmp_path / "x", SUMMARY)) == len(QUESTIONS)
+
+
+def test_criteria_name_the_level_of_the_intervals():
+    text = " ".join(summary(level=0.8)["controlled_criterion"])
+    assert "80 % interval" in text
+    assert "95 %" not in text
 
 
 def outputs(zh: str, en: str) -> list[dict[str, Any]]:
@@ -77,16 +95,43 @@ def outputs(zh: str, en: str) -> list[dict[str, Any]]:
     ]
 
 
-def test_one_more_right_answer_is_a_difference_to_the_seed_and_not_to_mcnemar():
-    assert verdicts("behaviour", outputs=outputs("rr", "rw")) == ("yes", "no")
-    assert verdicts("behaviour", outputs=outputs("rw", "rr")) == ("no", "no")
-    assert verdicts("behaviour", outputs=outputs("rr", "rr")) == ("no", "no")
-    # Six discordant pairs, all one way: p = 2 / 2**6 = .031.
-    assert verdicts("behaviour", outputs=outputs("r" * 6, "w" * 6)) == ("yes", "yes")
-    assert verdicts("behaviour", outputs=outputs("w" * 6, "r" * 6)) == ("no", "no")
-    why = found("behaviour", outputs=outputs("r" * 6, "w" * 6))["why"]
-    assert why.startswith("6 of 6 right in Chinese, 0 in English")
-    assert "p 0.031" in why
+def accuracy(zh: str, en: str) -> list[dict[str, Any]]:
+    rows = [{"category": "add", **row} for row in outputs(zh, en)]
+    return list(answer_rows(pd.DataFrame(rows), 0.95))
+
+
+def test_rates_and_discordant_pairs_are_counted_once_whatever_was_patched():
+    zh, en = "rrrrww", "rwwrrw"
+    plain = accuracy(zh, en)
+    by = {(r["metric"], r["category"], r["language"]): r for r in plain}
+    assert (by["accuracy", "all", "zh"]["value"], by["accuracy", "add", "en"]["n"]) == (4 / 6, 6)
+    low, high = proportion_confint(4, 6, method="wilson")
+    interval = by["accuracy", "all", "zh"]
+    assert (interval["ci_low"], interval["ci_high"]) == pytest.approx((low, high))
+    assert by["only_right", "all", "zh"]["value"] == 2
+    assert by["only_right", "all", "en"]["value"] == 1
+    right = [np.array([letter == "r" for letter in letters]) for letters in (zh, en)]
+    assert by["mcnemar_p", "all", "both"]["value"] == mcnemar_exact(*right)
+    # Outputs under a patch, and with a forced stem, are not the model's own answers.
+    rows = pd.DataFrame([{"category": "add", **row} for row in outputs(zh, en)])
+    others = [rows.assign(space="z", design="mean"), rows.assign(design="site_answer")]
+    assert list(answer_rows(pd.concat([rows, *others]), 0.95)) == plain
+    assert {r["metric"] for r in answer_rows(rows[rows["direction"] == "->zh"], 0.95)} == {
+        "accuracy"
+    }
+
+
+def test_one_more_right_answer_is_a_difference_to_the_protocol_and_not_to_mcnemar():
+    assert verdicts("behaviour", accuracy=accuracy("rr", "rw")) == ("yes", "no")
+    assert verdicts("behaviour", accuracy=accuracy("rw", "rr")) == ("no", "no")
+    assert verdicts("behaviour", accuracy=accuracy("rr", "rr")) == ("no", "no")
+    # Six discordant pairs, all one way: p = 2 / 2**6 = 0.031.
+    assert verdicts("behaviour", accuracy=accuracy("r" * 6, "w" * 6)) == ("yes", "yes")
+    assert verdicts("behaviour", accuracy=accuracy("w" * 6, "r" * 6)) == ("no", "no")
+    row = found("behaviour", accuracy=accuracy("r" * 6, "w" * 6))
+    assert row["numbers"].startswith("6 of 6 right in Chinese, 0 in English")
+    assert "p 0.031" in row["numbers"]
+    assert (row["value"], row["p"], row["n"]) == (1.0, 2 / 2**6, 6)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +171,7 @@ def test_the_ffn_avoids_z_only_below_random_spaces(share, span, expected):
         for metric, value in (("ffn_write_share", share), ("ffn_write_span", span))
     ]
     assert verdicts("ffn", weights=rows) == expected
-    assert f"{share / 0.25:.2f}x chance" in found("ffn", weights=rows)["why"]
+    assert f"{share / 0.25:.2f}x chance" in found("ffn", weights=rows)["numbers"]
 
 
 def geometry(metric: str, numbers: dict[str, Any], band: dict[str, Any]) -> dict[str, Any]:
@@ -275,14 +320,14 @@ def test_a_layer_is_z_dominated_against_its_null_not_against_one(r, z, expected)
 
 def ard(overlap=0.5, index=0.2):
     place = {"layer": 3, "k": 16}
-    seed = {**place, "objective": "seed", "basis": "coordinates", "init": "svd_z"}
+    original = {**place, "objective": "original", "basis": "coordinates", "init": "svd_z"}
     gap = {**place, "objective": "gap", "basis": "coordinates", "metric": "overlap"}
     bands = {"energy": (0.3, 0.4), "shuffled": (0.25, 0.35), "random": (0.2, 0.3)}
     return [
-        {**seed, "penalty": 0.1, "metric": "index_overlap", "value": 0.1, "null_mean": 0.25},
-        {**seed, "penalty": 0.01, "metric": "index_overlap", "value": index, "null_mean": 0.25},
-        {**seed, "k": None, "penalty": 0.1, "metric": "value", "value": 1.5},
-        {**seed, "k": None, "penalty": 0.1, "metric": "value_at_infinity", "value": 0.0},
+        {**original, "penalty": 0.1, "metric": "index_overlap", "value": 0.1, "null_mean": 0.25},
+        {**original, "penalty": 0.01, "metric": "index_overlap", "value": index, "null_mean": 0.25},
+        {**original, "k": None, "penalty": 0.1, "metric": "value", "value": 1.5},
+        {**original, "k": None, "penalty": 0.1, "metric": "value_at_infinity", "value": 0.0},
         *(
             {**gap, "value": overlap, **null(low, low, high, name)}
             for name, (low, high) in bands.items()
@@ -300,13 +345,13 @@ def ard(overlap=0.5, index=0.2):
 )
 def test_ard_finds_z_only_beyond_what_energy_explains(overlap, index, expected):
     assert verdicts("ard", ard=ard(overlap, index)) == expected
-    assert "its value 1.5 or more, of the empty Z 0" in found("ard", ard=ard())["why"]
+    assert "its value 1.5 or more, of the empty Z 0" in found("ard", ard=ard())["numbers"]
 
 
 def bridge(r2, loo, p, energy_high, error=0.05, rotation=0.9):
     place = {**OF_Z, "pooling": "mean", "direction": "en->zh"}
     z = {
-        "seed_r2": {"value": r2},
+        "protocol_r2": {"value": r2},
         "loo_r2": {"value": loo},
         "ridge_loo_r2": {"value": loo, "p": p, **null(0, -0.1, 0.1, "permutation")},
         "procrustes_r2": {"value": rotation, "p": p, **null(0, -0.1, 0.1, "permutation")},
@@ -336,18 +381,36 @@ def test_the_bridge_is_judged_by_left_out_pairs_and_controls(numbers, linear, or
     assert verdicts("orthogonal", bridge=numbers, rates=success) == orthogonal
 
 
-def test_the_seed_asks_about_the_bridge_only_after_a_success():
+def test_the_protocol_asks_about_the_bridge_only_after_a_success():
     numbers = bridge(0.95, 0.9, 0.005, 0.5)
     assert verdicts("linear", bridge=numbers) == ("undetermined", "yes")
-    assert "would not have asked" in found("linear", bridge=numbers)["why"]
+    assert "would not have asked" in found("linear", bridge=numbers)["numbers"]
     assert verdicts("linear", bridge=numbers, ard=ard(index=0.6)) == ("yes", "yes")
 
 
-def test_the_seeds_numbers_are_quoted_for_its_own_model_alone():
+def test_the_protocols_numbers_are_quoted_for_its_own_model_alone():
     rows = [
         {**OF_Z, "metric": m, "value": 0.1, **null(0.25, 0.2, 0.3)}
         for m in ("ffn_write_share", "ffn_write_span")
     ]
-    quoted = Declared(CELL, 0.5, 0.1, 0.05, "qwen2.5-3b")
-    assert "seed quoted .57x chance" in found("ffn", quoted, weights=rows)["why"]
-    assert "quoted" not in found("ffn", weights=rows)["why"]
+    assert "protocol quotes 0.57x chance" in found("ffn", "qwen2.5-3b", weights=rows)["numbers"]
+    assert "quotes" not in found("ffn", weights=rows)["numbers"]
+
+
+def test_numbers_are_columns_and_those_of_the_controlled_verdict():
+    gap = geometry("ratio_difference", interval(-0.2, -0.3, -0.1), null(0, -0.05, 0.05, "energy"))
+    random = {**gap, **null(0, -9, 9)}
+    others = [
+        geometry(m, interval(0.7, 0.6, 0.8), null(1, 1, 1)) for m in ("ratio_z", "ratio_z_perp")
+    ]
+    row = found("geometry", geometry=[random, gap, *others])
+    columns = ("value", "ci_low", "ci_high", "null", "null_low", "null_high", "n")
+    assert tuple(row[list(columns)]) == (-0.2, -0.3, -0.1, "energy", -0.05, 0.05, 100)
+    tests = [
+        cell(source="mismatched", stratum="baseline_correct", metric="source_answer", first="z")
+        | {"second": second, "p": 0.001, "p_holm": 0.01, "n": 40}
+        | interval(0.3, 0.2, 0.4)
+        for second in ("energy", "z_perp")
+    ]
+    row = found("carries", tests=tests)
+    assert tuple(row[["value", "ci_low", "ci_high", "p", "n"]]) == (0.3, 0.2, 0.4, 0.01, 40)

@@ -17,6 +17,19 @@ from sklearn.linear_model import LinearRegression, RidgeCV
 from sklearn.model_selection import LeaveOneOut, cross_val_predict
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
+from plain_spaces import (
+    distance_ratio,
+    energy_matched_space,
+    ffn_overlap,
+    language_energy,
+    norm_ratio,
+    projector,
+    rank_null,
+    similarity,
+    split,
+    update_against_null,
+    update_ratio,
+)
 from zscope.core.errors import DataError
 from zscope.models.attention_kernels import (
     KINDS,
@@ -33,28 +46,14 @@ from zscope.studies.crosslingual.space.ranks import (
     effective_ranks,
     head_ranks,
     layer_ranks,
-    rank_null,
 )
 from zscope.studies.crosslingual.space.subspaces import (
     chance_ratio,
     chance_share,
-    energy_matched_space,
     energy_share,
-    ffn_overlap,
-    projector,
     random_space,
-    similarity,
-    split,
 )
-from zscope.studies.crosslingual.space.updates import (
-    distance_ratio,
-    language_energy,
-    norm_ratio,
-    positions_used,
-    update_against_null,
-    update_ratio,
-    z_score,
-)
+from zscope.studies.crosslingual.space.updates import positions_used, z_score
 
 EXACT = 1e-9
 
@@ -339,7 +338,7 @@ def test_updates_stand_out_where_they_were_planted_only():
     assert planted.ratio == pytest.approx(2 * plain.ratio)
     assert plain.over_null == pytest.approx(1, abs=0.15)
     assert abs(plain.z) < 4 < 10 < planted.z
-    assert planted.ratio < 1  # below the seed's threshold, though far above its null
+    assert planted.ratio < 1  # below the protocol's threshold, though far above its null
     assert planted.null == chance_ratio(k, d)
     with pytest.raises(DataError, match="2 or more draws"):
         update_against_null(dh, mask, V, [])
@@ -421,10 +420,10 @@ def test_nested_ridge_is_that_of_scikit_learn(n, k):
 
 
 @pytest.mark.parametrize(("n", "k"), [(20, 20), (20, 50)])
-def test_the_seed_s_score_is_perfect_on_noise_and_left_out_ones_are_not(n, k):
+def test_the_protocol_s_score_is_perfect_on_noise_and_left_out_ones_are_not(n, k):
     for seed in range(5):
         found = b.bridge(randn(n, k, seed=seed), randn(n, k, seed=1000 + seed))
-        assert found.seed_r2 == pytest.approx(1)
+        assert found.protocol_r2 == pytest.approx(1)
         assert found.ols_r2 == pytest.approx(1)
         assert found.loo_r2 < 0
         assert found.ridge_loo_r2 < 0.05

@@ -4,9 +4,11 @@ import copy
 import math
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 import torch
 from safetensors import safe_open
+from statsmodels.stats.proportion import proportion_confint
 from torch.nn import functional as F
 from transformers import Qwen2ForCausalLM
 
@@ -14,6 +16,7 @@ from zscope import training
 from zscope.core.errors import TrainingError
 from zscope.models.language_model import LanguageModel
 from zscope.models.language_model import generate as greedy
+from zscope.studies.crosslingual.accuracy import training_rows
 from zscope.studies.crosslingual.config import TinyConfig, TinyShape
 from zscope.studies.crosslingual.problems.parallel import LANGUAGES, generate, is_held_out
 from zscope.studies.crosslingual.tiny_qwen import build_tiny_qwen, save_tiny_qwen
@@ -312,7 +315,6 @@ def test_exact_accuracy_is_that_of_greedy_generation(tmp_path):
     assert 0 < sum(right) < len(problems)
     accuracy = next(r for r in rows if r["metric"] == "exact_accuracy")
     assert (accuracy["value"], accuracy["n"]) == (sum(right) / 24, 24)
-    assert accuracy["ci_low"] < accuracy["value"] < accuracy["ci_high"]
     loss = next(r for r in rows if r["metric"] == "loss")
     whole = make_batch(texts, 0, CPU)
     assert loss["value"] == pytest.approx(completion_loss(model.model, whole).item(), rel=1e-5)
@@ -337,7 +339,27 @@ def test_every_row_of_training_has_a_language(tmp_path):
 
 def accuracy(language, step, value):
     row = {"language": language, "step": step, "metric": "exact_accuracy", "value": value}
-    return {**row, "ci_low": value - 0.05, "ci_high": value + 0.05, "n": 100}
+    return {**row, "n": 100}
+
+
+def test_the_interval_of_an_evaluation_is_wilsons_and_follows_the_level():
+    rows = pd.DataFrame([accuracy("en", 0, 0.1), accuracy("zh", 9, 0.94)])
+    for level in (0.95, 0.8):
+        found = list(training_rows(rows, level))
+        assert [(r["language"], r["step"], r["n"]) for r in found] == [
+            ("en", 0, 100),
+            ("zh", 9, 100),
+        ]
+        for row, hits in zip(found, (10, 94), strict=True):
+            expected = proportion_confint(hits, 100, alpha=1 - level, method="wilson")
+            assert (row["ci_low"], row["ci_high"]) == pytest.approx(expected)
+
+
+def test_early_exits_are_layers_of_the_shape():
+    config = TinyConfig(shape={"n_layers": 4}, training={"exit_layers": [0.5, 3]})
+    assert config.exits == [2, 3]
+    late = TinyConfig(shape={"n_layers": 4}, training={"exit_layers": [9], "early_exit": 0})
+    assert late.exits == []
 
 
 def test_the_gate_is_of_the_last_evaluation_in_both_languages():
@@ -346,7 +368,7 @@ def test_the_gate_is_of_the_last_evaluation_in_both_languages():
     with pytest.raises(TrainingError) as caught:
         check_gate([*early, accuracy("en", 9, 0.97), accuracy("zh", 9, 0.94)], 0.95)
     message = str(caught.value)
-    assert "en 0.970 (0.920 to 1.020 of 100), zh 0.940" in message
+    assert "en 0.970 of 100, zh 0.940 of 100" in message
     assert "more steps" in message
     assert "another seed" in message
     assert "lower the gate" in message

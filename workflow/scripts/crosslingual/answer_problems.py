@@ -1,17 +1,17 @@
-"""Unpatched greedy answers of every problem in both languages: table crosslingual_outputs."""
+"""Unpatched greedy answers to every problem in both languages: table crosslingual_outputs."""
 
+from collections.abc import Mapping
 from typing import Any
 
-import pandas as pd
-
-from zscope.core.jobs import progress, run_job
-from zscope.core.provenance import versions
-from zscope.models.language_model import generate, load_for_job
+from zscope.core.jobs import job, progress
+from zscope.models.language_model import LanguageModel, generate
 from zscope.studies.crosslingual.config import GenerationConfig
 from zscope.studies.crosslingual.patching.readouts import output_columns, read_text
 from zscope.studies.crosslingual.problems.parallel import LANGUAGES
 from zscope.studies.crosslingual.problems.problem_rows import read_problems
-from zscope.tables.read import write_table
+from zscope.studies.crosslingual.subject import load_subject
+from zscope.studies.crosslingual.tables import OUTPUTS
+from zscope.tables.write import write_table
 
 NO_PATCH = {
     "layer": None,
@@ -23,28 +23,29 @@ NO_PATCH = {
 }
 
 
-def main(job: Any) -> None:
+def answer_problems(
+    lm: LanguageModel,
+    problems: str,
+    outputs: str,
+    *,
+    model: str,
+    config: GenerationConfig,
+    provenance: Mapping[str, Any],
+) -> None:
     """Column direction is the prompt's language alone: "->en"."""
-    tracked = job.params.tracked
-    part = tracked["slice"]
-    settings = GenerationConfig.model_validate(part["generation"])
-    lm = load_for_job(job)
-    problems = read_problems(job.input.problems)
-    size = settings.batch_size
+    asked = read_problems(problems)
     rows = []
     for language in LANGUAGES:
-        starts = range(0, len(problems), size)
+        starts = range(0, len(asked), config.batch_size)
         for start in progress(starts, desc=f"answer {language}"):
-            batch = problems[start : start + size]
+            batch = asked[start : start + config.batch_size]
             prompts = lm.encode([p.prompt(language) for p in batch])
-            outputs = generate(lm, *prompts, settings.max_new_tokens)
-            for problem, output in zip(batch, outputs, strict=True):
-                reading = read_text(
-                    output.text, output.finished, settings.min_letters, settings.strict
-                )
+            generated = generate(lm, *prompts, config.max_new_tokens)
+            for problem, output in zip(batch, generated, strict=True):
+                reading = read_text(output.text, output.finished, config.min_letters, config.strict)
                 rows.append(
                     {
-                        "model": job.wildcards.model,
+                        "model": model,
                         "problem": problem.id,
                         "category": problem.category,
                         **NO_PATCH,
@@ -54,15 +55,17 @@ def main(job: Any) -> None:
                         **output_columns(reading, None, problem.answer, None),
                     }
                 )
-    frame = pd.DataFrame(rows).astype({"layer": "Int64", "k": "Int64"})
-    provenance = {
-        **tracked,
-        "model": lm.name,
-        "device": str(lm.device),
-        "versions": versions("python", "torch", "transformers"),
-    }
-    write_table(frame, job.output.outputs, "crosslingual_outputs", provenance)
+    write_table(rows, outputs, OUTPUTS, provenance)
 
 
 if __name__ == "__main__":
-    run_job(snakemake, main)
+    with job(snakemake, "torch", "transformers") as this:
+        lm, loaded = load_subject(**this.slice["subject"], weights=this.input.get("weights"))
+        answer_problems(
+            lm,
+            this.input.problems,
+            this.output.outputs,
+            model=this.wildcards.model,
+            config=GenerationConfig.model_validate(this.slice["generation"]),
+            provenance={**this.provenance, **loaded},
+        )

@@ -1,23 +1,28 @@
 """The parallel problems that everything is measured on: table crosslingual_problems."""
 
+from collections.abc import Mapping
 from typing import Any
 
-from zscope.core.jobs import run_job
+from zscope.core.jobs import job
 from zscope.studies.crosslingual.config import ProblemsConfig
 from zscope.studies.crosslingual.problems.parallel import generate, load_problems
 from zscope.studies.crosslingual.problems.problem_rows import problem_rows
-from zscope.tables.read import write_table
+from zscope.studies.crosslingual.tables import PROBLEMS
+from zscope.tables.write import write_table
 
 
-def main(job: Any) -> None:
-    tracked = job.params.tracked
-    config = ProblemsConfig.model_validate(tracked["slice"]["problems"])
+def make_problems(path: str, *, config: ProblemsConfig, provenance: Mapping[str, Any]) -> None:
     if config.source == "generated":
         problems = generate(config.n, config.seed, held_out=True)
     else:
         problems = load_problems(config.file)
-    write_table(problem_rows(problems), job.output.problems, "crosslingual_problems", tracked)
+    write_table(problem_rows(problems), path, PROBLEMS, provenance)
 
 
 if __name__ == "__main__":
-    run_job(snakemake, main)
+    with job(snakemake) as this:
+        make_problems(
+            this.output.problems,
+            config=ProblemsConfig.model_validate(this.slice["problems"]),
+            provenance=this.provenance,
+        )

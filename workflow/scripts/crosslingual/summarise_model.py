@@ -1,39 +1,62 @@
-"""What the study says of one model, question by question: table crosslingual_summary."""
+"""Every research question of the study for one model: table crosslingual_summary."""
 
+from collections.abc import Mapping
 from typing import Any
 
-from zscope.config.sizes import check_k, check_layer
-from zscope.core.files import atomic_path
-from zscope.core.jobs import run_job
+import pandas as pd
+
+from zscope.core.jobs import job
+from zscope.studies.crosslingual import tables
 from zscope.studies.crosslingual.config import VerdictConfig, ZConfig
-from zscope.studies.crosslingual.patching.paired_tests import declared_cell
-from zscope.studies.crosslingual.questions import Declared, Evidence, summarise
-from zscope.tables.read import read_table, write_table
+from zscope.studies.crosslingual.declared import declared_cell
+from zscope.studies.crosslingual.questions.evidence import Evidence
+from zscope.studies.crosslingual.questions.summary import summarise
+from zscope.studies.crosslingual.sizes import read_sizes
+from zscope.tables.read import read_table
+from zscope.tables.write import write_csv, write_table
 
-NAMES = ("outputs", "weights", "geometry", "updates", "ard", "bridge", "rates", "tests")
+NEEDED = (
+    tables.ACCURACY,
+    tables.WEIGHTS,
+    tables.GEOMETRY,
+    tables.UPDATES,
+    tables.RATES,
+    tables.TESTS,
+    tables.ARD,
+    tables.BRIDGE,
+)
 
 
-def main(job: Any) -> None:
-    """Input `model`, and tables by name (NAMES); those that were not made may be left out."""
-    tracked, model = job.params.tracked, job.wildcards.model
-    part = tracked["slice"]
-    wanted, z = VerdictConfig.model_validate(part["verdict"]), ZConfig.model_validate(part["z"])
-    shape = read_table(job.input.model, "crosslingual_models").iloc[0]
-    here = {
-        "layer": [wanted.layer, check_layer(wanted.layer, int(shape["n_layers"]))],
-        "k": [[wanted.k, check_k(wanted.k, int(shape["n_kv_heads"] * shape["d_head"]))]],
-    }
-    cell = declared_cell(wanted, z, [here])
-    declared = Declared(cell, wanted.high, wanted.margin, wanted.alpha, model)
-    paths = {name: job.input.get(name) for name in NAMES}
-    evidence = Evidence(
-        {name: read_table(path, f"crosslingual_{name}") for name, path in paths.items() if path}
-    )
-    rows = summarise(evidence, declared).assign(model=model)
-    write_table(rows, job.output.summary, "crosslingual_summary", tracked)
-    with atomic_path(job.output.csv) as temporary:
-        rows.to_csv(temporary, index=False, lineterminator="\n")
+def summarise_model(
+    sizes: str,
+    paths: Mapping[str, str],
+    summary: str,
+    csv: str,
+    *,
+    model: str,
+    verdict: VerdictConfig,
+    z: ZConfig,
+    level: float,
+    provenance: Mapping[str, Any],
+) -> None:
+    """paths: of NEEDED, by short name; those that were not made may be left out."""
+    cell = declared_cell(verdict, z, read_sizes(sizes))
+    found = {t.name: read_table(paths[t.short], t) for t in NEEDED if t.short in paths}
+    rows = pd.DataFrame(summarise(Evidence(found, cell, verdict, level, model))).assign(model=model)
+    write_table(rows, summary, tables.SUMMARY, provenance)
+    write_csv(rows, csv)
 
 
 if __name__ == "__main__":
-    run_job(snakemake, main)
+    with job(snakemake, "scipy") as this:
+        summarise_model(
+            this.input.sizes,
+            dict(this.input.items()),
+            this.output.summary,
+            this.output.csv,
+            model=this.wildcards.model,
+            verdict=VerdictConfig.model_validate(this.slice["verdict"]),
+            z=ZConfig.model_validate(this.slice["z"]),
+            level=this.slice["level"],
+            provenance=this.provenance,
+        )

@@ -1,49 +1,65 @@
-"""Rates, paired tests and the seed's table of patching one model."""
+"""Rates, paired tests and the declared cell's table of patching one model."""
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
+from zscope.config.base import Bootstrap
 from zscope.core.files import atomic_path
-from zscope.core.jobs import run_job
+from zscope.core.jobs import job
 from zscope.core.provenance import derive_seed
 from zscope.studies.crosslingual.config import VerdictConfig, ZConfig
-from zscope.studies.crosslingual.patching.paired_tests import (
-    by_problem,
-    declared_cell,
-    paired_tests,
-    patched_html,
-    patched_table,
-    rates,
-)
-from zscope.tables.read import read_provenance, read_table, write_table
+from zscope.studies.crosslingual.declared import declared_cell
+from zscope.studies.crosslingual.patching.paired_tests import by_problem, paired_tests, rates
+from zscope.studies.crosslingual.patching.patched_table import patched_html, patched_table
+from zscope.studies.crosslingual.sizes import read_sizes
+from zscope.studies.crosslingual.tables import OUTPUTS, PATCHED, PROBLEMS, RATES, TESTS
+from zscope.tables.read import read_table, read_tables
+from zscope.tables.write import write_csv, write_table
 
 
-def main(job: Any) -> None:
-    """Inputs `outputs` (a file a layer) and `problems`."""
-    tracked, model = job.params.tracked, job.wildcards.model
-    part = tracked["slice"]
-    wanted, z = VerdictConfig.model_validate(part["verdict"]), ZConfig.model_validate(part["z"])
-    resolved = [read_provenance(path)["resolved"] for path in job.input.outputs]
-    cell = declared_cell(wanted, z, resolved)
-    outputs = pd.concat(
-        [read_table(path, "crosslingual_outputs") for path in job.input.outputs], ignore_index=True
-    )
-    measures = by_problem(outputs)
-    found, tests = rates(measures), paired_tests(measures, derive_seed(part["seed"], "patching"))
-    table = patched_table(outputs, read_table(job.input.problems, "crosslingual_problems"), cell)
-    for name, rows, kind in (
-        ("rates", found, "crosslingual_rates"),
-        ("tests", tests, "crosslingual_tests"),
-        ("table", table, "crosslingual_patched"),
+def summarise_patching(
+    problems: str,
+    sizes: str,
+    outputs: Sequence[str],
+    written: Mapping[str, str],
+    *,
+    model: str,
+    verdict: VerdictConfig,
+    z: ZConfig,
+    bootstrap: Bootstrap,
+    seed: int,
+    provenance: Mapping[str, Any],
+) -> None:
+    """outputs: one file per layer. written: paths of rates, tests, table, html and csv."""
+    cell = declared_cell(verdict, z, read_sizes(sizes))
+    found = read_tables(outputs, OUTPUTS)
+    measures = by_problem(found)
+    table = patched_table(found, read_table(problems, PROBLEMS), cell)
+    tests = paired_tests(measures, bootstrap, derive_seed(seed, "patching"))
+    for path, rows, kind in (
+        (written["rates"], rates(measures, bootstrap.level), RATES),
+        (written["tests"], tests, TESTS),
+        (written["table"], table, PATCHED),
     ):
-        write_table(rows.assign(model=model), job.output[name], kind, tracked)
+        write_table(rows.assign(model=model), path, kind, provenance)
     title = f"Patched outputs of {model}, {cell.direction}, layer {cell.layer}, k {cell.k}"
-    with atomic_path(job.output.html) as temporary:
+    with atomic_path(Path(written["html"])) as temporary:
         temporary.write_text(patched_html(table, title), "utf-8")
-    with atomic_path(job.output.csv) as temporary:
-        table.to_csv(temporary, index=False, lineterminator="\n")
+    write_csv(table, written["csv"])
 
 
 if __name__ == "__main__":
-    run_job(snakemake, main)
+    with job(snakemake, "numpy", "scipy") as this:
+        summarise_patching(
+            this.input.problems,
+            this.input.sizes,
+            this.input.outputs,
+            dict(this.output.items()),
+            model=this.wildcards.model,
+            verdict=VerdictConfig.model_validate(this.slice["verdict"]),
+            z=ZConfig.model_validate(this.slice["z"]),
+            bootstrap=Bootstrap.model_validate(this.slice["bootstrap"]),
+            seed=this.slice["seed"],
+            provenance=this.provenance,
+        )

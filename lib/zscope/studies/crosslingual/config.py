@@ -1,9 +1,9 @@
-"""The configuration of the cross-lingual study (seed 004)."""
+"""The configuration of the cross-lingual study (protocol 004)."""
 
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
@@ -54,26 +54,6 @@ Where = Literal["prefill", "all"]
 Direction = Literal["zh->en", "en->zh"]
 Basis = Literal["coordinates", "pca", "z"]
 Position0 = Literal["exclude", "include"]
-CrosslingualFigure = Literal[
-    "training",
-    "accuracy",
-    "ranks",
-    "overlap",
-    "similarity",
-    "geometry",
-    "language_energy",
-    "patching",
-    "patching_grid",
-    "necessity",
-    "updates",
-    "ard_degeneracy",
-    "ard_spectrum",
-    "ard_overlap",
-    "retrieval",
-    "planted",
-    "bridge",
-    "dashboard",
-]
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
@@ -108,7 +88,7 @@ class LanguageModelSource(Section):
 
     @property
     def name(self) -> str:
-        """A short name for paths; a tiny model's seed is put behind it."""
+        """A short name for paths; a tiny model's seed is appended to it."""
         text = self.hub or self.path or "tiny"
         last = text.rstrip("/").rpartition("/")[2]
         return re.sub(r"[^a-z0-9.]+", "-", last.lower())[:100].strip("-.") or "model"
@@ -164,10 +144,10 @@ class TinyTraining(AdamWSection):
     """Texts of a batch, of similar length."""
     early_exit: Probability = 0.5
     """Share of the batches that leave the model after one of exit_layers (LayerSkip, Elhoushi et
-    al. 2024), so that the answer is there in the middle of the model; 0: it may come in the last
-    layer alone, and a patch before it then carries nothing."""
+    al. 2024), so that the answer is formed in the middle of the model. With 0 it may be formed in
+    the last layer alone, and a patch before that carries nothing."""
     exit_layers: Annotated[list[Depth], Field(min_length=1)] = [0.5, 0.75]
-    """Layers before which such a batch leaves, by index or share of the depth."""
+    """Layers before which these batches leave, by index or share of the depth."""
     eval_every: Steps = Field(500, ge=1)
     """Steps between evaluations."""
     eval_problems: Annotated[int, Unit("problems")] = Field(500, ge=10)
@@ -186,21 +166,27 @@ class TinyConfig(Section):
     training: TinyTraining = TinyTraining()
     """How it is trained."""
 
+    @property
+    def exits(self) -> list[int]:
+        """Early exits by index, in this shape. Raises ConfigError if it has no such layer."""
+        depths = self.training.exit_layers if self.training.early_exit else []
+        return [check_layer(depth, self.shape.n_layers) for depth in depths]
+
     @model_validator(mode="after")
     def _exits(self) -> Self:
         n = self.shape.n_layers
-        for depth in self.training.exit_layers if self.training.early_exit else ():
-            try:
-                index = check_layer(depth, n)
-            except ConfigError as error:
-                raise WrongKeyError("training", f"exit_layers: {error}", "shape") from None
-            if index == 0:
-                raise WrongKeyError(
-                    "training",
-                    f"exit_layers: {depth} of {n} layers leaves before the first: give one from 1 "
-                    f"to {n - 1}, or early_exit: 0",
-                    "shape",
-                )
+        try:
+            exits = self.exits
+        except ConfigError as error:
+            raise WrongKeyError("training", f"exit_layers: {error}", "shape") from None
+        if 0 in exits:
+            depth = self.training.exit_layers[exits.index(0)]
+            raise WrongKeyError(
+                "training",
+                f"exit_layers: {depth} of {n} layers leaves before the first: give one from 1 to "
+                f"{n - 1}, or early_exit: 0",
+                "shape",
+            )
         return self
 
 
@@ -229,13 +215,13 @@ class GenerationConfig(Section):
     """Greedy generation."""
 
     max_new_tokens: Annotated[int, Unit("tokens")] = Field(12, ge=1)
-    """Longest output; the seed allows 100."""
+    """Longest output; the protocol allows 100."""
     batch_size: Annotated[int, Unit("prompts")] = Field(100, ge=1)
     """Prompts of one batch, for generation and extraction."""
     min_letters: Annotated[int, Unit("letters")] = Field(1, ge=1)
-    """An output with fewer letters has no language; 5 for real models."""
+    """An output with fewer letters has no language; use 5 for real models."""
     strict: Flag = True
-    """An answer counts only in the exact sentence that the embedded model was taught; false: any
+    """Count an answer only in the exact sentence that the embedded model was taught; false: in any
     text with a final marker, for real models."""
 
 
@@ -247,11 +233,16 @@ class ZConfig(Section):
     k: Annotated[list[Size], Field(min_length=1)] = [0.5, 0.195]
     """Dimensions of Z, as a number or as a share of n_kv_heads * d_head."""
     kinds: Annotated[list[Kind], Field(min_length=1)] = ["qk", "kq", "ov"]
-    """Which kernel; the first is the one that patching, updates, ARD and the bridge use."""
+    """Which kernels; patching, updates, ARD and the bridge use the first."""
     draws: int = Field(20, ge=2)
-    """Random and energy-matched subspaces behind every null band."""
+    """Number of random and of energy-matched subspaces behind every null band."""
     position_0: Position0 = "exclude"
     """Whether the first token, which collects attention, is pooled and patched."""
+
+    @property
+    def kind(self) -> Kind:
+        """The main kernel, which all later steps use."""
+        return self.kinds[0]
 
 
 class ActivationsConfig(Section):
@@ -264,33 +255,17 @@ class ActivationsConfig(Section):
 class PatchingConfig(Section):
     """Experiment A: the grid of conditions; every combination that makes sense is run."""
 
-    designs: Annotated[list[Design], Field(min_length=1)] = [
-        "mean",
-        "ot",
-        "site_answer",
-        "site_language",
-    ]
-    """How. mean: the source's mean state at every position (seed); ot: each position's image under
-    optimal transport (seed, A.6); site_*: one position, the answer's or the last of the prompt."""
-    spaces: Annotated[list[Space], Field(min_length=1)] = [
-        "z",
-        "z_perp",
-        "full",
-        "random",
-        "random_perp",
-        "energy",
-        "energy_perp",
-    ]
-    """What is replaced; energy: random spaces that hold as much energy as Z."""
-    sources: Annotated[list[PatchSource], Field(min_length=1)] = [
-        "matched",
-        "mismatched",
-        "own",
-        "placebo",
-        "mean",
-    ]
-    """Where the new content comes from: the translation, another problem with another answer, the
-    prompt's own mean, a random vector of the same norm, the mean over problems (necessity)."""
+    designs: Annotated[list[Design], Field(min_length=1)] = list(get_args(Design))
+    """How to patch. mean: the source's mean state at every position (protocol A.3); ot: the image
+    of each position under optimal transport (protocol A.6); site_answer, site_language: one
+    position, the answer's or the last of the prompt."""
+    spaces: Annotated[list[Space], Field(min_length=1)] = list(get_args(Space))
+    """What is replaced. energy: random spaces that hold as much energy as Z; _perp: everything
+    outside a space; full: everything."""
+    sources: Annotated[list[PatchSource], Field(min_length=1)] = list(get_args(PatchSource))
+    """Where the new content comes from. matched: the translation; mismatched: another problem with
+    another answer; own: the prompt's own mean; placebo: a random vector of the same norm; mean: the
+    mean over problems (necessity)."""
     where: Annotated[list[Where], Field(min_length=1)] = ["prefill", "all"]
     """Patch the prompt alone, or (design mean) every generated token too."""
     directions: Annotated[list[Direction], Field(min_length=1)] = ["zh->en", "en->zh"]
@@ -311,32 +286,28 @@ class VerdictConfig(Section):
     source: PatchSource = "mismatched"
     """Source of the patch."""
     where: Where = "all"
-    """Which tokens are patched; a hook that stays during generation (seed) patches all."""
+    """Which tokens are patched; the protocol's hook stays during generation and patches all."""
     direction: Direction = "zh->en"
     """Source language -> prompt language."""
     high: Probability = 0.5
-    """Seed's rule: a rate from here on counts as "changes"; one minus it as "preserves"."""
+    """Protocol's rule: a rate from here on counts as "changes", one minus it as "preserves"."""
     margin: Probability = 0.1
-    """Seed's partial success: Z changes this much more of the answers than Z-perp."""
+    """Protocol's partial success: Z changes this much more of the answers than Z-perp does."""
     alpha: float = Field(0.05, gt=0, lt=1)
     """Level of the paired tests of the controlled rule, after Holm's correction."""
 
 
 class ArdConfig(Section):
-    """Experiment C: ARD-MMD, the seed's objective and the contrast that replaces it."""
+    """Experiment C: ARD-MMD, the original objective and the contrast that replaces it."""
 
     layers: list[Depth] | None = None
     """Layers; null: z.layers. A whole number may name the state after the last layer."""
-    lambdas: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1)] = [
-        0.001,
-        0.01,
-        0.1,
-    ]
-    """Weights of the seed's sparsity penalty."""
+    lambdas: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1)] = [1e-3, 0.01, 0.1]
+    """Weights of the original objective's sparsity penalty."""
     lr: float = Field(0.01, gt=0)
-    """Adam's learning rate of the seed's objective."""
+    """Adam's learning rate of the original objective."""
     steps: Steps = Field(500, ge=10)
-    """Steps of the seed's objective."""
+    """Steps of the original objective."""
     contrast_lr: float = Field(0.05, gt=0)
     """Adam's learning rate of the contrast."""
     contrast_steps: Steps = Field(200, ge=10)
@@ -344,11 +315,11 @@ class ArdConfig(Section):
     tau: float = Field(0.02, gt=0)
     """Temperature of the InfoNCE form of the contrast."""
     bases: Annotated[list[Basis], Field(min_length=1)] = ["coordinates", "pca", "z"]
-    """Coordinates in which lengthscales are learnt: the stream's, principal axes, [V_Z; V_perp]."""
+    """Coordinates of the lengthscales: the stream's, principal axes, or [V_Z; V_perp]."""
     train_share: float = Field(0.5, gt=0, lt=1)
-    """Share of the problems that lengthscales are fitted on; the rest are retrieved."""
+    """Share of the problems that lengthscales are fitted to; the rest are held out."""
     max_problems: Annotated[int, Unit("problems")] = Field(60, ge=8)
-    """Most problems that are used, for time."""
+    """Largest number of problems used, to bound the time."""
     planted_seeds: Seeds = [0, 1, 2]
     """Seeds of the planted data on which both objectives are scored."""
 
@@ -363,7 +334,7 @@ class BridgeConfig(Section):
 
 
 class CrosslingualConfig(Section):
-    """The cross-lingual Z study (seed 004)."""
+    """The cross-lingual Z study (protocol 004)."""
 
     model: LanguageModelSource = LanguageModelSource(tiny=True)
     """Which model: tiny, {hub: id, revision: commit}, or {path: folder}."""
@@ -413,7 +384,7 @@ class CrosslingualConfig(Section):
             ("direction", "patching", "directions"),
         ):
             value, allowed = getattr(verdict, key), getattr(getattr(self, block), among)
-            if value not in allowed:
+            if str(value) not in map(str, allowed):  # a k of 1 is one dimension, of 1.0 all
                 raise WrongKeyError(
                     "verdict", f"{key} {value} is not among {block}.{among} {allowed}", block
                 )

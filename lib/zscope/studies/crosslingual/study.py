@@ -1,19 +1,20 @@
-"""The cross-lingual study's models, layers and figures."""
+"""What the cross-lingual study makes: its models, patched layers and figures."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import get_args
+from typing import Any
 
-from zscope.studies.crosslingual.config import CrosslingualConfig, CrosslingualFigure
-
-ONLY_TRAINED = ("training",)  # figures that need a model of our own training
+from zscope.figures.registry import Drawing, figure_modules
+from zscope.studies.crosslingual.config import CrosslingualConfig
+from zscope.studies.crosslingual.tables import TABLES
+from zscope.tables.schema import Table
 
 
 @dataclass(frozen=True)
 class CrosslingualPlan:
-    """What is made: every model of the study goes through the same rules."""
+    """Every model of the study goes through the same rules."""
 
     config: CrosslingualConfig
 
@@ -27,11 +28,34 @@ class CrosslingualPlan:
         """Layers that are patched, by their text in paths."""
         return {str(layer): layer for layer in self.config.z.layers}
 
-    @property
-    def trained(self) -> bool:
-        return self.config.model.tiny
+    @cached_property
+    def declared(self) -> dict[str, Any]:
+        """The cell that was declared before the run, and the gate (null: not trained here).
+
+        layer and k are texts of the config, for the table of sizes.
+        """
+        verdict, z = self.config.verdict, self.config.z
+        return {
+            "layer": str(verdict.layer),
+            "k": str(verdict.k),
+            "kind": z.kind,
+            "design": verdict.design,
+            "source": verdict.source,
+            "where": verdict.where,
+            "position_0": z.position_0,
+            "direction": verdict.direction,
+            "gate": self.config.tiny.training.gate if self.config.model.tiny else None,
+        }
 
     @cached_property
-    def figures(self) -> tuple[str, ...]:
-        names = get_args(CrosslingualFigure)
-        return tuple(n for n in names if self.trained or n not in ONLY_TRAINED)
+    def drawings(self) -> dict[str, Drawing]:
+        """The figures, by name; one that shows a training only if there is one."""
+        return {
+            name: Drawing.of(module, TABLES, self._files, self.declared)
+            for name, module in figure_modules("crosslingual").items()
+            if self.config.model.tiny or not module.constants.get("ONLY_TRAINED")
+        }
+
+    def _files(self, table: Table) -> list[str]:
+        by_model = "{model}" in table.path
+        return table.paths(model=self.models) if by_model else [table.path]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from zscope.tables.schema import (
     BOOL,
     FLOAT,
@@ -17,6 +19,8 @@ from zscope.tables.schema import (
     N,
     Table,
 )
+
+Row = dict[str, Any]
 
 MODEL = Column("model", TEXT, "", "the language model; a tiny one with its training seed")
 PROBLEM = Column("problem", TEXT, "", "the problem's id")
@@ -48,6 +52,15 @@ CELL = (
     Column("direction", TEXT, "", "language of the source -> language of the prompt"),
 )
 CELL_KEY = tuple(c.name for c in CELL)
+
+# A fit of lengthscales (experiment C).
+FIT = (
+    Column("objective", TEXT, "", "original, gap or info_nce; uniform or random: no fit"),
+    Column("basis", TEXT, "", "coordinates, pca, or z: [V_Z; V_perp]"),
+    Column("init", TEXT, "", "what it started from: zeros, svd_z or svd_random", True),
+    Column("penalty", FLOAT, "", "lambda of the original objective; null: none", True),
+)
+FIT_KEY = tuple(c.name for c in FIT)
 
 PROBLEMS = Table(
     "crosslingual_problems",
@@ -81,20 +94,23 @@ MODELS = Table(
     ),
     ("model",),
 )
+SIZES = Table(
+    "crosslingual_sizes",
+    "a size of a model, or a layer or k of the config as a whole number",
+    "results/crosslingual/models/{model}/sizes.parquet",
+    (
+        MODEL,
+        Column("size", TEXT, "", "the model's own n_layers, d_model and n_heads; layer or k of z"),
+        Column("given", TEXT, "", "as the config gives it; null: the model's own", True),
+        Column("value", INT, "layers, dimensions or heads", "the whole number that it is here"),
+    ),
+    ("model", "size", "given"),
+)
 TRAINING = Table(
     "crosslingual_training",
     "a metric of the tiny model's training at an evaluation",
     "results/crosslingual/models/{model}/training.parquet",
-    (
-        MODEL,
-        STEP,
-        Column("split", TEXT, "", '"train" or "held_out"'),
-        LANGUAGE,
-        METRIC,
-        VALUE,
-        *INTERVAL,
-        N,
-    ),
+    (MODEL, STEP, Column("split", TEXT, "", '"train" or "held_out"'), LANGUAGE, METRIC, VALUE, N),
     ("model", "step", "split", "language", "metric"),
 )
 TIMING = Table(
@@ -136,6 +152,22 @@ OUTPUTS = Table(
     ),
     ("model", "problem", *CELL_KEY, "draw"),
 )
+ACCURACY = Table(
+    "crosslingual_accuracy",
+    "a count, rate or test of right answers without patching",
+    "results/crosslingual/models/{model}/accuracy.parquet",
+    (
+        MODEL,
+        METRIC,
+        Column("step", INT, "optimizer steps", "of training; null: the finished model", True),
+        Column("category", TEXT, "", 'kind of problem, or "all"'),
+        LANGUAGE,
+        Column("value", FLOAT, "as metric", "a share, a number of problems, or a p value"),
+        *INTERVAL,
+        Column("n", INT, "problems", "problems behind the value"),
+    ),
+    ("model", "metric", "step", "category", "language"),
+)
 RATES = Table(
     "crosslingual_rates",
     "a rate of a condition of patching",
@@ -173,7 +205,7 @@ TESTS = Table(
 )
 PATCHED = Table(
     "crosslingual_patched",
-    "a problem in the seed's table, in the pre-declared cell",
+    "a problem with its patched outputs in the declared cell",
     "results/crosslingual/models/{model}/patching/table.parquet",
     (
         MODEL,
@@ -265,10 +297,7 @@ ARD = Table(
     (
         MODEL,
         LAYER,
-        Column("objective", TEXT, "", "seed, gap, info_nce; uniform or random weights"),
-        Column("basis", TEXT, "", "coordinates, pca, or z: [V_Z; V_perp]"),
-        Column("init", TEXT, "", "zeros, svd_z, svd_random: what it started from", True),
-        Column("penalty", FLOAT, "", "lambda of the seed's objective; null: none", True),
+        *FIT,
         K,
         METRIC,
         NUMBER,
@@ -276,24 +305,14 @@ ARD = Table(
         *NULL,
         Column("n", INT, "", "problems, or dimensions, behind the value", True),
     ),
-    ("model", "layer", "objective", "basis", "init", "penalty", "k", "metric", "null"),
+    ("model", "layer", *FIT_KEY, "k", "metric", "null"),
 )
 ARD_HISTORY = Table(
     "crosslingual_ard_history",
     "the value of an objective at a step of its fit",
     "results/crosslingual/models/{model}/ard_history.parquet",
-    (
-        MODEL,
-        LAYER,
-        Column("objective", TEXT, "", "seed, gap or info_nce"),
-        Column("basis", TEXT, "", "coordinates, pca, or z"),
-        Column("init", TEXT, "", "zeros, svd_z or svd_random", True),
-        Column("penalty", FLOAT, "", "lambda of the seed's objective; null: none", True),
-        STEP,
-        METRIC,
-        Column("value", FLOAT, "as metric", "the measurement"),
-    ),
-    ("model", "layer", "objective", "basis", "init", "penalty", "step", "metric"),
+    (MODEL, LAYER, *FIT, STEP, METRIC, Column("value", FLOAT, "as metric", "the measurement")),
+    ("model", "layer", *FIT_KEY, "step", "metric"),
 )
 LENGTHSCALES = Table(
     "crosslingual_lengthscales",
@@ -302,14 +321,11 @@ LENGTHSCALES = Table(
     (
         MODEL,
         LAYER,
-        Column("objective", TEXT, "", "seed, gap or info_nce"),
-        Column("basis", TEXT, "", "coordinates, pca, or z"),
-        Column("init", TEXT, "", "zeros, svd_z or svd_random", True),
-        Column("penalty", FLOAT, "", "lambda of the seed's objective; null: none", True),
+        *FIT,
         Column("dimension", INT, "", "dimension of the basis"),
         Column("log10_lengthscale", FLOAT, "log10", "log10 of its lengthscale"),
     ),
-    ("model", "layer", "objective", "basis", "init", "penalty", "dimension"),
+    ("model", "layer", *FIT_KEY, "dimension"),
 )
 PLANTED = Table(
     "crosslingual_planted",
@@ -317,9 +333,9 @@ PLANTED = Table(
     "results/crosslingual/planted.parquet",
     (
         SEED,
-        Column("objective", TEXT, "", "seed, gap or info_nce"),
+        Column("objective", TEXT, "", "original, gap or info_nce"),
         Column("init", TEXT, "", "what it started from", True),
-        Column("penalty", FLOAT, "", "lambda of the seed's objective; null: none", True),
+        Column("penalty", FLOAT, "", "lambda of the original objective; null: none", True),
         METRIC,
         Column("value", FLOAT, "as metric", "AUC, or accuracy of retrieval"),
         Column("chance", FLOAT, "as value", "what chance gives", True),
@@ -346,31 +362,26 @@ BRIDGE = Table(
         Column("p", FLOAT, "", "against the permuted pairings", True),
         Column("n", INT, "problems", "pairs"),
     ),
-    (
-        "model",
-        "layer",
-        "k",
-        "kind",
-        "space",
-        "pooling",
-        "direction",
-        "metric",
-        "component",
-        "null",
-    ),
+    ("model", "layer", "k", "kind", "space", "pooling", "direction", "metric", "component", "null"),
 )
 SUMMARY = Table(
     "crosslingual_summary",
-    "a question of the study, with the seed's answer and the controlled one",
+    "a research question: the verdict by the original protocol's rule and by the controlled one",
     "results/crosslingual/models/{model}/summary.parquet",
     (
         MODEL,
-        Column("question", TEXT, "", "what was asked"),
-        Column("seed_criterion", TEXT, "", "the criterion of the seed"),
-        Column("seed_verdict", TEXT, "", "its verdict: yes, partial, no, or undetermined"),
-        Column("controlled_criterion", TEXT, "", "the criterion with its controls"),
-        Column("controlled_verdict", TEXT, "", "its verdict"),
-        Column("why", TEXT, "", "the numbers behind both"),
+        Column("question", TEXT, "", "the question's id (docs/crosslingual.md)"),
+        Column("text", TEXT, "", "the question, for people"),
+        Column("protocol_criterion", TEXT, "", "the original protocol's rule"),
+        Column("protocol_verdict", TEXT, "", "yes, partial, no, or undetermined"),
+        Column("controlled_criterion", TEXT, "", "the rule with its controls"),
+        Column("controlled_verdict", TEXT, "", "yes, partial, no, or undetermined"),
+        NUMBER,
+        *INTERVAL,
+        *NULL,
+        Column("p", FLOAT, "", "of the controlled rule's test; null: it has none", True),
+        Column("n", INT, "", "problems, pairs, heads or layers behind the value", True),
+        Column("numbers", TEXT, "", "the numbers behind both verdicts, for people"),
     ),
     ("model", "question"),
 )
@@ -378,9 +389,11 @@ SUMMARY = Table(
 TABLES = (
     PROBLEMS,
     MODELS,
+    SIZES,
     TRAINING,
     TIMING,
     OUTPUTS,
+    ACCURACY,
     RATES,
     TESTS,
     PATCHED,

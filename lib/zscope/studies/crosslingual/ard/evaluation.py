@@ -1,4 +1,4 @@
-"""What fitted lengthscales are worth: held-out retrieval of translations, and overlap with Z.
+"""Scores of fitted lengthscales: held-out retrieval of translations, and overlap with Z.
 
 Lengthscales are fitted on some problems and judged on others. In retrieval the translation of a
 problem is looked for among candidates by smallest MMD^2. A fit lives in a basis (rows orthonormal),
@@ -132,7 +132,7 @@ def weight_overlap(
 
 
 def index_overlap(chosen: Bool[Tensor, " d"], V: Float[Tensor, "k d"]) -> float:
-    """The seed's C.7: share of the chosen dimensions among the k that hold most of Z's energy.
+    """The protocol's C.7: share of the chosen dimensions among the k that hold most of Z's energy.
 
     NaN if nothing is chosen. Chance is k/d. Z is rotated, so this says less than `weight_overlap`.
     """
@@ -142,7 +142,7 @@ def index_overlap(chosen: Bool[Tensor, " d"], V: Float[Tensor, "k d"]) -> float:
 
 
 def survivors(log_l: Float[Tensor, " d"]) -> Bool[Tensor, " d"]:
-    """The seed's Z: dimensions whose lengthscale is below the median."""
+    """The protocol's Z: dimensions whose lengthscale is below the median."""
     return log_l < log_l.quantile(0.5)
 
 

@@ -1,7 +1,7 @@
-"""MMD^2 of token clouds under a Gaussian kernel with one precision a dimension, by matmul.
+"""MMD^2 of token clouds under a Gaussian kernel with one precision per dimension, by matmul.
 
-k(x, y) = exp(-1/2 sum_j p_j (x_j - y_j)^2) with p_j = 1/l_j^2 (the seed's C.1), and the unbiased
-estimator of MMD^2 (Gretton et al. 2012, lemma 6; the seed's C.2). Differences of tokens are never
+k(x, y) = exp(-1/2 sum_j p_j (x_j - y_j)^2) with p_j = 1/l_j^2 (protocol C.1), and the unbiased
+estimator of MMD^2 (Gretton et al. 2012, lemma 6; protocol C.2). Differences of tokens are never
 formed: the exponent is x.y - |x|^2/2 - |y|^2/2 of scaled tokens, one product, and so is its
 gradient. Both cancel where the tokens lie far from the origin: clouds are centred first.
 """

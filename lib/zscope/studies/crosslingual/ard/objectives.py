@@ -1,7 +1,7 @@
 """Experiment C: lengthscales of a Gaussian kernel fitted to parallel texts, by two objectives.
 
-The seed's (C.3) minimises sum_i MMD^2(zh_i, en_i; l) + lambda sum_j 1/l_j over log l. What it can
-and cannot do follows from its form:
+The original one (protocol C.3) minimises sum_i MMD^2(zh_i, en_i; l) + lambda sum_j 1/l_j over
+log l. What it can and cannot do follows from its form:
 
 - At l = inf both terms are exactly 0, and for tokens drawn independently the expected value is
   above 0 everywhere else: its only minimum is the empty Z. The estimate is unbiased, so a fit can
@@ -24,7 +24,7 @@ the kernel off, and s puts the median pair of tokens at an exponent of 1 under e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias, get_args
 
@@ -53,8 +53,8 @@ MOST_TOKENS = 1000  # tokens whose distances give the median
 LEAST_VARIANCE = 1e-6  # of the median variance: a dead dimension is divided by this
 
 
-class SeedRecord(NamedTuple):
-    """The seed's objective after `step` updates."""
+class OriginalRecord(NamedTuple):
+    """The original objective after `step` updates."""
 
     step: int
     value: float
@@ -65,16 +65,11 @@ class SeedRecord(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class SeedFit:
-    """Fitted log lengthscales and how they came about.
-
-    records: every 10 steps and at the last. plateau_step: where the stop rule would have stopped
-    (None: it never would have).
-    """
+class OriginalFit:
+    """Fitted log lengthscales, and records of every 10 steps and of the last."""
 
     log_l: Float[Tensor, " d"]
-    records: tuple[SeedRecord, ...]
-    plateau_step: int | None
+    records: tuple[OriginalRecord, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,41 +81,36 @@ class ContrastFit:
     losses: tuple[float, ...]
 
 
-# --- the seed's objective ---------------------------------------------------------------------
+# --- the original objective ---------------------------------------------------------------------
 
 
 def svd_init(V: Float[Tensor, "k d"]) -> Float[Tensor, " d"]:
-    """The seed's C.4: log l_j = -log(energy of dimension j in the space + 1e-6)."""
+    """The protocol's C.4: log l_j = -log(energy of dimension j in the space + 1e-6)."""
     return -(V.square().sum(0) + LEAST_ENERGY).log()
 
 
-def seed_value(
+def original_value(
     clouds: Clouds, log_l: Float[Tensor, " d"], penalty_weight: float
 ) -> Float[Tensor, ""]:
-    """The seed's objective in float64; log l of inf is a dimension that is switched off."""
+    """The original objective in float64; log l of inf is a dimension that is switched off."""
     log_l = log_l.double()
     mmd = paired_mmd(make_pairs(clouds.to(torch.float64)), (-2 * log_l).exp()).sum()
     return mmd + penalty_weight * (-log_l).exp().sum()
 
 
-def fit_seed(
-    clouds: Clouds,
-    log_l: Float[Tensor, " d"],
-    penalty_weight: float,
-    *,
-    steps: int,
-    lr: float,
-) -> SeedFit:
+def fit_original(
+    clouds: Clouds, log_l: Float[Tensor, " d"], penalty_weight: float, *, steps: int, lr: float
+) -> OriginalFit:
     """Adam on log l from `log_l`, for exactly `steps` updates.
 
     clouds: centred, in the dtype of the fit. Two sizes of Z are recorded: dimensions whose l is
-    below the median of l (the seed's, half of all by construction unless l ties), and those whose
-    l is below 3 standard deviations of the dimension, at which the kernel still sees differences.
+    below the median of l (the protocol's, half of all by construction unless l ties), and those
+    whose l is below 3 standard deviations of the dimension: the kernel still sees differences.
     """
     pairs, sd = make_pairs(clouds), deviations(clouds)
     log_l = log_l.to(clouds.zh.dtype).clone().requires_grad_()
     optimizer = torch.optim.Adam([log_l], lr=lr)
-    records: list[SeedRecord] = []
+    records: list[OriginalRecord] = []
 
     def terms() -> tuple[Tensor, Tensor]:
         mmd = paired_mmd(pairs, (-2 * log_l).exp()).sum()
@@ -131,7 +121,7 @@ def fit_seed(
         below, small = now < now.quantile(0.5), now.exp() < SMALL * sd
         value = float(mmd) + float(penalty)
         counts = int(below.sum()), int(small.sum())
-        records.append(SeedRecord(step, value, float(mmd), float(penalty), *counts))
+        records.append(OriginalRecord(step, value, float(mmd), float(penalty), *counts))
 
     for step in range(steps):
         mmd, penalty = terms()
@@ -142,15 +132,15 @@ def fit_seed(
         optimizer.step()
     with torch.no_grad():
         record(steps, *terms())
-    return SeedFit(log_l.detach(), tuple(records), plateau(records))
+    return OriginalFit(log_l.detach(), tuple(records))
 
 
-def plateau(
-    records: Sequence[SeedRecord], window: int = 100, tolerance: float = 1e-3
-) -> int | None:
-    """The seed's "stop when MMD plateaus" (C.5) as a rule: first step at which the value fell by
-    less than `tolerance` of itself over the last `window` steps; None if it never did."""
-    values = {r.step: r.value for r in records}
+def plateau(values: Mapping[int, float], window: int = 100, tolerance: float = 1e-3) -> int | None:
+    """The protocol's "stop when MMD plateaus" (C.5) as a rule: the first step at which the value
+    has fallen by less than `tolerance` of itself in the last `window` steps; None if it never has.
+
+    values: of the objective, by step.
+    """
     for step, value in values.items():
         before = values.get(step - window)
         if before is not None and before - value < tolerance * abs(before):
@@ -159,7 +149,7 @@ def plateau(
 
 
 def mmd_slope(clouds: Clouds, precision: Float[Tensor, " d"]) -> Float[Tensor, " d"]:
-    """Derivative in every p_j of the first term of the seed's objective, in float64."""
+    """Derivative in every p_j of the first term of the original objective, in float64."""
     p = precision.double().clone().requires_grad_()
     mmd = paired_mmd(make_pairs(clouds.to(torch.float64)), p).sum()
     return torch.autograd.grad(mmd, p)[0]

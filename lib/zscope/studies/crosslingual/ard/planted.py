@@ -7,7 +7,7 @@ Three kinds of dimension, shuffled together:
     noise      token noise alone, of the same distribution everywhere
 
 All three have about unit scale. A method that finds what is shared must rank the first above the
-second (the languages differ there) and above the third (nothing is said there).
+second (the languages differ there) and above the third (there is no content there).
 """
 
 from __future__ import annotations
@@ -25,15 +25,16 @@ from zscope.core.errors import DataError
 from zscope.core.provenance import derive_seed
 from zscope.studies.crosslingual.ard.evaluation import retrieve, same_category, split_problems
 from zscope.studies.crosslingual.ard.kernel import Clouds, all_pairs_mmd, make_clouds
-from zscope.studies.crosslingual.ard.layer_fits import ArdSettings, Row
 from zscope.studies.crosslingual.ard.objectives import (
     LOSSES,
     fit_contrast,
-    fit_seed,
+    fit_original,
     svd_init,
     uniform_precision,
 )
+from zscope.studies.crosslingual.config import ArdConfig
 from zscope.studies.crosslingual.space.subspaces import random_space
+from zscope.studies.crosslingual.tables import Row
 
 SHARED, LANGUAGE, NOISE = 0, 1, 2
 
@@ -109,12 +110,12 @@ def plant(settings: PlantedSettings, generator: torch.Generator) -> Planted:
     return Planted(make_clouds(*parts), categories.numpy(), kinds)
 
 
-def recover(planted: Planted, settings: ArdSettings, seed: int) -> list[Row]:
+def recover(planted: Planted, ard: ArdConfig, seed: int) -> list[Row]:
     """Fit every objective on half of the problems: AUCs, and retrieval on the other half.
 
-    Rows of `crosslingual_planted` without the seed. The seed's objective starts from zeros and from
-    a random space; the score of a dimension is -log l (seed) or its weight (contrast). Objective
-    "uniform" (equal weights) is the reference of retrieval.
+    Rows of `crosslingual_planted` without the seed. The original objective starts from zeros and
+    from a random space; the score of a dimension is -log l (original) or its weight (contrast).
+    Objective "uniform" (equal weights) is the reference of retrieval.
     """
     categories, d = planted.categories, planted.clouds.d
     split = split_problems(categories, 0.5, np.random.default_rng(derive_seed(seed, "split")))
@@ -142,18 +143,18 @@ def recover(planted: Planted, settings: ArdSettings, seed: int) -> list[Row]:
         "svd_random": svd_init(random_space(d, int((planted.kinds == SHARED).sum()), generator)),
     }
     for init, start in inits.items():
-        for penalty in settings.lambdas:
-            fitted = fit_seed(train, start, penalty, steps=settings.steps, lr=settings.lr)
-            what = {"objective": "seed", "init": init, "penalty": penalty}
+        for penalty in ard.lambdas:
+            fitted = fit_original(train, start, penalty, steps=ard.steps, lr=ard.lr)
+            what = {"objective": "original", "init": init, "penalty": penalty}
             judge(what, -fitted.log_l, (-2 * fitted.log_l.double()).exp())
     for loss in LOSSES:
         fit = fit_contrast(
             train,
             categories[split.train],
             loss=loss,
-            steps=settings.contrast_steps,
-            lr=settings.contrast_lr,
-            tau=settings.tau,
+            steps=ard.contrast_steps,
+            lr=ard.contrast_lr,
+            tau=ard.tau,
         )
         judge({"objective": loss, "init": None, "penalty": None}, fit.weights, fit.precision)
     uniform = {"objective": "uniform", "init": None, "penalty": None}
@@ -162,7 +163,7 @@ def recover(planted: Planted, settings: ArdSettings, seed: int) -> list[Row]:
 
 
 def recovery(scores: Float[Tensor, " d"], kinds: Int[Tensor, " d"]) -> Recovery:
-    """How well the scores single out the shared dimensions; ties count half, chance is .5."""
+    """How well the scores single out the shared dimensions; ties count half, chance is 0.5."""
     shared = scores[kinds == SHARED]
     return Recovery(auc(shared, scores[kinds == LANGUAGE]), auc(shared, scores[kinds == NOISE]))
 

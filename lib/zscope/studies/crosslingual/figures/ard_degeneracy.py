@@ -1,4 +1,4 @@
-"""The seed's objective beside its value without any Z; and what it ends up with."""
+"""The original objective beside its value without any Z; and what it ends up with."""
 
 from __future__ import annotations
 
@@ -7,26 +7,27 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from zscope.figures import style
+from zscope.figures.frames import numbers, select
+from zscope.figures.tables import Tables
 from zscope.studies.crosslingual.figures import model_marks
 from zscope.studies.crosslingual.figures.ard_fits import nearest_layer
-from zscope.studies.crosslingual.figures.lookups import Tables, numbers, select
+from zscope.studies.crosslingual.figures.lookups import count, models_of
+from zscope.studies.crosslingual.tables import ARD, ARD_HISTORY, SIZES
+
+NEEDS = (ARD, ARD_HISTORY, SIZES)
 
 INITS = {"zeros": style.BLACK, "svd_z": style.BLUE, "svd_random": style.ORANGE}
-NAMES = {
-    "zeros": "from log l = 0",
-    "svd_z": "from Z",
-    "svd_random": "from a random space",
-}
+NAMES = {"zeros": "from log l = 0", "svd_z": "from Z", "svd_random": "from a random space"}
 
 
 @style.styled
 def draw(tables: Tables) -> Figure:
-    fits = tables.get("crosslingual_ard_history", objective="seed", metric="value")
+    fits = tables.get(ARD_HISTORY, objective="original", metric="value")
     fits = select(fits, layer=nearest_layer(tables, fits))
     if fits.empty:
-        return style.nothing_to_draw("the seed's objective was not fitted", tables.count())
+        return style.nothing_to_draw("the original objective was not fitted", count(tables))
     layer = int(fits["layer"].iloc[0])
-    ends = tables.get("crosslingual_ard", objective="seed", layer=layer)
+    ends = tables.get(ARD, objective="original", layer=layer)
     penalties = sorted(fits["penalty"].dropna().unique())
     fig = style.figure(style.DOUBLE, 4.6)
     above, below = style.stacked(fig, 1.1, 1)
@@ -35,7 +36,7 @@ def draw(tables: Tables) -> Figure:
     ):
         style.panel_title(ax, f"{letter}  lambda = {penalty:g}")
         _history(ax, select(fits, penalty=penalty), named=penalty == penalties[-1])
-        ax.set_ylabel("seed's objective" if penalty == penalties[0] else "")
+        ax.set_ylabel("original objective" if penalty == penalties[0] else "")
     drift, overlap = below.subplots(1, 2)
     letters = iter("abcdefgh"[len(penalties) :])
     style.panel_title(drift, f"{next(letters)}  still falling: last tenth of the steps")
@@ -48,12 +49,12 @@ def draw(tables: Tables) -> Figure:
     style.legend(fig, {NAMES[i]: INITS[i] for i in shown})
     style.note(
         fig,
-        tables.count(select(ends, metric="drift"), of="problems of the fit"),
+        count(tables, select(ends, metric="drift"), of="problems of the fit"),
         f"Layer {layer}. Dashed at 0: the objective of no Z at all (all lengthscales infinite), "
         "the only minimum of its expected value for independent tokens.",
         "Overlap: energy of the half with the shorter lengthscales in the space that the fit "
-        "began from; dashed: chance k/d; grey: shuffled lengthscales, 95 %.",
-        model_marks.lines_note(tables.models, intervals=False),
+        f"began from; dashed: chance k/d; grey: shuffled lengthscales, {tables.percent}.",
+        model_marks.lines_note(tables, intervals=False),
     )
     return fig
 
@@ -79,7 +80,7 @@ def _ends(ax: Axes, tables: Tables, rows: pd.DataFrame, penalties: list[float]) 
                 ax,
                 place + (j - (len(inits) - 1) / 2) * width,
                 select(rows, penalty=penalty, init=init),
-                tables.models,
+                models_of(tables),
                 INITS[init],
                 name=init,
                 width=0.8 * width,

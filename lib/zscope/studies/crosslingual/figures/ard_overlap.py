@@ -9,12 +9,23 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from zscope.figures import style
+from zscope.figures.frames import numbers, select
+from zscope.figures.tables import Tables
 from zscope.studies.crosslingual.figures import model_marks
 from zscope.studies.crosslingual.figures.ard_fits import INITS
-from zscope.studies.crosslingual.figures.lookups import Tables, layers_of, numbers, select
+from zscope.studies.crosslingual.figures.lookups import (
+    count,
+    in_words,
+    layers_of,
+    models_of,
+    of_cell,
+)
+from zscope.studies.crosslingual.tables import ARD, SIZES
+
+NEEDS = (ARD, SIZES)
 
 COUNTS: dict[str, tuple[str, Any]] = {
-    "n_below_median": ("below the median (seed)", "-"),
+    "n_below_median": ("below the median (protocol)", "-"),
     "n_below_3sd": ("below 3 standard deviations", (0, (3, 1))),
 }
 CONTRASTS = ("gap", "info_nce")
@@ -23,12 +34,12 @@ BASES = {"coordinates": "coordinates", "pca": "PCA", "z": "[V_Z; V_perp]"}
 
 @style.styled
 def draw(tables: Tables) -> Figure:
-    rows = tables.get("crosslingual_ard")
+    rows = tables.get(ARD)
     if rows[rows["metric"].isin([*COUNTS, "overlap"])].empty:
-        return style.nothing_to_draw("no lengthscale was fitted", tables.count())
+        return style.nothing_to_draw("no lengthscale was fitted", count(tables))
     layers = layers_of(rows)
-    overlaps = select(rows, metric="overlap", k=tables.cell["k"])
-    layer = int(tables.cell["layer"])
+    overlaps = select(rows, metric="overlap", k=of_cell(tables, "k")["k"])
+    layer = of_cell(tables, "layer")["layer"]
     here = select(overlaps, layer=layer)
     fig = style.figure(style.DOUBLE, 4.4)
     left, right = fig.subplots(1, 2, width_ratios=(1, 1.25))
@@ -38,7 +49,10 @@ def draw(tables: Tables) -> Figure:
     _overlaps(right, tables, here)
     style.legend(
         fig,
-        {model_marks.OBJECTIVE_NAMES[o]: model_marks.OBJECTIVES[o] for o in ("seed", *CONTRASTS)},
+        {
+            model_marks.OBJECTIVE_NAMES[o]: model_marks.OBJECTIVES[o]
+            for o in ("original", *CONTRASTS)
+        },
         extra=[
             *(style.line(name, style.BLACK, linestyle=dash) for name, dash in COUNTS.values()),
             style.patch("null: shuffled weights", (*model_marks.rgb(style.GREY), 0.35)),
@@ -49,23 +63,23 @@ def draw(tables: Tables) -> Figure:
     dims = int(numbers(counted["n"]).max()) if len(counted) else 0
     style.note(
         fig,
-        tables.count(),
+        count(tables),
         f"{dims} dimensions." if dims else "",
-        "a: seed's objective, all inits and lambdas, median of them; below the median is half by "
+        "a: original objective, all inits and lambdas, median of them; below the median is half by "
         "construction (dashed). Directions of a contrast: exp of the entropy of its weights on "
         "coordinates.",
-        f"b: k = {tables.cell['k']}; dots: models, the seed's at every lambda; dashed: k/d.",
-        "Grey: the same weights in shuffled order, 95 %.",
+        f"b: {in_words(tables, 'k')}; dots: models, original fits at every lambda; dashed: k/d.",
+        f"Grey: the same weights in shuffled order, {tables.percent}.",
     )
     return fig
 
 
 def _sizes(ax: Axes, rows: pd.DataFrame, layers: list[int]) -> None:
     for metric, (_, dash) in COUNTS.items():
-        of = select(rows, objective="seed", metric=metric)
+        of = select(rows, objective="original", metric=metric)
         of = of.assign(value=numbers(of["value"]))
         middle = of.groupby(["model", "layer"], sort=False)["value"].median().reset_index()
-        model_marks.model_lines(ax, middle, model_marks.OBJECTIVES["seed"], linestyle=dash)
+        model_marks.model_lines(ax, middle, model_marks.OBJECTIVES["original"], linestyle=dash)
     for objective in CONTRASTS:
         of = select(rows, objective=objective, metric="effective_directions", basis="coordinates")
         model_marks.model_lines(
@@ -81,9 +95,9 @@ def _sizes(ax: Axes, rows: pd.DataFrame, layers: list[int]) -> None:
 
 def _overlaps(ax: Axes, tables: Tables, rows: pd.DataFrame) -> None:
     if rows.empty:
-        style.not_applicable(ax, f"no overlap was measured at k = {tables.cell['k']}")
+        style.not_applicable(ax, f"no overlap was measured at k = {of_cell(tables, 'k')['k']}")
         return
-    fits: list[tuple[str, str, str | None]] = [("seed", "coordinates", init) for init in INITS]
+    fits: list[tuple[str, str, str | None]] = [("original", "coordinates", init) for init in INITS]
     fits += [(objective, basis, None) for objective in CONTRASTS for basis in BASES]
     names: list[str] = []
     for objective, basis, init in fits:
@@ -98,7 +112,7 @@ def _overlaps(ax: Axes, tables: Tables, rows: pd.DataFrame) -> None:
                 ax,
                 len(names),
                 one.drop_duplicates("model"),
-                tables.models,
+                models_of(tables),
                 model_marks.OBJECTIVES[objective],
                 name=objective,
             )

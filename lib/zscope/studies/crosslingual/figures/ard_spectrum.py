@@ -8,20 +8,25 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from zscope.figures import style
+from zscope.figures.frames import numbers, select
+from zscope.figures.tables import Tables
 from zscope.studies.crosslingual.figures import model_marks
 from zscope.studies.crosslingual.figures.ard_fits import INITS, declared_fits, nearest_layer
-from zscope.studies.crosslingual.figures.lookups import Tables, numbers, select
+from zscope.studies.crosslingual.figures.lookups import count
+from zscope.studies.crosslingual.tables import LENGTHSCALES, SIZES
+
+NEEDS = (LENGTHSCALES, SIZES)
 
 BINS = 30
 
 
 @style.styled
 def draw(tables: Tables) -> Figure:
-    rows = tables.get("crosslingual_lengthscales", basis="coordinates")
+    rows = tables.get(LENGTHSCALES, basis="coordinates")
     rows = select(rows, layer=nearest_layer(tables, rows))
     fits = declared_fits(rows)
     if fits.empty:
-        return style.nothing_to_draw("no lengthscale was fitted", tables.count())
+        return style.nothing_to_draw("no lengthscale was fitted", count(tables))
     objectives = [o for o in model_marks.OBJECTIVES if o in set(fits["objective"])]
     fig = style.figure(style.DOUBLE, 4.2)
     axes = fig.subplots(2, len(objectives), squeeze=False, sharey="row", sharex="row")
@@ -36,23 +41,25 @@ def draw(tables: Tables) -> Figure:
     axes[1, 0].set_ylabel("dimensions (share)")
     style.note(
         fig,
-        tables.count(),
+        count(tables),
         f"Layer {int(fits['layer'].iloc[0])}, coordinates of the stream, "
         f"{fits['dimension'].nunique()} dimensions.",
-        _seed_fit(select(fits, objective="seed")),
-        "Dashed: the median lengthscale, below which the seed counts |Z|: half of all, whatever "
-        "the spectrum.",
-        model_marks.lines_note(tables.models, intervals=False),
+        _original_fit(select(fits, objective="original")),
+        "Dashed: the median lengthscale, below which the protocol counts |Z|: half of all "
+        "dimensions, whatever the spectrum.",
+        model_marks.lines_note(tables, intervals=False),
     )
     return fig
 
 
-def _seed_fit(rows: pd.DataFrame) -> str:
-    """Which of the seed's fits is shown; nothing if there is none."""
+def _original_fit(rows: pd.DataFrame) -> str:
+    """Which of the original fits is shown; nothing if there is none."""
     if rows.empty:
         return ""
     init, penalty = rows[["init", "penalty"]].iloc[0]
-    return f"Seed's objective: {INITS[str(init)].removeprefix('seed, ')}, lambda = {penalty:g}."
+    return (
+        f"Original objective: {INITS[str(init)].removeprefix('original, ')}, lambda = {penalty:g}."
+    )
 
 
 def _sorted(ax: Axes, rows: pd.DataFrame, colour: str) -> None:

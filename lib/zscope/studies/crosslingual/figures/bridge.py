@@ -10,11 +10,22 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from zscope.figures import style
+from zscope.figures.frames import numbers, select
+from zscope.figures.tables import Tables
 from zscope.studies.crosslingual.figures import model_marks
-from zscope.studies.crosslingual.figures.lookups import Tables, numbers, select, sizes_of
+from zscope.studies.crosslingual.figures.lookups import (
+    count,
+    in_words,
+    models_of,
+    of_cell,
+    sizes_of,
+)
+from zscope.studies.crosslingual.tables import BRIDGE, SIZES
+
+NEEDS = (BRIDGE, SIZES)
 
 METRICS = {
-    "seed_r2": "in sample\n(seed)",
+    "protocol_r2": "in sample\n(protocol)",
     "ols_r2": "in sample,\nintercept",
     "loo_r2": "left out\n(LOO)",
     "ridge_loo_r2": "ridge,\nleft out",
@@ -29,7 +40,7 @@ LOWEST = -1.0  # leave-one-out R2 can be far below 0: no better than the mean is
 def draw(tables: Tables) -> Figure:
     rows = bridge_rows(tables)
     if rows.empty:
-        return style.nothing_to_draw("no bridge was fitted", tables.count())
+        return style.nothing_to_draw("no bridge was fitted", count(tables))
     sizes = sizes_of(rows)
     fig = style.figure(style.DOUBLE, 2.0 * len(sizes) + 1.3)
     axes = fig.subplots(len(sizes), 2, width_ratios=(1.8, 1), squeeze=False)
@@ -49,26 +60,24 @@ def draw(tables: Tables) -> Figure:
     )
     style.note(
         fig,
-        tables.count(rows, of="pairs"),
-        f"Layer {tables.cell['layer']}, kernel {tables.cell['kind']}, mean over tokens, "
-        f"{tables.cell['direction']}. Random and energy-matched: mean and 95 % over draws. "
-        f"Dashed: 0, no better than the mean (values below {LOWEST:g} are drawn there); in b a "
-        "rotation, all singular values 1. In sample, least squares is perfect on noise as soon "
-        "as there are no more pairs than dimensions.",
-        model_marks.dots_note(tables.models, "95 % interval, if it has one"),
+        count(tables, rows, of="pairs"),
+        f"{in_words(tables, 'layer', 'kind').capitalize()}, mean over tokens, "
+        f"{tables.declared['direction']}. Random and energy-matched: mean and {tables.percent} of "
+        f"the draws. Dashed: 0, no better than the mean (values below {LOWEST:g} are drawn there); "
+        "in b a rotation, all singular values 1. In sample, least squares is perfect on noise as "
+        "soon as there are no more pairs than dimensions.",
+        model_marks.dots_note(tables, "interval, if it has one"),
     )
     return fig
 
 
 def bridge_rows(tables: Tables) -> pd.DataFrame:
     """Rows of the declared layer, kernel and direction, of means over tokens."""
-    return tables.get(
-        "crosslingual_bridge", pooling="mean", **tables.of_cell("layer", "kind", "direction")
-    )
+    return tables.get(BRIDGE, pooling="mean", **of_cell(tables, "layer", "kind", "direction"))
 
 
 def panel(ax: Axes, tables: Tables, rows: pd.DataFrame, metrics: Mapping[str, str]) -> None:
-    """R2 by estimator (name -> label) and space, a dot a model, the permutation null behind."""
+    """R2 by estimator (name -> label) and space, one dot per model, over the permutation null."""
     found = rows[rows["metric"].isin(metrics)]
     if found.empty:
         style.not_applicable(ax, "not fitted")
@@ -85,7 +94,7 @@ def panel(ax: Axes, tables: Tables, rows: pd.DataFrame, metrics: Mapping[str, st
                 ax,
                 at,
                 of.drop_duplicates("model"),
-                tables.models,
+                models_of(tables),
                 colour,
                 name=space,
                 width=0.8 * width,

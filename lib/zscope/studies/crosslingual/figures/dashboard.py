@@ -1,4 +1,4 @@
-"""The study in one figure: six panels, and what the seed and the controlled rules conclude."""
+"""The study in one figure: six panels, and what the protocol and the controlled rules conclude."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from zscope.figures import style
+from zscope.figures.frames import select
+from zscope.figures.tables import Tables
 from zscope.studies.crosslingual.figures import (
     accuracy,
     bridge,
@@ -21,7 +23,10 @@ from zscope.studies.crosslingual.figures import (
     updates,
 )
 from zscope.studies.crosslingual.figures.ard_fits import declared_fits, nearest_layer
-from zscope.studies.crosslingual.figures.lookups import Tables, layers_of, select
+from zscope.studies.crosslingual.figures.lookups import cell_of, count, in_words, layers_of, of_cell
+from zscope.studies.crosslingual.tables import ACCURACY, ARD, BRIDGE, RATES, SIZES, SUMMARY, UPDATES
+
+NEEDS = (ACCURACY, RATES, UPDATES, ARD, BRIDGE, SUMMARY, SIZES)
 
 VERDICTS = {
     "yes": style.GREEN,
@@ -29,10 +34,10 @@ VERDICTS = {
     "no": style.VERMILLION,
     "undetermined": style.GREY,
 }
-CELL = (rates.Z, rates.ENERGY, rates.OWN, rates.Z_PERP, rates.ENERGY_PERP, rates.FULL)
+PATCHED = (rates.Z, rates.ENERGY, rates.OWN, rates.Z_PERP, rates.ENERGY_PERP, rates.FULL)
 SITE = (rates.Z, rates.ENERGY, rates.Z_PERP, rates.FULL)
-SCORES = {"seed_r2": "seed", "loo_r2": "LOO", "ridge_loo_r2": "ridge", "procrustes_r2": "rot."}
-COLUMNS = {"question": (0.0, 68), "seed's rule": (0.52, 22), "controlled rule": (0.76, 22)}
+SCORES = {"protocol_r2": "fit", "loo_r2": "LOO", "ridge_loo_r2": "ridge", "procrustes_r2": "rot."}
+COLUMNS = {"question": (0.0, 68), "protocol's rule": (0.52, 22), "controlled rule": (0.76, 22)}
 
 
 @style.styled
@@ -46,10 +51,11 @@ def draw(tables: Tables) -> Figure:
     accuracy.panel(answers, tables)
     style.panel_title(site, "b  control: the answer's site")
     # In the declared layer, at the answer's site, the state of another problem's.
-    one = {**tables.cell, "design": "site_answer", "source": "mismatched", "where": "prefill"}
+    declared = cell_of(tables)
+    one = declared | {"design": "site_answer", "source": "mismatched", "where": "prefill"}
     _rates(site, tables, one, SITE, {"source_answer": None}, "answer of the source (share)")
     style.panel_title(cell, "c  the declared cell")
-    _rates(cell, tables, dict(tables.cell), CELL, {**rates.CHANGES}, "changed (share)")
+    _rates(cell, tables, declared, PATCHED, {**rates.CHANGES}, "changed (share)")
     style.panel_title(update, "d  R(l), added inside Z")
     _updates(update, tables)
     style.panel_title(retrieved, "e  held-out retrieval")
@@ -64,28 +70,29 @@ def draw(tables: Tables) -> Figure:
         | {f"f: {name}": bridge.SPACES[s] for s, name in bridge.NAMES.items()},
         columns=4,
     )
-    cells = tables.get("crosslingual_rates", stratum="baseline_correct", space="z")
+    cells = tables.get(RATES, stratum="baseline_correct", space="z")
     style.note(
         fig,
-        tables.count(cells),
-        f"{tables.declared('layer', 'k', 'kind', 'design', 'source', 'where').capitalize()}, "
-        f"{tables.cell['direction']}.",
-        "Dots and thin lines: models with 95 % intervals; bars and thick lines: median over models "
-        "(from 3 on). Dashed: chance, or no effect; shaded: energy-matched (orange) and random or "
-        "permuted (grey).",
+        count(tables, cells),
+        f"{in_words(tables, 'layer', 'k', 'kind', 'design', 'source', 'where').capitalize()}, "
+        f"{tables.declared['direction']}.",
+        f"Dots and thin lines: models with {tables.percent} intervals; bars and thick lines: "
+        "median over models (from 3 on). Dashed: chance, or no effect; shaded: energy-matched "
+        "(orange) and random or permuted (grey). f: fit, in sample as in the protocol; LOO, left "
+        "out; rot., a rotation.",
     )
     return fig
 
 
 def verdicts(tables: Tables) -> list[dict[str, str]]:
-    """A row a question: the question, wrapped, and how many models have which verdict, by rule."""
-    rows = tables.get("crosslingual_summary")
+    """One row per question: its text, wrapped, and how many models have which verdict, by rule."""
+    rows = tables.get(SUMMARY)
     out = []
-    for question, of in rows.groupby("question", sort=False):
+    for _, of in rows.groupby("question", sort=False):
         out.append(
             {
-                "question": textwrap.fill(str(question), COLUMNS["question"][1]),
-                "seed's rule": _counted(of["seed_verdict"]),
+                "question": textwrap.fill(of["text"].iloc[0], COLUMNS["question"][1]),
+                "protocol's rule": _counted(of["protocol_verdict"]),
                 "controlled rule": _counted(of["controlled_verdict"]),
             }
         )
@@ -123,7 +130,7 @@ def _rates(
 
 
 def _updates(ax: Axes, tables: Tables) -> None:
-    rows = select(updates.update_rows(tables), k=tables.cell["k"])
+    rows = select(updates.update_rows(tables), k=of_cell(tables, "k")["k"])
     if rows.empty:
         style.not_applicable(ax, "not measured")
         return
@@ -134,7 +141,7 @@ def _updates(ax: Axes, tables: Tables) -> None:
 
 
 def _retrieval(ax: Axes, tables: Tables) -> None:
-    rows = tables.get("crosslingual_ard", metric="retrieval_category_zh_en", basis="coordinates")
+    rows = tables.get(ARD, metric="retrieval_category_zh_en", basis="coordinates")
     rows = declared_fits(rows)
     rows = select(rows, layer=nearest_layer(tables, rows))
     retrieval.panel(ax, tables, rows)
@@ -143,4 +150,6 @@ def _retrieval(ax: Axes, tables: Tables) -> None:
 
 
 def _bridge(ax: Axes, tables: Tables) -> None:
-    bridge.panel(ax, tables, select(bridge.bridge_rows(tables), k=tables.cell["k"]), SCORES)
+    bridge.panel(
+        ax, tables, select(bridge.bridge_rows(tables), k=of_cell(tables, "k")["k"]), SCORES
+    )

@@ -7,8 +7,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from zscope.figures import style
+from zscope.figures.frames import select
+from zscope.figures.tables import Tables
 from zscope.studies.crosslingual.figures import model_marks
-from zscope.studies.crosslingual.figures.lookups import Tables, layers_of, select, sizes_of
+from zscope.studies.crosslingual.figures.lookups import (
+    count,
+    in_words,
+    layers_of,
+    of_cell,
+    sizes_of,
+)
+from zscope.studies.crosslingual.tables import GEOMETRY
+
+NEEDS = (GEOMETRY,)
 
 POOLINGS = ("mean", "last")
 NAMES = {"ratio_z": "Z", "ratio_z_perp": "Z-perp"}
@@ -20,9 +31,7 @@ def draw(tables: Tables) -> Figure:
     rows = geometry_rows(tables)
     rows = rows[rows["metric"].isin([*NAMES, "ratio_difference"])]
     if rows.empty:
-        return style.nothing_to_draw(
-            "no distance between translations was measured", tables.count()
-        )
+        return style.nothing_to_draw("no distance between translations was measured", count(tables))
     layers = layers_of(rows)
     columns = cases(rows)
     fig = style.figure(style.DOUBLE, 4.6)
@@ -48,19 +57,20 @@ def draw(tables: Tables) -> Figure:
     )
     style.note(
         fig,
-        tables.count(rows),
-        f"Z of the layer, kernel {tables.cell['kind']}, all heads; first token "
-        f"{tables.cell['position_0']}d. Below 1, a problem's translations lie closer than other "
-        "problems. Shaded: the same measure in random and in energy-matched spaces, 95 % (above: "
+        count(tables, rows),
+        f"Z of the layer, {in_words(tables, 'kind')}, all heads; first token "
+        f"{tables.declared['position_0']}d. Below 1, the translations of a problem lie closer than "
+        "other problems. Shaded: the same measure in random and in energy-matched spaces, "
+        f"{tables.percent} (above: "
         "of Z).",
-        model_marks.lines_note(tables.models),
+        model_marks.lines_note(tables),
     )
     return fig
 
 
 def geometry_rows(tables: Tables) -> pd.DataFrame:
     """Rows of the declared kernel, of all heads together."""
-    rows = tables.get("crosslingual_geometry", **tables.of_cell("kind", "position_0"))
+    rows = tables.get(GEOMETRY, **of_cell(tables, "kind", "position_0"))
     return rows[rows["head"].isna()]
 
 

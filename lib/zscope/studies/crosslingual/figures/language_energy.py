@@ -6,16 +6,21 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from zscope.figures import style
+from zscope.figures.frames import select
+from zscope.figures.tables import Tables
 from zscope.studies.crosslingual.figures import model_marks
 from zscope.studies.crosslingual.figures.geometry import cases, geometry_rows
-from zscope.studies.crosslingual.figures.lookups import Tables, layers_of, select
+from zscope.studies.crosslingual.figures.lookups import count, in_words, layers_of
+from zscope.studies.crosslingual.tables import GEOMETRY
+
+NEEDS = (GEOMETRY,)
 
 
 @style.styled
 def draw(tables: Tables) -> Figure:
     rows = select(geometry_rows(tables), metric="language_energy")
     if rows.empty:
-        return style.nothing_to_draw("no language energy was measured", tables.count())
+        return style.nothing_to_draw("no language energy was measured", count(tables))
     layers, columns = layers_of(rows), cases(rows)
     fig = style.figure(style.DOUBLE, 2.9)
     axes = fig.subplots(1, len(columns), sharey=True, squeeze=False)[0]
@@ -32,17 +37,14 @@ def draw(tables: Tables) -> Figure:
     style.at_least(axes[0], 0.0, 1.5 * float(np.nanmax([*chances.values()], initial=0.0)))
     axes[0].set_ylim(bottom=0.0)
     axes[0].set_ylabel("language energy in Z (share)")
-    style.legend(
-        fig,
-        {"Z": style.BLUE},
-        extra=model_marks.null_patches(model_marks.by_null(rows)),
-    )
+    style.legend(fig, {"Z": style.BLUE}, extra=model_marks.null_patches(model_marks.by_null(rows)))
+    shown = ", ".join(f"{chance:.3g} at k = {k}" for k, chance in chances.items())
     style.note(
         fig,
-        tables.count(rows),
-        f"Z of the layer, kernel {tables.cell['kind']}; first token {tables.cell['position_0']}d. "
-        f"Chance k/d: {', '.join(f'{c:.3g} at k = {k}' for k, c in chances.items())}.",
-        "Shaded: random and energy-matched spaces, 95 %.",
-        model_marks.lines_note(tables.models),
+        count(tables, rows),
+        f"Z of the layer, {in_words(tables, 'kind')}; first token "
+        f"{tables.declared['position_0']}d. Chance k/d: {shown}.",
+        f"Shaded: random and energy-matched spaces, {tables.percent}.",
+        model_marks.lines_note(tables),
     )
     return fig

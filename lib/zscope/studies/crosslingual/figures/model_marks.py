@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -13,7 +13,9 @@ from matplotlib.colors import to_rgb
 from matplotlib.ticker import MaxNLocator
 
 from zscope.figures import marks, style
-from zscope.studies.crosslingual.figures.lookups import numbers, select
+from zscope.figures.frames import numbers, select
+from zscope.figures.tables import Tables
+from zscope.studies.crosslingual.figures.lookups import models_of
 
 COLOURS = {
     "none": style.BLACK,
@@ -30,14 +32,14 @@ COLOURS = {
 LANGUAGES = {"en": style.GREEN, "zh": style.PURPLE}
 NULL_NAMES = {"random": "random spaces", "energy": "energy-matched spaces"}
 OBJECTIVES = {
-    "seed": style.VERMILLION,
+    "original": style.VERMILLION,
     "gap": style.BLUE,
     "info_nce": style.GREEN,
     "uniform": style.BLACK,
     "random": style.GREY,
 }
 OBJECTIVE_NAMES = {
-    "seed": "seed's objective",
+    "original": "original objective",
     "gap": "contrast: gap",
     "info_nce": "contrast: InfoNCE",
     "uniform": "equal weights",
@@ -56,9 +58,9 @@ def model_lines(
     y: str = "value",
     linestyle: Any = "-",
 ) -> None:
-    """A thin line a model with its interval as a faint band; the median over 3 models or more.
+    """A thin line per model with its interval as a faint band; the median over 3 models or more.
 
-    frame: a row a (model, x), with columns model, x and y, and, if y is the value, ci_low and
+    frame: one row per model and x, with columns model, x and y, and, if y is the value, ci_low and
     ci_high. The median is drawn where all models have a value. A model alone is drawn thick.
     """
     frame = frame.assign(**{y: numbers(frame[y])})
@@ -161,19 +163,20 @@ def null_patches(names: Iterable[str]) -> list[Any]:
     return [style.patch(NULL_NAMES[name], (*rgb(COLOURS[name]), 0.35)) for name in names]
 
 
-def lines_note(models: Sequence[str], *, intervals: bool = True) -> str:
+def lines_note(tables: Tables, *, intervals: bool = True) -> str:
     """What lines are, in words. intervals: whether they have any."""
-    band = "; band: its 95 % interval" if intervals else ""
-    if len(models) < 2:
+    band = f"; band: its {tables.percent} interval" if intervals else ""
+    if len(models_of(tables)) < 2:
         return f"Line: the model{band}."
     return f"Thin: a model{band}; thick: median over models (from 3 on)."
 
 
-def dots_note(models: Sequence[str], interval: str = "95 % interval") -> str:
+def dots_note(tables: Tables, interval: str = "interval") -> str:
     """What dots are, in words."""
-    if len(models) < 2:
-        return f"Dots: the model with its {interval}."
-    return f"Dots: models, each with its {interval}; bars: median over models (from 3 on)."
+    if len(models_of(tables)) < 2:
+        return f"Dots: the model with its {tables.percent} {interval}."
+    its = f"{tables.percent} {interval}"
+    return f"Dots: models, each with its {its}; bars: median over models (from 3 on)."
 
 
 def rgb(colour: str) -> tuple[float, float, float]:
@@ -187,5 +190,5 @@ def by_null(frame: pd.DataFrame) -> Mapping[str, pd.DataFrame]:
 
 
 def once(frame: pd.DataFrame, *by: str) -> pd.DataFrame:
-    """A row a (model, *by): a value is repeated for every null that it is compared with."""
+    """One row per model and `by`: a value is repeated for every null that it is compared with."""
     return frame.drop_duplicates(["model", *by])

@@ -5,8 +5,17 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 
 from zscope.figures import style
+from zscope.figures.frames import select
+from zscope.figures.tables import Tables
 from zscope.studies.crosslingual.figures import model_marks, rates
-from zscope.studies.crosslingual.figures.lookups import Tables, layers_of, select, sizes_of
+from zscope.studies.crosslingual.figures.lookups import (
+    count,
+    in_words,
+    layers_of,
+    of_cell,
+    sizes_of,
+)
+from zscope.studies.crosslingual.tables import RATES
 
 CONDITIONS = (
     rates.NONE,
@@ -17,24 +26,23 @@ CONDITIONS = (
     rates.ENERGY_PERP,
     rates.FULL,
 )
+
+NEEDS = (RATES,)
 METRICS = ("correct", "answer_changed", "language_changed")
 
 
 @style.styled
 def draw(tables: Tables) -> Figure:
     rows = tables.get(
-        "crosslingual_rates",
-        source="mean",
-        design="mean",
-        **tables.of_cell("where", "direction", "kind"),
+        RATES, source="mean", design="mean", **of_cell(tables, "where", "direction", "kind")
     )
     if rows.empty:
-        return style.nothing_to_draw("nothing was replaced by its mean", tables.count())
+        return style.nothing_to_draw("nothing was replaced by its mean", count(tables))
     rows = select(rows, stratum="baseline_correct")
     if rows.empty:
-        return style.nothing_to_draw(rates.NONE_RIGHT, tables.count())
+        return style.nothing_to_draw(rates.NONE_RIGHT, count(tables))
     cells = [
-        {**tables.cell, "source": "mean", "design": "mean", "layer": layer, "k": k}
+        {**tables.declared, "source": "mean", "design": "mean", "layer": layer, "k": k}
         for layer in layers_of(rows)
         for k in sizes_of(rows)
     ]
@@ -54,12 +62,12 @@ def draw(tables: Tables) -> Figure:
                 ax.tick_params(labelleft=False)
     style.note(
         fig,
-        tables.count(rows),
-        f"Kernel {tables.cell['kind']}; the content of a space is replaced by its mean over the "
-        f"other problems in the prompt's language, at {tables.cell['where']}; "
-        f"{tables.cell['direction']} names the prompt's language last. Only problems that were "
+        count(tables, rows),
+        f"Kernel {tables.declared['kind']}; the content of a space is replaced by its mean over "
+        f"the other problems in the prompt's language, {in_words(tables, 'where')}; "
+        f"{tables.declared['direction']} names the prompt's language last. Only problems that were "
         "right unpatched.",
-        model_marks.dots_note(tables.models, "95 % Wilson interval"),
+        model_marks.dots_note(tables, "Wilson interval"),
         "Z is necessary if without it fewer answers are right than without an energy-matched "
         "space.",
     )

@@ -5,8 +5,13 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 
 from zscope.figures import style
+from zscope.figures.frames import select
+from zscope.figures.tables import Tables
 from zscope.studies.crosslingual.figures import model_marks
-from zscope.studies.crosslingual.figures.lookups import Tables, layers_of, select, sizes_of
+from zscope.studies.crosslingual.figures.lookups import count, layers_of, of_cell, sizes_of
+from zscope.studies.crosslingual.tables import WEIGHTS
+
+NEEDS = (WEIGHTS,)
 
 PANELS = {
     "ffn_write_share": "a  writes",
@@ -17,10 +22,10 @@ PANELS = {
 
 @style.styled
 def draw(tables: Tables) -> Figure:
-    rows = tables.get("crosslingual_weights", **tables.of_cell("kind"))
+    rows = tables.get(WEIGHTS, **of_cell(tables, "kind"))
     rows = rows[rows["metric"].isin(PANELS) & rows["null_mean"].notna()]
     if rows.empty:
-        return style.nothing_to_draw("no overlap with the FFN was measured", tables.count())
+        return style.nothing_to_draw("no overlap with the FFN was measured", count(tables))
     rows = rows.assign(ratio=rows["value"] / rows["null_mean"])
     layers, sizes = layers_of(rows), sizes_of(rows)
     colours = dict(zip(sizes, style.QUALITATIVE, strict=False))
@@ -39,9 +44,9 @@ def draw(tables: Tables) -> Figure:
         model_marks.layer_axis(ax, layers)
     style.at_least(axes[0], 0.0, 1.5)
     axes[0].set_ylabel("energy inside Z\nover chance k/d (ratio)")
+    shares = {k: select(rows, k=k, metric="ffn_write_share") for k in sizes}
     chance = ", ".join(
-        f"{model_marks.constant(select(rows, k=k, metric='ffn_write_share'), 'null_mean'):.3g} at k = {k}"
-        for k in sizes
+        f"{model_marks.constant(of, 'null_mean'):.3g} at k = {k}" for k, of in shares.items()
     )
     style.legend(
         fig,
@@ -50,9 +55,9 @@ def draw(tables: Tables) -> Figure:
     )
     style.note(
         fig,
-        tables.count(),
-        f"Z of the layer, kernel {tables.cell['kind']}. Chance k/d: {chance}. Shaded: random "
-        "spaces of the same k, 95 %.",
-        model_marks.lines_note(tables.models, intervals=False),
+        count(tables),
+        f"Z of the layer, kernel {tables.declared['kind']}. Chance k/d: {chance}. Shaded: random "
+        f"spaces of the same k, {tables.percent}.",
+        model_marks.lines_note(tables, intervals=False),
     )
     return fig

@@ -5,8 +5,10 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 
 from zscope.figures import style
+from zscope.figures.tables import Tables
 from zscope.studies.crosslingual.figures import model_marks, rates
-from zscope.studies.crosslingual.figures.lookups import Tables
+from zscope.studies.crosslingual.figures.lookups import cell_of, count, in_words
+from zscope.studies.crosslingual.tables import RATES, SIZES
 
 CONDITIONS = (
     rates.Z,
@@ -18,6 +20,8 @@ CONDITIONS = (
     rates.ENERGY_PERP,
     rates.FULL,
 )
+
+NEEDS = (RATES, SIZES)
 METRICS = ("answer_changed", "source_answer", "language_changed")
 SOURCES = {"mismatched": "another problem's", "matched": "the translation's"}
 WHERE = {"prefill": "the prompt", "all": "every token"}
@@ -25,17 +29,17 @@ WHERE = {"prefill": "the prompt", "all": "every token"}
 
 @style.styled
 def draw(tables: Tables) -> Figure:
-    if tables.get("crosslingual_rates").empty:
-        return style.nothing_to_draw("nothing was patched", tables.count())
-    if tables.get("crosslingual_rates", stratum="baseline_correct").empty:
-        return style.nothing_to_draw(rates.NONE_RIGHT, tables.count())
+    if tables.get(RATES).empty:
+        return style.nothing_to_draw("nothing was patched", count(tables))
+    if tables.get(RATES, stratum="baseline_correct").empty:
+        return style.nothing_to_draw(rates.NONE_RIGHT, count(tables))
     cells = neighbours(tables)
     fig = style.figure(style.DOUBLE, 1.85 * len(cells) + 1.0)
     bands = style.stacked(fig, *[1.0] * len(cells))
     for band, cell, letter in zip(bands, cells, "abcde", strict=False):
         source = SOURCES.get(cell["source"], f"the {cell['source']}")
         title = f"{letter}  {source} states ({cell['source']}), at {WHERE[cell['where']]}"
-        if cell == tables.cell:
+        if cell == cells[0]:
             title += " - the declared cell"
             band.set_facecolor("#FFFBEF")
         band.suptitle(title, fontsize=8, x=0.01, ha="left")
@@ -56,11 +60,11 @@ def draw(tables: Tables) -> Figure:
                 ax.tick_params(labelleft=False)
     style.note(
         fig,
-        tables.count(tables.get("crosslingual_rates", stratum="baseline_correct", space="z")),
-        f"{tables.declared('layer', 'k', 'kind', 'design').capitalize()}, "
-        f"{tables.cell['direction']} (source -> prompt).",
+        count(tables, tables.get(RATES, stratum="baseline_correct", space="z")),
+        f"{in_words(tables, 'layer', 'k', 'kind', 'design').capitalize()}, "
+        f"{tables.declared['direction']} (source -> prompt).",
         "Only problems that were right unpatched; dashed: unpatched outputs, 0 by definition.",
-        model_marks.dots_note(tables.models, "95 % Wilson interval"),
+        model_marks.dots_note(tables, "Wilson interval"),
         "Z would be causal if Z were above energy-matched on answers and below it on language, "
         "and Z-perp the reverse of its own (open orange).",
     )
@@ -69,7 +73,7 @@ def draw(tables: Tables) -> Figure:
 
 def neighbours(tables: Tables) -> list[dict]:
     """The declared cell, then the other combinations of matched or mismatched, prompt or all."""
-    declared = dict(tables.cell)
+    declared = cell_of(tables)
     others = [
         declared | {"source": source, "where": where} for source in SOURCES for where in WHERE
     ]

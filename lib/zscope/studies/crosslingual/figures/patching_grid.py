@@ -1,4 +1,4 @@
-"""Does the answer hang on the cell? Z minus energy-matched, for all layers, sizes and kernels."""
+"""Does the verdict depend on the cell? Z minus energy-matched, for all layers, k and kernels."""
 
 from __future__ import annotations
 
@@ -7,9 +7,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from zscope.figures import style
+from zscope.figures.frames import numbers, select
+from zscope.figures.tables import Tables
 from zscope.studies.crosslingual.figures import model_marks
-from zscope.studies.crosslingual.figures.lookups import Tables, numbers, select
+from zscope.studies.crosslingual.figures.lookups import count, models_of, of_cell
 from zscope.studies.crosslingual.figures.rates import CHANGES, METRICS
+from zscope.studies.crosslingual.tables import SIZES, TESTS
+
+NEEDS = (TESTS, SIZES)
 
 DECLARED = "#FFF3D6"
 
@@ -17,16 +22,16 @@ DECLARED = "#FFF3D6"
 @style.styled
 def draw(tables: Tables) -> Figure:
     rows = tables.get(
-        "crosslingual_tests",
+        TESTS,
         first="z",
         second="energy",
         stratum="baseline_correct",
-        **tables.of_cell("design", "source", "where", "position_0"),
+        **of_cell(tables, "design", "source", "where", "position_0"),
     )
     rows = rows[rows["metric"].isin(CHANGES)]
     if rows.empty:
         why = "Z was not compared with energy-matched spaces"
-        return style.nothing_to_draw(why, tables.count())
+        return style.nothing_to_draw(why, count(tables))
     cells = rows[["layer", "kind", "k"]].drop_duplicates()
     cells = cells.sort_values(["kind", "layer", "k"], ascending=[True, True, False])
     order = list(cells.itertuples(index=False, name=None))
@@ -38,7 +43,7 @@ def draw(tables: Tables) -> Figure:
     for ax, (direction, metric), letter in zip(axes, columns, "abcdefgh", strict=False):
         style.panel_title(ax, f"{letter}  {direction}")
         _panel(ax, tables, select(rows, direction=direction, metric=metric), order, metric)
-        declared = direction == tables.cell["direction"]
+        declared = direction == tables.declared["direction"]
         _mark_declared(ax, tables, order, declared)
     ends = [numbers(rows[c]) for c in ("ci_low", "ci_high", "value")]
     reach = max(0.2, *(float(abs(v[v == v]).max(initial=0)) for v in ends))
@@ -55,11 +60,11 @@ def draw(tables: Tables) -> Figure:
     )
     style.note(
         fig,
-        tables.count(rows),
-        f"Design {tables.cell['design']}, source {tables.cell['source']}, "
-        f"where {tables.cell['where']}; only problems that were right unpatched. Dashed: no "
+        count(tables, rows),
+        f"Design {tables.declared['design']}, source {tables.declared['source']}, "
+        f"where {tables.declared['where']}; only problems that were right unpatched. Dashed: no "
         "difference. Z carries the answer alone if blue lies right of it and red left.",
-        model_marks.dots_note(tables.models, "95 % bootstrap interval"),
+        model_marks.dots_note(tables, "bootstrap interval"),
         "A robustness table, not a search: the verdict is read from the declared cell.",
     )
     return fig
@@ -68,13 +73,13 @@ def draw(tables: Tables) -> Figure:
 def _panel(ax: Axes, tables: Tables, rows: pd.DataFrame, order: list[tuple], metric: str) -> None:
     for place, (layer, kind, k) in enumerate(order):
         of = select(rows, layer=layer, kind=kind, k=k)
-        model_marks.model_dots(ax, place, of, tables.models, CHANGES[metric], name=metric)
+        model_marks.model_dots(ax, place, of, models_of(tables), CHANGES[metric], name=metric)
     style.vertical(ax, 0.0)
     ax.set_xlabel(f"{METRICS[metric]},\nZ minus energy-matched\n(difference of shares)")
 
 
 def _mark_declared(ax: Axes, tables: Tables, order: list[tuple], declared: bool) -> None:
-    cell = tuple(tables.cell[c] for c in ("layer", "kind", "k"))
+    cell = tuple(of_cell(tables, "layer", "kind", "k").values())
     if declared and cell in order:
         place = order.index(cell)
         ax.axhspan(

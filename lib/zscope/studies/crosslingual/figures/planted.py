@@ -1,4 +1,4 @@
-"""Can the objectives find what is planted? AUC of the shared dimensions, seed by seed."""
+"""Can the objectives find what is planted? AUC of the shared dimensions, a dot per seed."""
 
 from __future__ import annotations
 
@@ -9,16 +9,20 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from zscope.figures import marks, style
+from zscope.figures.frames import numbers, select
+from zscope.figures.tables import Tables
 from zscope.studies.crosslingual.figures import model_marks
 from zscope.studies.crosslingual.figures.ard_fits import INITS
-from zscope.studies.crosslingual.figures.lookups import Tables, numbers, select
+from zscope.studies.crosslingual.tables import PLANTED
+
+NEEDS = (PLANTED,)
 
 SCOPES = {"all": "all problems", "category": "its category"}
 
 
 @style.styled
 def draw(tables: Tables) -> Figure:
-    rows = tables.get("crosslingual_planted")
+    rows = tables.get(PLANTED)
     if rows.empty:
         return style.nothing_to_draw("nothing was planted")
     metrics = sorted(set(rows["metric"]))  # the AUCs first
@@ -30,7 +34,7 @@ def draw(tables: Tables) -> Figure:
         style.panel_title(ax, f"{letter}  {_name(metric)}")
         of = select(rows, metric=metric)
         for place, (objective, init, penalty) in enumerate(fits):
-            one = of[_same(of, objective, init, penalty)]
+            one = select(of, objective=objective, init=init, penalty=penalty)
             colour = model_marks.OBJECTIVES.get(objective, style.SKY)
             marks.group_dots(ax, place, one, seeds, colour, by="seed", name=objective)
         style.vertical(ax, float(np.nanmedian(numbers(of["chance"]))))
@@ -43,9 +47,9 @@ def draw(tables: Tables) -> Figure:
     style.note(
         fig,
         f"n = {len(seeds)} seed{'s' * (len(seeds) != 1)} of planted data.",
-        "Numbers after the seed's inits: lambda.",
+        "Numbers after the inits of the original objective: lambda.",
         "Dots: seeds; bars: median over seeds (from 3 on); dashed: chance. AUC: probability that "
-        "a shared dimension ranks above one of the other kind; 1 is perfect, below .5 is the "
+        "a shared dimension ranks above one of the other kind; 1 is perfect, below 0.5 is the "
         "wrong way round.",
     )
     return fig
@@ -56,19 +60,13 @@ def _fits(rows: pd.DataFrame) -> list[tuple]:
     order = {name: i for i, name in enumerate(model_marks.OBJECTIVES)}
     ranked = fits.assign(order=fits["objective"].map(order).fillna(99))
     ranked = ranked.sort_values(["order", "init", "penalty"], kind="stable")
-    return list(ranked[["objective", "init", "penalty"]].itertuples(index=False, name=None))
-
-
-def _same(rows: pd.DataFrame, objective: str, init: Any, penalty: Any) -> pd.Series:
-    kept = rows["objective"] == objective
-    for column, value in (("init", init), ("penalty", penalty)):
-        kept &= rows[column].isna() if pd.isna(value) else rows[column] == value
-    return kept.astype(bool)
+    named = ranked[["objective", "init", "penalty"]].astype(object)
+    return list(named.where(named.notna(), None).itertuples(index=False, name=None))
 
 
 def _label(objective: str, init: Any, penalty: Any) -> str:
     text = model_marks.OBJECTIVE_NAMES.get(objective, objective)
-    if not pd.isna(penalty):
+    if penalty is not None:
         text = f"{INITS.get(str(init), str(init))}, {penalty:g}"
     return text
 

@@ -7,8 +7,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from zscope.figures import marks, style
+from zscope.figures.frames import numbers, select
+from zscope.figures.tables import Tables
 from zscope.studies.crosslingual.figures import model_marks
-from zscope.studies.crosslingual.figures.lookups import Tables, layers_of, numbers, select
+from zscope.studies.crosslingual.figures.lookups import count, layers_of, of_cell
+from zscope.studies.crosslingual.tables import WEIGHTS
+
+NEEDS = (WEIGHTS,)
 
 RANKS = {
     "entropy_rank": "entropy rank",
@@ -16,15 +21,15 @@ RANKS = {
     "participation_ratio": "participation ratio",
     "stable_rank": "stable rank",
 }
-SEED_CV = 0.08
+PROTOCOL_CV = 0.08
 
 
 @style.styled
 def draw(tables: Tables) -> Figure:
-    rows = tables.get("crosslingual_weights", **tables.of_cell("kind"))
+    rows = tables.get(WEIGHTS, **of_cell(tables, "kind"))
     rows = rows[rows["metric"].isin([*RANKS, *(f"{r}_cv" for r in RANKS)])]
     if rows.empty:
-        return style.nothing_to_draw("no rank was measured", tables.count())
+        return style.nothing_to_draw("no rank was measured", count(tables))
     layers = layers_of(rows)
     fig = style.figure(style.DOUBLE, 4.4)
     axes = fig.subplots(2, len(RANKS), sharex=True, height_ratios=(1.4, 1))
@@ -46,10 +51,11 @@ def draw(tables: Tables) -> Figure:
     )
     style.note(
         fig,
-        tables.count(),
-        f"{heads} heads a layer. Kernel {tables.cell['kind']}. Grey: heads of Gaussian random "
-        "weights of the same shapes, 95 %, dotted: their mean; blue: all heads of those stacked.",
-        model_marks.lines_note(tables.models, intervals=False),
+        count(tables),
+        f"{heads} heads per layer. Kernel {tables.declared['kind']}. Grey: heads of Gaussian "
+        f"random weights of the same shapes, {tables.percent}, dotted: their mean; blue: all heads "
+        "of those, stacked.",
+        model_marks.lines_note(tables, intervals=False),
     )
     return fig
 
@@ -84,5 +90,5 @@ def _spread(ax: Axes, rows: pd.DataFrame, *, named: bool) -> None:
         return
     model_marks.null_band(ax, rows, style.GREY, "variation")
     model_marks.model_lines(ax, rows, style.PURPLE)
-    style.baseline(ax, SEED_CV, "seed:\n< .08" if named else "")
+    style.baseline(ax, PROTOCOL_CV, "protocol:\n< 0.08" if named else "")
     ax.set_ylim(bottom=0)

@@ -9,8 +9,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from zscope.figures import style
+from zscope.figures.frames import select
+from zscope.figures.tables import Tables
 from zscope.studies.crosslingual.figures import model_marks
-from zscope.studies.crosslingual.figures.lookups import Tables, select
+from zscope.studies.crosslingual.figures.lookups import models_of
+from zscope.studies.crosslingual.tables import RATES
 
 METRICS = {
     "answer_changed": "answer changed",
@@ -46,13 +49,13 @@ FULL = Condition("everything", "full", model_marks.COLOURS["full"])
 def condition_rows(
     tables: Tables, cell: Mapping[str, Any], condition: Condition, metric: str
 ) -> pd.DataFrame:
-    """A row a model, over the problems that were right unpatched; n is how many.
+    """One row per model, over the problems that were right unpatched; n is how many.
 
     cell: layer, k, kind, design, source, where, position_0 and direction. The unpatched outputs,
     of the design's prompt, and a patch of everything are the same at every k and kernel.
     """
     rows = tables.get(
-        "crosslingual_rates",
+        RATES,
         space=condition.space,
         metric=metric,
         stratum="baseline_correct",
@@ -78,7 +81,7 @@ def panel(
     metrics: Mapping[str, str | None],
     why: str = "not run",
 ) -> None:
-    """Conditions on y, rates on x, a dot a model.
+    """Conditions on y, rates on x, one dot per model.
 
     metrics: name -> colour (None: the condition's); several share a condition's row, from above.
     why: what an empty panel says.
@@ -90,8 +93,8 @@ def panel(
     }
     patched = [rows for (c, _), rows in found.items() if c.space != "none"]
     if not any(rows["value"].notna().any() for rows in patched):
-        judged = tables.get("crosslingual_rates", stratum="baseline_correct")
-        run = len(tables.get("crosslingual_rates"))
+        judged = tables.get(RATES, stratum="baseline_correct")
+        run = len(tables.get(RATES))
         style.not_applicable(ax, NONE_RIGHT if run and judged.empty else why)
         return
     height = 0.8 / len(metrics)
@@ -103,7 +106,7 @@ def panel(
                 ax,
                 place + (j - (len(metrics) - 1) / 2) * height,
                 found[condition, metric],
-                tables.models,
+                models_of(tables),
                 colour or condition.colour,
                 name=f"{metric} {condition.name}",
                 width=0.75 * height,

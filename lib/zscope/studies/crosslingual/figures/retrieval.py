@@ -7,9 +7,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from zscope.figures import style
+from zscope.figures.frames import select
+from zscope.figures.tables import Tables
 from zscope.studies.crosslingual.figures import model_marks
 from zscope.studies.crosslingual.figures.ard_fits import declared_fits, nearest_layer
-from zscope.studies.crosslingual.figures.lookups import Tables, layers_of, select
+from zscope.studies.crosslingual.figures.lookups import count, layers_of, models_of
+from zscope.studies.crosslingual.tables import ARD, SIZES
+
+NEEDS = (ARD, SIZES)
 
 BASES = {"coordinates": "coordinates", "pca": "principal axes", "z": "[V_Z; V_perp]"}
 SCOPES = {"all": "all problems", "category": "its category"}
@@ -18,11 +23,11 @@ DIRECTIONS = {"zh_en": "zh to en", "en_zh": "en to zh"}
 
 @style.styled
 def draw(tables: Tables) -> Figure:
-    rows = tables.get("crosslingual_ard")
+    rows = tables.get(ARD)
     rows = rows[rows["metric"].astype(str).str.startswith("retrieval_")]
     rows = declared_fits(rows)
     if rows.empty:
-        return style.nothing_to_draw("no translation was retrieved", tables.count())
+        return style.nothing_to_draw("no translation was retrieved", count(tables))
     layer = nearest_layer(tables, rows)
     bases = [b for b in BASES if b in set(rows["basis"])]
     columns = [(scope, direction) for scope in SCOPES for direction in DIRECTIONS]
@@ -45,17 +50,17 @@ def draw(tables: Tables) -> Figure:
     }
     style.note(
         fig,
-        tables.count(rows, of="held-out problems"),
+        count(tables, rows, of="held-out problems"),
         f"Layer {layer} (layers fitted: {', '.join(map(str, layers_of(rows)))}). Dashed: chance, "
         f"1/n ({chances['all']:.3g} among all, {chances['category']:.3g} in a category). Seed: "
         "from Z, middle lambda; it is fitted on coordinates alone.",
-        model_marks.dots_note(tables.models, "95 % bootstrap interval"),
+        model_marks.dots_note(tables, "bootstrap interval"),
     )
     return fig
 
 
 def panel(ax: Axes, tables: Tables, rows: pd.DataFrame) -> None:
-    """Objectives on y, held-out accuracy on x, a dot a model; chance dashed."""
+    """Objectives on y, held-out accuracy on x, one dot per model; chance dashed."""
     if rows.empty:
         style.not_applicable(ax, "not fitted")
         return
@@ -65,7 +70,7 @@ def panel(ax: Axes, tables: Tables, rows: pd.DataFrame) -> None:
             ax,
             place,
             select(rows, objective=objective),
-            tables.models,
+            models_of(tables),
             model_marks.OBJECTIVES[objective],
             name=objective,
         )

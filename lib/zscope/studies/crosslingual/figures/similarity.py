@@ -8,20 +8,23 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from zscope.figures import style
+from zscope.figures.frames import numbers
+from zscope.figures.tables import Tables
 from zscope.studies.crosslingual.figures import model_marks
-from zscope.studies.crosslingual.figures.lookups import Tables, layers_of, numbers
+from zscope.studies.crosslingual.figures.lookups import count, in_words, layers_of, of_cell
+from zscope.studies.crosslingual.tables import SIZES, WEIGHTS
+
+NEEDS = (WEIGHTS, SIZES)
 
 MOST_NUMBERS = 12  # layers: more of them, and numbers in the cells cannot be read
 
 
 @style.styled
 def draw(tables: Tables) -> Figure:
-    rows = tables.get(
-        "crosslingual_weights", metric="layer_similarity", **tables.of_cell("k", "kind")
-    )
+    rows = tables.get(WEIGHTS, metric="layer_similarity", **of_cell(tables, "k", "kind"))
     if rows.empty:
-        why = f"no similarity of layers was measured at {tables.declared('k', 'kind')}"
-        return style.nothing_to_draw(why, tables.count())
+        why = f"no similarity of layers was measured at {in_words(tables, 'k', 'kind')}"
+        return style.nothing_to_draw(why, count(tables))
     fig = style.figure(style.DOUBLE, 3.3)
     heat, neighbours = fig.subplots(1, 2, width_ratios=(1.15, 1))
     style.panel_title(heat, "a  all pairs of layers")
@@ -41,14 +44,15 @@ def draw(tables: Tables) -> Figure:
         {"neighbouring layers": style.BLUE},
         extra=[style.patch("null: random spaces", (*model_marks.rgb(style.GREY), 0.35))],
     )
+    null = ("null_low", "null_mean", "null_high")
+    low, mean, high = (model_marks.constant(rows, column) for column in null)
     style.note(
         fig,
-        tables.count(),
-        f"{tables.declared('kind', 'k').capitalize()}. "
-        f"Chance: {model_marks.constant(rows, 'null_mean'):.3g} (random spaces, 95 %: "
-        f"{model_marks.constant(rows, 'null_low'):.3g} to {model_marks.constant(rows, 'null_high'):.3g}). "
+        count(tables),
+        f"{in_words(tables, 'kind', 'k').capitalize()}. "
+        f"Chance: {mean:.3g} (random spaces, {tables.percent}: {low:.3g} to {high:.3g}). "
         "a: median over models.",
-        f"b: {model_marks.lines_note(tables.models, intervals=False)}",
+        f"b: {model_marks.lines_note(tables, intervals=False)}",
     )
     return fig
 

@@ -6,13 +6,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from zscope.figures import style
+from zscope.figures.frames import select
+from zscope.figures.tables import Tables
 from zscope.studies.crosslingual.figures import model_marks
-from zscope.studies.crosslingual.figures.lookups import Tables, select
+from zscope.studies.crosslingual.figures.lookups import count, gate_of
+from zscope.studies.crosslingual.tables import ACCURACY, TRAINING
 
-PANELS = (
-    ("loss", "a  loss", "loss (nats a completion token)"),
-    ("exact_accuracy", "b  exact sentences", "accuracy (share)"),
-)
+NEEDS = (TRAINING, ACCURACY)
+ONLY_TRAINED = True
 STYLES = {"held_out": "-", "train": (0, (1, 1))}
 LANGUAGES = {**model_marks.LANGUAGES, "both": style.BLACK}
 NAMES = {"held_out": "held-out operands", "train": "training batches"}
@@ -20,26 +21,28 @@ NAMES = {"held_out": "held-out operands", "train": "training batches"}
 
 @style.styled
 def draw(tables: Tables) -> Figure:
-    rows = tables.get("crosslingual_training")
-    if rows.empty:
-        return style.nothing_to_draw("the model was not trained here", tables.count())
-    # The mean over the batches since the last evaluation, of both languages.
-    rows = rows.assign(metric=rows["metric"].replace("train_loss", "loss"))
+    # The training loss is the mean over the batches since the last evaluation, of both languages.
+    losses = tables.get(TRAINING).replace({"metric": {"train_loss": "loss"}})
+    losses = select(losses, metric="loss")
+    exact = tables.get(ACCURACY, metric="exact_accuracy").assign(split="held_out")
+    if losses.empty:
+        return style.nothing_to_draw("the model was not trained here", count(tables))
     fig = style.figure(style.DOUBLE, 2.8)
-    splits = [split for split in STYLES if split in set(rows["split"])]
-    for ax, (metric, title, label) in zip(fig.subplots(1, 2), PANELS, strict=True):
-        style.panel_title(ax, title)
+    splits = [split for split in STYLES if split in set(losses["split"])]
+    loss, share = fig.subplots(1, 2)
+    for ax, rows in ((loss, losses), (share, exact)):
         for language, colour in LANGUAGES.items():
             for split in splits:
-                of = select(rows, metric=metric, language=language, split=split)
+                of = select(rows, language=language, split=split)
                 model_marks.model_lines(ax, of, colour, x="step", linestyle=STYLES[split])
-        ax.set_ylabel(label)
-        if metric == "exact_accuracy":
-            style.share_axis(ax, label)
-            style.baseline(ax, tables.gate, "gate")
-        ax.set_xlim(0, float(rows["step"].max()) * 1.02)
+        ax.set_xlim(0, float(losses["step"].max()) * 1.02)
         ax.xaxis.set_major_formatter(FuncFormatter(lambda step, _: style.short_number(step)))
         ax.set_xlabel("optimizer steps")
+    style.panel_title(loss, "a  loss")
+    loss.set_ylabel("loss (nats per completion token)")
+    style.panel_title(share, "b  exact sentences")
+    style.share_axis(share, "accuracy (share)")
+    style.baseline(share, gate_of(tables), "gate")
     style.legend(
         fig,
         {f"prompts in {name}": colour for name, colour in model_marks.LANGUAGES.items()},
@@ -47,10 +50,8 @@ def draw(tables: Tables) -> Figure:
     )
     style.note(
         fig,
-        tables.count(
-            select(rows, metric="exact_accuracy", split="held_out"), of="texts a language"
-        ),
+        count(tables, exact, of="texts per language"),
         "Training batches hold both languages." if "train" in splits else "",
-        model_marks.lines_note(tables.models),
+        model_marks.lines_note(tables),
     )
     return fig

@@ -7,15 +7,26 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from zscope.figures import style
+from zscope.figures.frames import select
+from zscope.figures.tables import Tables
 from zscope.studies.crosslingual.figures import model_marks
-from zscope.studies.crosslingual.figures.lookups import Tables, layers_of, select, sizes_of
+from zscope.studies.crosslingual.figures.lookups import (
+    count,
+    in_words,
+    layers_of,
+    of_cell,
+    sizes_of,
+)
+from zscope.studies.crosslingual.tables import SIZES, UPDATES
+
+NEEDS = (UPDATES, SIZES)
 
 
 @style.styled
 def draw(tables: Tables) -> Figure:
     rows = update_rows(tables)
     if rows.empty:
-        return style.nothing_to_draw("no residual update was measured", tables.count())
+        return style.nothing_to_draw("no residual update was measured", count(tables))
     layers, sizes = layers_of(rows), sizes_of(rows)
     languages = [name for name in model_marks.LANGUAGES if name in set(rows["language"])]
     fig = style.figure(style.DOUBLE, 5.6)
@@ -42,11 +53,12 @@ def draw(tables: Tables) -> Figure:
     )
     style.note(
         fig,
-        tables.count(rows),
-        f"Z of layer {tables.cell['layer']}, kernel {tables.cell['kind']}; mean over tokens, first "
-        f"token {tables.cell['position_0']}d. The seed asks for R above 1; chance is "
-        "sqrt(k/(d-k)). Shaded: random and energy-matched spaces, 95 %.",
-        model_marks.lines_note(tables.models),
+        count(tables, rows),
+        f"Z of {in_words(tables, 'layer', 'kind')}; mean over tokens, first token "
+        f"{tables.declared['position_0']}d. The protocol asks for R above 1; chance is "
+        "sqrt(k/(d-k)). Shaded: random and energy-matched spaces, "
+        f"{tables.percent}.",
+        model_marks.lines_note(tables),
     )
     return fig
 
@@ -54,10 +66,10 @@ def draw(tables: Tables) -> Figure:
 def update_rows(tables: Tables) -> pd.DataFrame:
     """Rows against the declared layer's Z, of pooled updates."""
     return tables.get(
-        "crosslingual_updates",
-        basis_layer=tables.cell["layer"],
+        UPDATES,
+        basis_layer=of_cell(tables, "layer")["layer"],
         pooling="mean",
-        **tables.of_cell("kind", "position_0"),
+        **of_cell(tables, "kind", "position_0"),
     )
 
 

@@ -1,16 +1,16 @@
 """Experiment D: how well a linear map carries one language's Z to the other's.
 
-Rows of crosslingual_bridge, one set a layer, k, pooling and direction ("en->zh" predicts Chinese
-from English, as the seed does). Scores are those of subspace.bridge:
+Rows of crosslingual_bridge, one set per layer, k, pooling and direction ("en->zh" predicts Chinese
+from English, as the protocol does). Scores are those of space.linear_map:
 
-    seed_r2             in sample, without an intercept: the seed's R2
+    protocol_r2             in sample, without an intercept: the protocol's R2
     ols_r2              in sample, with one; with n <= k + 1 pairs it is 1 on noise too
     loo_r2              each pair predicted from the others
     ridge_loo_r2        the same with a ridge, its penalty chosen inside the fold
     procrustes_r2       of a scaled rotation, in sample
     procrustes_scale    its scale
-    orthogonality_error the seed's ||W'W - I||_F / k, which is 1/sqrt(k) for W = 0
-    singular_value      of the seed's W, by component
+    orthogonality_error the protocol's ||W'W - I||_F / k, which is 1/sqrt(k) for W = 0
+    singular_value      of the protocol's W, by component
 
 Space "z" carries the null of shuffled pairings within categories (permutation) and a p value.
 Spaces "random" and "energy" hold the mean over draws, their interval being that of the draws.
@@ -28,29 +28,25 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
+from zscope.config.base import Bootstrap
 from zscope.core.provenance import derive_seed
-from zscope.studies.crosslingual.config import BridgeConfig, Position0
+from zscope.studies.crosslingual.config import BridgeConfig
 from zscope.studies.crosslingual.measures.intervals import (
     NO_INTERVAL,
     NO_NULL,
-    Row,
     finite,
     null_band,
     quantiles,
 )
-from zscope.studies.crosslingual.measures.nulls import (
-    EnergyNull,
-    Layer,
-    null_spaces,
-    pooled,
-    real_tokens,
-)
+from zscope.studies.crosslingual.measures.nulls import EnergyNull, null_spaces, pooled, real_tokens
 from zscope.studies.crosslingual.measures.space_file import SpaceFile, key
 from zscope.studies.crosslingual.problems.parallel import Language
+from zscope.studies.crosslingual.space.activations import Layer
 from zscope.studies.crosslingual.space.linear_map import Bridge, bridge, p_value, permutation_null
+from zscope.studies.crosslingual.tables import Row
 
 SCORES = (
-    "seed_r2",
+    "protocol_r2",
     "ols_r2",
     "loo_r2",
     "ridge_loo_r2",
@@ -69,21 +65,16 @@ def layer_rows(
     random: Mapping[int, Float[Tensor, "draws k d"]],
     categories: Shaped[np.ndarray, " n"],
     config: BridgeConfig,
-    position_0: Position0,
-    level: float,
-    seed: int,
+    bootstrap: Bootstrap,
 ) -> Iterator[Row]:
     """Every row of one layer, in Z of the main kind, without the model. random: uniform, by k.
 
     categories: of the problems in the order of the states.
     """
-    settings = spaces.settings
-    kind = settings.kinds[0]
-    draws = len(next(iter(random.values())))
-    energy = EnergyNull(
-        real_tokens(states, position_0), draws, derive_seed(seed, f"bridge/L{layer}")
-    )
-    for k in settings.ks:
+    z, kind, seed = spaces.z, spaces.z.kind, bootstrap.seed
+    tokens = real_tokens(states, z.position_0)
+    energy = EnergyNull(tokens, z.draws, derive_seed(seed, f"bridge/L{layer}"))
+    for k in spaces.sizes.ks:
         if not spaces.has(layer, k, kind):
             continue
         V = spaces.load(layer, k, kind)
@@ -94,14 +85,14 @@ def layer_rows(
                 direction = f"{source}->{target}"
                 name = f"permutation/L{layer}/k{k}/{pooling}/{direction}"
                 for row in bridge_rows(
-                    pooled(states[source], pooling, position_0),
-                    pooled(states[target], pooling, position_0),
+                    pooled(states[source], pooling, z.position_0),
+                    pooled(states[target], pooling, z.position_0),
                     V,
                     others,
                     categories,
                     config.permutations,
                     torch.Generator().manual_seed(derive_seed(seed, name)),
-                    level,
+                    bootstrap,
                 ):
                     yield {**about, "direction": direction, **row}
 
@@ -114,9 +105,9 @@ def bridge_rows(
     categories: Shaped[np.ndarray, " n"],
     permutations: int,
     generator: torch.Generator,
-    level: float,
+    bootstrap: Bootstrap,
 ) -> Iterator[Row]:
-    """Rows of the map from x to y, without the columns that say what they are.
+    """Rows of the map from x to y, without the columns that name them.
 
     others: random spaces to compare Z with, by name. Raises DataError as `bridge`.
     """
@@ -127,28 +118,28 @@ def bridge_rows(
         value = float(getattr(found, metric))
         columns: Row = {**NO_NULL, "p": None}
         if metric in null:
-            columns = null_band("permutation", null[metric], level)
+            columns = null_band("permutation", null[metric], bootstrap)
             columns["p"] = p_value(value, null[metric])
         yield _row("z", metric, value, n) | columns
     for i, value in enumerate(found.singular_values.tolist()):
         yield _row("z", "singular_value", value, n) | {"component": i}
     for name, spaces in others.items():
         drawn = [bridge(x @ W.mT, y @ W.mT) for W in spaces]
-        yield from _drawn_rows(name, drawn, n, level)
+        yield from _drawn_rows(name, drawn, n, bootstrap)
 
 
-def _drawn_rows(name: str, drawn: list[Bridge], n: int, level: float) -> Iterator[Row]:
+def _drawn_rows(name: str, drawn: list[Bridge], n: int, bootstrap: Bootstrap) -> Iterator[Row]:
     for metric in SCORES:
         values = np.array([getattr(b, metric) for b in drawn])
-        yield _row(name, metric, float(values.mean()), n) | _between(values, level)
+        yield _row(name, metric, float(values.mean()), n) | _between(values, bootstrap)
     spectra = torch.stack([b.singular_values for b in drawn]).numpy()
     for i, values in enumerate(spectra.T):
         row = _row(name, "singular_value", float(values.mean()), n)
-        yield row | {"component": i} | _between(values, level)
+        yield row | {"component": i} | _between(values, bootstrap)
 
 
-def _between(values: Float[np.ndarray, " draws"], level: float) -> Row:
-    low, high = quantiles(values, level)
+def _between(values: Float[np.ndarray, " draws"], bootstrap: Bootstrap) -> Row:
+    low, high = quantiles(values, bootstrap)
     return {"ci_low": low, "ci_high": high}
 
 

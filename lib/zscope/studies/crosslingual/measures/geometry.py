@@ -1,4 +1,4 @@
-"""Phase 2 of the seed: where translations and languages lie, in Z and outside it.
+"""Phase 2 of the protocol: where translations and languages lie, inside Z and outside it.
 
 Rows of crosslingual_geometry. Metrics, each against every null of the same k:
 
@@ -8,9 +8,9 @@ Rows of crosslingual_geometry. Metrics, each against every null of the same k:
     language_energy   share of the difference of the languages' means that lies in the space;
                       against k/d too (null: chance)
 
-Intervals resample problems, both languages of one together; a problem that is drawn twice is no
-pair of different problems. Layer l means its input. The state behind the last layer is measured in
-the last layer's Z, for there is no attention that reads it.
+Intervals resample problems, both languages of one together; a problem drawn twice does not count as
+a pair of different problems. Layer l means its input. The state after the last layer is measured in
+the last layer's Z, because no attention reads it.
 """
 
 # Matrices keep the capitals of the formulas.
@@ -28,24 +28,21 @@ from torch import Tensor
 
 from zscope.core.errors import DataError
 from zscope.core.provenance import derive_seed
-from zscope.studies.crosslingual.measures.intervals import (
-    Resamples,
-    Row,
-    chance_null,
-    finite,
-    null_band,
-)
+from zscope.studies.crosslingual.config import ZConfig
+from zscope.studies.crosslingual.measures.intervals import Resamples, chance_null, finite, null_band
 from zscope.studies.crosslingual.measures.nulls import (
     POOLINGS,
     POSITION_0,
     EnergyNull,
-    Layer,
     null_spaces,
     pooled,
     real_tokens,
 )
-from zscope.studies.crosslingual.measures.space_file import SpaceFile, ZSettings, key
+from zscope.studies.crosslingual.measures.space_file import SpaceFile, key
+from zscope.studies.crosslingual.sizes import Sizes
+from zscope.studies.crosslingual.space.activations import Layer
 from zscope.studies.crosslingual.space.subspaces import chance_share
+from zscope.studies.crosslingual.tables import Row
 
 
 def layer_rows(
@@ -54,23 +51,21 @@ def layer_rows(
     spaces: SpaceFile,
     random: Mapping[int, Float[Tensor, "draws k d"]],
     resamples: Resamples,
-    seed: int,
 ) -> Iterator[Row]:
     """Every row of one layer, without the model. random: uniform spaces by k.
 
-    Z of the main kind, from all heads and from each alone; at the settings' layers all kinds.
+    Z of the main kind, from all heads and from each alone; at the layers of Z all kinds.
     """
-    settings = spaces.settings
-    owner = min(layer, settings.n_layers - 1)
-    draws = len(next(iter(random.values())))
+    sizes, z, seed = spaces.sizes, spaces.z, resamples.bootstrap.seed
+    owner = min(layer, sizes.n_layers - 1)
     for position_0 in POSITION_0:
         tokens = real_tokens(states, position_0)
-        energy = EnergyNull(tokens, draws, derive_seed(seed, f"geometry/L{layer}/{position_0}"))
+        energy = EnergyNull(tokens, z.draws, derive_seed(seed, f"geometry/L{layer}/{position_0}"))
         pairs = {
             pooling: make_pairs(*(pooled(states[x], pooling, position_0) for x in ("zh", "en")))
             for pooling in POOLINGS
         }
-        for k, kind, head in _spaces_at(layer, settings):
+        for k, kind, head in _spaces_at(layer, z, sizes):
             if not spaces.has(owner, k, kind, head):
                 continue
             V = spaces.load(owner, k, kind, head)
@@ -81,12 +76,11 @@ def layer_rows(
                     yield {**about, "pooling": pooling, **row}
 
 
-def _spaces_at(layer: int, settings: ZSettings) -> Iterator[tuple[int, str, int | None]]:
+def _spaces_at(layer: int, z: ZConfig, sizes: Sizes) -> Iterator[tuple[int, str, int | None]]:
     """k, kind and head of the spaces that a layer is measured in."""
-    kinds = settings.kinds if layer in settings.layers else settings.kinds[:1]
-    for k in settings.ks:
-        for kind in kinds:
-            for head in (None, *range(settings.n_heads)):
+    for k in sizes.ks:
+        for kind in dict.fromkeys(z.kinds if layer in sizes.layers else [z.kind]):
+            for head in (None, *range(sizes.n_heads)):
                 yield k, kind, head
 
 
@@ -154,7 +148,7 @@ def geometry_rows(
     nulls: Mapping[str, Float[Tensor, "draws k d"]],
     resamples: Resamples,
 ) -> Iterator[Row]:
-    """Rows without the columns that say what V and the states are.
+    """Rows without the columns that name V and the states.
 
     nulls: random spaces to compare V with, by name.
     """
@@ -180,7 +174,7 @@ def geometry_rows(
     }
     for metric, value in values.items():
         columns: list[Row] = [
-            null_band(name, drawn_values[metric], resamples.level)
+            null_band(name, drawn_values[metric], resamples.bootstrap)
             for name, drawn_values in bands.items()
         ]
         if metric == "language_energy":

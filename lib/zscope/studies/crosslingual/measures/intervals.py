@@ -1,58 +1,53 @@
-"""What the rows of the measurements share: intervals over problems, and bands of a null."""
+"""Intervals over problems, and bands of a null, as columns of a measurement. No torch."""
 
 from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float
-from torch import Tensor
+from numpy.typing import ArrayLike
 
+from zscope.config.base import Bootstrap
 from zscope.core.provenance import derive_seed
 from zscope.stats import bootstrap_weights
+from zscope.studies.crosslingual.tables import Row
 
-Row = dict[str, Any]
 NO_NULL: Row = {"null": None, "null_mean": None, "null_low": None, "null_high": None}
 NO_INTERVAL: Row = {"ci_low": None, "ci_high": None}
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Resamples:
-    """Bootstrap resamples of the problems, the same for every measurement of a job.
+    """The config's bootstrap of n problems: the same resamples for every measurement of them."""
 
-    weights: share of each problem in each resample; both languages of a problem go together.
-    """
+    bootstrap: Bootstrap
+    n: int
 
-    weights: Float[np.ndarray, "resamples n"]
-    level: float
-
-    @classmethod
-    def of(cls, bootstrap: Mapping[str, Any], n: int) -> Resamples:
-        """bootstrap: the config's section: level, resamples, seed."""
-        rng = np.random.default_rng(derive_seed(bootstrap["seed"], "problems"))
-        weights = bootstrap_weights(n, bootstrap["resamples"], rng)
-        return cls(weights, bootstrap["level"])
+    @cached_property
+    def weights(self) -> Float[np.ndarray, "resamples n"]:
+        """Share of each problem in each resample; both languages of a problem go together."""
+        rng = np.random.default_rng(derive_seed(self.bootstrap.seed, "problems"))
+        return bootstrap_weights(self.n, self.bootstrap.resamples, rng)
 
     def interval(self, statistic: Float[np.ndarray, " resamples"]) -> Row:
         """Percentile interval of a statistic's values in the resamples; undefined ones are left
-        out. Null if there is one problem, or none of them is defined."""
-        low, high = quantiles(statistic, self.level)
-        known = self.weights.shape[1] > 1
-        return {"ci_low": low if known else None, "ci_high": high if known else None}
+        out. Null if there is one problem, or if none of them is defined."""
+        low, high = quantiles(statistic, self.bootstrap) if self.n > 1 else (None, None)
+        return {"ci_low": low, "ci_high": high}
 
     def of_mean(self, values: Float[np.ndarray, " n"]) -> Row:
-        """Interval of the mean of a value a problem."""
+        """Interval of the mean of one value per problem."""
         return self.interval(self.weights @ values)
 
 
-def null_band(name: str, draws: Float[Tensor, " draws"], level: float) -> Row:
+def null_band(name: str, draws: ArrayLike, bootstrap: Bootstrap) -> Row:
     """Columns of a null: mean and central interval of its draws."""
-    values = draws.numpy()
-    low, high = quantiles(values, level)
+    values = np.asarray(draws, dtype=np.float64)
+    low, high = quantiles(values, bootstrap)
     return {"null": name, "null_mean": finite(values.mean()), "null_low": low, "null_high": high}
 
 
@@ -61,14 +56,16 @@ def chance_null(value: float) -> Row:
     return {"null": "chance", "null_mean": value, "null_low": None, "null_high": None}
 
 
-def quantiles(values: Float[np.ndarray, " n"], level: float) -> tuple[float | None, float | None]:
-    """Ends of the central share `level` of the values that are not NaN; null if all are."""
+def quantiles(
+    values: Float[np.ndarray, " n"], bootstrap: Bootstrap
+) -> tuple[float | None, float | None]:
+    """Ends of the central interval of the values that are not NaN; null if all are."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "All-NaN", RuntimeWarning)  # null is the answer
-        low, high = np.nanquantile(values, [(1 - level) / 2, (1 + level) / 2])
+        low, high = np.nanquantile(values, bootstrap.tails)
     return finite(low), finite(high)
 
 
-def finite(value: float) -> float | None:
+def finite(value: float | None) -> float | None:
     """The value, or null if it is undefined (0/0) or infinite."""
-    return float(value) if math.isfinite(value) else None
+    return float(value) if value is not None and math.isfinite(value) else None

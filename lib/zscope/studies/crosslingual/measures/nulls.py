@@ -1,4 +1,4 @@
-"""The spaces that Z is compared with: uniform ones, and ones that hold as much energy as Z."""
+"""Spaces that Z is compared with: uniform ones, and ones that hold as much energy as Z."""
 
 # Matrices keep the capitals of the formulas.
 # ruff: noqa: N803
@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 
 import torch
 from jaxtyping import Float
@@ -15,8 +14,8 @@ from torch import Tensor
 from zscope.core.errors import DataError
 from zscope.core.provenance import derive_seed
 from zscope.studies.crosslingual.config import Pooling, Position0
-from zscope.studies.crosslingual.problems.parallel import Language
-from zscope.studies.crosslingual.space.activations import States
+from zscope.studies.crosslingual.measures.space_file import SpaceFile
+from zscope.studies.crosslingual.space.activations import Layer, States
 from zscope.studies.crosslingual.space.subspaces import (
     energy_matched_spaces,
     energy_spectrum,
@@ -24,10 +23,15 @@ from zscope.studies.crosslingual.space.subspaces import (
 )
 from zscope.studies.crosslingual.space.updates import pool, positions_used
 
-Layer = Mapping[Language, States]
 POOLINGS: tuple[Pooling, ...] = ("mean", "last")
 POSITION_0: tuple[Position0, ...] = ("exclude", "include")
 LOG = logging.getLogger(__name__)
+
+
+def uniform_spaces(spaces: SpaceFile, seed: int) -> dict[int, Float[Tensor, "draws k d"]]:
+    """`random_spaces` by k, as large as those of the file."""
+    sizes, draws = spaces.sizes, spaces.z.draws
+    return {k: random_spaces(sizes.d_model, k, draws, seed) for k in sizes.ks}
 
 
 def random_spaces(d: int, k: int, draws: int, seed: int) -> Float[Tensor, "draws k d"]:
@@ -37,7 +41,7 @@ def random_spaces(d: int, k: int, draws: int, seed: int) -> Float[Tensor, "draws
 
 
 def pooled(states: States, pooling: Pooling, position_0: Position0) -> Float[Tensor, "n d"]:
-    """One vector a prompt, in float64. Raises DataError if a prompt has no token left."""
+    """One vector per prompt, in float64. Raises DataError if a prompt has no token left."""
     used = positions_used(states.mask, skip_first=position_0 == "exclude")
     if pooling == "last":
         return states.states[:, -1].double()  # padding is on the left
@@ -82,10 +86,7 @@ class EnergyNull:
 
 
 def null_spaces(
-    V: Float[Tensor, "k d"],
-    random: Float[Tensor, "draws k d"],
-    energy: EnergyNull,
-    name: str,
+    V: Float[Tensor, "k d"], random: Float[Tensor, "draws k d"], energy: EnergyNull, name: str
 ) -> dict[str, Float[Tensor, "draws k d"]]:
     """Random spaces to compare V with, by name; without `energy` if there are none."""
     matched = energy.spaces(V, name)

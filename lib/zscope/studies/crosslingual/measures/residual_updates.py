@@ -4,7 +4,7 @@ dh = resid_pre(l+1) - resid_pre(l), for the last layer the state before the fina
 resid_pre. Rows of crosslingual_updates:
 
     ratio            mean over prompts of R = ||P dh|| / ||P_perp dh||, of the mean update of a
-                     prompt (pooling mean; seed B.2), or the mean of R over its tokens (token)
+                     prompt (pooling mean; protocol B.2), or the mean of R over its tokens (token)
     ratio_over_null  R over the analytic null sqrt(k/(d-k)), which is not 1
     asymmetry        R of the Chinese prompt minus R of the English one (language both)
 
@@ -29,25 +29,19 @@ from torch import Tensor
 from zscope.core.errors import DataError
 from zscope.core.provenance import derive_seed
 from zscope.studies.crosslingual.config import Position0
-from zscope.studies.crosslingual.measures.intervals import (
-    Resamples,
-    Row,
-    chance_null,
-    finite,
-    null_band,
-)
+from zscope.studies.crosslingual.measures.intervals import Resamples, chance_null, finite, null_band
 from zscope.studies.crosslingual.measures.nulls import (
     POSITION_0,
     EnergyNull,
-    Layer,
     null_spaces,
     real_tokens,
 )
 from zscope.studies.crosslingual.measures.space_file import SpaceFile, key
 from zscope.studies.crosslingual.problems.parallel import LANGUAGES, Language
-from zscope.studies.crosslingual.space.activations import States
+from zscope.studies.crosslingual.space.activations import Layer, States
 from zscope.studies.crosslingual.space.subspaces import chance_ratio
 from zscope.studies.crosslingual.space.updates import positions_used, z_score
+from zscope.studies.crosslingual.tables import Row
 
 UpdatePooling = Literal["mean", "token"]
 POOLINGS: tuple[UpdatePooling, ...] = ("mean", "token")
@@ -60,20 +54,18 @@ def layer_rows(
     spaces: SpaceFile,
     random: Mapping[int, Float[Tensor, "draws k d"]],
     resamples: Resamples,
-    seed: int,
 ) -> Iterator[Row]:
-    """Every row of one layer, without the model, in Z of the settings' layers and in its own.
+    """Every row of one layer, without the model, in Z of z.layers and in its own.
 
     before, after: states at the inputs of this layer and the next. random: uniform spaces by k.
     """
-    settings = spaces.settings
-    kind = settings.kinds[0]
-    draws = len(next(iter(random.values())))
+    sizes, z, seed = spaces.sizes, spaces.z, resamples.bootstrap.seed
+    kind = z.kind
     for position_0 in POSITION_0:
         tokens = real_tokens(before, position_0)
-        energy = EnergyNull(tokens, draws, derive_seed(seed, f"updates/L{layer}/{position_0}"))
-        for basis_layer in dict.fromkeys((*settings.layers, layer)):
-            for k in settings.ks:
+        energy = EnergyNull(tokens, z.draws, derive_seed(seed, f"updates/L{layer}/{position_0}"))
+        for basis_layer in dict.fromkeys((*sizes.layers, layer)):
+            for k in sizes.ks:
                 if not spaces.has(basis_layer, k, kind):
                     continue
                 V = spaces.load(basis_layer, k, kind)
@@ -168,7 +160,7 @@ def _rows(
             "metric": metric,
             "value": finite(value),
             **interval,
-            **null_band(name, means, resamples.level),
+            **null_band(name, means, resamples.bootstrap),
             "z": finite(z_score(value, means)) if bool(means.std() > 0) else None,
             "n": n,
         }

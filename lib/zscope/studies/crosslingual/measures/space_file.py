@@ -1,4 +1,4 @@
-"""V_Z of a model's layers in one safetensors file: written with the weights, read without them.
+"""V_Z of a model's layers: taken from the weights, written to one safetensors file, read from it.
 
 Tensors are float32 [k, d] with orthonormal rows, named
 
@@ -8,10 +8,13 @@ Tensors are float32 [k, d] with orthonormal rows, named
 A name is missing where the kernel has no k dimensions.
 """
 
+# Matrices keep the capitals of the formulas.
+# ruff: noqa: N806
+
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,43 +23,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from zscope.config.sizes import check_k, check_layer
 from zscope.core.errors import DataError
+from zscope.models.attention_kernels import AttentionWeights, rank_bound, stacked_right_space
 from zscope.models.checkpoints import load_tensors, save_tensors
-from zscope.models.language_model import LanguageModel
-from zscope.studies.crosslingual.config import Kind, ZConfig
-
-
-@dataclass(frozen=True)
-class ZSettings:
-    """The config's `z` for one model: layers and dimensions as whole numbers, without repeats.
-
-    layers, ks, kinds are in the order of the config; the first kind is the main one. k_bound: what
-    a k given as a share is a share of.
-    """
-
-    n_layers: int
-    d: int
-    n_heads: int
-    k_bound: int
-    layers: tuple[int, ...]
-    ks: tuple[int, ...]
-    kinds: tuple[Kind, ...]
-
-    @classmethod
-    def of(cls, z: ZConfig, lm: LanguageModel) -> ZSettings:
-        """Raises ConfigError if the model has no such layer, or no Z of so many dimensions."""
-        layers = [check_layer(x, lm.n_layers) for x in z.layers]
-        ks = [check_k(x, lm.n_kv * lm.d_head) for x in z.k]
-        return cls(
-            n_layers=lm.n_layers,
-            d=lm.d_model,
-            n_heads=lm.n_heads,
-            k_bound=lm.n_kv * lm.d_head,
-            layers=tuple(dict.fromkeys(layers)),
-            ks=tuple(dict.fromkeys(ks)),
-            kinds=tuple(dict.fromkeys(z.kinds)),
-        )
+from zscope.studies.crosslingual.config import ZConfig
+from zscope.studies.crosslingual.sizes import Sizes, read_sizes
 
 
 def key(layer: int, k: int, kind: str, head: int | None = None) -> str:
@@ -64,42 +35,55 @@ def key(layer: int, k: int, kind: str, head: int | None = None) -> str:
     return f"L{layer:02d}/k{k}/{kind}" + ("" if head is None else f"/head{head}")
 
 
+def layer_spaces(
+    weights: AttentionWeights, layer: int, z: ZConfig, sizes: Sizes
+) -> tuple[dict[str, Float[Tensor, "k d"]], list[str]]:
+    """V_Z by name (`key`), and a note on every one that cannot be.
+
+    Those of single heads are of the main kind, and at the layers of Z of the other kinds too.
+    """
+    found: dict[str, Tensor] = {}
+    notes = []
+    for kind in dict.fromkeys(z.kinds):
+        alone = kind == z.kind or layer in sizes.layers
+        for head in (None, *range(weights.n_heads)) if alone else (None,):
+            # All of d is no subspace: nothing is left outside it.
+            bound = min(rank_bound(weights, kind, head), weights.d - 1)
+            fits = [k for k in sizes.ks if k <= bound]
+            if fits:
+                V = stacked_right_space(weights, max(fits), kind, head)
+                found |= {key(layer, k, kind, head): V[:k] for k in fits}
+            for k in set(sizes.ks) - set(fits):
+                name = key(layer, k, kind, head)
+                notes.append(f"no space {name}: its kernel has {bound} dimensions at most")
+    return found, notes
+
+
 def write_spaces(
-    spaces: Mapping[str, Float[Tensor, "k d"]],
-    path: str | Path,
-    settings: ZSettings,
-    provenance: Mapping[str, Any],
+    spaces: Mapping[str, Float[Tensor, "k d"]], path: str | Path, provenance: Mapping[str, Any]
 ) -> None:
     """Write the spaces by name, whole or not at all."""
-    metadata = {
-        "settings": asdict(settings),
-        "names": sorted(spaces),
-        "provenance": dict(provenance),
-    }
+    metadata = {"names": sorted(spaces), "provenance": dict(provenance)}
     save_tensors({name: V.to(torch.float32) for name, V in spaces.items()}, path, metadata)
 
 
 @dataclass(frozen=True)
 class SpaceFile:
-    """A file of `write_spaces`. Raises CheckpointError if it is missing or damaged."""
+    """A file of `write_spaces`, and what was asked for. CheckpointError: missing or damaged."""
 
     path: str | Path
+    sizes: Sizes
+    z: ZConfig
 
-    @cached_property
-    def _metadata(self) -> dict[str, Any]:
-        return load_tensors(self.path, ())[1]
-
-    @cached_property
-    def settings(self) -> ZSettings:
-        """What the spaces are of."""
-        plain = self._metadata["settings"]
-        lists: dict[str, Any] = {name: tuple(plain[name]) for name in ("layers", "ks", "kinds")}
-        return ZSettings(**plain | lists)
+    @classmethod
+    def open(cls, path: str | Path, sizes: str | Path, z: Mapping[str, Any]) -> SpaceFile:
+        """sizes: path of the table; z: the config's section, or a part of it."""
+        return cls(path, read_sizes(sizes), ZConfig.model_validate(z))
 
     @cached_property
     def names(self) -> frozenset[str]:
         """The spaces that are there."""
-        return frozenset(self._metadata["names"])
+        return frozenset(load_tensors(self.path, ())[1]["names"])
 
     def has(self, layer: int, k: int, kind: str, head: int | None = None) -> bool:
         """Whether the kernel has a space of k dimensions."""
@@ -114,3 +98,8 @@ class SpaceFile:
                 "give a smaller k in z.k"
             )
         return load_tensors(self.path, [name])[0][name].double()
+
+    def of_layer(self, layer: int) -> dict[int, Float[Tensor, "k d"]]:
+        """By k, those of the main kernel that the layer has."""
+        kind = self.z.kind
+        return {k: self.load(layer, k, kind) for k in self.sizes.ks if self.has(layer, k, kind)}

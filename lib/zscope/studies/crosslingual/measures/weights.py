@@ -1,9 +1,9 @@
-"""Phases 1 and 2 of the seed, from the weights of a layer alone: rows of crosslingual_weights.
+"""Phases 1 and 2 of the protocol, from the weights of a layer alone: rows of crosslingual_weights.
 
 Metrics, of a head's kernel (`head`), or of the stacked kernels of all heads:
 
     entropy_rank, energy_rank, participation_ratio, stable_rank
-        effective ranks (subspace.ranks); the null has Gaussian weights of the same shapes
+        effective ranks (space.ranks); the null has Gaussian weights of the same shapes
     <rank>_cv
         coefficient of variation of a rank across the heads
 
@@ -30,9 +30,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from zscope.models.attention_kernels import AttentionWeights, Kind, rank_bound, stacked_right_space
-from zscope.studies.crosslingual.measures.intervals import NO_NULL, Row, null_band
-from zscope.studies.crosslingual.measures.space_file import ZSettings, key
+from zscope.config.base import Bootstrap
+from zscope.models.attention_kernels import AttentionWeights, Kind
+from zscope.studies.crosslingual.measures.intervals import NO_NULL, null_band
 from zscope.studies.crosslingual.space.ranks import (
     coefficient_of_variation,
     gaussian_weights,
@@ -40,6 +40,7 @@ from zscope.studies.crosslingual.space.ranks import (
     layer_ranks,
 )
 from zscope.studies.crosslingual.space.subspaces import chance_share
+from zscope.studies.crosslingual.tables import Row
 
 RANK_METRICS = {
     "entropy": "entropy_rank",
@@ -51,37 +52,13 @@ RANK_METRICS = {
 STACK_DRAWS = 3
 
 
-def layer_spaces(
-    weights: AttentionWeights, layer: int, settings: ZSettings
-) -> tuple[dict[str, Float[Tensor, "k d"]], list[str]]:
-    """V_Z by name (`space_file.key`), and a note on every one that cannot be.
-
-    Those of single heads are of the main kind, and of the other kinds at the settings' layers.
-    """
-    found: dict[str, Tensor] = {}
-    notes = []
-    for kind in settings.kinds:
-        alone = kind == settings.kinds[0] or layer in settings.layers
-        for head in (None, *range(weights.n_heads)) if alone else (None,):
-            # All of d is no subspace: nothing is left outside it.
-            bound = min(rank_bound(weights, kind, head), weights.d - 1)
-            fits = [k for k in settings.ks if k <= bound]
-            if fits:
-                V = stacked_right_space(weights, max(fits), kind, head)
-                found |= {key(layer, k, kind, head): V[:k] for k in fits}
-            for k in set(settings.ks) - set(fits):
-                name = key(layer, k, kind, head)
-                notes.append(f"no space {name}: its kernel has {bound} dimensions at most")
-    return found, notes
-
-
 def rank_rows(
     weights: AttentionWeights,
     layer: int,
     kinds: Sequence[Kind],
     draws: int,
     generator: torch.Generator,
-    level: float,
+    bootstrap: Bootstrap,
 ) -> Iterator[Row]:
     """Effective ranks of heads and of their stack, and how they vary across heads."""
     heads: dict[Kind, list[dict[str, Tensor]]] = {kind: [] for kind in kinds}
@@ -96,13 +73,13 @@ def rank_rows(
         own, stack = head_ranks(weights, kind), layer_ranks(weights, kind)
         for name, metric in RANK_METRICS.items():
             null = torch.stack([ranks[name] for ranks in heads[kind]])
-            band = null_band("gaussian", null.flatten(), level)
+            band = null_band("gaussian", null.flatten(), bootstrap)
             for head, value in enumerate(own[name].tolist()):
                 yield _row(layer, metric, value, band, kind, head=head)
             stack_null = torch.stack([ranks[name] for ranks in stacks[kind]])
-            band = null_band("gaussian", stack_null, level)
+            band = null_band("gaussian", stack_null, bootstrap)
             yield _row(layer, metric, float(stack[name]), band, kind)
-            band = null_band("gaussian", coefficient_of_variation(null), level)
+            band = null_band("gaussian", coefficient_of_variation(null), bootstrap)
             value = float(coefficient_of_variation(own[name]))
             yield _row(layer, f"{metric}_cv", value, band, kind)
 
@@ -133,7 +110,7 @@ def ffn_rows(
     spaces: Mapping[tuple[Kind, int], Float[Tensor, "k d"]],
     random: Mapping[int, Float[Tensor, "draws k d"]],
     layer: int,
-    level: float,
+    bootstrap: Bootstrap,
 ) -> Iterator[Row]:
     """Shares of the FFN's energy in the layer's Z. spaces: by kind and k; random: by k."""
     top = torch.linalg.eigh(ffn.write).eigenvectors.flip(1)
@@ -144,7 +121,7 @@ def ffn_rows(
             ("ffn_read_share", ffn.read / ffn.read.trace()),
             ("ffn_write_span", span @ span.mT / k),
         ):
-            null = _uniform_null(_energy(random[k], moments), k, V.shape[1], level)
+            null = _uniform_null(_energy(random[k], moments), k, V.shape[1], bootstrap)
             yield _row(layer, metric, float(_energy(V, moments)), null, kind, k=k)
 
 
@@ -152,7 +129,7 @@ def similarity_rows(
     spaces: Mapping[int, Float[Tensor, "k d"]],
     random: Float[Tensor, "draws k d"],
     kind: Kind,
-    level: float,
+    bootstrap: Bootstrap,
 ) -> Iterator[Row]:
     """tr(P_i P_j) / k of all pairs of layers i < j. spaces: by layer, all of one k.
 
@@ -161,7 +138,7 @@ def similarity_rows(
     k, d = random.shape[1:]
     first, second = torch.triu_indices(len(random), len(random), offset=1)
     null = (random[first] @ random[second].mT).square().sum((1, 2)) / k
-    band = _uniform_null(null, k, d, level)
+    band = _uniform_null(null, k, d, bootstrap)
     for i, V in spaces.items():
         for j, other in spaces.items():
             if i < j:
@@ -174,8 +151,8 @@ def _energy(V: Float[Tensor, "*n k d"], moments: Float[Tensor, "d d"]) -> Float[
     return ((V @ moments) * V).sum((-2, -1))
 
 
-def _uniform_null(draws: Float[Tensor, " draws"], k: int, d: int, level: float) -> Row:
-    return null_band("random", draws, level) | {"null_mean": chance_share(k, d)}
+def _uniform_null(draws: Float[Tensor, " draws"], k: int, d: int, bootstrap: Bootstrap) -> Row:
+    return null_band("random", draws, bootstrap) | {"null_mean": chance_share(k, d)}
 
 
 def _row(

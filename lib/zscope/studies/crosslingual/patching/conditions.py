@@ -50,8 +50,8 @@ from zscope.studies.crosslingual.space.subspaces import (
     energy_spectrum,
     random_space,
 )
+from zscope.studies.crosslingual.tables import Row
 
-Row: TypeAlias = dict[str, Any]
 Draws: TypeAlias = Literal["random", "energy"]
 
 

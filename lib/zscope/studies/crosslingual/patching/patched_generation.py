@@ -4,7 +4,7 @@ At the patched positions t of resid_pre(l), the input of decoder layer l,
 
     h[t] <- h[t] - P h[t] + P s[t]
 
-with P the projector onto a component of the stream (seed 004, A.4) and s the source's states. P is
+with P the projector onto a component of the stream (protocol A.4) and s the source's states. P is
 never formed as a matrix of d x d. Prompts are padded on the left; padding is never patched.
 
 The clean prompts are run once up to layer l (`run_prefix`); every patch goes on from there, with a
@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -28,10 +28,8 @@ from torch import Tensor, nn
 from zscope.core.errors import ConfigError
 from zscope.models.language_model import Generated, LanguageModel
 from zscope.models.language_model import positions as token_positions
+from zscope.studies.crosslingual.config import Where
 from zscope.studies.crosslingual.space.updates import positions_used
-
-Where: TypeAlias = Literal["prefill", "all"]
-WHERES: tuple[Where, ...] = get_args(Where)
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +56,7 @@ class Component:
 
 @dataclass(frozen=True, eq=False)
 class Patch:
-    """What is put into a batch of prompts, and where.
+    """The states that are put into a batch of prompts, and their positions.
 
     Attributes:
         component: the part that is replaced.
@@ -109,7 +107,7 @@ class Patch:
 class PatchHook:
     """A forward pre-hook of a decoder layer: its first call sees prompts, the others one token.
 
-    `patch` may be exchanged between calls, as rows of the batch are dropped.
+    `patch` may be replaced between calls, when rows of the batch are dropped.
     """
 
     def __init__(self, patch: Patch) -> None:

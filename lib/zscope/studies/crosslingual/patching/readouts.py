@@ -1,4 +1,4 @@
-"""What a generated text says, by itself and beside the unpatched text of the same prompt."""
+"""Readings of a generated text, alone and compared with the unpatched text of the same prompt."""
 
 from __future__ import annotations
 

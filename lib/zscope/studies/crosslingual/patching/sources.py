@@ -1,4 +1,4 @@
-"""What is patched in: the states of the source prompts, for every design and source.
+"""States that are patched in, for every design and source.
 
 matched      the translation of the same problem
 mismatched   another problem with another answer, in the source's language
@@ -6,8 +6,8 @@ placebo      the states of `mismatched`, of which only the norm of the differenc
 own          the prompt's own mean: what is lost by pooling, with nothing transferred
 mean         the mean over the other problems in the prompt's language (mean ablation)
 
-mean           one vector, the mean over the source prompt's tokens (seed 004, A.3)
-ot             for each token its image under optimal transport (seed 004, A.6)
+mean           one vector, the mean over the source prompt's tokens (protocol A.3)
+ot             for each token its image under optimal transport (protocol A.6)
 site_answer    the state at the last token of a forced answer stem
 site_language  the state at the prompt's last token
 """
@@ -97,11 +97,7 @@ class PromptStates:
 
 
 def read_states(
-    lm: LanguageModel,
-    problems: Sequence[Problem],
-    language: Language,
-    layer: int,
-    batch_size: int,
+    lm: LanguageModel, problems: Sequence[Problem], language: Language, layer: int, batch_size: int
 ) -> PromptStates:
     """Run the prompts of one language, plain and with the forced stem, up to `layer`."""
     texts = [p.prompt(language) for p in problems]
@@ -123,7 +119,7 @@ def source_states(
     partners: Sequence[int],
     position_0: bool,
 ) -> list[Float[Tensor, "one_or_tokens d"]]:
-    """s of each problem: one row, or (design ot) one a patched token of its prompt.
+    """s of each problem: one row, or (design ot) one per patched token of its prompt.
 
     target: states of the patched prompts; other: of the same problems in the source's language.
     Raises DataError where the two make no sense together (see SOURCES_OF).

@@ -1,4 +1,4 @@
-r"""What a generated text says: the number it answers with, its language, whether it only repeats.
+r"""Readings of a generated text: its answer, its language, and whether it only repeats itself.
 
 Numbers are read after NFKC: `1,200`, `3.50`, `−5` (U+2212), `3/4`, `\frac{3}{4}`, `3 1/2`, `15%`,
 `1.2万`, and Chinese numerals (`十二`, `两百零五`, `三分之二`, `百分之十`, `负三`, `三点五`).

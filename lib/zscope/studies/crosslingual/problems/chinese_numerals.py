@@ -11,7 +11,7 @@ CHARACTERS = "".join([*DIGITS, *UNITS, *GROUPS])
 
 
 def parse(text: str) -> Fraction | None:
-    """Value of a numeral; None if it is none.
+    """Value of a numeral; None if the text is not a numeral.
 
     Read are 十百千万亿, 〇零两, decimals (三点五), digit strings (二〇二四) and the short forms in
     which the last unit is left out (两百五 is 250, 三万五 is 35000).

@@ -110,7 +110,7 @@ CATEGORIES = {
 
 
 def is_held_out(category: str, operands: tuple[int, ...]) -> bool:
-    """Whether problems with these operands are kept from training, in both languages.
+    """Whether problems with these operands are held out of training, in both languages.
 
     One in seven is, by a hash that is the same in every process and on every machine.
     """
@@ -129,7 +129,7 @@ def operand_tuples(category: str, held_out: bool) -> tuple[tuple[int, ...], ...]
 
 
 def category_counts(n: int) -> dict[str, int]:
-    """How many of `n` problems are of each category: in the ratio of its operands, up to a limit.
+    """How many of `n` problems each category gets: in proportion to its operands, up to a limit.
 
     Equal shares would drill twenty operands as often as nine hundred: what is memorised first
     is never worked out, and the held-out operands of all categories suffer.
@@ -233,7 +233,7 @@ _FIELDS = {"id": str, "category": str, "check": str, "answer": int, "zh": str, "
 
 
 def load_problems(path: str | os.PathLike[str] | None = None) -> list[Problem]:
-    """Hand-written problems of a YAML file; without a path, those that come with the package.
+    """Hand-written problems of a YAML file, by default those of the package.
 
     The file is a list of problems with the keys id, category, check (the arithmetic that gives the
     answer; its numbers become the operands), answer, zh and en. All count as held out.

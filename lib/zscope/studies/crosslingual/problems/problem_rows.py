@@ -1,12 +1,16 @@
-"""Problems as table crosslingual_problems, there and back."""
+"""Problems as table crosslingual_problems, both ways."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from jaxtyping import Shaped
+
 from zscope.studies.crosslingual.problems.parallel import Problem
+from zscope.studies.crosslingual.tables import PROBLEMS
 from zscope.tables.read import read_table
 
 
@@ -38,5 +42,11 @@ def read_problems(path: str | Path) -> list[Problem]:
             r["en"],
             bool(r["held_out"]),
         )
-        for r in read_table(path, "crosslingual_problems").to_dict("records")
+        for r in read_table(path, PROBLEMS).to_dict("records")
     ]
+
+
+def read_categories(path: str | Path, problems: Sequence[str]) -> Shaped[np.ndarray, " n"]:
+    """The categories of these problems, in their order."""
+    table = read_table(path, PROBLEMS).set_index("problem")
+    return table["category"].loc[list(problems)].to_numpy(str)

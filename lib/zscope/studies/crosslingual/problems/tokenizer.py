@@ -22,7 +22,7 @@ _PIECE = r"\p{Han}| ?[A-Za-z]+|[0-9]+|\n|[^\p{Han}A-Za-z0-9\n]"
 
 
 def make_tokenizer() -> PreTrainedTokenizerFast:
-    """The tokenizer, left-padding, without a token for the unknown.
+    """The tokenizer: it pads on the left and has no token for unknown pieces.
 
     Its vocabulary comes from the templates of the problems, not from a sample of them, so it never
     depends on a seed: the ids are <pad> 0, <eos> 1, the numbers 0 to 40 in order, then the other

@@ -1,11 +1,11 @@
-"""Hidden states of prompts, one Parquet file a layer; extracted once and read without the model.
+"""Hidden states of prompts, one Parquet file per layer; extracted once and read without the model.
 
     folder/layer=00/part-0000.parquet    input of layer 0 (the embeddings)
-    folder/layer=LL/part-0000.parquet    LL = n_layers: behind the last one, before the final norm
+    folder/layer=LL/part-0000.parquet    LL = n_layers: after the last one, before the final norm
 
 Columns: problem, language, token (from 0, real tokens only), position_from_end (0 is the last
-token), state (fixed_size_list of float16 or float32, d long). A row is a token; a prompt's rows
-stand together and in order. A row group is a batch. A file's metadata hold the provenance.
+token), state (fixed_size_list of float16 or float32, d long). One row per token; the rows of a
+prompt are consecutive and in order. One row group per batch. The metadata hold the provenance.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from zscope.core.files import atomic_folder
 from zscope.core.jobs import progress
 from zscope.models.language_model import LanguageModel, residual_states
 from zscope.studies.crosslingual.problems.parallel import Language, Problem
-from zscope.tables.read import PROVENANCE
+from zscope.tables.files import PROVENANCE
 
 Dtype = Literal["float16", "float32"]
 FIXED = {
@@ -51,6 +51,9 @@ class States:
     problems: tuple[str, ...]
     states: Float[Tensor, "n seq d"]
     mask: Int[Tensor, "n seq"]
+
+
+Layer = Mapping[Language, States]
 
 
 def extract(

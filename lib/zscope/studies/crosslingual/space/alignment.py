@@ -1,4 +1,4 @@
-"""Tokens of one prompt carried to another's by optimal transport (seed 004, A.6).
+"""Tokens of one prompt carried to another's by optimal transport (protocol A.6).
 
 The plan minimises sum_st plan_st C_st with C_st = ||source_s - target_t||^2 between uniform
 marginals. It is the exact one (network simplex, `ot.emd`): no entropic blur, nothing to tune. A

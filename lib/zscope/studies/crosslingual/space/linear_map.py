@@ -1,9 +1,10 @@
-"""The bridge of the seed's experiment D: is one language's Z a linear map of the other's?
+"""The bridge of the protocol's experiment D: is one language's Z a linear map of the other's?
 
 x [n, k] are the paired coordinates in Z of one language (English), y [n, k] of the other. Every
-score is R2 = 1 - ||y - prediction||^2 / ||y - mean(y)||^2 over all n rows and k columns, the seed's
-definition; leave-one-out scores put predictions from the other n - 1 rows in its place, centred in
-each fold. With n <= k + 1 the fit on all rows is perfect on noise: only left-out rows say anything.
+score is R2 = 1 - ||y - prediction||^2 / ||y - mean(y)||^2 over all n rows and k columns, as the
+protocol defines it; leave-one-out scores put predictions from the other n - 1 rows in its place,
+centred in each fold. With n <= k + 1 the fit on all rows is perfect on noise: only left-out rows
+say anything.
 """
 
 # Matrices keep the capitals of the formulas.
@@ -23,14 +24,14 @@ from zscope.core.errors import DataError
 
 
 class Bridge(NamedTuple):
-    """Scores of one pairing (`Null`: of shuffled ones), and what the seed's map W looks like.
+    """Scores of one pairing (`Null`: of shuffled ones), and of the protocol's map W.
 
-    seed_r2 has no intercept, as in the seed; the others have one. orthogonality_error is the
-    seed's ||W^T W - I|| / k, which is small for W = 0 too: the Procrustes score is the one to
-    read. singular_values: of W (falling).
+    protocol_r2 has no intercept, as in the protocol; the others have one. orthogonality_error is
+    its ||W^T W - I|| / k, which is small for W = 0 too: read the Procrustes score instead.
+    singular_values: of W (falling).
     """
 
-    seed_r2: float
+    protocol_r2: float
     ols_r2: float
     loo_r2: float
     ridge_loo_r2: float
@@ -57,7 +58,7 @@ def bridge(
     W = least_squares(x, y)
     procrustes, scale = procrustes_r2(x, y)
     return Bridge(
-        seed_r2=float(r_squared(y, x @ W)),
+        protocol_r2=float(r_squared(y, x @ W)),
         ols_r2=float(ols_r2(x, y)),
         loo_r2=float(loo_r2(x, y)),
         ridge_loo_r2=float(ridge_loo_r2(x, y, alphas)),

@@ -3,7 +3,7 @@
 Singular values s >= 0 lie on the last axis; every rank is between 1 and their number and does not
 depend on their scale.
 
-    entropy        exp(H(s / sum s))            Roy and Vetterli 2007; the seed's definition
+    entropy        exp(H(s / sum s))            Roy and Vetterli 2007; the protocol's definition
     energy         exp(H(s^2 / sum s^2))
     participation  (sum s^2)^2 / sum s^4
     stable         sum s^2 / max s^2
@@ -84,11 +84,3 @@ def gaussian_weights(weights: AttentionWeights, generator: torch.Generator) -> A
 
     w = weights
     return replace(w, W_q=draw(w.W_q), W_k=draw(w.W_k), W_v=draw(w.W_v), W_o=draw(w.W_o))
-
-
-def rank_null(
-    weights: AttentionWeights, n_draws: int, generator: torch.Generator, kind: Kind = "qk"
-) -> dict[str, Float[Tensor, "draws heads"]]:
-    """Effective ranks of the heads of `n_draws` layers of Gaussian weights, by name."""
-    drawn = [head_ranks(gaussian_weights(weights, generator), kind) for _ in range(n_draws)]
-    return {name: torch.stack([ranks[name] for ranks in drawn]) for name in RANKS}

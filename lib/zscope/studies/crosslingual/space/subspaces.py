@@ -21,27 +21,6 @@ STEEPEST = 64.0
 """Largest |a| tried for an energy-matched space: (eigenvalue ratio)^32 is past float64 anyway."""
 
 
-class Overlap(NamedTuple):
-    """A share of energy inside a space, what chance gives (k/d), and their ratio."""
-
-    share: float
-    chance: float
-    ratio: float
-
-
-def projector(V: Float[Tensor, "k d"]) -> Float[Tensor, "d d"]:
-    """P = V^T V; for `split` and all else here it is never formed."""
-    return V.mT @ V
-
-
-def split(
-    x: Float[Tensor, "*n d"], V: Float[Tensor, "k d"]
-) -> tuple[Float[Tensor, "*n d"], Float[Tensor, "*n d"]]:
-    """The part of x in the space and the rest, which add up to x."""
-    inside = (x @ V.mT) @ V
-    return inside, x - inside
-
-
 def random_space(d: int, k: int, generator: torch.Generator) -> Float[Tensor, "k d"]:
     """A space of k dimensions drawn uniformly (Haar), in float64. DataError unless 1 <= k <= d."""
     _check_k(k, d)
@@ -71,21 +50,6 @@ def energy_spectrum(cov: Float[Tensor, "d d"]) -> EnergySpectrum:
     if not float(values[0]) > 0:
         raise DataError("a covariance of 0 has no energy to match")
     return EnergySpectrum(values / values.sum(), vectors)
-
-
-def energy_matched_space(
-    cov: Float[Tensor, "d d"],
-    k: int,
-    target_share: float,
-    generator: torch.Generator,
-    tolerance: float = 1e-4,
-) -> Float[Tensor, "k d"]:
-    """One of `energy_matched_spaces`.
-
-    cov: second moments of the states, centred or not, as the share was measured.
-    """
-    spectrum = energy_spectrum(cov)
-    return energy_matched_spaces(spectrum, k, target_share, 1, generator, tolerance)[0]
 
 
 def energy_matched_spaces(
@@ -152,13 +116,6 @@ def energy_matched_spaces(
     return V @ vectors.mT
 
 
-def similarity(V1: Float[Tensor, "k d"], V2: Float[Tensor, "k d"]) -> float:
-    """tr(P1 P2) / k, from 0 to 1 (the same space). Raises ValueError if their shapes differ."""
-    if V1.shape != V2.shape:
-        raise ValueError(f"spaces of other sizes: {tuple(V1.shape)} and {tuple(V2.shape)}")
-    return float((V1.double() @ V2.double().mT).square().sum()) / len(V1)
-
-
 def chance_share(k: int, d: int) -> float:
     """k/d: mean share of energy, and mean `similarity`, of a random space."""
     _check_k(k, d)
@@ -169,22 +126,6 @@ def chance_ratio(k: int, d: int) -> float:
     """sqrt(k/(d-k)): ||P x|| / ||P_perp x|| of a typical direction. DataError unless k < d."""
     _check_k(k, d - 1)
     return (k / (d - k)) ** 0.5
-
-
-def ffn_overlap(
-    W: Float[Tensor, "n d"], V: Float[Tensor, "k d"], rank: int | None = None
-) -> Overlap:
-    """Share of an FFN's vectors inside the space, against chance k/d.
-
-    W: one vector of the stream a hidden unit: columns of W_down (writes), rows of W_up or W_gate
-    times the norm's gain (reads). There are more of them than d and they span all, so their
-    energy is what counts; `rank` compares the span of their top right singular vectors instead.
-    """
-    if rank is not None:
-        _check_k(rank, min(W.shape))
-        W = torch.linalg.svd(W.double(), full_matrices=False).Vh[:rank]
-    share, chance = energy_share(W, V), chance_share(len(V), V.shape[1])
-    return Overlap(share, chance, share / chance)
 
 
 def _orthonormal(columns: Float[Tensor, "*n d k"]) -> Float[Tensor, "*n k d"]:

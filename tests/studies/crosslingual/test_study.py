@@ -1,0 +1,64 @@
+"""What the cross-lingual study plans."""
+
+import re
+
+import pytest
+
+from zscope.figures.registry import figure_modules
+from zscope.studies.crosslingual.config import CrosslingualConfig
+from zscope.studies.crosslingual.study import CrosslingualPlan
+
+
+def plan(**given):
+    return CrosslingualPlan(CrosslingualConfig.model_validate(given))
+
+
+def test_a_tiny_model_is_a_model_for_every_seed():
+    found = plan(seeds=[3, 5])
+    assert found.models == {"tiny-s3": 3, "tiny-s5": 5}
+    assert set(found.drawings) == set(figure_modules("crosslingual"))
+    assert found.drawings["training"].inputs["training"] == [
+        f"results/crosslingual/models/tiny-s{seed}/training.parquet" for seed in (3, 5)
+    ]
+    assert found.drawings["planted"].inputs == {"planted": ["results/crosslingual/planted.parquet"]}
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        ({"hub": "Qwen/Qwen2.5-3B", "revision": "main"}, "qwen2.5-3b"),
+        ({"path": "/data/My Models/qwen_2-finetuned/"}, "qwen-2-finetuned"),
+        ({"path": "../.."}, "model"),
+        ({"path": "a/$(rm -rf ~)"}, "rm-rf"),
+    ],
+)
+def test_a_model_from_elsewhere_has_a_name_fit_for_a_path(model, name):
+    found = plan(model=model, seeds=[0, 1, 2])
+    assert found.models == {name: None}
+    assert "training" not in found.drawings
+    assert found.declared["gate"] is None
+    assert re.fullmatch(r"[a-z0-9][a-z0-9.-]*", name)
+
+
+def test_layers_are_named_as_the_config_writes_them():
+    found = plan(z={"layers": [2, 0.75], "k": [0.5]}, verdict={"layer": 2, "k": 0.5})
+    assert found.layers == {"2": 2, "0.75": 0.75}
+
+
+def test_figures_are_told_the_declared_cell_and_the_gate():
+    found = plan(verdict={"where": "prefill"}, z={"kinds": ["ov", "qk"]})
+    assert found.drawings["patching"].declared == {
+        "layer": "0.5",
+        "k": "0.5",
+        "kind": "ov",
+        "design": "mean",
+        "source": "mismatched",
+        "where": "prefill",
+        "position_0": "exclude",
+        "direction": "zh->en",
+        "gate": 0.95,
+    }
+    assert {n for n, drawing in found.drawings.items() if not drawing.has_intervals} == {
+        "planted",
+        "ard_spectrum",
+    }
