@@ -148,7 +148,8 @@ def test_about_a_seventh_is_held_out_and_every_category_has_other_answers_there(
 
 
 def test_the_split_is_the_same_in_another_process():
-    code = "from zscope.studies.crosslingual.problems.parallel import *; print([operand_tuples(c, True) for c in CATEGORIES])"
+    module = "zscope.studies.crosslingual.problems.parallel"
+    code = f"from {module} import *; print([operand_tuples(c, True) for c in CATEGORIES])"
     env = {**os.environ, "PYTHONHASHSEED": "7", "PYTHONPATH": os.pathsep.join(sys.path)}
     out = subprocess.run(
         [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True
