@@ -25,10 +25,10 @@ from zscope.models.transformer import Transformer, TransformerConfig
 from zscope.models.wrapped_transformer import wrap
 from zscope.stats import bootstrap_weights
 from zscope.studies.lag import quantities as q
-from zscope.studies.lag.run_config import DataConfig
 from zscope.studies.lag.facts import Disambiguation, encode, make_facts, sample_rows
 from zscope.studies.lag.probes.measuring import ProbeBatch, batches, run_probes
 from zscope.studies.lag.probes.registry import PROBES, probe_module
+from zscope.studies.lag.run_config import DataConfig
 
 REQUIRED = 8.0  # times faster than the loops
 

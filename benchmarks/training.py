@@ -24,9 +24,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from zscope.config.base import Bootstrap
 from zscope.models.wrapped_transformer import wrap
-from zscope.studies.lag.run_config import RunConfig
 from zscope.studies.lag.evaluation import evaluation_sets
 from zscope.studies.lag.facts import Disambiguation, encode, make_facts
+from zscope.studies.lag.run_config import RunConfig
 from zscope.studies.lag.training import build_model, train_run
 from zscope.training import ResumeFolder
 

@@ -22,12 +22,14 @@ COLUMNS = [(table.name, column) for table in TABLES.values() for column in table
 
 def all_sections():
     """Every section of the modules that make up config.yaml."""
-    root = ROOT / "lib/zscope/studies/config.py"
-    stems = {p.stem for p in import_closure(root, search=[ROOT / "lib"])}
+    lib = ROOT / "lib"
+    files = import_closure(lib / "zscope/studies/config.py", search=[lib])
+    modules = {".".join(p.relative_to(lib).with_suffix("").parts) for p in files}
     pending, found = [Section], set()
     while pending:
         below = pending.pop().__subclasses__()
-        found.update(s for s in below if s.__module__.removeprefix("zscope.config.") in stems)
+        # The sections that others inherit from stand for no block of the file.
+        found.update(s for s in below if s.__module__ in modules and not s.__subclasses__())
         pending += below
     return found
 

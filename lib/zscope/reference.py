@@ -151,13 +151,13 @@ def schema() -> str:
     sweep = out["$defs"]["Sweep"]["properties"]
     names = []
     for section in GRID_SECTIONS:
-        model = _section(RunConfig.model_fields[section].annotation)
-        assert model is not None
+        block = _section(RunConfig.model_fields[section].annotation)
+        assert block is not None
         sweep[section] = {
-            "$ref": f"#/$defs/{model.__name__}",
+            "$ref": f"#/$defs/{block.__name__}",
             "description": sweep[section]["description"],
         }
-        names += [f"{section}.{key}" for key in model.model_fields]
+        names += [f"{section}.{key}" for key in block.model_fields]
     sweep["grid"]["propertyNames"] = {"enum": names}
     model_block = out["$defs"]["CrosslingualConfig"]["properties"]
     model_block["model"] = {"anyOf": [{"const": "tiny"}, model_block["model"]]}
@@ -206,8 +206,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _meaning(model: type[Section], name: str) -> str:
     """The text of a key; a section that only changes the default has that of the one above it."""
-    fields = (c.model_fields[name] for c in model.__mro__ if name in getattr(c, "model_fields", {}))
-    return next((_one_line(f.description) for f in fields if f.description), "")
+    sections = (c for c in model.__mro__ if issubclass(c, Section) and name in c.model_fields)
+    texts = (section.model_fields[name].description for section in sections)
+    return next((_one_line(text) for text in texts if text), "")
 
 
 def _key(name: str, field: FieldInfo, meaning: str, see: str) -> Key:

@@ -119,7 +119,7 @@ def test_imports_make_no_circle() -> None:
 
 def test_figures_plans_and_summaries_import_no_torch() -> None:
     light = [SCRIPTS / "draw_figure.py", *SCRIPTS.glob("*/summarise_*.py")]
-    light += [PACKAGE / "studies" / s / f"{n}.py" for s in STUDIES for n in OF_A_STUDY[1:4]]
+    light += [PACKAGE / "studies" / s / n for s in STUDIES for n in OF_A_STUDY[1:4]]
     light += [p for s in STUDIES for p in (PACKAGE / "studies" / s / "figures").glob("*.py")]
     for file in light:
         assert not HEAVY & external_imports(file, search=[LIB]), file
