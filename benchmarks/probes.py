@@ -27,7 +27,7 @@ from zscope.stats import bootstrap_weights
 from zscope.studies.lag import quantities as q
 from zscope.studies.lag.facts import Disambiguation, encode, make_facts, sample_rows
 from zscope.studies.lag.probes.measuring import ProbeBatch, batches, run_probes
-from zscope.studies.lag.probes.registry import PROBES, probe_module
+from zscope.studies.lag.probes.registry import PROBES
 from zscope.studies.lag.run_config import DataConfig
 
 REQUIRED = 8.0  # times faster than the loops
@@ -129,7 +129,7 @@ def main() -> None:
     wrapped, shape, data = make()
     rows = sample_rows(data, args.examples, np.random.default_rng(0))
     bootstrap = Bootstrap()
-    modules = {name: import_module(probe_module(name)) for name in PROBES}
+    modules = {name: import_module(f"zscope.studies.lag.probes.{name}") for name in PROBES}
 
     def run(names: list[str]) -> None:
         chosen = {name: modules[name] for name in names}

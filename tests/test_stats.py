@@ -163,7 +163,7 @@ def test_rate_intervals_take_arrays_and_no_trials():
         alone = wilson_interval(hits[i, j], trials[i, 0], 0.9)
         np.testing.assert_array_equal([low[i, j], high[i, j]], alone)
     assert np.isnan(wilson_interval(0, 0, 0.95)).all()
-    with pytest.raises(ValueError, match="k"):
+    with pytest.raises(ValueError, match="between 0 and n"):
         wilson_interval(5, 4, 0.95)
 
 

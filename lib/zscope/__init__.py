@@ -9,5 +9,5 @@ def __getattr__(name: str) -> Any:
         from importlib import import_module
 
         # A computed name is not followed by the code digests, so no job depends on `results`.
-        return import_module(f"{__name__}.{name}")
+        return import_module(f"zscope.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

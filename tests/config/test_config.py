@@ -293,7 +293,7 @@ DAMAGED = {
     "name of a model": ("toylang: {models: {Soft-Max: {}}}", "toylang.models.Soft-Max",
                         "unknown key"),
     "name of another condition": ("toylang: {models: {without_skip: {}}}", "toylang.models",
-                                  "the name without_skip is that of another condition"),
+                                  "the name without_skip is taken by another condition"),
     "odd toy heads": ("toylang: {run: {model: {d_head: 5}}}", "toylang.run.model.d_head",
                       "must be even"),
     "toy warm-up": ("toylang: {run: {training: {steps: 20}}}",

@@ -38,7 +38,8 @@ rule draw_figure:
         tracked=lambda wildcards: tracked(
             "draw_figure.py",
             uses=[drawing(wildcards).module.module],
-            module=drawing(wildcards).module.module,
+            study=wildcards.study,
+            figure=drawing(wildcards).module.name,
             level=CONFIG.bootstrap.level if drawing(wildcards).has_intervals else None,
             declared=drawing(wildcards).declared,
         ),

@@ -106,7 +106,6 @@ rule measure_probe:
         tracked=lambda wildcards: tracked(
             "lag/measure_probe.py",
             uses=[lag_probe(wildcards)],
-            module=lag_probe(wildcards),
             runs=lag_configs(wildcards),
             settings=CONFIG.lag.probes.model_dump(exclude={"names"}),
             device=CONFIG.device,

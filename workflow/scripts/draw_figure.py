@@ -11,7 +11,8 @@ from zscope.tables.read import read_tables
 
 
 def draw_figure(
-    module: str,
+    study: str,
+    name: str,
     inputs: Mapping[str, Sequence[str]],
     outputs: Sequence[str],
     *,
@@ -20,7 +21,7 @@ def draw_figure(
     provenance: Mapping[str, Any],
 ) -> None:
     """inputs: the files of each table, by its short name. outputs: one file per format."""
-    figure = import_module(module)
+    figure = import_module(f"zscope.studies.{study}.figures.{name}")
     frames = {
         table.name: read_tables(paths, table)
         for table in figure.NEEDS
@@ -37,7 +38,8 @@ def _lists(inputs: Any) -> dict[str, list[str]]:
 if __name__ == "__main__":
     with job(snakemake, "matplotlib", "numpy", "pandas") as this:
         draw_figure(
-            this.slice["module"],
+            this.slice["study"],
+            this.slice["figure"],
             _lists(this.input),
             [this.output.svg, this.output.png],
             level=this.slice["level"],

@@ -593,7 +593,6 @@ def measured_by_script(two_runs, path, level=0.9):
         facts,
         path,
         name="causal_patching",
-        module=probe_module("causal_patching"),
         runs=runs,
         n_examples=8,
         batch_size=5,

@@ -28,7 +28,6 @@ def measure_probe(
     output: str,
     *,
     name: str,
-    module: str,
     runs: Mapping[str, RunConfig],
     n_examples: int,
     batch_size: int,
@@ -38,7 +37,7 @@ def measure_probe(
     provenance: Mapping[str, Any],
 ) -> None:
     """checkpoints, facts: one file per run, in the order of `runs`."""
-    probes = {name: import_module(module)}
+    probes = {name: import_module(f"zscope.studies.lag.probes.{name}")}
     rows: list[dict[str, Any]] = []
     wrapped = None
     for (run, config), weights, path in zip(runs.items(), checkpoints, facts, strict=True):
@@ -73,7 +72,6 @@ if __name__ == "__main__":
             this.input.facts,
             this.output.probe,
             name=this.wildcards.probe,
-            module=this.slice["module"],
             runs={r: RunConfig.model_validate(c) for r, c in this.slice["runs"].items()},
             **this.slice["settings"],
             bootstrap=Bootstrap.model_validate(this.slice["bootstrap"]),
