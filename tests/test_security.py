@@ -45,8 +45,7 @@ UNSAFE_METHODS = {"to_pickle"}
 TRUE_IS_UNSAFE = {"shell", "allow_pickle", "trust_remote_code"}
 
 
-# A module that is imported under a computed name is one of our own: the name begins with our
-# package, or is of the registry of probes.
+# A module that is imported by a computed name is one of our own: the name begins with our package.
 def unsafe(source: str) -> list[str]:
     """What in a Python source could run code that comes from data."""
     return [
