@@ -85,13 +85,15 @@ def test_gradients_with_start_are_those_of_the_slice(shape):
 
 
 def test_an_output_depends_on_no_later_token(shape):
-    model, tokens = model_of(shape), tokens_of(shape)
+    """In float64: a matmul may round the same numbers differently beside other ones."""
+    model, tokens = model_of(shape).double(), tokens_of(shape)
     for start, at in itertools.product((0, 1), range(1, shape.n_ctx)):
         changed = tokens.clone()
         changed[:, at] = (tokens[:, at] + 1) % shape.d_vocab
         ours, other = model(tokens, start), model(changed, start)
-        # Nothing at all may leak, so the comparison is exact.
-        assert torch.equal(ours[:, : at - start], other[:, : at - start])
+        torch.testing.assert_close(
+            ours[:, : at - start], other[:, : at - start], rtol=0, atol=1e-12
+        )
         assert not torch.allclose(ours[:, at - start :], other[:, at - start :])
 
 

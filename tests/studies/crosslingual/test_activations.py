@@ -50,7 +50,7 @@ def test_streamed_states_are_those_in_memory(lm, folder):
             rows = zip(states.states, states.mask, reference(lm, language, layer), strict=True)
             for state, mask, wanted in rows:
                 assert mask.tolist() == [0] * (len(mask) - len(wanted)) + [1] * len(wanted)
-                torch.testing.assert_close(state[mask.bool()], wanted, rtol=1e-4, atol=1e-4)
+                torch.testing.assert_close(state[mask.bool()], wanted, rtol=1e-3, atol=1e-3)
                 assert not state[~mask.bool()].any()
 
 
