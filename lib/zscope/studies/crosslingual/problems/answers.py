@@ -1,22 +1,17 @@
-r"""Readings of a generated text: its answer, its language, and whether it only repeats itself.
-
-Numbers are read after NFKC: `1,200`, `3.50`, `−5` (U+2212), `3/4`, `\frac{3}{4}`, `3 1/2`, `15%`,
-`1.2万`, and Chinese numerals (`十二`, `两百零五`, `三分之二`, `百分之十`, `负三`, `三点五`).
-"""
+"""Which number a generated text answers with, and whether that is certain."""
 
 from __future__ import annotations
 
 import re
-import unicodedata
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal
 
-from zscope.studies.crosslingual.problems.chinese_numerals import CHARACTERS, parse
+from zscope.studies.crosslingual.problems.new_problem import before_label, question_breaks
+from zscope.studies.crosslingual.problems.numbers import Number, find_numbers, normalise
 
-Status = Literal["ok", "none", "multiple", "truncated"]
-Language = Literal["en", "zh", "mixed", "none", "undetermined"]
+Status = Literal["ok", "none", "multiple", "unclear", "truncated"]
 
 
 @dataclass(frozen=True)
@@ -24,10 +19,11 @@ class Answer:
     """A number read from a text.
 
     Attributes:
-        value: the exact value (15 % is 3/20); None for `none` and `truncated`. Of `multiple` it is
-            the last of them, a guess.
-        status: `ok`; `none`: no number; `multiple`: different numbers and nothing that chooses;
-            `truncated`: the text stops inside or just before the answer.
+        value: the exact value (15 % is 3/20); None for `none`, `unclear` and `truncated`. Of
+            `multiple` it is a guess.
+        status: `ok`: the number is the answer beyond doubt; `none`: no number; `multiple`:
+            different numbers and nothing that chooses; `unclear`: a number whose value is
+            uncertain, asked or taken back; `truncated`: the text stops inside or before the answer.
         anchored: whether a marker ("The answer is", "等于", ...) named it. False: the fallback.
     """
 
@@ -42,92 +38,211 @@ _FINAL = re.compile(
     r"|\\boxed\s*\{",
     re.IGNORECASE,
 )
-_EQUALS = re.compile(r"等于|\bequals\b|\bis equal to\b|=|≈", re.IGNORECASE)
-_CLAUSE_END = re.compile(r"[。!?;\n]|[.,](?!\d)|(?<=\w)\s*\(")
-_BETWEEN = re.compile(r"\b(?:or|and|to)\b|或|和|至|到|、|~|-")
-_NEGATED = re.compile(r"(?:\bnot|不是|并非)\s*$", re.IGNORECASE)
-_DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
-_SIGN = r"(?P<{}>负|(?<![\w)%}}])(?<!\d )-)?"
-_ARABIC = re.compile(
-    rf"(?<![A-Za-z\d.^_])(?<!\^\{{){_SIGN.format('s')}\$?(?:"
-    rf"(?P<whole>\d+) (?P<wn>\d+)/(?P<wd>\d+)"
-    rf"|\\[dt]?frac\{{(?P<fn>\d+)\}}\{{(?P<fd>\d+)\}}"
-    rf"|(?P<n>{_DIGITS})(?:\s?/\s?(?P<d>{_DIGITS}))?\s?(?P<unit>[百千万亿]|\\?%)?)"
+_EQUALS = re.compile(r"(?<!不)等于|\bequals\b|\bis equal to\b|(?<![<>!])=|≈", re.IGNORECASE)
+_CLAUSE_END = re.compile(r"[。!?;\n—]|[.,](?!\d)|(?<=\w)\s*\(")
+_NEGATED = re.compile(
+    r"(?:\bnot|n't|\bnever|\bcannot|不是|并非|不等于|不可能是|不会是|≠)"
+    r"\s*(?:be|equal(?:\s+to)?)?\s*[$(]?$",
+    re.IGNORECASE,
 )
-_NUMERAL = rf"[{CHARACTERS}]+"
-_CHINESE = re.compile(
-    rf"(?<![第{CHARACTERS}])(?P<s>负)?(?:(?P<d>百|{_NUMERAL})分之(?P<n>{_NUMERAL})"
-    # In these words 一, 两, 十, 百, 千 and 万 are not a number.
-    rf"|(?!一[共样起些下直定般半边旦切同致次向方面])(?!十分|千万别|百般|万一)"
-    rf"(?P<v>{_NUMERAL}(?:点[零〇一二三四五六七八九]+)?))"
+# Two equal numbers with only this between them are one quantity or a calculation: 5元5角, 5 × 5.
+_JOINED = re.compile(
+    r"[\s°]*(?:[A-Za-z]+|[\u4e00-\u9fff]{1,2})?[.,]?\s*(?:[-–+*/^~:÷]|\b(?:plus|minus|times|to|and|by)\b"
+    r"|[加减乘除至到和又零])?\s*[$(]?(?:\d+[.)])?",
+    re.IGNORECASE,
 )
-_UNITS = {"百": 100, "千": 1000, "万": 10**4, "亿": 10**8}
+# Sentences whose numbers are the problem's or a check, so they do not contradict an answer.
+_CHECK = re.compile(
+    r"\b(?:note|check|verif\w+|given|recall)\b|验算|检验|检查|验证|注意|题目|题中|已知|给出", re.IGNORECASE
+)
+_REASON = re.compile(r"\b(?:because|since|as)\b|因为|由于", re.IGNORECASE)
+_WITHDRAWN = re.compile(
+    r"\b(?:wait|actually|sorry|correction|mistakes?|mistaken|wrong|incorrect|instead|rather|oops|hmm"
+    r"|should (?:be|have)|must be|no)\b|不对|错|更正|等等|等一下|抱歉|实际上|其实|应该是|应为|而是|不正确",
+    re.IGNORECASE,
+)
+_SENTENCE_END = re.compile(r"[。!?;\n]|\.(?!\d)")
 
 
 def extract_answer(text: str, *, finished: bool = True) -> Answer:
-    """The number that a completion (without its prompt) answers with.
+    r"""The number that a completion (without its prompt) answers with.
 
-    In order: the last final marker (`\\boxed{}`, "The answer is", "答案是", ...) that a number
+    In order: the last final marker (`\boxed{}`, "The answer is", "答案是", ...) that a number
     follows in its clause; the last "=" or "等于"; else the numbers of the text, if they agree.
-    Chinese numerals count only in a clause without Arabic ones ("两人一共12个" says 12).
+    A later number that differs makes the answer `multiple`. Numerals in words count only where no
+    digits are ("两人一共12个" says 12). What follows the sign of a new problem is not read.
 
     Args:
         text: the completion.
         finished: whether generation stopped by itself. If not, a number that touches the end of
-            the text may lack digits, so it is `truncated`.
+            the text may lack digits, so it is `truncated`; so is a calculation without an answer.
     """
-    text = _normalise(text)
-    for pattern in (_FINAL, _EQUALS):
-        markers = list(pattern.finditer(text))
-        for marker in reversed(markers):
-            found = _after(text, marker, finished)
-            if found is not None:
-                return found
-        if pattern is _FINAL and markers and not text[markers[-1].end() :].strip(" :$\n"):
-            return Answer(None, "truncated", True)
-    numbers = list(_numbers(text))
-    if not numbers:
-        return Answer(None, "none")
-    if _cut(text, numbers[-1][1], finished):
-        return Answer(None, "truncated")
-    values = {value for *_, value in numbers}
-    return Answer(numbers[-1][2], "ok" if len(values) == 1 else "multiple")
+    part = answer_part(text)
+    finished = finished or part != text
+    found, _ = _read(part, finished)
+    for at, tells in question_breaks(part):
+        alone, _ = _read(part[:at], True)
+        if tells and alone.status != "none" and (alone.value, alone.status) != (found.value, "ok"):
+            # Either the numbers before the question are the answer, or those after it.
+            return Answer(alone.value, "multiple" if alone.value is not None else "unclear")
+    return found
 
 
-def _after(text: str, marker: re.Match[str], finished: bool) -> Answer | None:
-    """The answer in the clause behind `marker`; None if it has no number."""
-    start = marker.end()
+def answer_part(text: str) -> str:
+    """The text before a new problem begins: before its label, or, once a final marker has named the
+    answer, before a paragraph with a question."""
+    text = before_label(text)
+    for at, _ in question_breaks(text):
+        answer, final = _read(text[:at], True)
+        if final and answer.status == "ok" and not _WITHDRAWN.search(text, at):
+            return text[:at]
+    return text
+
+
+def goes_on(text: str) -> bool:
+    """Whether a new problem has begun in the text, so that its answer is complete."""
+    return answer_part(text) != text
+
+
+@dataclass(frozen=True)
+class _Text:
+    """A normalised text with its numbers, without the negated ones."""
+
+    text: str
+    numbers: Sequence[Number]
+    finished: bool
+
+    def between(self, start: int, end: int) -> list[Number]:
+        """The numbers that stand there: those with digits, or if there are none those in words."""
+        here = [n for n in self.numbers if start <= n.start and n.end <= end]
+        return [n for n in here if not n.in_words] or here
+
+    def clause_end(self, start: int) -> int:
+        """The end of the clause, which is never inside a number."""
+        for stop in _CLAUSE_END.finditer(self.text, start):
+            if not any(n.start <= stop.start() < n.end for n in self.numbers):
+                return stop.start()
+        return len(self.text)
+
+    def is_cut(self, end: int) -> bool:
+        return not self.finished and not self.text[end:].strip()
+
+    def is_asked(self, end: int) -> bool:
+        """Whether the clause that ends there is a question."""
+        return self.text[end : end + 1] == "?" or self.text[:end].endswith(("吗", "呢"))
+
+    def agreed(self, numbers: Sequence[Number], end: int) -> Answer:
+        """The value of these numbers of a clause or text that ends at `end`."""
+        last = numbers[-1]
+        if self.is_cut(last.end):
+            return Answer(None, "truncated")
+        if any(n.value is None for n in numbers):
+            return Answer(None, "unclear")
+        if len({n.value for n in numbers}) > 1:
+            return Answer(last.value, "multiple")
+        pairs = zip(numbers, numbers[1:], strict=False)
+        if self.is_asked(end) or any(_JOINED.fullmatch(self.text[a.end : b.start]) for a, b in pairs):
+            return Answer(None, "unclear")
+        return Answer(last.value, "ok")
+
+
+def _read(text: str, finished: bool) -> tuple[Answer, bool]:
+    """The answer of a text without a new problem, and whether a final marker named it."""
+    text = normalise(text)
+    numbers = [n for n in find_numbers(text) if not _NEGATED.search(text[: n.start])]
+    if any(not n.in_words for n in numbers):
+        # Beside digits, "one" and 一 are words.
+        numbers = [n for n in numbers if not (n.in_words and n.value == 1)]
+    whole = _Text(text, numbers, finished)
+    markers = list(_FINAL.finditer(text))
+    found = [(m, *clause) for m in markers if (clause := _after(whole, m))]
+    if found:
+        marker, answer, end = found[-1]
+        before = [(m, a) for m, a, _ in found[:-1] if a.status == "ok" and a.value != answer.value]
+        if answer.status == "ok" and before:
+            if not _WITHDRAWN.search(text, before[-1][0].end(), marker.end()):
+                answer = replace(answer, status="multiple")
+        return _unless_contradicted(whole, answer, end, final=True), True
+    if markers and not text[markers[-1].end() :].strip(" :$\n"):
+        return Answer(None, "truncated", True), True
+    for marker in reversed(list(_EQUALS.finditer(text))):
+        clause = None if _in_check(text, marker.start()) else _after(whole, marker)
+        if clause:
+            answer, end = clause
+            if answer.status == "ok" and not finished:
+                # The calculation may go on.
+                return Answer(None, "truncated", True), False
+            return _unless_contradicted(whole, answer, end, final=False), False
+    return _all_agree(whole), False
+
+
+def _after(whole: _Text, marker: re.Match[str]) -> tuple[Answer, int] | None:
+    """The answer in the clause behind `marker`, and where the clause ends; None: no number."""
+    text, start = whole.text, marker.end()
     if marker.group().startswith("\\boxed"):
         end = _closing_brace(text, start)
         if end is None:
-            return Answer(None, "truncated", True)
+            return Answer(None, "truncated", True), len(text)
     else:
-        # A clause may begin on the next line ("Answer:\n12").
-        start += len(text[start:]) - len(text[start:].lstrip())
-        stop = _CLAUSE_END.search(text, start)
-        end = stop.start() if stop else len(text)
-    clause = text[start:end]
-    equals = list(_EQUALS.finditer(clause))
-    at = equals[-1].end() if equals else 0
-    numbers = [
-        (a, b, value)
-        for a, b, value in _numbers(clause[at:])
-        if not _NEGATED.search(clause[at:][:a])
-    ]
+        # A clause may begin on the next line ("Answer:\n12"), or behind a dash.
+        start += len(text[start:]) - len(text[start:].lstrip(" \t\n—"))
+        end = whole.clause_end(start)
+    equals = list(_EQUALS.finditer(text, start, end))
+    numbers = whole.between(equals[-1].end() if equals else start, end)
+    return (replace(whole.agreed(numbers, end), anchored=True), end) if numbers else None
+
+
+def _unless_contradicted(whole: _Text, answer: Answer, end: int, *, final: bool) -> Answer:
+    """The answer of a clause that ends at `end`, or why the rest of the text makes it uncertain."""
+    if answer.status != "ok":
+        return answer
+    text = whole.text
+    later = [n for n in whole.numbers if n.start >= end]
+    withdrawn = _WITHDRAWN.search(text, end)
+    if not withdrawn:
+        later = [n for n in later if not _is_aside(text, end, n, reasons=final)]
+    differ = [n for n in later if n.value != answer.value]
+    # An explanation may use other numbers if it ends with the answer.
+    if differ and (not final or later[-1] in differ):
+        return replace(answer, value=answer.value if final else later[-1].value, status="multiple")
+    if withdrawn and not later:
+        return Answer(None, "unclear", True)
+    return answer
+
+
+def _is_aside(text: str, start: int, number: Number, *, reasons: bool) -> bool:
+    """Whether a number stands in brackets, or in a check or a reason."""
+    before = text[start : number.start]
+    if before.count("(") > before.count(")") and ")" in text[number.end :]:
+        return True
+    sentence = _sentence(text, number.start, start)
+    return bool(_CHECK.search(sentence) or (reasons and _REASON.search(sentence)))
+
+
+def _in_check(text: str, at: int) -> bool:
+    return bool(_CHECK.search(_sentence(text, at, 0)))
+
+
+def _sentence(text: str, at: int, start: int) -> str:
+    """The sentence around `at`, from `start` on."""
+    for stop in _SENTENCE_END.finditer(text, start, at):
+        start = stop.end()
+    end = _SENTENCE_END.search(text, at)
+    return text[start : end.start() if end else len(text)]
+
+
+def _all_agree(whole: _Text) -> Answer:
+    """The fallback: the numbers of the whole text."""
+    numbers = whole.between(0, len(whole.text))
     if not numbers:
-        return None
-    first, *others = numbers
-    if _cut(text, start + at + first[1], finished):
-        return Answer(None, "truncated", True)
-    if others and others[0][2] != first[2]:
-        between = clause[at:][first[1] : others[0][0]]
-        if len(between) <= 8 and _BETWEEN.search(between):
-            return Answer(others[-1][2], "multiple", True)
-    return Answer(first[2], "ok", True)
-
-
-def _cut(text: str, end: int, finished: bool) -> bool:
-    return not finished and not text[end:].strip()
+        return Answer(None, "none")
+    answer = whole.agreed(numbers, whole.clause_end(numbers[-1].end))
+    if answer.status == "ok" and not numbers[0].in_words:
+        # "两人一共12个" says 12; "三人每人12个" and "12, then three more" may not.
+        words = [n for n in whole.numbers if n.in_words and n.value != answer.value]
+        if any(n.value != 2 or n.start > numbers[0].start for n in words):
+            return replace(answer, status="multiple")
+    return answer
 
 
 def _closing_brace(text: str, start: int) -> int | None:
@@ -137,103 +252,3 @@ def _closing_brace(text: str, start: int) -> int | None:
         if depth == 0:
             return i
     return None
-
-
-def _normalise(text: str) -> str:
-    # NFKC would glue these to their neighbours: "12，345", "3½" and "5²" would be other numbers.
-    text = text.replace("，", ", ")
-    text = re.sub(r"(?<=\d)(?=[¼½¾⅐-⅞])", " ", text)
-    text = re.sub(r"[⁰¹²³⁴-⁹]+", "^{0}", text)
-    text = unicodedata.normalize("NFKC", text)
-    text = re.sub("[−–—﹣]", "-", text).replace("⁄", "/").replace("×", "*")
-    text = text.replace("{,}", ",").replace("\\,", "").replace("\\$", "$").replace("**", "")
-    return re.sub(r"\\[()\[\]]|\$(?!\d|-|\.)|(?<=[\d}])\$", " ", text)
-
-
-def _numbers(text: str) -> Iterator[tuple[int, int, Fraction]]:
-    """Start, end and value of the numbers: the Arabic ones, or if there are none the Chinese."""
-    found = False
-    for match in _ARABIC.finditer(text):
-        value = _arabic(match)
-        if value is not None:
-            found = True
-            yield match.start(), match.end(), value
-    if not found:
-        for match in _CHINESE.finditer(text):
-            value = _chinese(match)
-            if value is not None:
-                yield match.start(), match.end(), value
-
-
-def _arabic(match: re.Match[str]) -> Fraction | None:
-    part = match.groupdict()
-    top, bottom = part["fn"] or part["wn"] or part["n"], part["fd"] or part["wd"] or part["d"]
-    value = Fraction(top.replace(",", ""))
-    if bottom:
-        below = Fraction(bottom.replace(",", ""))
-        if not below:
-            return None
-        value /= below
-    value += int(part["whole"] or 0)
-    if part["unit"]:
-        value *= _UNITS.get(part["unit"], Fraction(1, 100))
-    return -value if part["s"] else value
-
-
-def _chinese(match: re.Match[str]) -> Fraction | None:
-    part = match.groupdict()
-    if part["v"]:
-        value = parse(part["v"])
-    else:
-        above, below = parse(part["n"]), Fraction(100) if part["d"] == "百" else parse(part["d"])
-        value = above / below if above is not None and below else None
-    return -value if value is not None and part["s"] else value
-
-
-_LATEX = re.compile(
-    r"\\\(.*?\\\)|\\\[.*?\\\]|\$\$.*?\$\$|\$(?=[^$\n]*[\\^_={}])[^$\n]*\$|\\[A-Za-z]+", re.DOTALL
-)
-_CJK = re.compile("[\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f]")
-_LATIN = re.compile("[A-Za-z\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u024f]")
-
-
-def identify_language(
-    text: str, *, min_letters: int, low: float = 0.2, high: float = 0.8
-) -> Language:
-    """Language by the share of CJK letters among CJK and Latin letters.
-
-    Digits, punctuation and LaTeX (commands, and math between its delimiters) do not count.
-
-    Args:
-        text: the completion.
-        min_letters: below this many letters the language is `undetermined`: 5 for free text; 1
-            where a whole answer is "答案是12。".
-        low: largest share that is "en".
-        high: smallest share that is "zh"; between them the text is "mixed".
-
-    Returns:
-        "none" if there is no letter at all.
-    """
-    text = unicodedata.normalize("NFKC", _LATEX.sub(" ", text))
-    cjk, latin = len(_CJK.findall(text)), len(_LATIN.findall(text))
-    letters = cjk + latin
-    if not letters:
-        return "none"
-    if letters < min_letters:
-        return "undetermined"
-    share = cjk / letters
-    return "en" if share <= low else "zh" if share >= high else "mixed"
-
-
-_LOOP = re.compile(r"(?P<unit>.{1,60}?)(?P=unit){3,}", re.DOTALL)
-
-
-def is_degenerate(text: str, *, min_length: int = 20) -> bool:
-    """Whether some unit of 1 to 60 characters stands four or more times in a row.
-
-    Runs shorter than `min_length` characters, and runs of digits only (0.3333...), do not count.
-    """
-    return any(
-        len(match.group()) >= min_length and not match["unit"].isdigit()
-        for match in _LOOP.finditer(text)
-    )
