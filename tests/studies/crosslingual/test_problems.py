@@ -12,7 +12,8 @@ from fractions import Fraction
 import pytest
 
 from zscope.core.errors import DataError
-from zscope.studies.crosslingual.problems.answers import extract_answer, identify_language
+from zscope.studies.crosslingual.problems.answers import extract_answer
+from zscope.studies.crosslingual.problems.language import identify_language
 from zscope.studies.crosslingual.problems.parallel import (
     CATEGORIES,
     LANGUAGES,

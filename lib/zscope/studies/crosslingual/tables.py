@@ -134,7 +134,7 @@ OUTPUTS = Table(
         Column("text", TEXT, "", "the raw output, without the prompt and a forced stem"),
         Column("finished", BOOL, "", "generation stopped by itself"),
         Column("answer", TEXT, "", "the extracted number; null: none", True),
-        Column("status", TEXT, "", "ok, none, multiple or truncated"),
+        Column("status", TEXT, "", "ok, none, multiple, unclear or truncated"),
         Column("language", TEXT, "", "en, zh, mixed, or undetermined"),
         Column("degenerate", BOOL, "", "the text repeats itself"),
         Column("well_formed", BOOL, "", "only well-formed outputs count as answers"),

@@ -8,18 +8,14 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
-from zscope.studies.crosslingual.problems.answers import (
-    Status,
-    extract_answer,
-    identify_language,
-    is_degenerate,
-)
+from zscope.studies.crosslingual.problems.answers import Status, answer_part, extract_answer
+from zscope.studies.crosslingual.problems.language import identify_language, is_degenerate
 from zscope.studies.crosslingual.problems.wording import COMPLETIONS
 
 
 @dataclass(frozen=True)
 class Reading:
-    """A completion, read.
+    """A completion, read up to the first sign of a new problem.
 
     Attributes:
         number: the extracted number, whether or not the text is well formed.
@@ -44,11 +40,13 @@ class Reading:
 @lru_cache(4096)
 def read_text(text: str, finished: bool, min_letters: int, strict: bool) -> Reading:
     """Read a completion, forced stem included; the settings are those of `generation`."""
-    found = extract_answer(text, finished=finished)
-    degenerate = is_degenerate(text)
+    taught = strict and any(p.fullmatch(text) for p in _SENTENCES)
+    found = extract_answer(text, finished=finished or taught)
+    part = answer_part(text)
+    degenerate = is_degenerate(part)
     certain = found.status == "ok" and not degenerate
-    formed = any(p.fullmatch(text) for p in _SENTENCES) if strict else found.anchored
-    language = identify_language(text, min_letters=min_letters)
+    language = identify_language(part, min_letters=min_letters)
+    formed = taught if strict else found.anchored
     return Reading(found.value, found.status, language, degenerate, certain and formed)
 
 

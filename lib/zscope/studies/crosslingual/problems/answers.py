@@ -19,11 +19,12 @@ class Answer:
     """A number read from a text.
 
     Attributes:
-        value: the exact value (15 % is 3/20); None for `none`, `unclear` and `truncated`. Of
-            `multiple` it is a guess.
+        value: the exact value (15 % is 3/20); None for `none` and `truncated`. Of `multiple` and
+            `unclear` it is a guess, or None.
         status: `ok`: the number is the answer beyond doubt; `none`: no number; `multiple`:
             different numbers and nothing that chooses; `unclear`: a number whose value is
-            uncertain, asked or taken back; `truncated`: the text stops inside or before the answer.
+            uncertain, which is asked or taken back, or may only be on the way to the answer;
+            `truncated`: the text stops inside the answer or just before it.
         anchored: whether a marker ("The answer is", "等于", ...) named it. False: the fallback.
     """
 
@@ -75,7 +76,8 @@ def extract_answer(text: str, *, finished: bool = True) -> Answer:
     Args:
         text: the completion.
         finished: whether generation stopped by itself. If not, a number that touches the end of
-            the text may lack digits, so it is `truncated`; so is a calculation without an answer.
+            the text may lack digits, so it is `truncated`, and one that no final marker names may
+            be on the way to the answer, so it is `unclear`.
     """
     part = answer_part(text)
     finished = finished or part != text
@@ -125,6 +127,11 @@ class _Text:
         return len(self.text)
 
     def is_cut(self, end: int) -> bool:
+        """Whether the text stops there, in a number that may go on: 12, "12.", "12," """
+        return not self.finished and self.text[end:].strip() in ("", ".", ",")
+
+    def is_open(self, end: int) -> bool:
+        """Whether the clause that ends there may go on."""
         return not self.finished and not self.text[end:].strip()
 
     def is_asked(self, end: int) -> bool:
@@ -143,7 +150,7 @@ class _Text:
         pairs = zip(numbers, numbers[1:], strict=False)
         if self.is_asked(end) or any(_JOINED.fullmatch(self.text[a.end : b.start]) for a, b in pairs):
             return Answer(None, "unclear")
-        return Answer(last.value, "ok")
+        return Answer(last.value, "unclear" if self.is_open(end) else "ok")
 
 
 def _read(text: str, finished: bool) -> tuple[Answer, bool]:
@@ -170,8 +177,7 @@ def _read(text: str, finished: bool) -> tuple[Answer, bool]:
         if clause:
             answer, end = clause
             if answer.status == "ok" and not finished:
-                # The calculation may go on.
-                return Answer(None, "truncated", True), False
+                return replace(answer, status="unclear"), False  # the calculation may go on
             return _unless_contradicted(whole, answer, end, final=False), False
     return _all_agree(whole), False
 
@@ -242,6 +248,8 @@ def _all_agree(whole: _Text) -> Answer:
         words = [n for n in whole.numbers if n.in_words and n.value != answer.value]
         if any(n.value != 2 or n.start > numbers[0].start for n in words):
             return replace(answer, status="multiple")
+    if answer.status == "ok" and not whole.finished:
+        return replace(answer, status="unclear")  # its answer may be still to come
     return answer
 
 

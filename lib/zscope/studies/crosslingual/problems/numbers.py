@@ -100,9 +100,9 @@ _NUMBER = re.compile(
     rf"|(?<![\w.^])(?<!\^\{{)(?P<fraction>(?:{_COUNT}又)?{_COUNT}分之{_COUNT})"
     rf"|(?<![{chinese_numerals.CHARACTERS}])(?P<cnfraction>(?:{_COUNT}又)?{_COUNT}分之{_COUNT})"
     # 千克, 千米 are units; 两 behind digits is one.
-    rf"|(?<![A-Za-z\d.^_])(?<!\^\{{)(?P<mixed>{_HAN}*{_DIGITS}\s?(?:[十百万亿]|千(?![克米瓦卡帕赫]))"
+    rf"|(?<![\d^])(?<!\^\{{)(?P<mixed>{_HAN}*{_DIGITS}\s?(?:[十百万亿]|千(?![克米瓦卡帕赫]))"
     rf"(?:{_DIGITS}|{_HAN}(?![克米瓦卡帕赫]))*|{_HAN}+{_DIGITS})"
-    rf"|(?<![A-Za-z\d.^_])(?<!\^\{{)(?P<arabic>{_DIGITS})"
+    rf"|(?<![\d^])(?<!\^\{{)(?P<arabic>{_DIGITS})"
     rf"|(?<![第周{chinese_numerals.CHARACTERS}])(?<!星期)(?<!礼拜)(?<![唯统之同单逐万]){_NO_NUMERAL}"
     rf"(?P<han>[几数]?{_HAN}+(?:点[几{chinese_numerals.CHARACTERS}]+)?)"
     rf"|(?P<english>{english_numerals.NUMERAL})",
@@ -186,7 +186,7 @@ def _chinese_fraction(written: str) -> Fraction | None:
 _SIGN = re.compile(r"(?P<mark>负|零下|\b(?:negative|minus)\s|[-–±])(?P<space>\s*)\$?$", re.IGNORECASE)
 _BOUND = re.compile(
     r"(?:[<>≤≥]|\b(?:more|less|fewer|greater|larger|smaller) than|\bat (?:least|most)|\bup to|\bover"
-    r"|\bnearly|\balmost|\bunder|不到|超过|至少|至多|最多|最少|不足|大于|小于|多于|少于|[上近几数])"
+    r"|\bnearly|\balmost|\bunder|不到|超过|至少|至多|最多|最少|不足|大于|小于|多于|少于)"
     r"\s*(?:or equal to\s*)?\$?$",
     re.IGNORECASE,
 )
@@ -198,8 +198,8 @@ def _signed(
 ) -> tuple[int, Fraction | None]:
     """Where the number begins with its sign, and its value with it. after: the number before."""
     before = text[after:start]
-    if _BOUND.search(before):
-        return start, None
+    if _BOUND.search(before) or re.search(r"[A-Za-z_.]$", before):
+        return start, None  # a bound, or digits that are glued to a word
     sign = _SIGN.search(before)
     if not sign:
         return start, value
