@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
@@ -137,21 +137,42 @@ def generate(
     ids: Int[Tensor, "batch seq"],
     mask: Int[Tensor, "batch seq"],
     max_new_tokens: int,
+    stop: Callable[[str], bool] | None = None,
 ) -> list[Generated]:
-    """Greedy continuations of left-padded prompts, with a key-value cache."""
+    """Greedy continuations of left-padded prompts, with a key-value cache.
+
+    A row ends early once `stop` is true of its text, which keeps all that was generated.
+    """
+    from transformers import StoppingCriteriaList
+
+    lengths: dict[int, int] = {}  # of the rows that were stopped
+
+    def stopped(input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
+        new = input_ids[:, ids.shape[1] :].tolist()
+        for row, tokens in enumerate(new):
+            if row not in lengths and stop and stop(generated(lm, tokens).text):
+                lengths[row] = len(tokens)
+        return torch.tensor([row in lengths for row in range(len(new))], device=input_ids.device)
+
     with torch.no_grad():
         out = lm.model.generate(  # type: ignore[operator]
-            input_ids=ids, attention_mask=mask, max_new_tokens=max_new_tokens, do_sample=False
+            input_ids=ids,
+            attention_mask=mask,
+            max_new_tokens=max_new_tokens,
+            do_sample=False,
+            stopping_criteria=StoppingCriteriaList([stopped] if stop else []),
         )
+    new = out[:, ids.shape[1] :].tolist()
+    return [generated(lm, tokens[: lengths.get(row)]) for row, tokens in enumerate(new)]
+
+
+def generated(lm: LanguageModel, tokens: list[int]) -> Generated:
+    """What these new tokens of a row say, up to the first end; what follows that is padding."""
     ends = set(_as_list(lm.model.generation_config.eos_token_id))
-    found = []
-    for tokens in out[:, ids.shape[1] :].tolist():
-        # What follows the first end is padding, which may be the same token.
-        end = next((i for i, token in enumerate(tokens) if token in ends), None)
-        kept = tokens[:end]
-        text = str(lm.tokenizer.decode(kept, skip_special_tokens=True))
-        found.append(Generated(text, end is not None, len(kept)))
-    return found
+    end = next((i for i, token in enumerate(tokens) if token in ends), None)
+    kept = tokens[:end]
+    text = str(lm.tokenizer.decode(kept, skip_special_tokens=True))
+    return Generated(text, end is not None, len(kept))
 
 
 def residual_states(

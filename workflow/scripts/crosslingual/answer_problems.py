@@ -6,7 +6,7 @@ from typing import Any
 from zscope.core.jobs import job, progress
 from zscope.models.language_model import LanguageModel, generate
 from zscope.studies.crosslingual.config import GenerationConfig
-from zscope.studies.crosslingual.patching.readouts import output_columns, read_text
+from zscope.studies.crosslingual.patching.readouts import output_columns, read_text, stopping_rule
 from zscope.studies.crosslingual.problems.parallel import LANGUAGES
 from zscope.studies.crosslingual.problems.problem_rows import read_problems
 from zscope.studies.crosslingual.subject import load_subject
@@ -40,7 +40,7 @@ def answer_problems(
         for start in progress(starts, desc=f"answer {language}"):
             batch = asked[start : start + config.batch_size]
             prompts = lm.encode([p.prompt(language) for p in batch])
-            generated = generate(lm, *prompts, config.max_new_tokens)
+            generated = generate(lm, *prompts, config.max_new_tokens, stopping_rule(config.strict))
             for problem, output in zip(batch, generated, strict=True):
                 reading = read_text(output.text, output.finished, config.min_letters, config.strict)
                 rows.append(

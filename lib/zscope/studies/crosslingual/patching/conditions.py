@@ -34,7 +34,12 @@ from zscope.studies.crosslingual.patching.patched_generation import (
     generate_from,
     run_prefix,
 )
-from zscope.studies.crosslingual.patching.readouts import Reading, output_columns, read_text
+from zscope.studies.crosslingual.patching.readouts import (
+    Reading,
+    output_columns,
+    read_text,
+    stopping_rule,
+)
 from zscope.studies.crosslingual.patching.sources import (
     SOURCES_OF,
     Partners,
@@ -319,7 +324,8 @@ class _Batch:
         self, prefix: Prefix, patch: Patch | None, stem: str
     ) -> tuple[list[Any], list[Reading]]:
         g = self.generation
-        outputs = generate_from(self.lm, prefix, patch, g.max_new_tokens)
+        stop = stopping_rule(g.strict, stem)
+        outputs = generate_from(self.lm, prefix, patch, g.max_new_tokens, stop)
         readings = [read_text(stem + o.text, o.finished, g.min_letters, g.strict) for o in outputs]
         return outputs, readings
 

@@ -16,7 +16,7 @@ KV cache, and rows that have ended are dropped.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -26,7 +26,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from zscope.core.errors import ConfigError
-from zscope.models.language_model import Generated, LanguageModel
+from zscope.models.language_model import Generated, LanguageModel, generated
 from zscope.models.language_model import positions as token_positions
 from zscope.studies.crosslingual.config import Where
 from zscope.studies.crosslingual.space.updates import positions_used
@@ -188,20 +188,29 @@ def run_prefix(
 
 @torch.no_grad()
 def generate_from(
-    lm: LanguageModel, prefix: Prefix, patch: Patch | None, max_new_tokens: int
+    lm: LanguageModel,
+    prefix: Prefix,
+    patch: Patch | None,
+    max_new_tokens: int,
+    stop: Callable[[str], bool] | None = None,
 ) -> list[Generated]:
     """Greedy completions of the prefix's prompts under a patch (None: as they are).
 
+    stop: of the text of a row so far; once it is true, the row ends.
     Equal to generating from each prompt alone, up to ties of logits in float rounding.
     """
     if patch is None:
-        return _generate(lm, prefix, None, max_new_tokens)
+        return _generate(lm, prefix, None, max_new_tokens, stop)
     with patched(lm, prefix.layer, patch) as hook:
-        return _generate(lm, prefix, hook, max_new_tokens)
+        return _generate(lm, prefix, hook, max_new_tokens, stop)
 
 
 def _generate(
-    lm: LanguageModel, prefix: Prefix, hook: PatchHook | None, max_new_tokens: int
+    lm: LanguageModel,
+    prefix: Prefix,
+    hook: PatchHook | None,
+    max_new_tokens: int,
+    stop: Callable[[str], bool] | None,
 ) -> list[Generated]:
     from transformers import DynamicCache
 
@@ -226,6 +235,9 @@ def _generate(
         token = lm.model.lm_head(last)[:, -1].argmax(-1)
         out[rows, i] = token
         going = ~torch.isin(token, ends)
+        if stop is not None:
+            texts = [generated(lm, tokens).text for tokens in out[rows, : i + 1].tolist()]
+            going &= ~torch.tensor([stop(text) for text in texts], device=going.device)
         if i + 1 == max_new_tokens or not bool(going.any()):
             break
         if not bool(going.all()):
@@ -243,20 +255,12 @@ def _generate(
             past_key_values=cache,
             use_cache=True,
         ).last_hidden_state
-    return [_generated(lm, row, ends.tolist()) for row in out.tolist()]
+    return [generated(lm, [t for t in row if t >= 0]) for row in out.tolist()]
 
 
 def _end_tokens(lm: LanguageModel) -> list[int]:
     ends = lm.model.generation_config.eos_token_id
     return ends if isinstance(ends, list) else [] if ends is None else [ends]
-
-
-def _generated(lm: LanguageModel, row: list[int], ends: list[int]) -> Generated:
-    tokens = [t for t in row if t >= 0]
-    finished = bool(tokens) and tokens[-1] in ends
-    kept = tokens[:-1] if finished else tokens
-    text = str(lm.tokenizer.decode(kept, skip_special_tokens=True))
-    return Generated(text, finished, len(kept))
 
 
 def _run_layers(

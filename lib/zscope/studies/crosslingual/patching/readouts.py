@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
-from zscope.studies.crosslingual.problems.answers import Status, answer_part, extract_answer
+from zscope.studies.crosslingual.problems.answers import (
+    Status,
+    answer_part,
+    extract_answer,
+    goes_on,
+)
 from zscope.studies.crosslingual.problems.language import identify_language, is_degenerate
 from zscope.studies.crosslingual.problems.wording import COMPLETIONS
 
@@ -48,6 +54,12 @@ def read_text(text: str, finished: bool, min_letters: int, strict: bool) -> Read
     language = identify_language(part, min_letters=min_letters)
     formed = taught if strict else found.anchored
     return Reading(found.value, found.status, language, degenerate, certain and formed)
+
+
+def stopping_rule(strict: bool, stem: str = "") -> Callable[[str], bool] | None:
+    """Of a completion behind a forced stem: whether its answer is complete, since a new problem has
+    begun. None if strict: a taught sentence ends by itself."""
+    return None if strict else lambda text: goes_on(stem + text)
 
 
 _SENTENCES = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -48,13 +49,15 @@ _NEGATED = re.compile(
 )
 # Two equal numbers with only this between them are one quantity or a calculation: 5元5角, 5 × 5.
 _JOINED = re.compile(
-    r"[\s°]*(?:[A-Za-z]+|[\u4e00-\u9fff]{1,2})?[.,]?\s*(?:[-–+*/^~:÷]|\b(?:plus|minus|times|to|and|by)\b"
-    r"|[加减乘除至到和又零])?\s*[$(]?(?:\d+[.)])?",
+    r"[\s°]*(?:[A-Za-z]+|[\u4e00-\u9fff]{1,2})?[.,]?\s*"
+    r"(?:[-–+*/^~:÷]|\b(?:plus|minus|times|to|and|by)\b|[加减乘除至到和又零])?\s*[$(]?",
     re.IGNORECASE,
 )
 # Sentences whose numbers are the problem's or a check, so they do not contradict an answer.
 _CHECK = re.compile(
-    r"\b(?:note|check|verif\w+|given|recall)\b|验算|检验|检查|验证|注意|题目|题中|已知|给出", re.IGNORECASE
+    r"\b(?:note|check|verif\w+|given|recall)\b"
+    r"|验算|检验|检查|验证|注意|题目|题中|已知|给出",
+    re.IGNORECASE,
 )
 _REASON = re.compile(r"\b(?:because|since|as)\b|因为|由于", re.IGNORECASE)
 _WITHDRAWN = re.compile(
@@ -147,8 +150,10 @@ class _Text:
             return Answer(None, "unclear")
         if len({n.value for n in numbers}) > 1:
             return Answer(last.value, "multiple")
-        pairs = zip(numbers, numbers[1:], strict=False)
-        if self.is_asked(end) or any(_JOINED.fullmatch(self.text[a.end : b.start]) for a, b in pairs):
+        pairs = itertools.pairwise(numbers)
+        if self.is_asked(end) or any(
+            _JOINED.fullmatch(self.text[a.end : b.start]) for a, b in pairs
+        ):
             return Answer(None, "unclear")
         return Answer(last.value, "unclear" if self.is_open(end) else "ok")
 
@@ -166,9 +171,8 @@ def _read(text: str, finished: bool) -> tuple[Answer, bool]:
     if found:
         marker, answer, end = found[-1]
         before = [(m, a) for m, a, _ in found[:-1] if a.status == "ok" and a.value != answer.value]
-        if answer.status == "ok" and before:
-            if not _WITHDRAWN.search(text, before[-1][0].end(), marker.end()):
-                answer = replace(answer, status="multiple")
+        if before and not _WITHDRAWN.search(text, before[-1][0].end(), marker.end()):
+            answer = replace(answer, status="multiple" if answer.status == "ok" else answer.status)
         return _unless_contradicted(whole, answer, end, final=True), True
     if markers and not text[markers[-1].end() :].strip(" :$\n"):
         return Answer(None, "truncated", True), True
@@ -191,7 +195,7 @@ def _after(whole: _Text, marker: re.Match[str]) -> tuple[Answer, int] | None:
             return Answer(None, "truncated", True), len(text)
     else:
         # A clause may begin on the next line ("Answer:\n12"), or behind a dash.
-        start += len(text[start:]) - len(text[start:].lstrip(" \t\n—"))
+        start += len(text[start:]) - len(text[start:].lstrip(" \t\n—("))
         end = whole.clause_end(start)
     equals = list(_EQUALS.finditer(text, start, end))
     numbers = whole.between(equals[-1].end() if equals else start, end)
@@ -220,7 +224,7 @@ def _is_aside(text: str, start: int, number: Number, *, reasons: bool) -> bool:
     """Whether a number stands in brackets, or in a check or a reason."""
     before = text[start : number.start]
     if before.count("(") > before.count(")") and ")" in text[number.end :]:
-        return True
+        return not re.match(r"\s*(?:or|maybe|perhaps|或|可能)", before.rpartition("(")[2])
     sentence = _sentence(text, number.start, start)
     return bool(_CHECK.search(sentence) or (reasons and _REASON.search(sentence)))
 

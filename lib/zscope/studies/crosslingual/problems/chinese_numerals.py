@@ -15,7 +15,9 @@ from fractions import Fraction
 DIGITS = {c: i for i, c in enumerate("零一二三四五六七八九")} | {"两": 2}
 TENS = {"廿": 20, "卅": 30, "卌": 40}
 CHARACTERS = "".join([*DIGITS, *TENS, *"十百千万亿"])
-STANDARD = str.maketrans("〇○壹贰叁肆伍陆柒捌玖拾佰仟萬億兩點負", "零零一二三四五六七八九十百千万亿两点负")
+STANDARD = str.maketrans(
+    "〇○壹贰叁肆伍陆柒捌玖拾佰仟萬億兩點負", "零零一二三四五六七八九十百千万亿两点负"
+)
 
 _D = "[一二三四五六七八九两]"
 _SECTION = re.compile(

@@ -46,7 +46,7 @@ _REWRITTEN: list[tuple[str, str | Callable[[re.Match[str]], str]]] = [
     (r"\\(?:times|cdot|ast)(?![A-Za-z])|[×∗⋅]", "*"),
     (r"\\div(?![A-Za-z])", "÷"),
     (r"\\(?:approx|simeq)(?![A-Za-z])", "≈"),
-    (r"\\neq?(?![A-Za-z])|!=", "≠"),
+    (r"\\neq?(?![A-Za-z])|(?<!\d)!=", "≠"),
     (r"\\(?:leq?|lt)(?![A-Za-z])", "<"),
     (r"\\(?:geq?|gt)(?![A-Za-z])", ">"),
     (r"\\pm(?![A-Za-z])", "±"),
@@ -183,10 +183,13 @@ def _chinese_fraction(written: str) -> Fraction | None:
 
 # --- what stands before and behind them ----------------------------------------------------------
 
-_SIGN = re.compile(r"(?P<mark>负|零下|\b(?:negative|minus)\s|[-–±])(?P<space>\s*)\$?$", re.IGNORECASE)
+_SIGN = re.compile(
+    r"(?P<mark>负|零下|\b(?:negative|minus)\s|[-–±])(?P<space>\s*)\$?$", re.IGNORECASE
+)
 _BOUND = re.compile(
-    r"(?:[<>≤≥]|\b(?:more|less|fewer|greater|larger|smaller) than|\bat (?:least|most)|\bup to|\bover"
-    r"|\bnearly|\balmost|\bunder|不到|超过|至少|至多|最多|最少|不足|大于|小于|多于|少于)"
+    r"(?:[<>≤≥]|\b(?:more|less|fewer|greater|larger|smaller) than|\bat (?:least|most)|\bup to"
+    r"|\bover|\bnearly|\balmost|\bunder|\bpast|\bquarter to"
+    r"|不到|超过|至少|至多|最多|最少|不足|大于|小于|多于|少于)"
     r"\s*(?:or equal to\s*)?\$?$",
     re.IGNORECASE,
 )
@@ -198,8 +201,8 @@ def _signed(
 ) -> tuple[int, Fraction | None]:
     """Where the number begins with its sign, and its value with it. after: the number before."""
     before = text[after:start]
-    if _BOUND.search(before) or re.search(r"[A-Za-z_.]$", before):
-        return start, None  # a bound, or digits that are glued to a word
+    if _BOUND.search(before) or re.search(r"[A-Za-z_.第]$", before):
+        return start, None  # a bound, an ordinal, or digits that are glued to a word
     sign = _SIGN.search(before)
     if not sign:
         return start, value
@@ -219,7 +222,10 @@ def _signed(
 
 
 _SCALES = {"hundred": 100, "dozen": 12, **english_numerals.SCALES}
-_HALF = r"(?:\s[A-Za-z]+)?\s+and\s+(?:a|one)[\s-]half\b|(?:(?!点)[\u4e00-\u9fff]){0,2}?半(?![个天日径圆球价数路夜])"
+_HALF = (
+    r"(?:\s[A-Za-z]+)?\s+and\s+(?:a|one)[\s-]half\b"
+    r"|(?:(?!点)[\u4e00-\u9fff]){0,2}?半(?![个天日径圆球价数路夜])"
+)
 _FACTORS: list[tuple[str, Callable[[Fraction, re.Match[str]], Fraction | None]]] = [
     (
         rf"\s?/\s?(-?)(?P<below>{_DIGITS})",
@@ -235,7 +241,7 @@ _FACTORS: list[tuple[str, Callable[[Fraction, re.Match[str]], Fraction | None]]]
         r"\s*[*x]\s*10\s*\^\s*(?:\{\s*(-?\d{1,3})\s*\}|(-?\d{1,3})(?!\d))",
         lambda v, m: v * Fraction(10) ** int(m[1] or m[2]),
     ),
-    (r"e([+-]?\d{1,2})(?![\w.])", lambda v, m: v * Fraction(10) ** int(m[1])),
+    (r"e([+-]?\d{1,2})(?!\w|\.\d)", lambda v, m: v * Fraction(10) ** int(m[1])),
     (_HALF, lambda v, m: v + Fraction(1, 2) if v.denominator == 1 else None),
 ]
 _TAILS = [(re.compile(pattern, re.IGNORECASE), change) for pattern, change in _FACTORS]
@@ -244,7 +250,8 @@ _UNCERTAIN = re.compile(
     r"\s?:\s?\d+(?::\d+)*|\s?(?:[ap]\.m\.|[ap]m\b|o'clock)|点(?:钟|半|\d+分?)?"  # a time
     r"|\s?\^\s?(?:\{[^{}]*\}|-?\w+)?|\(\d+\)|\.\.+|…|\.?\s?\\(?!boxed)[A-Za-z]+\s*(?:\{[^{}]*\})*"
     r"|(?:\s\d{3})+(?![\d,.]\d|\d)|['_{]\d*|\s?/\s?-?\d+|\s?[√π]\s?\d*|\d+|\.\d+"
-    r"|(?:st|nd|rd|th|[ap]m|bn|mn|[A-FI-KM-RT-Zabcdefi-kmn-rt-z])(?![A-Za-z])\d*|\+(?!\s?\d)"
+    r"|(?:st|nd|rd|th|[ap]m|bn|mn|[A-FI-KM-RT-Zabcdefi-kmn-rt-z])(?![A-Za-z])\d*|\+(?!\s?\d)|ish\b"
+    r"|!(?=\s*[=*+/^.,)}\]-])"
     r"|\s[kK]\b|[\s-](?:halves|half|thirds?|quarters?|fourths?|fifths?|sixths?|sevenths?|eighths?"
     r"|ninths?|tenths?|hundredths?|thousandths?)\b|(?:\s[A-Za-z]+)?\s+and\s+(?:an?|three|two)[\s-]"
     r"(?:half|quarters?|thirds?)\b"
@@ -258,7 +265,9 @@ def _with_units(text: str, end: int, value: Fraction | None) -> tuple[int, Fract
     divided = False
     while True:
         for pattern, change in _TAILS:
-            if not (match := pattern.match(text, end)) or (divided and "below" in match.groupdict()):
+            if not (match := pattern.match(text, end)) or (
+                divided and "below" in match.groupdict()
+            ):
                 continue
             if value is not None and value != _NOTHING:
                 value = change(value, match)

@@ -6,12 +6,16 @@ the two texts of a problem hold the same numbers and have the same answer.
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import importlib.resources
 import itertools
+import operator
 import os
+import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -45,14 +49,14 @@ class Problem:
 
     Attributes:
         id: unique within what made it.
-        operands: the numbers that the answer is computed from.
+        operands: the numbers that the answer is computed from; decimals in hand-written ones only.
         zh, en: the question, without a line break at its end.
         held_out: never trained on, in either language.
     """
 
     id: str
     category: str
-    operands: tuple[int, ...]
+    operands: tuple[int | float, ...]
     answer: int
     zh: str
     en: str
@@ -240,16 +244,22 @@ def load_problems(path: str | os.PathLike[str] | None = None) -> list[Problem]:
 
     Raises:
         DataError: the file is missing or no YAML, or a problem lacks a key, has another one, has a
-            value of a wrong type, or an id that another one has.
+            value of a wrong type, an id that another one has, or an answer that `check` does not
+            give.
     """
     rows = read_rows(path)
-    problems = [
-        Problem(r["id"], r["category"], _numbers(r["check"]), r["answer"], r["zh"], r["en"], True)
-        for r in rows
-    ]
-    ids = [p.id for p in problems]
+    ids = [r["id"] for r in rows]
     if repeated := sorted({i for i in ids if ids.count(i) > 1}):
         raise DataError(f"{_name(path)}: these ids are used twice: {', '.join(repeated)}")
+    problems = []
+    for r in rows:
+        where = f"{_name(path)}: problem {r['id']}"
+        value, operands = calculate(r["check"], where)
+        if value != r["answer"]:
+            raise DataError(f"{where}: check {r['check']} is {value}, but answer is {r['answer']}")
+        problems.append(
+            Problem(r["id"], r["category"], operands, r["answer"], r["zh"], r["en"], True)
+        )
     return problems
 
 
@@ -277,9 +287,37 @@ def read_rows(path: str | os.PathLike[str] | None = None) -> list[dict[str, Any]
     return rows
 
 
-def _numbers(check: str) -> tuple[int, ...]:
-    words = "".join(c if c.isdecimal() else " " for c in check).split()
-    return tuple(int(word) for word in words)
+_OPERATORS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+}
+
+
+def calculate(check: str, where: str) -> tuple[Fraction, tuple[int | float, ...]]:
+    """Exact value and numbers of arithmetic with + - * / ( ), × and ÷.
+
+    Raises DataError, which begins with `where`, for anything else and for a division by zero.
+    """
+    operands: list[int | float] = []
+
+    def value(node: ast.expr) -> Fraction:
+        if isinstance(node, ast.BinOp) and type(node.op) in _OPERATORS:
+            return _OPERATORS[type(node.op)](value(node.left), value(node.right))
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+            return -value(node.operand)
+        if isinstance(node, ast.Constant) and isinstance(node.value, int | float):
+            operands.append(node.value)
+            return Fraction(str(node.value))  # 0.1 is a tenth
+        raise ValueError("only numbers and + - * / ( ) are read")
+
+    try:
+        text = unicodedata.normalize("NFKC", check).replace("×", "*").replace("÷", "/")
+        result = value(ast.parse(text.replace("−", "-").strip(), mode="eval").body)
+    except (SyntaxError, ValueError, ArithmeticError, RecursionError, MemoryError) as error:
+        raise DataError(f"{where}: check {check} cannot be calculated: {error}") from None
+    return result, tuple(operands)
 
 
 def _name(path: str | os.PathLike[str] | None) -> str:

@@ -36,7 +36,7 @@ def read_problems(path: str | Path) -> list[Problem]:
         Problem(
             r["problem"],
             r["category"],
-            tuple(int(x) for x in r["operands"].split(",") if x),
+            tuple(int(x) if x.isdecimal() else float(x) for x in r["operands"].split(",") if x),
             int(r["answer"]),
             r["zh"],
             r["en"],
