@@ -255,10 +255,18 @@ OTHERS = [
     "",
 ]
 LABELS = [
-    "\n\nQuestion: ", "\nQ: ", "\n\n**Question 2:** ", "\n### Problem\n", "\n\nExample 3:\n", "\n2. Question: ",
-    "\nUser: ", "\n\nAnother question: ", " Question: ", "\n题目：", "\n\n题目2：", "\n问：", "\n【问题】", "\n例2：",
-    "\n\n第2题：", "\n下一题：", "<|im_end|>\n", "</s>", "\nQ2. ", "\n\nInput: ", "\n思考题：",
-]  # fmt: skip
+    *("\n\nQuestion: ", "\nQ: ", "\n\n**Question 2:** ", "\n### Problem\n", "\n\nExample 3:\n"),
+    *(
+        "\n2. Question: ",
+        "\nUser: ",
+        "\n\nAnother question: ",
+        " Question: ",
+        "\nQ2. ",
+        "\nInput: ",
+    ),
+    *("\n题目：", "\n\n题目2：", "\n问：", "\n【问题】", "\n例2：", "\n\n第2题：", "\n下一题："),
+    *("<|im_end|>\n", "</s>", "\n思考题："),
+]
 STORIES = [
     "Ann has 3 pens and buys 4. How many pens?\nAnswer: 3+4=7",
     "小明有3支笔，又买了4支。他有多少支笔？\n答案是7。",

@@ -28,7 +28,7 @@ from zscope.studies.crosslingual.patching.patched_generation import (
     patched,
     run_prefix,
 )
-from zscope.studies.crosslingual.patching.readouts import output_columns, read_text
+from zscope.studies.crosslingual.patching.readouts import output_columns, read_text, stopping_rule
 from zscope.studies.crosslingual.patching.sources import (
     SOURCES_OF,
     forced_stem,
@@ -210,6 +210,26 @@ def test_generation_from_a_prefix_equals_transformers_generation(lm, problems, l
     ids, mask = lm.encode([p.prompt("zh") for p in problems])
     prefix = run_prefix(lm, ids, mask, layer)
     assert generate_from(lm, prefix, None, LENGTH) == generate(lm, ids, mask, LENGTH)
+
+
+@pytest.mark.parametrize("length", [0, 4, 9])
+def test_a_row_ends_where_its_text_is_complete(lm, problems, prefix, length):
+    """Whatever else stands in the batch, and with no other text than without the rule."""
+
+    def stop(text):
+        return len(text) > length
+
+    prompts = [p.prompt("en") for p in problems]
+    whole = generate(lm, *lm.encode(prompts), LENGTH)
+    ended = generate(lm, *lm.encode(prompts), LENGTH, stop)
+    assert ended == generate_from(lm, prefix, None, LENGTH, stop)
+    assert ended == [generate(lm, *lm.encode([p]), LENGTH, stop)[0] for p in prompts]
+    assert generate(lm, *lm.encode(prompts), LENGTH, lambda text: False) == whole
+    shorter = [generate(lm, *lm.encode(prompts), n) for n in range(1, LENGTH + 1)]
+    for row, full in enumerate(whole):
+        assert ended[row] == next((s[row] for s in shorter if stop(s[row].text)), full)
+    if length < 9:
+        assert ended != whole
 
 
 def test_patched_hook_under_transformers_generation_gives_the_same(lm, problems, prefix, Z):
@@ -530,6 +550,18 @@ def test_states_that_cannot_be_aligned_are_refused():
 def test_what_is_well_formed(text, strict, loose):
     assert read_text(text, True, 1, True).well_formed == strict
     assert read_text(text, True, 1, False).well_formed == loose
+
+
+def test_only_the_answer_before_a_new_problem_is_read():
+    more = "\n\nQuestion: " + "Ann has 3 pens. " * 5
+    got = read_text("所以答案就是59。" + more, False, 5, False)
+    assert (got.answer, got.language, got.degenerate) == (59, "zh", False)
+    assert not read_text(" The answer is 59." + more, True, 1, True).well_formed
+    assert stopping_rule(strict=True) is None
+    stop = stopping_rule(strict=False, stem=" The answer is ")
+    assert not stop("59.\n\n")
+    assert stop("59.\n\nAnn has 3 pens. How many")
+    assert stop("59. Question:")
 
 
 def test_only_a_well_formed_other_answer_is_a_change():

@@ -1,13 +1,11 @@
 """Problems say the same in both languages, have the right answers and a clean split."""
 
 import ast
-import operator
 import os
 import re
 import subprocess
 import sys
 from collections import Counter
-from fractions import Fraction
 
 import pytest
 
@@ -24,7 +22,10 @@ from zscope.studies.crosslingual.problems.parallel import (
     operand_tuples,
     read_rows,
 )
+from zscope.studies.crosslingual.problems.problem_rows import problem_rows, read_problems
 from zscope.studies.crosslingual.problems.wording import DISTRACTORS, NAMES, OBJECTS, TEMPLATES
+from zscope.studies.crosslingual.tables import PROBLEMS
+from zscope.tables.write import write_table
 
 BINARY = ("add", "subtract", "difference", "sequence", "age")
 N = 4000
@@ -234,23 +235,6 @@ def test_an_unknown_category_is_an_error():
         operand_tuples("divide", True)
 
 
-OPERATORS = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-}
-
-
-def evaluate(node):
-    """Exact value of an arithmetic expression; any other syntax is a KeyError or a TypeError."""
-    if isinstance(node, ast.BinOp):
-        return OPERATORS[type(node.op)](evaluate(node.left), evaluate(node.right))
-    if isinstance(node, ast.Constant) and type(node.value) is int:
-        return Fraction(node.value)
-    raise TypeError(ast.dump(node))
-
-
 def test_there_are_enough_written_problems():
     problems = load_problems()
     assert len(problems) >= 22
@@ -261,7 +245,7 @@ def test_there_are_enough_written_problems():
 
 @pytest.mark.parametrize("row", read_rows(), ids=lambda row: row["id"])
 def test_written_problems_are_right(row):
-    assert evaluate(ast.parse(row["check"], mode="eval").body) == row["answer"]
+    assert eval(row["check"], {"__builtins__": {}}) == row["answer"]
     assert Counter(numbers(row["zh"])) == Counter(numbers(row["en"]))
     if row["category"] != "sequence":  # there the numbers that are not needed show the rule
         # 100 is the per cent sign.
@@ -279,6 +263,27 @@ def test_written_problems_become_problems():
     assert first.prompt("zh") == first.zh + "\n"
 
 
+@pytest.mark.parametrize(
+    ("check", "answer", "operands"),
+    [
+        ("2.5 * 4", 10, (2.5, 4)),
+        ("0.1 * 30 + 0.2 * 10", 5, (0.1, 30, 0.2, 10)),
+        ("1.1 * 3 - 0.3", 3, (1.1, 3, 0.3)),
+        ("(45 + 35) / 4", 20, (45, 35, 4)),
+        ("12 × 8 ÷ 2", 48, (12, 8, 2)),
+        ("10 / 3 * 3", 10, (10, 3, 3)),
+        ("-5 + 8", 3, (5, 8)),
+    ],
+)
+def test_a_check_is_calculated_exactly(tmp_path, check, answer, operands):
+    row = ROW.replace("1 + 1", f"'{check}'").replace("answer: 2", f"answer: {answer}")
+    (tmp_path / "mine.yaml").write_text(f"- {row}", "utf-8")
+    problems = load_problems(tmp_path / "mine.yaml")
+    assert [(p.answer, p.operands) for p in problems] == [(answer, operands)]
+    write_table(problem_rows(problems), tmp_path / "table.parquet", PROBLEMS, {})
+    assert read_problems(tmp_path / "table.parquet") == problems
+
+
 ROW = "{id: x, category: c, check: 1 + 1, answer: 2, zh: 一, en: a}"
 
 
@@ -292,6 +297,19 @@ ROW = "{id: x, category: c, check: 1 + 1, answer: 2, zh: 一, en: a}"
         ("- " + ROW.replace("2,", "two,"), "problem 0: answer must be int, not 'two'"),
         ("- " + ROW.replace("2,", "true,"), "problem 0: answer must be int, not True"),
         (f"- {ROW}\n- {ROW}", "these ids are used twice: x"),
+        (
+            "- " + ROW.replace("1 + 1, answer: 2", "48 + 35, answer: 84"),
+            "problem x: check 48 + 35 is 83, but answer is 84",
+        ),
+        (
+            f"- {ROW}\n- " + ROW.replace("id: x", "id: y").replace("1 + 1", "2.5 / 2"),
+            "problem y: check 2.5 / 2 is 5/4, but answer is 2",
+        ),
+        ("- " + ROW.replace("1 + 1", "1 / 0"), "problem x: check 1 / 0 cannot be calculated"),
+        ("- " + ROW.replace("1 + 1", "'2 ** 1'"), "problem x: check 2 ** 1 cannot be calculated"),
+        ("- " + ROW.replace("1 + 1", "two"), "problem x: check two cannot be calculated"),
+        ("- " + ROW.replace("1 + 1", "1 +"), "problem x: check 1 + cannot be calculated"),
+        ("- " + ROW.replace("1 + 1", "'True + 1'"), "check True + 1 cannot be calculated"),
     ],
 )
 def test_a_wrong_file_is_named(tmp_path, text, message):

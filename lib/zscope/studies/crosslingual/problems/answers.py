@@ -53,6 +53,10 @@ _JOINED = re.compile(
     r"(?:[-–+*/^~:÷]|\b(?:plus|minus|times|to|and|by)\b|[加减乘除至到和又零])?\s*[$(]?",
     re.IGNORECASE,
 )
+_OPERATOR = re.compile(
+    r"[-–+*/^÷=≈]|\b(?:plus|minus|times|of|divided|multiplied|equals)\b|[加减乘除]|等于",
+    re.IGNORECASE,
+)
 # Sentences whose numbers are the problem's or a check, so they do not contradict an answer.
 _CHECK = re.compile(
     r"\b(?:note|check|verif\w+|given|recall)\b"
@@ -60,9 +64,11 @@ _CHECK = re.compile(
     re.IGNORECASE,
 )
 _REASON = re.compile(r"\b(?:because|since|as)\b|因为|由于", re.IGNORECASE)
+_SUPPOSED = re.compile(r"\b(?:let|suppose|assume|if|where)\b|设|令|如果|若", re.IGNORECASE)
 _WITHDRAWN = re.compile(
     r"\b(?:wait|actually|sorry|correction|mistakes?|mistaken|wrong|incorrect|instead|rather|oops|hmm"
-    r"|should (?:be|have)|must be|no)\b|不对|错|更正|等等|等一下|抱歉|实际上|其实|应该是|应为|而是|不正确",
+    r"|should (?:be|have)|must be|no)\b"
+    r"|不对|错|更正|等等|等一下|抱歉|实际上|其实|应该是|应为|而是|不正确",
     re.IGNORECASE,
 )
 _SENTENCE_END = re.compile(r"[。!?;\n]|\.(?!\d)")
@@ -177,7 +183,9 @@ def _read(text: str, finished: bool) -> tuple[Answer, bool]:
     if markers and not text[markers[-1].end() :].strip(" :$\n"):
         return Answer(None, "truncated", True), True
     for marker in reversed(list(_EQUALS.finditer(text))):
-        clause = None if _in_check(text, marker.start()) else _after(whole, marker)
+        sentence = _sentence(text, marker.start(), 0)
+        told = _CHECK.search(sentence) or _SUPPOSED.search(sentence)
+        clause = None if told else _after(whole, marker)
         if clause:
             answer, end = clause
             if answer.status == "ok" and not finished:
@@ -199,6 +207,12 @@ def _after(whole: _Text, marker: re.Match[str]) -> tuple[Answer, int] | None:
         end = whole.clause_end(start)
     equals = list(_EQUALS.finditer(text, start, end))
     numbers = whole.between(equals[-1].end() if equals else start, end)
+    if numbers and equals:
+        # In "59 since 50 - 18 = 32" the 59 is no part of the calculation.
+        left = whole.between(start, equals[-1].start())
+        gaps = [text[a.end : b.start] for a, b in itertools.pairwise(left)]
+        if not all(_OPERATOR.search(gap) for gap in gaps):
+            numbers = [left[0], *numbers]
     return (replace(whole.agreed(numbers, end), anchored=True), end) if numbers else None
 
 
@@ -227,10 +241,6 @@ def _is_aside(text: str, start: int, number: Number, *, reasons: bool) -> bool:
         return not re.match(r"\s*(?:or|maybe|perhaps|或|可能)", before.rpartition("(")[2])
     sentence = _sentence(text, number.start, start)
     return bool(_CHECK.search(sentence) or (reasons and _REASON.search(sentence)))
-
-
-def _in_check(text: str, at: int) -> bool:
-    return bool(_CHECK.search(_sentence(text, at, 0)))
 
 
 def _sentence(text: str, at: int, start: int) -> str:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import yaml
@@ -307,9 +307,9 @@ def calculate(check: str, where: str) -> tuple[Fraction, tuple[int | float, ...]
             return _OPERATORS[type(node.op)](value(node.left), value(node.right))
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
             return -value(node.operand)
-        if isinstance(node, ast.Constant) and isinstance(node.value, int | float):
-            operands.append(node.value)
-            return Fraction(str(node.value))  # 0.1 is a tenth
+        if isinstance(node, ast.Constant) and type(node.value) in (int, float):
+            operands.append(number := cast(int | float, node.value))
+            return Fraction(str(number))  # 0.1 is a tenth
         raise ValueError("only numbers and + - * / ( ) are read")
 
     try:
