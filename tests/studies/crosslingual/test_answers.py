@@ -236,7 +236,7 @@ def test_a_text_that_stops_inside_a_number_is_not_certain(sentence, number, end)
     assert got.status != "ok" or got.value == value
 
 
-# --- a new problem ---------------------------------------------------------------------------------
+# --- a new problem -------------------------------------------------------------------------------
 
 ANSWERS = [
     "The answer is 59.",

@@ -222,7 +222,7 @@ class GenerationConfig(Section):
     """An output with fewer letters has no language; use 5 for real models."""
     strict: Flag = True
     """Count an answer only in the exact sentence that the embedded model was taught; false: in any
-    text with a final marker, for real models."""
+    text with a final marker, for real models, whose generation then stops at a new problem."""
 
 
 class ZConfig(Section):

@@ -64,7 +64,7 @@ _CHECK = re.compile(
     re.IGNORECASE,
 )
 _REASON = re.compile(r"\b(?:because|since|as)\b|因为|由于", re.IGNORECASE)
-_SUPPOSED = re.compile(r"\b(?:let|suppose|assume|if|where)\b|设|令|如果|若", re.IGNORECASE)
+_SUPPOSED = re.compile(r"\b(?:let(?!['’])|suppose|assume|if|where)\b|设|令|如果|若", re.IGNORECASE)
 _WITHDRAWN = re.compile(
     r"\b(?:wait|actually|sorry|correction|mistakes?|mistaken|wrong|incorrect|instead|rather|oops|hmm"
     r"|should (?:be|have)|must be|no)\b"
@@ -124,9 +124,9 @@ class _Text:
     finished: bool
 
     def between(self, start: int, end: int) -> list[Number]:
-        """The numbers that stand there: those with digits, or if there are none those in words."""
+        """The numbers that stand there; from the first with digits on, if there is one."""
         here = [n for n in self.numbers if start <= n.start and n.end <= end]
-        return [n for n in here if not n.in_words] or here
+        return list(itertools.dropwhile(lambda n: n.in_words, here)) or here
 
     def clause_end(self, start: int) -> int:
         """The end of the clause, which is never inside a number."""
@@ -169,8 +169,13 @@ def _read(text: str, finished: bool) -> tuple[Answer, bool]:
     text = normalise(text)
     numbers = [n for n in find_numbers(text) if not _NEGATED.search(text[: n.start])]
     if any(not n.in_words for n in numbers):
-        # Beside digits, "one" and 一 are words.
-        numbers = [n for n in numbers if not (n.in_words and n.value == 1)]
+        # Beside digits, "one" and 一 are words, but for 5元一角.
+        joined = re.compile(r"\d[\u4e00-\u9fff]{0,2}$")
+        numbers = [
+            n
+            for n in numbers
+            if not (n.in_words and n.value == 1) or joined.search(text[: n.start])
+        ]
     whole = _Text(text, numbers, finished)
     markers = list(_FINAL.finditer(text))
     found = [(m, *clause) for m in markers if (clause := _after(whole, m))]
@@ -257,11 +262,9 @@ def _all_agree(whole: _Text) -> Answer:
     if not numbers:
         return Answer(None, "none")
     answer = whole.agreed(numbers, whole.clause_end(numbers[-1].end))
-    if answer.status == "ok" and not numbers[0].in_words:
-        # "两人一共12个" says 12; "三人每人12个" and "12, then three more" may not.
-        words = [n for n in whole.numbers if n.in_words and n.value != answer.value]
-        if any(n.value != 2 or n.start > numbers[0].start for n in words):
-            return replace(answer, status="multiple")
+    # "两人一共12个" says 12; "三人每人12个" may not.
+    if answer.status == "ok" and any(n.value not in (2, answer.value) for n in whole.numbers):
+        return replace(answer, status="multiple")
     if answer.status == "ok" and not whole.finished:
         return replace(answer, status="unclear")  # its answer may be still to come
     return answer

@@ -39,6 +39,7 @@ class Number:
 
 _ARGUMENT = r"\s*(?:\{\s*(-?\d[\d,.']*)\s*\}|(\d))"
 _REWRITTEN: list[tuple[str, str | Callable[[re.Match[str]], str]]] = [
+    (r"<<[^<>]*>>", ""),  # the calculator's notes in GSM8K
     (r"\{,\}", ","),
     (r"(?<=\d)\\[,;: ](?=\d{3}(?!\d))", "'"),
     (r"\\(?:left|right|displaystyle|[bB]igg?|[!,;: ]|q?quad)(?![A-Za-z])", " "),
@@ -213,8 +214,8 @@ def _signed(
         if after and mark == "minus" and len(before) < 16:
             return start, value
     elif mark in "-–" and _OPERAND.search(left):
-        # In "20-8" and "12 - 5" it is an operator; in "is-5" it may be either.
-        word = re.search(r"[A-Za-z]{2,}$", left)
+        # In "20-8" and "12 - 5" it is an operator; in "is-5" and "x -5" it may be either.
+        word = re.search(r"[A-Za-z]\s?$", left)
         return start, None if word else value
     elif mark in "–±" or (mark == "-" and (sign["space"] or left.endswith("-"))):
         return begin, None
@@ -253,8 +254,8 @@ _UNCERTAIN = re.compile(
     r"|(?:st|nd|rd|th|[ap]m|bn|mn|[A-FI-KM-RT-Zabcdefi-kmn-rt-z])(?![A-Za-z])\d*|\+(?!\s?\d)|ish\b"
     r"|!(?=\s*[=*+/^.,)}\]-])"
     r"|\s[kK]\b|[\s-](?:halves|half|thirds?|quarters?|fourths?|fifths?|sixths?|sevenths?|eighths?"
-    r"|ninths?|tenths?|hundredths?|thousandths?)\b|(?:\s[A-Za-z]+)?\s+and\s+(?:an?|three|two)[\s-]"
-    r"(?:half|quarters?|thirds?)\b"
+    r"|ninths?|tenths?|hundredths?|thousandths?)\b|(?:\s[A-Za-z]+)?\s+and\s+(?:an?|one|two|three|four)"
+    r"[\s-](?:half|quarters?|thirds?|fourths?|fifths?|sixths?|eighths?|tenths?)\b"
     r"|[几余兆‰成折]|[\u4e00-\u9fff]?多(?!少)|来(?!自)|[\u4e00-\u9fff]?半[个天日]|左右|上下"
     r"|(?<=千)[克米瓦卡帕赫]",  # 三千克 may be 3 kg
 )
