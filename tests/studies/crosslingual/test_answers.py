@@ -113,6 +113,22 @@ def test_english_numerals_mean_what_they_spell(n):
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "two three",
+        "twenty thirty",
+        "twenty eleven",
+        "hundred",
+        "two million three million",
+        "ten ten",
+    ],
+)
+def test_what_is_no_english_numeral(text):
+    assert english_numerals.parse(text) is None
+    assert extract_answer(f"The answer is {text}.").status != "ok"
+
+
+@pytest.mark.parametrize(
     "text", ["", "点五", "三点", "一二十", "苹果", "三十四五", "百", "万", "一千零", "三万亿五千亿"]
 )
 def test_what_is_no_chinese_numeral(text):

@@ -57,6 +57,11 @@ _OPERATOR = re.compile(
     r"[-–+*/^÷=≈]|\b(?:plus|minus|times|of|divided|multiplied|equals)\b|[加减乘除]|等于",
     re.IGNORECASE,
 )
+# Behind a box: the number in it is only a part.
+_PART = re.compile(
+    r"\s*(?:[%^*/!\d√π+百千万亿成半多]|\\(?!boxed)"
+    r"|(?:hundred|thousand|million|billion|trillion|dozen|per\s?cent|and a half)\b)"
+)
 # Sentences whose numbers are the problem's or a check, so they do not contradict an answer.
 _CHECK = re.compile(
     r"\b(?:note|check|verif\w+|given|recall)\b"
@@ -67,7 +72,7 @@ _REASON = re.compile(r"\b(?:because|since|as)\b|因为|由于", re.IGNORECASE)
 _SUPPOSED = re.compile(r"\b(?:let(?!['’])|suppose|assume|if|where)\b|设|令|如果|若", re.IGNORECASE)
 _WITHDRAWN = re.compile(
     r"\b(?:wait|actually|sorry|correction|mistakes?|mistaken|wrong|incorrect|instead|rather|oops|hmm"
-    r"|should (?:be|have)|must be|no)\b"
+    r"|should (?:be|have)|must be|no(?=\s*[,.!]))\b"
     r"|不对|错|更正|等等|等一下|抱歉|实际上|其实|应该是|应为|而是|不正确",
     re.IGNORECASE,
 )
@@ -206,6 +211,8 @@ def _after(whole: _Text, marker: re.Match[str]) -> tuple[Answer, int] | None:
         end = _closing_brace(text, start)
         if end is None:
             return Answer(None, "truncated", True), len(text)
+        if _PART.match(text, end + 1) or re.search(r"[-–\d.]$", text[: marker.start()]):
+            return Answer(None, "unclear", True), end
     else:
         # A clause may begin on the next line ("Answer:\n12"), or behind a dash.
         start += len(text[start:]) - len(text[start:].lstrip(" \t\n—("))
