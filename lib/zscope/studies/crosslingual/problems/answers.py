@@ -49,7 +49,7 @@ _NEGATED = re.compile(
 )
 # Two equal numbers with only this between them are one quantity or a calculation: 5元5角, 5 × 5.
 _JOINED = re.compile(
-    r"[\s°]*(?:[A-Za-z]+|[\u4e00-\u9fff]{1,2})?[.,]?\s*"
+    r"[\s°]*(?:[A-Za-z]+|(?![一总]?共)[\u4e00-\u9fff]{1,2})?[.,]?\s*"
     r"(?:[-–+*/^~:÷]|\b(?:plus|minus|times|to|and|by)\b|[加减乘除至到和又零])?\s*[$(]?",
     re.IGNORECASE,
 )
@@ -129,9 +129,13 @@ class _Text:
     finished: bool
 
     def between(self, start: int, end: int) -> list[Number]:
-        """The numbers that stand there; from the first with digits on, if there is one."""
+        """The numbers that stand there, without a word for two in front ("两人一共12个")."""
         here = [n for n in self.numbers if start <= n.start and n.end <= end]
-        return list(itertools.dropwhile(lambda n: n.in_words, here)) or here
+        for first, second in itertools.pairwise(here[:2]):
+            gap = self.text[first.end : second.start]
+            two = first.in_words and first.value == 2 and not second.in_words
+            return here[1:] if two and not _JOINED.fullmatch(gap) else here
+        return here
 
     def clause_end(self, start: int) -> int:
         """The end of the clause, which is never inside a number."""
@@ -269,9 +273,6 @@ def _all_agree(whole: _Text) -> Answer:
     if not numbers:
         return Answer(None, "none")
     answer = whole.agreed(numbers, whole.clause_end(numbers[-1].end))
-    # "两人一共12个" says 12; "三人每人12个" may not.
-    if answer.status == "ok" and any(n.value not in (2, answer.value) for n in whole.numbers):
-        return replace(answer, status="multiple")
     if answer.status == "ok" and not whole.finished:
         return replace(answer, status="unclear")  # its answer may be still to come
     return answer

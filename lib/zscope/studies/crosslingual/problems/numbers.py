@@ -190,8 +190,12 @@ _SIGN = re.compile(
 _BOUND = re.compile(
     r"(?:[<>≤≥]|\b(?:more|less|fewer|greater|larger|smaller) than|\bat (?:least|most)|\bup to"
     r"|\bover|\bnearly|\balmost|\bunder|\bpast|\bquarter to"
+    # Something is still to be done with the number.
+    r"|\b(?:half|third|quarter|fourth|fifth|root|square|cube|sum|product) of"
+    r"|\b(?:twice|double|triple)"
+    r"|\b(?:log|ln)|根号|平方根|[√|]|(?<!#)#"
     r"|不到|超过|至少|至多|最多|最少|不足|大于|小于|多于|少于)"
-    r"\s*(?:or equal to\s*)?\$?$",
+    r"\s*(?:or equal to\s*)?-?\$?$",
     re.IGNORECASE,
 )
 _OPERAND = re.compile(r"(?:[A-Za-z\d)%}\]_]|\d[\u4e00-\u9fff]{1,2}|[\d)%}\]]\s|\b[A-Za-z]\s)$")
@@ -225,7 +229,7 @@ def _signed(
 _SCALES = {"hundred": 100, "dozen": 12, **english_numerals.SCALES}
 _HALF = (
     r"(?:\s[A-Za-z]+)?\s+and\s+(?:a|one)[\s-]half\b"
-    r"|(?:(?!点)[\u4e00-\u9fff]){0,2}?半(?![个天日径圆球价数路夜])"
+    r"|(?:(?![点的一])[\u4e00-\u9fff]){0,2}?半(?![个天日径圆球价数路夜])"
 )
 _FACTORS: list[tuple[str, Callable[[Fraction, re.Match[str]], Fraction | None]]] = [
     (
@@ -237,7 +241,7 @@ _FACTORS: list[tuple[str, Callable[[Fraction, re.Match[str]], Fraction | None]]]
         lambda v, m: _with_fraction(v, int(m["above"]), int(m["below"])),
     ),
     (r"\s?(?:%|per\s?cent\b)", lambda v, m: v / 100),
-    (rf"\s(?P<word>{'|'.join(_SCALES)})s?\b", lambda v, m: v * _SCALES[m["word"].lower()]),
+    (rf"\s+(?P<word>{'|'.join(_SCALES)})s?\b", lambda v, m: v * _SCALES[m["word"].lower()]),
     (
         r"\s*[*x]\s*10\s*\^\s*(?:\{\s*(-?\d{1,3})\s*\}|(-?\d{1,3})(?!\d))",
         lambda v, m: v * Fraction(10) ** int(m[1] or m[2]),
@@ -251,7 +255,10 @@ _UNCERTAIN = re.compile(
     r"\s?:\s?\d+(?::\d+)*|\s?(?:[ap]\.m\.|[ap]m\b|o'clock)|点(?:钟|半|\d+分?)?"  # a time
     r"|\s?\^\s?(?:\{[^{}]*\}|-?\w+)?|\(\d+\)|\.\.+|…|\.?\s?\\(?!boxed)[A-Za-z]+\s*(?:\{[^{}]*\})*"
     r"|(?:\s\d{3})+(?![\d,.]\d|\d)|['_{]\d*|\s?/\s?-?\d+|\s?[√π]\s?\d*|\d+|\.\d+"
-    r"|(?:st|nd|rd|th|[ap]m|bn|mn|[A-FI-KM-RT-Zabcdefi-kmn-rt-z])(?![A-Za-z])\d*|\+(?!\s?\d)|ish\b"
+    r"|(?:st|nd|rd|th|[ap]m|bn|mn|[A-FI-KM-RT-Zabcdefi-kmn-rt-z])(?![A-Za-z])\d*|\+(?!\s?\d)|-?ish\b"
+    r"|\s(?:or\s)?(?:more|less|fewer)\b|\sor so\b|\s(?:squared|cubed|factorial|noon|midnight)\b"
+    r"|[\u4e00-\u9fff]?(?:以[上下内]|打(?![\u4e00-\u9fff]))|的(?:平方|立方|一?半|[\d一二两三四五六七八九十]+倍)"
+    r"|,?\s*[(\[]?(?:dozen|hundred|thousand|[mb]illion)\b|\s?/\s*(?![A-Za-z\s])"
     r"|!(?=\s*[=*+/^.,)}\]-])"
     r"|\s[kK]\b|[\s-](?:halves|half|thirds?|quarters?|fourths?|fifths?|sixths?|sevenths?|eighths?"
     r"|ninths?|tenths?|hundredths?|thousandths?)\b|(?:\s[A-Za-z]+)?\s+and\s+(?:an?|one|two|three|four)"
