@@ -10,32 +10,22 @@ TOYLANG_READOUTS = CONFIG.toylang.readouts.model_dump()
 
 
 def toylang_run(wildcards):
-    """Everything that a run is made from."""
+    """The settings and the seed of a run."""
     run = checked(find, TOYLANG.runs, wildcards.run, "run")
     return {"config": CONFIG.toylang.conditions[run.condition].model_dump(), "seed": run.seed}
 
 
-def toylang_seeds(conditions):
-    """The seeds of a condition, which is one of `conditions`."""
-
-    def of_condition(wildcards):
-        runs = checked(find, conditions, wildcards.condition, "measured condition")
-        return [run.seed for run in runs]
-
-    return of_condition
+def toylang_runs(conditions, wildcards):
+    """The runs of a condition, which is one of `conditions`, by seed."""
+    return checked(find, conditions, wildcards.condition, "measured condition")
 
 
 def toylang_checkpoints(conditions):
-    """The checkpoints of a condition's runs, by seed."""
-
-    def of_condition(wildcards):
-        seeds = toylang_seeds(conditions)(wildcards)
-        return expand(
-            rules.train_toy_run.output.checkpoints,
-            run=[f"{wildcards.condition}-s{seed}" for seed in seeds],
-        )
-
-    return of_condition
+    """The checkpoints of a condition's runs."""
+    return lambda wildcards: expand(
+        rules.train_toy_run.output.checkpoints,
+        run=[run.name for run in toylang_runs(conditions, wildcards)],
+    )
 
 
 rule make_toy_language:
@@ -117,10 +107,7 @@ rule read_toy_weights:
         rules=toylang_tables.RULES.path,
         checkpoints=toylang_checkpoints(TOYLANG.read),
     output:
-        readouts=toylang_tables.READOUTS.path,
-        matrices=toylang_tables.MATRICES.path,
-        search=toylang_tables.SEARCH.path,
-        degrees=toylang_tables.DEGREES.path,
+        **{table.short: table.path for table in toylang_tables.OF_WEIGHTS},
     log:
         "logs/read_toy_weights/{condition}.log",
     benchmark:
@@ -131,7 +118,7 @@ rule read_toy_weights:
     params:
         tracked=lambda wildcards: tracked(
             "toylang/read_toy_weights.py",
-            seeds=toylang_seeds(TOYLANG.read)(wildcards),
+            seeds=[run.seed for run in toylang_runs(TOYLANG.read, wildcards)],
             language=TOYLANG_LANGUAGE,
             readouts=TOYLANG_READOUTS,
         ),
@@ -156,7 +143,7 @@ rule ablate_toy_heads:
     params:
         tracked=lambda wildcards: tracked(
             "toylang/ablate_toy_heads.py",
-            seeds=toylang_seeds(TOYLANG.measured)(wildcards),
+            seeds=[run.seed for run in toylang_runs(TOYLANG.measured, wildcards)],
             language=TOYLANG_LANGUAGE,
             eval_sequences=CONFIG.toylang.run.training.eval_sequences,
             readouts=TOYLANG_READOUTS,
@@ -182,7 +169,7 @@ rule measure_toy_phenomena:
     params:
         tracked=lambda wildcards: tracked(
             "toylang/measure_toy_phenomena.py",
-            seeds=toylang_seeds(TOYLANG.measured)(wildcards),
+            seeds=[run.seed for run in toylang_runs(TOYLANG.measured, wildcards)],
             language=TOYLANG_LANGUAGE,
             bootstrap=BOOTSTRAP,
         ),
