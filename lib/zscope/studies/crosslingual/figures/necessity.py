@@ -8,13 +8,7 @@ from zscope.figures import style
 from zscope.figures.frames import select
 from zscope.figures.tables import Tables
 from zscope.studies.crosslingual.figures import model_marks, rates
-from zscope.studies.crosslingual.figures.lookups import (
-    count,
-    in_words,
-    layers_of,
-    of_cell,
-    sizes_of,
-)
+from zscope.studies.crosslingual.figures.lookups import count, in_words, ks_of, layers_of, of_cell
 from zscope.studies.crosslingual.tables import RATES
 
 CONDITIONS = (
@@ -44,7 +38,7 @@ def draw(tables: Tables) -> Figure:
     cells = [
         {**tables.declared, "source": "mean", "design": "mean", "layer": layer, "k": k}
         for layer in layers_of(rows)
-        for k in sizes_of(rows)
+        for k in ks_of(rows)
     ]
     fig = style.figure(style.DOUBLE, 1.6 * len(cells) + 1.0)
     for band, cell, letter in zip(

@@ -112,8 +112,6 @@ def panel(
                 width=0.75 * height,
                 filled=not condition.space.endswith("_perp"),
             )
-    ax.set_yticks(range(len(conditions)), [c.name for c in conditions])
-    ax.set_ylim(len(conditions) - 0.4, -0.6)
+    model_marks.name_axis(ax, [c.name for c in conditions])
     ax.tick_params(axis="y", length=0)
-    ax.set_xlim(-0.03, 1.03)
-    ax.set_xticks([0, 0.5, 1])
+    model_marks.share_axis(ax)

@@ -75,8 +75,6 @@ def panel(ax: Axes, tables: Tables, rows: pd.DataFrame) -> None:
             name=objective,
         )
     style.vertical(ax, model_marks.constant(rows, "null_mean"))
-    ax.set_yticks(range(len(shown)), [model_marks.OBJECTIVE_NAMES[o] for o in shown])
-    ax.set_ylim(len(shown) - 0.4, -0.6)
+    model_marks.name_axis(ax, [model_marks.OBJECTIVE_NAMES[o] for o in shown])
     ax.tick_params(axis="y", length=0)
-    ax.set_xlim(-0.03, 1.03)
-    ax.set_xticks([0, 0.5, 1])
+    model_marks.share_axis(ax)
