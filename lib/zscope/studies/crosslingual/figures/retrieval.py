@@ -52,8 +52,8 @@ def draw(tables: Tables) -> Figure:
         fig,
         count(tables, rows, of="held-out problems"),
         f"Layer {layer} (layers fitted: {', '.join(map(str, layers_of(rows)))}). Dashed: chance, "
-        f"1/n ({chances['all']:.3g} among all, {chances['category']:.3g} in a category). Seed: "
-        "from Z, middle lambda; it is fitted on coordinates alone.",
+        f"1/n ({chances['all']:.3g} among all, {chances['category']:.3g} in a category). "
+        "Original objective: from Z, middle lambda; it is fitted on coordinates alone.",
         model_marks.dots_note(tables, "bootstrap interval"),
     )
     return fig
