@@ -16,8 +16,8 @@ CROSSLINGUAL_Z = CONFIG.crosslingual.z.model_dump()
 
 
 def crosslingual_weights(wildcards):
-    """The folder of the weights that are trained here, or the files of a model that lies in a folder:
-    another model there makes all stale."""
+    """The folder of the weights that are trained here, or the files of a model in a folder: other
+    files there make every result stale."""
     if checked(find, CROSSLINGUAL.models, wildcards.model, "model") is not None:
         return f"{CROSSLINGUAL_MODEL}/weights"
     path = CONFIG.crosslingual.model.path

@@ -1,8 +1,5 @@
 """The parallel problems that everything is measured on: table crosslingual_problems."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from zscope.core.jobs import job
 from zscope.studies.crosslingual.config import ProblemsConfig
 from zscope.studies.crosslingual.problems.parallel import generate, load_problems
@@ -10,19 +7,11 @@ from zscope.studies.crosslingual.problems.problem_rows import problem_rows
 from zscope.studies.crosslingual.tables import PROBLEMS
 from zscope.tables.write import write_table
 
-
-def make_problems(path: str, *, config: ProblemsConfig, provenance: Mapping[str, Any]) -> None:
-    if config.source == "generated":
-        problems = generate(config.n, config.seed, held_out=True)
-    else:
-        problems = load_problems(config.file)
-    write_table(problem_rows(problems), path, PROBLEMS, provenance)
-
-
 if __name__ == "__main__":
     with job(snakemake) as this:
-        make_problems(
-            this.output.problems,
-            config=ProblemsConfig.model_validate(this.slice["problems"]),
-            provenance=this.provenance,
-        )
+        config = ProblemsConfig.model_validate(this.slice["problems"])
+        if config.source == "generated":
+            problems = generate(config.n, config.seed, held_out=True)
+        else:
+            problems = load_problems(config.file)
+        write_table(problem_rows(problems), this.output.problems, PROBLEMS, this.provenance)

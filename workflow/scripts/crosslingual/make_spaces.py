@@ -1,42 +1,26 @@
 """V_Z of every layer, k and kernel, for all who need it: a safetensors file."""
 
 import logging
-from collections.abc import Mapping
-from typing import Any
 
 from torch import Tensor
 
 from zscope.core.jobs import job, progress
-from zscope.models.language_model import LanguageModel
 from zscope.studies.crosslingual.config import ZConfig
 from zscope.studies.crosslingual.measures.space_file import layer_spaces, write_spaces
 from zscope.studies.crosslingual.sizes import read_sizes
 from zscope.studies.crosslingual.subject import load_subject
 
-
-def make_spaces(
-    lm: LanguageModel, sizes: str, spaces: str, *, z: ZConfig, provenance: Mapping[str, Any]
-) -> None:
-    found: dict[str, Tensor] = {}
-    notes: list[str] = []
-    wanted = read_sizes(sizes)
-    for layer in progress(range(lm.n_layers), desc="spaces"):
-        of_layer, skipped = layer_spaces(lm.attention_weights(layer), layer, z, wanted)
-        # In single precision at once: there are many, and they are stored so.
-        found |= {name: V.float() for name, V in of_layer.items()}
-        notes += skipped
-    for note in notes:
-        logging.getLogger("zscope").info(note)
-    write_spaces(found, spaces, provenance)
-
-
 if __name__ == "__main__":
     with job(snakemake, "torch", "transformers") as this:
         lm, loaded = load_subject(**this.slice["subject"], weights=this.input.get("weights"))
-        make_spaces(
-            lm,
-            this.input.sizes,
-            this.output.spaces,
-            z=ZConfig.model_validate(this.slice["z"]),
-            provenance={**this.provenance, **loaded},
-        )
+        z, sizes = ZConfig.model_validate(this.slice["z"]), read_sizes(this.input.sizes)
+        spaces: dict[str, Tensor] = {}
+        notes: list[str] = []
+        for layer in progress(range(lm.n_layers), desc="spaces"):
+            of_layer, skipped = layer_spaces(lm.attention_weights(layer), layer, z, sizes)
+            # In single precision at once: there are many, and they are stored so.
+            spaces |= {name: V.float() for name, V in of_layer.items()}
+            notes += skipped
+        for note in notes:
+            logging.getLogger("zscope").info(note)
+        write_spaces(spaces, this.output.spaces, {**this.provenance, **loaded})

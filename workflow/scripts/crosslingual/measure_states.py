@@ -1,9 +1,6 @@
 """Where translations and languages lie, and what every layer adds, in Z and outside it: tables
 crosslingual_geometry and _updates. No model is loaded."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from zscope.config.base import Bootstrap
 from zscope.core.jobs import job, progress
 from zscope.studies.crosslingual.measures import geometry, residual_updates
@@ -14,43 +11,24 @@ from zscope.studies.crosslingual.space.activations import layers_of, read_layer
 from zscope.studies.crosslingual.tables import GEOMETRY, UPDATES, Row
 from zscope.tables.write import write_table
 
-
-def measure_states(
-    spaces: SpaceFile,
-    activations: str,
-    where: str,
-    added: str,
-    *,
-    model: str,
-    bootstrap: Bootstrap,
-    provenance: Mapping[str, Any],
-) -> None:
-    """activations: a folder. where, added: paths of the tables of geometry and of updates."""
-    random = uniform_spaces(spaces, bootstrap.seed)
-    lie: list[Row] = []
-    adds: list[Row] = []
-    before = None
-    for layer in progress(layers_of(activations), desc="states"):
-        states = read_layer(activations, layer)
-        resamples = Resamples(bootstrap, len(states["zh"].problems))
-        lie += geometry.layer_rows(states, layer, spaces, random, resamples)
-        if before is not None:
-            adds += residual_updates.layer_rows(
-                before, states, layer - 1, spaces, random, resamples
-            )
-        before = states
-    write_table([{"model": model, **row} for row in lie], where, GEOMETRY, provenance)
-    write_table([{"model": model, **row} for row in adds], added, UPDATES, provenance)
-
-
 if __name__ == "__main__":
     with job(snakemake, "numpy", "torch") as this:
-        measure_states(
-            SpaceFile.open(this.input.spaces, this.input.sizes, this.slice["z"]),
-            this.input.activations,
-            this.output.geometry,
-            this.output.updates,
-            model=this.wildcards.model,
-            bootstrap=Bootstrap.model_validate(this.slice["bootstrap"]),
-            provenance=this.provenance,
-        )
+        spaces = SpaceFile.open(this.input.spaces, this.input.sizes, this.slice["z"])
+        bootstrap = Bootstrap.model_validate(this.slice["bootstrap"])
+        random = uniform_spaces(spaces, bootstrap.seed)
+        where: list[Row] = []
+        added: list[Row] = []
+        before = None
+        for layer in progress(layers_of(this.input.activations), desc="states"):
+            states = read_layer(this.input.activations, layer)
+            shared = (spaces, random, Resamples(bootstrap, len(states["zh"].problems)))
+            where += geometry.layer_rows(states, layer, *shared)
+            if before is not None:
+                added += residual_updates.layer_rows(before, states, layer - 1, *shared)
+            before = states
+        for rows, path, table in (
+            (where, this.output.geometry, GEOMETRY),
+            (added, this.output.updates, UPDATES),
+        ):
+            of_model = [{"model": this.wildcards.model, **row} for row in rows]
+            write_table(of_model, path, table, this.provenance)

@@ -1,8 +1,6 @@
 """Rates, paired tests and the declared cell's table of patching one model."""
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from zscope.config.base import Bootstrap
 from zscope.core.files import atomic_path
@@ -17,49 +15,24 @@ from zscope.studies.crosslingual.tables import OUTPUTS, PATCHED, PROBLEMS, RATES
 from zscope.tables.read import read_table, read_tables
 from zscope.tables.write import write_csv, write_table
 
-
-def summarise_patching(
-    problems: str,
-    sizes: str,
-    outputs: Sequence[str],
-    written: Mapping[str, str],
-    *,
-    model: str,
-    verdict: VerdictConfig,
-    z: ZConfig,
-    bootstrap: Bootstrap,
-    seed: int,
-    provenance: Mapping[str, Any],
-) -> None:
-    """outputs: one file per layer. written: paths of rates, tests, table, html and csv."""
-    cell = declared_cell(verdict, z, read_sizes(sizes))
-    found = read_tables(outputs, OUTPUTS)
-    measures = by_problem(found)
-    table = patched_table(found, read_table(problems, PROBLEMS), cell)
-    tests = paired_tests(measures, bootstrap, derive_seed(seed, "patching"))
-    for path, rows, kind in (
-        (written["rates"], rates(measures, bootstrap.level), RATES),
-        (written["tests"], tests, TESTS),
-        (written["table"], table, PATCHED),
-    ):
-        write_table(rows.assign(model=model), path, kind, provenance)
-    title = f"Patched outputs of {model}, {cell.direction}, layer {cell.layer}, k {cell.k}"
-    with atomic_path(Path(written["html"])) as temporary:
-        temporary.write_text(patched_html(table, title), "utf-8")
-    write_csv(table, written["csv"])
-
-
 if __name__ == "__main__":
     with job(snakemake, "numpy", "scipy") as this:
-        summarise_patching(
-            this.input.problems,
-            this.input.sizes,
-            this.input.outputs,
-            dict(this.output.items()),
-            model=this.wildcards.model,
-            verdict=VerdictConfig.model_validate(this.slice["verdict"]),
-            z=ZConfig.model_validate(this.slice["z"]),
-            bootstrap=Bootstrap.model_validate(this.slice["bootstrap"]),
-            seed=this.slice["seed"],
-            provenance=this.provenance,
-        )
+        model = this.wildcards.model
+        rules = VerdictConfig.model_validate(this.slice["verdict"])
+        z = ZConfig.model_validate(this.slice["z"])
+        cell = declared_cell(rules, z, read_sizes(this.input.sizes))
+        bootstrap = Bootstrap.model_validate(this.slice["bootstrap"])
+        outputs = read_tables(this.input.outputs, OUTPUTS)
+        measures = by_problem(outputs)
+        table = patched_table(outputs, read_table(this.input.problems, PROBLEMS), cell)
+        tests = paired_tests(measures, bootstrap, derive_seed(this.slice["seed"], "patching"))
+        for path, rows, kind in (
+            (this.output.rates, rates(measures, bootstrap.level), RATES),
+            (this.output.tests, tests, TESTS),
+            (this.output.table, table, PATCHED),
+        ):
+            write_table(rows.assign(model=model), path, kind, this.provenance)
+        title = f"Patched outputs of {model}, {cell.direction}, layer {cell.layer}, k {cell.k}"
+        with atomic_path(Path(this.output.html)) as temporary:
+            temporary.write_text(patched_html(table, title), "utf-8")
+        write_csv(table, this.output.csv)

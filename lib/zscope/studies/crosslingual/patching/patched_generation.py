@@ -206,7 +206,7 @@ def _generate(
     from transformers import DynamicCache
 
     model = lm.model.model
-    ends = torch.tensor(_end_tokens(lm), dtype=torch.long, device=prefix.mask.device)
+    ends = torch.tensor(lm.end_tokens, dtype=torch.long, device=prefix.mask.device)
     cache = DynamicCache(config=lm.model.config)
     for i, (keys, values) in enumerate(prefix.cache):
         cache.update(keys, values, i)
@@ -243,20 +243,7 @@ def _generate(
             past_key_values=cache,
             use_cache=True,
         ).last_hidden_state
-    return [_generated(lm, row, ends.tolist()) for row in out.tolist()]
-
-
-def _end_tokens(lm: LanguageModel) -> list[int]:
-    ends = lm.model.generation_config.eos_token_id
-    return ends if isinstance(ends, list) else [] if ends is None else [ends]
-
-
-def _generated(lm: LanguageModel, row: list[int], ends: list[int]) -> Generated:
-    tokens = [t for t in row if t >= 0]
-    finished = bool(tokens) and tokens[-1] in ends
-    kept = tokens[:-1] if finished else tokens
-    text = str(lm.tokenizer.decode(kept, skip_special_tokens=True))
-    return Generated(text, finished, len(kept))
+    return [lm.decode([token for token in row if token >= 0]) for row in out.tolist()]
 
 
 def _run_layers(
