@@ -55,7 +55,7 @@ class Disturbed:
         assert first["JobId"] != second["JobId"]
         assert "mem=4000M" in first["TRES"]
         assert "mem=8000M" in second["TRES"]
-        assert second["TimeLimit"] == "01:20:00"  # twice 10 minutes for the facts and 30
+        assert second["TimeLimit"] == "01:00:00"  # twice 30 minutes
 
 
 def stop_midway(folder: Path, stopped: dict[str, Training]) -> int:
