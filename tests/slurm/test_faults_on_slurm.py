@@ -39,7 +39,10 @@ class Disturbed:
         log = (folder / f"logs/train_run/{run}.log").read_text()
         assert (f"{run}: resuming after step" in log) is resumed
         of_run = {k: v for k, v in digests(folder).items() if f"/{run}/" in k}
-        assert len(of_run) == 3
+        assert {Path(name).name for name in of_run} == {
+            "metrics.parquet",
+            "checkpoints.safetensors",
+        }
         assert of_run == {name: self.undisturbed[name] for name in of_run}
 
     def assert_requeued(self, run: str) -> None:
