@@ -332,7 +332,7 @@ def test_onset_needs_a_streak_that_nan_and_equality_break():
     [
         (([0, 2, 1], [1, 1, 1], 0.5), "increase"),
         (([0, 1, 1], [1, 1, 1], 0.5), "increase"),
-        (([0, 1], [1, 1, 1], 0.5), "one value a step"),
+        (([0, 1], [1, 1, 1], 0.5), "one value per step"),
         (([0, 1], [1, 1], 0.5, "up"), "direction"),
         (([0, 1], [1, 1], 0.5, "above", 0), "consecutive"),
     ],

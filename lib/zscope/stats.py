@@ -203,11 +203,11 @@ def onset(
     """First step of `consecutive` evaluations in a row strictly past the threshold; None if never.
 
     A NaN is not past any threshold, so it breaks a streak. Raises ValueError unless steps increase
-    strictly, there is one value a step, consecutive >= 1 and the direction is known.
+    strictly, there is one value per step, consecutive >= 1 and the direction is known.
     """
     step, value = np.asarray(steps), np.asarray(values, dtype=np.float64)
     if step.shape != value.shape or step.ndim != 1:
-        raise ValueError(f"need one value a step, got shapes {step.shape} and {value.shape}")
+        raise ValueError(f"need one value per step, got shapes {step.shape} and {value.shape}")
     if np.any(np.diff(step) <= 0):
         raise ValueError("steps must increase strictly")
     if direction not in ("above", "below") or consecutive < 1:
