@@ -98,9 +98,11 @@ def _read(path: Path) -> tuple[dict[str, Any], tuple[str, ...] | None]:
     """A module's constants and, if it is of a figure, the names in its NEEDS."""
     constants, needs = {}, None
     for node in ast.parse(path.read_text("utf-8")).body:
-        name = getattr(node.targets[0], "id", "") if isinstance(node, ast.Assign) else ""
-        if name == "NEEDS":
-            needs = tuple(item.id for item in node.value.elts)
+        if not isinstance(node, ast.Assign):
+            continue
+        name = getattr(node.targets[0], "id", "")
+        if name == "NEEDS" and isinstance(node.value, ast.Tuple):
+            needs = tuple(item.id for item in node.value.elts if isinstance(item, ast.Name))
         elif name.isupper():
             with suppress(ValueError):  # of a computed one, which no plan needs
                 constants[name] = ast.literal_eval(node.value)

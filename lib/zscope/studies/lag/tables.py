@@ -94,8 +94,8 @@ RUNS = Table(
         Column("has_z", BOOL, "", "whether the sequence holds z"),
         Column("n_candidates", INT, "", "targets consistent with the source without z"),
         Column("log_k", FLOAT, "nats", "ln(n_candidates): first-token loss without z"),
-        Column("chance_set_mass", FLOAT, "a share", "set mass of a uniform first character"),
-        Column("uniform_first_loss", FLOAT, "nats", "first-token loss of that uniform guess"),
+        Column("chance_set_mass", FLOAT, "a share", "set mass under a uniform first guess"),
+        Column("uniform_first_loss", FLOAT, "nats", "first-token loss of that guess"),
         Column("n_layers", INT, "", "blocks"),
         Column("d_model", INT, "", "width of the residual stream"),
         Column("lr", FLOAT, "", "peak learning rate"),
@@ -121,7 +121,7 @@ ONSETS = Table(
         *MEMBER,
         SOURCE,
         METRIC,
-        Column("onset_step", INT, "optimizer steps", "the onset; null: never (censored)", True),
+        Column("onset_step", INT, "optimizer steps", "the onset by `rule`; null: censored", True),
         Column("censored", BOOL, "", "true: not within the run's steps"),
         LAST_STEP,
         Column("threshold", FLOAT, "as the metric", "the threshold in the metric's units"),
@@ -135,7 +135,7 @@ PHASES = Table(
     "lag_phases",
     "an evaluation of a run",
     "results/lag/sweeps/{sweep}/phases.parquet",
-    (*MEMBER, STEP, Column("phase", TEXT, "", "nothing learned, knows_b (ignores z), or uses_z")),
+    (*MEMBER, STEP, Column("phase", TEXT, "", "nothing (learned), knows_b (ignores z), or uses_z")),
     ("sweep", "run", "label", "step"),
 )
 SUMMARY = Table(
