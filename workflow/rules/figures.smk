@@ -1,4 +1,4 @@
-# Every figure of every study: what is drawn, and from which tables, the plans say.
+# Every figure of every study. The plans say which figures are drawn, and from which tables.
 
 
 def drawing(wildcards):

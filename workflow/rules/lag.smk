@@ -35,11 +35,7 @@ def lag_sweep(wildcards):
 
 
 wildcard_constraints:
-    facts="[^/]+",
-    run="[^/]+",
-    condition="[^/]+",
-    sweep="[^/]+",
-    probe="[^/]+",
+    **dict.fromkeys(("facts", "run", "condition", "sweep", "probe"), "[^/]+"),
 
 
 rule make_facts:
