@@ -1,16 +1,6 @@
 # Every figure of every study. The plans say which figures are drawn, and from which tables.
 
 
-def drawing(wildcards):
-    plan = checked(find, PLANS, wildcards.study, "study in the config")
-    return checked(find, plan.drawings, wildcards.figure, "figure")
-
-
-def figure_caption(wildcards):
-    figure = drawing(wildcards)
-    return caption(wildcards.study, figure.module.name, **figure.declared)
-
-
 rule draw_figure:
     """Draw one figure from the tables that its module names."""
     input:
@@ -28,8 +18,8 @@ rule draw_figure:
         "logs/draw_figure/{study}/{figure}.log",
     benchmark:
         "results/benchmarks/draw_figure/{study}/{figure}.tsv"
-    wildcard_constraints:
-        study="[a-z]+",
+    conda:
+        "../../environment.yml"
     resources:
         mem_mb=growing(2000),
         runtime=growing(10),

@@ -1,32 +1,6 @@
 # The toy language and tensor transformers: language -> runs -> readouts of the weights, ablations and
 # experiments -> onsets and claims -> figures.
 
-from zscope.studies.toylang import tables as toylang_tables
-from zscope.studies.toylang.study import ToylangPlan
-
-TOYLANG = PLANS["toylang"] = ToylangPlan(CONFIG.toylang)
-TOYLANG_LANGUAGE = CONFIG.toylang.run.language.model_dump()
-TOYLANG_READOUTS = CONFIG.toylang.readouts.model_dump()
-
-
-def toylang_run(wildcards):
-    """The settings and the seed of a run."""
-    run = checked(find, TOYLANG.runs, wildcards.run, "run")
-    return {"config": CONFIG.toylang.conditions[run.condition].model_dump(), "seed": run.seed}
-
-
-def toylang_runs(conditions, wildcards):
-    """The runs of a condition, which is one of `conditions`, by seed."""
-    return checked(find, conditions, wildcards.condition, "measured condition")
-
-
-def toylang_checkpoints(conditions):
-    """The checkpoints of a condition's runs."""
-    return lambda wildcards: expand(
-        rules.train_toy_run.output.checkpoints,
-        run=[run.name for run in toylang_runs(conditions, wildcards)],
-    )
-
 
 rule make_toy_language:
     """Sample the reference's language, and find its true rules."""
@@ -39,6 +13,8 @@ rule make_toy_language:
         "results/benchmarks/make_toy_language/all.tsv"
     # It takes seconds and runs once: not worth a place in a cluster's queue.
     localrule: True
+    conda:
+        "../../environment.yml"
     resources:
         mem_mb=growing(2000),
         runtime=growing(30),
@@ -62,6 +38,8 @@ rule measure_toy_floors:
     benchmark:
         "results/benchmarks/measure_toy_floors/all.tsv"
     localrule: True
+    conda:
+        "../../environment.yml"
     resources:
         mem_mb=growing(2000),
         runtime=growing(30),
@@ -86,6 +64,8 @@ rule train_toy_run:
         "logs/train_toy_run/{run}.log",
     benchmark:
         "results/benchmarks/train_toy_run/{run}.tsv"
+    conda:
+        "../../environment.yml"
     resources:
         mem_mb=growing(2000),
         runtime=growing(60),
@@ -112,6 +92,8 @@ rule read_toy_weights:
         "logs/read_toy_weights/{condition}.log",
     benchmark:
         "results/benchmarks/read_toy_weights/{condition}.tsv"
+    conda:
+        "../../environment.yml"
     resources:
         mem_mb=growing(3000),
         runtime=growing(60),
@@ -137,6 +119,8 @@ rule ablate_toy_heads:
         "logs/ablate_toy_heads/{condition}.log",
     benchmark:
         "results/benchmarks/ablate_toy_heads/{condition}.tsv"
+    conda:
+        "../../environment.yml"
     resources:
         mem_mb=growing(2000),
         runtime=growing(60),
@@ -163,6 +147,8 @@ rule measure_toy_phenomena:
         "logs/measure_toy_phenomena/{condition}.log",
     benchmark:
         "results/benchmarks/measure_toy_phenomena/{condition}.tsv"
+    conda:
+        "../../environment.yml"
     resources:
         mem_mb=growing(2000),
         runtime=growing(60),
@@ -194,6 +180,8 @@ rule summarise_toylang:
         "logs/summarise_toylang/all.log",
     benchmark:
         "results/benchmarks/summarise_toylang/all.tsv"
+    conda:
+        "../../environment.yml"
     resources:
         mem_mb=growing(2000),
         runtime=growing(20),
