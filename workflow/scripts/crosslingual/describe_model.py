@@ -2,18 +2,38 @@
 
 from dataclasses import asdict
 
-from zscope.core.jobs import job
-from zscope.models.language_model import read_shape
+from zscope.core.jobs import Provenance, job
+from zscope.models.language_model import ModelShape, read_shape
 from zscope.studies.crosslingual.config import ZConfig
 from zscope.studies.crosslingual.sizes import size_rows
 from zscope.studies.crosslingual.tables import MODELS, SIZES
 from zscope.tables.write import write_table
 
+
+def describe_model(
+    shape: ModelShape,
+    described: str,
+    sizes: str,
+    *,
+    model: str,
+    dtype: str,
+    z: ZConfig,
+    provenance: Provenance,
+) -> None:
+    """described, sizes: paths of the two tables."""
+    row = {"model": model, "dtype": dtype, **asdict(shape)}
+    write_table([row], described, MODELS, provenance)
+    write_table([{"model": model, **r} for r in size_rows(row, z)], sizes, SIZES, provenance)
+
+
 if __name__ == "__main__":
     with job(snakemake, "transformers") as this:
-        model = {"model": this.wildcards.model}
-        shape = asdict(read_shape(this.slice["model"], this.input.get("weights")))
-        described = model | {"dtype": this.slice["dtype"]} | shape
-        write_table([described], this.output.model, MODELS, this.provenance)
-        rows = size_rows(shape, ZConfig.model_validate(this.slice["z"]))
-        write_table([model | row for row in rows], this.output.sizes, SIZES, this.provenance)
+        describe_model(
+            read_shape(this.slice["model"], this.input.get("weights")),
+            this.output.model,
+            this.output.sizes,
+            model=this.wildcards.model,
+            dtype=this.slice["dtype"],
+            z=ZConfig.model_validate(this.slice["z"]),
+            provenance=this.provenance,
+        )

@@ -1,7 +1,7 @@
 """The linear map between the languages inside Z, and inside random spaces: no model is loaded."""
 
 from zscope.config.base import Bootstrap
-from zscope.core.jobs import job, progress
+from zscope.core.jobs import Provenance, job, progress
 from zscope.studies.crosslingual.config import BridgeConfig
 from zscope.studies.crosslingual.measures.bridges import layer_rows
 from zscope.studies.crosslingual.measures.nulls import uniform_spaces
@@ -11,16 +11,38 @@ from zscope.studies.crosslingual.space.activations import read_layer
 from zscope.studies.crosslingual.tables import BRIDGE, Row
 from zscope.tables.write import write_table
 
+
+def fit_bridge(
+    problems: str,
+    activations: str,
+    spaces: SpaceFile,
+    output: str,
+    *,
+    model: str,
+    config: BridgeConfig,
+    bootstrap: Bootstrap,
+    provenance: Provenance,
+) -> None:
+    """activations: a folder."""
+    random = uniform_spaces(spaces, bootstrap.seed)
+    rows: list[Row] = []
+    for layer in progress(spaces.sizes.layers, desc="bridge"):
+        states = read_layer(activations, layer)
+        categories = read_categories(problems, states["zh"].problems)
+        found = layer_rows(states, layer, spaces, random, categories, config, bootstrap)
+        rows += [{"model": model, **row} for row in found]
+    write_table(rows, output, BRIDGE, provenance)
+
+
 if __name__ == "__main__":
     with job(snakemake, "numpy", "torch") as this:
-        spaces = SpaceFile.open(this.input.spaces, this.input.sizes, this.slice["z"])
-        config = BridgeConfig.model_validate(this.slice["bridge"])
-        bootstrap = Bootstrap.model_validate(this.slice["bootstrap"])
-        random = uniform_spaces(spaces, bootstrap.seed)
-        rows: list[Row] = []
-        for layer in progress(spaces.sizes.layers, desc="bridge"):
-            states = read_layer(this.input.activations, layer)
-            categories = read_categories(this.input.problems, states["zh"].problems)
-            found = layer_rows(states, layer, spaces, random, categories, config, bootstrap)
-            rows += [{"model": this.wildcards.model, **row} for row in found]
-        write_table(rows, this.output.bridge, BRIDGE, this.provenance)
+        fit_bridge(
+            this.input.problems,
+            this.input.activations,
+            SpaceFile.open(this.input.spaces, this.input.sizes, this.slice["z"]),
+            this.output.bridge,
+            model=this.wildcards.model,
+            config=BridgeConfig.model_validate(this.slice["bridge"]),
+            bootstrap=Bootstrap.model_validate(this.slice["bootstrap"]),
+            provenance=this.provenance,
+        )

@@ -2,7 +2,7 @@
 crosslingual_geometry and _updates. No model is loaded."""
 
 from zscope.config.base import Bootstrap
-from zscope.core.jobs import job, progress
+from zscope.core.jobs import Provenance, job, progress
 from zscope.studies.crosslingual.measures import geometry, residual_updates
 from zscope.studies.crosslingual.measures.intervals import Resamples
 from zscope.studies.crosslingual.measures.nulls import uniform_spaces
@@ -11,24 +11,41 @@ from zscope.studies.crosslingual.space.activations import layers_of, read_layer
 from zscope.studies.crosslingual.tables import GEOMETRY, UPDATES, Row
 from zscope.tables.write import write_table
 
+
+def measure_states(
+    activations: str,
+    spaces: SpaceFile,
+    geometry_path: str,
+    updates_path: str,
+    *,
+    model: str,
+    bootstrap: Bootstrap,
+    provenance: Provenance,
+) -> None:
+    """activations: a folder. The paths are of the two tables."""
+    random = uniform_spaces(spaces, bootstrap.seed)
+    where: list[Row] = []
+    added: list[Row] = []
+    before = None
+    for layer in progress(layers_of(activations), desc="states"):
+        states = read_layer(activations, layer)
+        shared = (spaces, random, Resamples(bootstrap, len(states["zh"].problems)))
+        where += geometry.layer_rows(states, layer, *shared)
+        if before is not None:
+            added += residual_updates.layer_rows(before, states, layer - 1, *shared)
+        before = states
+    write_table([{"model": model, **row} for row in where], geometry_path, GEOMETRY, provenance)
+    write_table([{"model": model, **row} for row in added], updates_path, UPDATES, provenance)
+
+
 if __name__ == "__main__":
     with job(snakemake, "numpy", "torch") as this:
-        spaces = SpaceFile.open(this.input.spaces, this.input.sizes, this.slice["z"])
-        bootstrap = Bootstrap.model_validate(this.slice["bootstrap"])
-        random = uniform_spaces(spaces, bootstrap.seed)
-        where: list[Row] = []
-        added: list[Row] = []
-        before = None
-        for layer in progress(layers_of(this.input.activations), desc="states"):
-            states = read_layer(this.input.activations, layer)
-            shared = (spaces, random, Resamples(bootstrap, len(states["zh"].problems)))
-            where += geometry.layer_rows(states, layer, *shared)
-            if before is not None:
-                added += residual_updates.layer_rows(before, states, layer - 1, *shared)
-            before = states
-        for rows, path, table in (
-            (where, this.output.geometry, GEOMETRY),
-            (added, this.output.updates, UPDATES),
-        ):
-            of_model = [{"model": this.wildcards.model, **row} for row in rows]
-            write_table(of_model, path, table, this.provenance)
+        measure_states(
+            this.input.activations,
+            SpaceFile.open(this.input.spaces, this.input.sizes, this.slice["z"]),
+            this.output.geometry,
+            this.output.updates,
+            model=this.wildcards.model,
+            bootstrap=Bootstrap.model_validate(this.slice["bootstrap"]),
+            provenance=this.provenance,
+        )
