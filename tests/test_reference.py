@@ -7,8 +7,8 @@ import jsonschema
 import pytest
 import yaml
 
+from closures import import_closure
 from zscope.config.base import Section
-from zscope.core.provenance import import_closure
 from zscope.reference import COMMAND, SCHEMA, blocks, main, pages, schema, stale
 from zscope.studies.config import Config
 from zscope.studies.registry import all_tables

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 import zscope
+from closures import import_closure
 from zscope.core.errors import CheckpointError, TableError, ZscopeError
-from zscope.core.provenance import import_closure
 from zscope.models.checkpoints import join, save_tensors
 from zscope.models.tensor_transformer import TensorConfig, TensorTransformer
 from zscope.models.transformer import Transformer, TransformerConfig

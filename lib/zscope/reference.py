@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, NamedTuple, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Len, Lt, MinLen
 from pydantic.fields import FieldInfo
@@ -29,8 +29,7 @@ COMMAND = "python -m zscope.reference"
 GRID_SECTIONS = ("data", "model", "training")
 
 
-@dataclass(frozen=True)
-class Key:
+class Key(NamedTuple):
     """A row of the reference page."""
 
     name: str
@@ -100,10 +99,8 @@ def config_page() -> str:
     lines += [f"- {_link(b.path)}" for b in found] + [""]
     for block in found:
         lines += [f"## {_title(block.path)}", "", block.meaning, ""]
-        lines += _markdown(
-            ("key", "type", "default", "allowed", "unit", "meaning"),
-            [(f"`{k.name}`", k.type, k.default, k.allowed, k.unit, k.meaning) for k in block.keys],
-        )
+        rows = [(f"`{key.name}`", *key[1:]) for key in block.keys]
+        lines += _markdown(("key", *Key._fields[1:]), rows)
         lines.append("")
     return "\n".join(lines).rstrip() + "\n"
 
@@ -283,20 +280,18 @@ def _yaml(value: Any) -> str:
     return json.dumps(value)
 
 
+_BOUNDS: dict[type, str] = {Ge: "≥", Gt: ">", Le: "≤", Lt: "<"}
+
+
 def _allowed(hint: Any, metadata: list[Any]) -> str:
     choices = _choices(hint)
     if choices:
         return ", ".join(f"`{c}`" for c in choices)
     parts = []
     for m in metadata:
-        if isinstance(m, Ge):
-            parts.append(f"≥ {m.ge:g}" if isinstance(m.ge, float) else f"≥ {m.ge}")
-        elif isinstance(m, Gt):
-            parts.append(f"> {m.gt}")
-        elif isinstance(m, Le):
-            parts.append(f"≤ {m.le:g}" if isinstance(m.le, float) else f"≤ {m.le}")
-        elif isinstance(m, Lt):
-            parts.append(f"< {m.lt}")
+        if type(m) in _BOUNDS:
+            bound = getattr(m, type(m).__name__.lower())
+            parts.append(f"{_BOUNDS[type(m)]} {bound:.10g}")
         elif isinstance(m, MinLen | Len):
             parts.append("not empty" if m.min_length == 1 else f"{m.min_length} or more")
     return ", ".join(dict.fromkeys(parts))

@@ -92,10 +92,7 @@ def model(
     if (folder / CHECKPOINTS).is_file():
         return _trained(folder / CHECKPOINTS, name.partition("/")[0], step)
     if not (folder / WEIGHTS).is_dir():
-        files = [
-            *Path(results).glob(f"*/*/*/{CHECKPOINTS}"),
-            *Path(results).glob(f"*/*/*/{WEIGHTS}"),
-        ]
+        files = (f for n in (CHECKPOINTS, WEIGHTS) for f in Path(results).glob(f"*/*/*/{n}"))
         there = sorted(file.parent.relative_to(results).as_posix() for file in files)
         raise CheckpointError(f"{folder}: no model here\n{_there(name, there, 'models')}")
     if step is not None:

@@ -167,30 +167,17 @@ def paired_permutation_test(
 
 
 def holm(p_values: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
-    """Holm-adjusted p values (family-wise error) over all entries; NaN stays and does not count."""
-    return _adjust(p_values, "holm")
+    """Holm-adjusted p values (family-wise error) over all entries; NaN stays and does not count.
 
-
-def benjamini_hochberg(p_values: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
-    """Benjamini-Hochberg-adjusted p values (false discovery rate); entries as in `holm`."""
-    return _adjust(p_values, "fdr_bh")
-
-
-def _adjust(
-    p_values: Float[np.ndarray, "*shape"], method: Literal["holm", "fdr_bh"]
-) -> Float[np.ndarray, "*shape"]:
+    Raises ValueError for p values outside [0, 1].
+    """
     adjusted = np.array(p_values, dtype=np.float64)
     known = ~np.isnan(adjusted)
     if np.any((adjusted[known] < 0) | (adjusted[known] > 1)):
         raise ValueError("p values must lie in [0, 1]")
-    # Not by statsmodels' multipletests, whose garbage collection costs up to .2 s a call.
     p = adjusted[known]
     order = np.argsort(p)
-    rank = np.arange(1, p.size + 1)
-    if method == "holm":
-        p[order] = np.maximum.accumulate(p[order] * (p.size + 1 - rank))
-    else:
-        p[order] = np.minimum.accumulate((p[order] * p.size / rank)[::-1])[::-1]
+    p[order] = np.maximum.accumulate(p[order] * np.arange(p.size, 0, -1))
     adjusted[known] = np.minimum(p, 1)
     return adjusted
 
@@ -216,11 +203,11 @@ def onset(
     """First step of `consecutive` evaluations in a row strictly past the threshold; None if never.
 
     A NaN is not past any threshold, so it breaks a streak. Raises ValueError unless steps increase
-    strictly, there is one value a step, consecutive >= 1 and the direction is known.
+    strictly, there is one value per step, consecutive >= 1 and the direction is known.
     """
     step, value = np.asarray(steps), np.asarray(values, dtype=np.float64)
     if step.shape != value.shape or step.ndim != 1:
-        raise ValueError(f"need one value a step, got shapes {step.shape} and {value.shape}")
+        raise ValueError(f"need one value per step, got shapes {step.shape} and {value.shape}")
     if np.any(np.diff(step) <= 0):
         raise ValueError("steps must increase strictly")
     if direction not in ("above", "below") or consecutive < 1:

@@ -243,16 +243,9 @@ class Trainer(Generic[Batch]):
             with torch.no_grad():
                 self.done.rows += self.evaluate(self.model, step)
             if self.done.loss_count:
-                mean = self.done.loss_sum / self.done.loss_count
-                self.done.rows.append(
-                    {
-                        "step": step,
-                        "split": "train",
-                        "metric": "train_loss",
-                        "value": mean,
-                        "n": self.done.loss_count,
-                    }
-                )
+                mean, n = self.done.loss_sum / self.done.loss_count, self.done.loss_count
+                row = {"step": step, "split": "train", "metric": "train_loss"}
+                self.done.rows.append({**row, "value": mean, "n": n})
             self.done.loss_sum, self.done.loss_count = 0.0, 0
             self.done.timing.append((step, self.done.seconds))
         if step in self.plan.checkpoint_steps:

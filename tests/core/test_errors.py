@@ -1,8 +1,10 @@
-"""The commands that errors give can be copied, whatever the names and wherever they are typed."""
+"""Errors say what there is, and give commands that can be copied and typed anywhere."""
 
 import shlex
 
-from zscope.core.errors import OPTIONS, rebuild, start_anew
+import pytest
+
+from zscope.core.errors import OPTIONS, ConfigError, find, rebuild, start_anew
 
 
 def command(path):
@@ -25,3 +27,11 @@ def test_a_state_is_removed_from_wherever_the_command_is_typed(tmp_path, monkeyp
     monkeypatch.chdir(tmp_path)
     words = shlex.split(start_anew("my runs/.resume-1").removeprefix("start the run anew: "))
     assert words == ["rm", "-r", str(tmp_path / "my runs/.resume-1")]
+
+
+def test_a_name_that_is_not_there_is_an_error_that_lists_those_there_are():
+    known = {"tasks": 1, "k_sweep": 2}
+    assert find(known, "k_sweep", "sweep") == 2
+    with pytest.raises(ConfigError) as caught:
+        find(known, "lr_sweep", "sweep")
+    assert str(caught.value) == "no sweep lr_sweep; there are tasks, k_sweep"

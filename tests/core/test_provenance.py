@@ -10,13 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from closures import external_imports, import_closure
 from zscope.core.provenance import (
     Tracker,
     code_digest,
     derive_seed,
     digest_of,
-    external_imports,
-    import_closure,
     plain,
     versions,
 )

@@ -74,11 +74,10 @@ def _ticks_out_of_view(fig):
     """Matplotlib keeps labels of ticks that it does not draw."""
     hidden = set()
     for axis in (axis for ax in fig.axes for axis in (ax.xaxis, ax.yaxis)):
-        shown = axis._update_ticks() if axis.axes.axison else []
-        hidden |= {
-            label
-            for tick in {*axis.majorTicks, *axis.minorTicks} - {*shown}
-            for label in (tick.label1, tick.label2)
-        }
+        low, high = sorted(axis.get_view_interval())
+        margin = 1e-9 * (high - low)
+        for tick in (*axis.get_major_ticks(), *axis.get_minor_ticks()):
+            inside = low - margin <= tick.get_loc() <= high + margin
+            hidden |= set() if inside and axis.axes.axison else {tick.label1, tick.label2}
         hidden |= set() if axis.axes.axison else {axis.label}
     return hidden

@@ -16,8 +16,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 import fake_crosslingual
 import fake_lag
 import fake_toylang
+from closures import external_imports, import_closure
 from looking import Read, all_axes, assert_texts_can_be_read, lines, words
-from zscope.core.provenance import external_imports, import_closure
 from zscope.figures import style
 from zscope.figures.registry import Drawing, figure_modules, read_captions
 from zscope.figures.tables import Tables

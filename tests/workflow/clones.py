@@ -17,7 +17,7 @@ from typing import TypeVar
 T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
 TARGETS = ("all", "lag", "toylang", "crosslingual")
-PARTS = ("workflow", "lib", "config", "pyproject.toml")
+PARTS = ("workflow", "lib", "config", "environment.yml", "pyproject.toml")
 
 
 @dataclass(frozen=True)

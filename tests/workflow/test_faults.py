@@ -81,7 +81,7 @@ CONDITIONS = {
 # No target needs the file of another, so that all can be damaged at once.
 DAMAGES = {
     "facts": Damage(
-        "results/lag/runs/{long}-s0/facts.parquet",
+        "results/lag/facts/{facts}.parquet",
         "results/lag/runs/{long}-s0/metrics.parquet",
         "train_run",
     ),
@@ -157,6 +157,13 @@ def rebuild(given: list[list[str]]) -> None:
     assert done.status == 0, done.output[-5000:]
 
 
+def facts_of(clone: Clone, condition: str) -> str:
+    """The name of the facts of its first run, which has the data's part of the run's name."""
+    data = one_run(clone, condition).partition("-L")[0]
+    (file,) = clone.folder.glob(f"results/lag/facts/{data}-*-s0.parquet")
+    return file.stem
+
+
 @pytest.fixture(scope="module", params=["truncated", "bit"])
 def mended(
     request: pytest.FixtureRequest,
@@ -169,6 +176,7 @@ def mended(
     names = {
         **{k: one_run(copied, v).rpartition("-s")[0] for k, v in CONDITIONS.items()},
         "model": model.parent.name,
+        "facts": facts_of(copied, CONDITIONS["long"]),
         "json": "tokenizer.json" if request.param == "truncated" else "config.json",
     }
     damages = {
@@ -397,7 +405,8 @@ def test_a_training_that_is_resumed_under_another_clock_is_the_same(
         shutil.copytree(fresh.folder, killed.folder, symlinks=True)
         folder = killed.folder / "results/lag/runs" / run
         shift_dates(folder, lambda days=days: days)
-        os.utime(folder / "facts.parquet", (1e9, 1e9))  # from the future is another test's
+        for facts in killed.folder.glob("results/lag/facts/*.parquet"):
+            os.utime(facts, (1e9, 1e9))  # from the future is another test's
         again = killed.snakemake(target)
         assert again.status == 0, again.output[-5000:]
         assert "resuming after step" in again.output

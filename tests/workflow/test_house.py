@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from clones import ROOT, TARGETS, Clone, environment, with_cpu_seconds
-from zscope.core.provenance import external_imports, import_closure
+from closures import external_imports, import_closure
 from zscope.studies.registry import TITLES
 
 LIB = ROOT / "lib"

@@ -60,8 +60,7 @@ def test_a_finished_paper_config_is_found_finished_within_fifteen_seconds(fresh:
 def test_a_job_costs_little_more_than_its_imports(fresh: Clone) -> None:
     """CPU seconds of Snakemake's call beyond those of a call that does nothing, work included."""
     wildcards = [w for rule, w in fresh.plan("lag").jobs if rule == "make_facts"]
-    runs = [w.removeprefix("run=") for w in wildcards]
-    targets = [f"results/lag/runs/{run}/facts.parquet" for run in runs]
+    targets = [f"results/lag/facts/{w.removeprefix('facts=')}.parquet" for w in wildcards]
     assert len(targets) >= 8
     done, whole = with_cpu_seconds(lambda: fresh.snakemake(*targets))
     assert done.status == 0, done.output[-5000:]

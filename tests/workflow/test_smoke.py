@@ -41,7 +41,8 @@ def test_every_table_is_of_its_schema_and_says_where_it_comes_from(
     assert set(tables) == every - activations
     assert set(tables.values()) == set(TABLES)
     for path, name in tables.items():
-        assert len(read_table(path, TABLES[name])) > 0, path
+        # No run of a small sweep may have the onset that others are relative to.
+        assert len(read_table(path, TABLES[name])) > 0 or name == "lag_alignment", path
         provenance = read_provenance(path)
         assert re.fullmatch("[0-9a-f]{16}", provenance["code"])
         assert provenance["slice"]

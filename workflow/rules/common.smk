@@ -45,7 +45,7 @@ def config_sources():
 
 
 def options_given():
-    """What a later call needs, beside its targets, to be about the outputs of this one."""
+    """The options with which a later call finds the outputs of this one."""
     moved = workflow.overwrite_workdir is not None
     found = Path("workflow/Snakefile").resolve() == Path(workflow.main_snakefile).resolve()
     given = {
@@ -69,7 +69,7 @@ def checked(function, *arguments):
 
 
 def check_writable(*folders):
-    """Raise ConfigError for the first that is there and cannot be written."""
+    """Raise ConfigError for the first folder that exists and cannot be written."""
     for name in folders:
         if os.path.isdir(name) and not os.access(name, os.W_OK | os.X_OK):
             raise ConfigError(
@@ -87,7 +87,7 @@ if workflow.is_main_process:
 checked(check_writable, ".")
 
 
-# And removes outputs before it makes them again; where it may not, say so in time.
+# It also removes outputs before it makes them again. Where it may not, say so before the first job.
 onstart:
     checked(check_writable, "results", "logs")
 
@@ -99,13 +99,13 @@ BOOTSTRAP = CONFIG.bootstrap.model_dump()
 GPUS = 1 if CONFIG.device == "cuda" else 0
 
 
-# What each study's rules put here: its plan, and what `all` makes of it beside its figures.
+# By study, filled by its rules: the plan, and the targets beside the plan's figures.
 PLANS = {}
 TARGETS = {}
 
 
 def targets(study):
-    """All that a study makes."""
+    """Every figure and table of a study."""
     figures = expand(
         "results/figures/{study}/{figure}.{kind}",
         study=study,

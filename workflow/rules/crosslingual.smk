@@ -1,35 +1,6 @@
 # The cross-lingual Z study: problems -> models -> activations, spaces, patched outputs and fits
 # -> measurements -> verdicts -> figures.
 
-from zscope.studies.crosslingual import tables as crosslingual_tables
-from zscope.studies.crosslingual.study import CrosslingualPlan
-
-CROSSLINGUAL = PLANS["crosslingual"] = CrosslingualPlan(CONFIG.crosslingual)
-CROSSLINGUAL_MODEL = "results/crosslingual/models/{model}"
-# The model that is read, for every rule that loads it.
-CROSSLINGUAL_SUBJECT = {
-    "model": CONFIG.crosslingual.model.model_dump(),
-    "dtype": CONFIG.crosslingual.dtype,
-    "device": CONFIG.device,
-}
-CROSSLINGUAL_Z = CONFIG.crosslingual.z.model_dump()
-
-
-def crosslingual_weights(wildcards):
-    """The folder of the weights that are trained here, or the files of a model that lies in a folder:
-    another model there makes all stale."""
-    if checked(find, CROSSLINGUAL.models, wildcards.model, "model") is not None:
-        return f"{CROSSLINGUAL_MODEL}/weights"
-    path = CONFIG.crosslingual.model.path
-    if path is None:
-        return []
-    return [os.path.join(path, "config.json"), *sorted(glob(os.path.join(path, "*.safetensors")))]
-
-
-def crosslingual_outputs(patched):
-    """The path of the generated texts of a patch."""
-    return crosslingual_tables.OUTPUTS.path.format(model="{model}", patched=patched)
-
 
 rule make_problems:
     """Generate the parallel problems, or read the hand-written ones."""
@@ -43,6 +14,8 @@ rule make_problems:
         "results/benchmarks/make_problems/all.tsv"
     # Seconds, and once: not worth a place in a cluster's queue.
     localrule: True
+    conda:
+        "../../environment.yml"
     resources:
         mem_mb=growing(1000),
         runtime=growing(10),
@@ -66,6 +39,8 @@ rule train_tiny_model:
     benchmark:
         "results/benchmarks/train_tiny_model/{model}.tsv"
     priority: 1  # the longest job, and much waits for it
+    conda:
+        "../../environment.yml"
     resources:
         mem_mb=growing(4000),
         runtime=growing(CONFIG.crosslingual.runtime_minutes),
@@ -94,6 +69,8 @@ rule describe_model:
         "results/benchmarks/describe_model/{model}.tsv"
     # Seconds: it reads the model's config.json alone.
     localrule: True
+    conda:
+        "../../environment.yml"
     resources:
         mem_mb=growing(2000),
         runtime=growing(10),
@@ -119,6 +96,8 @@ rule answer_problems:
         "logs/answer_problems/{model}.log",
     benchmark:
         "results/benchmarks/answer_problems/{model}.tsv"
+    conda:
+        "../../environment.yml"
     resources:
         mem_mb=growing(CONFIG.crosslingual.mem_mb),
         runtime=growing(CONFIG.crosslingual.runtime_minutes),
@@ -144,6 +123,8 @@ rule summarise_accuracy:
         "logs/summarise_accuracy/{model}.log",
     benchmark:
         "results/benchmarks/summarise_accuracy/{model}.tsv"
+    conda:
+        "../../environment.yml"
     resources:
         mem_mb=growing(2000),
         runtime=growing(10),
@@ -167,6 +148,8 @@ rule extract_activations:
         "logs/extract_activations/{model}.log",
     benchmark:
         "results/benchmarks/extract_activations/{model}.tsv"
+    conda:
+        "../../environment.yml"
     resources:
         mem_mb=growing(CONFIG.crosslingual.mem_mb),
         runtime=growing(CONFIG.crosslingual.runtime_minutes),
@@ -193,6 +176,8 @@ rule make_spaces:
         "logs/make_spaces/{model}.log",
     benchmark:
         "results/benchmarks/make_spaces/{model}.tsv"
+    conda:
+        "../../environment.yml"
     resources:
         mem_mb=growing(CONFIG.crosslingual.mem_mb),
         runtime=growing(CONFIG.crosslingual.runtime_minutes),
@@ -219,6 +204,8 @@ rule measure_weights:
         "logs/measure_weights/{model}.log",
     benchmark:
         "results/benchmarks/measure_weights/{model}.tsv"
+    conda:
+        "../../environment.yml"
     resources:
         mem_mb=growing(CONFIG.crosslingual.mem_mb),
         runtime=growing(CONFIG.crosslingual.runtime_minutes),
@@ -247,6 +234,8 @@ rule measure_states:
         "logs/measure_states/{model}.log",
     benchmark:
         "results/benchmarks/measure_states/{model}.tsv"
+    conda:
+        "../../environment.yml"
     resources:
         mem_mb=growing(4000),
         runtime=growing(60),
@@ -273,6 +262,8 @@ rule fit_bridge:
         "logs/fit_bridge/{model}.log",
     benchmark:
         "results/benchmarks/fit_bridge/{model}.tsv"
+    conda:
+        "../../environment.yml"
     resources:
         mem_mb=growing(4000),
         runtime=growing(60),
@@ -300,6 +291,8 @@ rule patch_layer:
         "logs/patch_layer/{model}/{layer}.log",
     benchmark:
         "results/benchmarks/patch_layer/{model}/{layer}.tsv"
+    conda:
+        "../../environment.yml"
     resources:
         mem_mb=growing(CONFIG.crosslingual.mem_mb),
         runtime=growing(CONFIG.crosslingual.runtime_minutes),
@@ -342,6 +335,8 @@ rule summarise_patching:
         "logs/summarise_patching/{model}.log",
     benchmark:
         "results/benchmarks/summarise_patching/{model}.tsv"
+    conda:
+        "../../environment.yml"
     resources:
         mem_mb=growing(4000),
         runtime=growing(30),
@@ -372,6 +367,8 @@ rule fit_ard:
         "logs/fit_ard/{model}.log",
     benchmark:
         "results/benchmarks/fit_ard/{model}.tsv"
+    conda:
+        "../../environment.yml"
     resources:
         mem_mb=growing(4000),
         runtime=growing(120),
@@ -401,6 +398,8 @@ rule measure_ard:
         "logs/measure_ard/{model}.log",
     benchmark:
         "results/benchmarks/measure_ard/{model}.tsv"
+    conda:
+        "../../environment.yml"
     resources:
         mem_mb=growing(4000),
         runtime=growing(60),
@@ -424,6 +423,8 @@ rule recover_planted:
         "logs/recover_planted/all.log",
     benchmark:
         "results/benchmarks/recover_planted/all.tsv"
+    conda:
+        "../../environment.yml"
     resources:
         mem_mb=growing(2000),
         runtime=growing(30),
@@ -463,6 +464,8 @@ rule summarise_model:
         "logs/summarise_model/{model}.log",
     benchmark:
         "results/benchmarks/summarise_model/{model}.tsv"
+    conda:
+        "../../environment.yml"
     resources:
         mem_mb=growing(2000),
         runtime=growing(30),

@@ -1,14 +1,4 @@
-# Every figure of every study: what is drawn, and from which tables, the plans say.
-
-
-def drawing(wildcards):
-    plan = checked(find, PLANS, wildcards.study, "study in the config")
-    return checked(find, plan.drawings, wildcards.figure, "figure")
-
-
-def figure_caption(wildcards):
-    figure = drawing(wildcards)
-    return caption(wildcards.study, figure.module.name, **figure.declared)
+# Every figure of every study. The plans say which figures are drawn, and from which tables.
 
 
 rule draw_figure:
@@ -28,8 +18,8 @@ rule draw_figure:
         "logs/draw_figure/{study}/{figure}.log",
     benchmark:
         "results/benchmarks/draw_figure/{study}/{figure}.tsv"
-    wildcard_constraints:
-        study="[a-z]+",
+    conda:
+        "../../environment.yml"
     resources:
         mem_mb=growing(2000),
         runtime=growing(10),

@@ -1,46 +1,5 @@
 # The late disambiguation lag: facts -> runs -> probes -> conditions -> sweeps -> figures.
 
-from zscope.studies.lag import tables as lag_tables
-from zscope.studies.lag.probes.registry import PROBES as LAG_PROBES, probe_module
-from zscope.studies.lag.study import LagPlan
-
-LAG = PLANS["lag"] = checked(LagPlan(CONFIG.lag, SOURCES).check)
-
-
-def lag_run(wildcards):
-    return checked(find, LAG.runs, wildcards.run, "run").resolved
-
-
-def lag_runs(wildcards):
-    """The runs of a condition."""
-    return checked(find, LAG.conditions, wildcards.condition, "condition")
-
-
-def lag_configs(wildcards):
-    return {run: LAG.runs[run].resolved for run in lag_runs(wildcards)}
-
-
-def lag_facts(run):
-    """The file of a run's facts."""
-    return lag_tables.FACTS.path.format(facts=checked(LAG.facts_of, run))
-
-
-def lag_probe(wildcards):
-    checked(find, LAG_PROBES, wildcards.probe, "probe")
-    return probe_module(wildcards.probe)
-
-
-def lag_sweep(wildcards):
-    return checked(find, LAG.sweeps, wildcards.sweep, "sweep")
-
-
-wildcard_constraints:
-    facts="[^/]+",
-    run="[^/]+",
-    condition="[^/]+",
-    sweep="[^/]+",
-    probe="[^/]+",
-
 
 rule make_facts:
     """Draw the facts that all runs with the same data share."""
@@ -50,6 +9,8 @@ rule make_facts:
         "logs/make_facts/{facts}.log",
     benchmark:
         "results/benchmarks/make_facts/{facts}.tsv"
+    conda:
+        "../../environment.yml"
     resources:
         mem_mb=growing(1000),
         runtime=growing(10),
@@ -73,6 +34,8 @@ rule train_run:
         "logs/train_run/{run}.log",
     benchmark:
         "results/benchmarks/train_run/{run}.tsv"
+    conda:
+        "../../environment.yml"
     resources:
         mem_mb=growing(4000),
         runtime=growing(CONFIG.lag.runtime_minutes),
@@ -98,6 +61,8 @@ rule measure_probe:
         "logs/measure_probe/{condition}/{probe}.log",
     benchmark:
         "results/benchmarks/measure_probe/{condition}/{probe}.tsv"
+    conda:
+        "../../environment.yml"
     resources:
         mem_mb=growing(4000),
         runtime=growing(CONFIG.lag.runtime_minutes),
@@ -130,6 +95,8 @@ rule summarise_condition:
         "logs/summarise_condition/{condition}.log",
     benchmark:
         "results/benchmarks/summarise_condition/{condition}.tsv"
+    conda:
+        "../../environment.yml"
     resources:
         mem_mb=growing(2000),
         runtime=growing(20),
@@ -165,6 +132,8 @@ rule summarise_sweep:
         "logs/summarise_sweep/{sweep}.log",
     benchmark:
         "results/benchmarks/summarise_sweep/{sweep}.tsv"
+    conda:
+        "../../environment.yml"
     resources:
         mem_mb=growing(4000),
         runtime=growing(20),
@@ -187,6 +156,8 @@ rule train_linear_baselines:
         "logs/train_linear_baselines/all.log",
     benchmark:
         "results/benchmarks/train_linear_baselines/all.tsv"
+    conda:
+        "../../environment.yml"
     resources:
         mem_mb=growing(1000),
         runtime=growing(10),

@@ -1,42 +1,6 @@
 # The toy language and tensor transformers: language -> runs -> readouts of the weights, ablations and
 # experiments -> onsets and claims -> figures.
 
-from zscope.studies.toylang import tables as toylang_tables
-from zscope.studies.toylang.study import ToylangPlan
-
-TOYLANG = PLANS["toylang"] = ToylangPlan(CONFIG.toylang)
-TOYLANG_LANGUAGE = CONFIG.toylang.run.language.model_dump()
-TOYLANG_READOUTS = CONFIG.toylang.readouts.model_dump()
-
-
-def toylang_run(wildcards):
-    """Everything that a run is made from."""
-    run = checked(find, TOYLANG.runs, wildcards.run, "run")
-    return {"config": CONFIG.toylang.conditions[run.condition].model_dump(), "seed": run.seed}
-
-
-def toylang_seeds(conditions):
-    """The seeds of a condition, which is one of `conditions`."""
-
-    def of_condition(wildcards):
-        runs = checked(find, conditions, wildcards.condition, "measured condition")
-        return [run.seed for run in runs]
-
-    return of_condition
-
-
-def toylang_checkpoints(conditions):
-    """The checkpoints of a condition's runs, by seed."""
-
-    def of_condition(wildcards):
-        seeds = toylang_seeds(conditions)(wildcards)
-        return expand(
-            rules.train_toy_run.output.checkpoints,
-            run=[f"{wildcards.condition}-s{seed}" for seed in seeds],
-        )
-
-    return of_condition
-
 
 rule make_toy_language:
     """Sample the reference's language, and find its true rules."""
@@ -49,6 +13,8 @@ rule make_toy_language:
         "results/benchmarks/make_toy_language/all.tsv"
     # It takes seconds and runs once: not worth a place in a cluster's queue.
     localrule: True
+    conda:
+        "../../environment.yml"
     resources:
         mem_mb=growing(2000),
         runtime=growing(30),
@@ -72,6 +38,8 @@ rule measure_toy_floors:
     benchmark:
         "results/benchmarks/measure_toy_floors/all.tsv"
     localrule: True
+    conda:
+        "../../environment.yml"
     resources:
         mem_mb=growing(2000),
         runtime=growing(30),
@@ -96,6 +64,8 @@ rule train_toy_run:
         "logs/train_toy_run/{run}.log",
     benchmark:
         "results/benchmarks/train_toy_run/{run}.tsv"
+    conda:
+        "../../environment.yml"
     resources:
         mem_mb=growing(2000),
         runtime=growing(60),
@@ -117,21 +87,20 @@ rule read_toy_weights:
         rules=toylang_tables.RULES.path,
         checkpoints=toylang_checkpoints(TOYLANG.read),
     output:
-        readouts=toylang_tables.READOUTS.path,
-        matrices=toylang_tables.MATRICES.path,
-        search=toylang_tables.SEARCH.path,
-        degrees=toylang_tables.DEGREES.path,
+        **{table.short: table.path for table in toylang_tables.OF_WEIGHTS},
     log:
         "logs/read_toy_weights/{condition}.log",
     benchmark:
         "results/benchmarks/read_toy_weights/{condition}.tsv"
+    conda:
+        "../../environment.yml"
     resources:
         mem_mb=growing(3000),
         runtime=growing(60),
     params:
         tracked=lambda wildcards: tracked(
             "toylang/read_toy_weights.py",
-            seeds=toylang_seeds(TOYLANG.read)(wildcards),
+            seeds=[run.seed for run in toylang_runs(TOYLANG.read, wildcards)],
             language=TOYLANG_LANGUAGE,
             readouts=TOYLANG_READOUTS,
         ),
@@ -150,13 +119,15 @@ rule ablate_toy_heads:
         "logs/ablate_toy_heads/{condition}.log",
     benchmark:
         "results/benchmarks/ablate_toy_heads/{condition}.tsv"
+    conda:
+        "../../environment.yml"
     resources:
         mem_mb=growing(2000),
         runtime=growing(60),
     params:
         tracked=lambda wildcards: tracked(
             "toylang/ablate_toy_heads.py",
-            seeds=toylang_seeds(TOYLANG.measured)(wildcards),
+            seeds=[run.seed for run in toylang_runs(TOYLANG.measured, wildcards)],
             language=TOYLANG_LANGUAGE,
             eval_sequences=CONFIG.toylang.run.training.eval_sequences,
             readouts=TOYLANG_READOUTS,
@@ -176,13 +147,15 @@ rule measure_toy_phenomena:
         "logs/measure_toy_phenomena/{condition}.log",
     benchmark:
         "results/benchmarks/measure_toy_phenomena/{condition}.tsv"
+    conda:
+        "../../environment.yml"
     resources:
         mem_mb=growing(2000),
         runtime=growing(60),
     params:
         tracked=lambda wildcards: tracked(
             "toylang/measure_toy_phenomena.py",
-            seeds=toylang_seeds(TOYLANG.measured)(wildcards),
+            seeds=[run.seed for run in toylang_runs(TOYLANG.measured, wildcards)],
             language=TOYLANG_LANGUAGE,
             bootstrap=BOOTSTRAP,
         ),
@@ -207,6 +180,8 @@ rule summarise_toylang:
         "logs/summarise_toylang/all.log",
     benchmark:
         "results/benchmarks/summarise_toylang/all.tsv"
+    conda:
+        "../../environment.yml"
     resources:
         mem_mb=growing(2000),
         runtime=growing(20),

@@ -21,27 +21,12 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     On any exception, KeyboardInterrupt included, the temporary file is removed and `path` stays as
     it was.
 
-    Raises:
-        FileNotFoundError: the block ended without writing the temporary file.
-        OSError: as the writer or the file system raised it. If it names no file (a disk that fills
-            up during a write), `filename` is set to `path`.
+    Raises FileNotFoundError if the block ended without writing the temporary file. An OSError that
+    names no file (a disk that fills up during a write) gets `path` as its filename.
     """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with _temporary(Path(path)) as temporary:
         yield temporary
         _flush(temporary)
-        os.replace(temporary, path)
-    except OSError as error:
-        if error.filename is None:
-            error.filename = str(path)
-        raise
-    finally:
-        # The rename removes the temporary name, so it exists only if something went wrong.
-        with suppress(OSError):
-            temporary.unlink()
-    _flush_folder(path.parent)
 
 
 @contextmanager
@@ -51,15 +36,9 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     The old folder is removed at the end, just before the rename: a kill in that moment leaves no
     folder, but never half of one. Temporary folders of killed writers are removed at the start, so
     only one writer may run at a time.
-
-    Raises:
-        OSError: as the writer or the file system raised it. If it names no file, `filename` is
-            set to `path`.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with _temporary(path) as temporary:
         for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
             shutil.rmtree(leftover, ignore_errors=True)
         temporary.mkdir()
@@ -70,13 +49,25 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
             _flush_folder(Path(folder))
         if path.exists():
             shutil.rmtree(path)
+
+
+@contextmanager
+def _temporary(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path` and rename it to `path`; leave nothing on failure."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
         os.replace(temporary, path)
     except OSError as error:
         if error.filename is None:
             error.filename = str(path)
         raise
     finally:
+        # The rename removes the temporary name, so it exists only if something went wrong.
         shutil.rmtree(temporary, ignore_errors=True)
+        with suppress(OSError):
+            temporary.unlink()
     _flush_folder(path.parent)
 
 

@@ -35,6 +35,7 @@ from zscope.core.files import remove_leftovers
 from zscope.core.provenance import versions
 
 T = TypeVar("T")
+Provenance = dict[str, Any]  # of an output: code digest, slice, versions
 
 LOG = logging.getLogger(__name__)
 SECONDS_BETWEEN_LINES = 10.0
@@ -89,7 +90,7 @@ class Job:
     output: Any
     wildcards: Any
     slice: dict[str, Any]
-    provenance: dict[str, Any]
+    provenance: Provenance
     terminal: TextIO
     log_stream: TextIO | None
 

@@ -24,6 +24,7 @@ import platform
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import metadata
@@ -182,8 +183,14 @@ def _source(path: str) -> _Source:
 # --- the closure ---------------------------------------------------------------------------
 
 
-class _Closure:
-    """The files below `search` that importing `roots` may execute, and the external packages."""
+class Closure:
+    """The files that importing `roots` may execute: the roots, and modules below `search`.
+
+    Follows absolute and relative imports, also inside functions, and `import_module("a.b")` with a
+    literal name, but not imports under `if TYPE_CHECKING:`. sources: by absolute path. external:
+    top-level names of the modules that are neither below `search` nor in the standard library.
+    Raises FileNotFoundError if a root does not exist.
+    """
 
     def __init__(self, roots: Sequence[StrPath], search: Sequence[StrPath]) -> None:
         self.search = tuple(os.path.abspath(folder) for folder in search)
@@ -269,41 +276,14 @@ def _find_module(folder: str, module: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(files)
 
 
-def import_closure(*roots: StrPath, search: Sequence[StrPath]) -> tuple[Path, ...]:
-    """The roots and every file below the `search` folders that importing them may execute.
-
-    Follows absolute and relative imports, also inside functions, and `import_module("a.b")` with a
-    literal name, but not imports under `if TYPE_CHECKING:`. Returns sorted absolute paths.
-
-    Raises:
-        FileNotFoundError: a root does not exist.
-    """
-    return tuple(Path(path) for path in sorted(_Closure(roots, search).sources))
-
-
-def external_imports(*roots: StrPath, search: Sequence[StrPath]) -> frozenset[str]:
-    """Top-level names of the third-party modules that the import closure of `roots` imports.
-
-    These are found neither below `search` nor in the standard library. Their own imports are not
-    followed.
-
-    Raises:
-        FileNotFoundError: a root does not exist.
-    """
-    return frozenset(_Closure(roots, search).external)
-
-
 def code_digest(*roots: StrPath, search: Sequence[StrPath]) -> str:
     """SHA-256 (16 hex digits) of the code in the import closure of `roots`.
 
     Covers each file's path relative to its search folder (for a script outside them: its name) and
     its content without comments, docstrings, `pass` and formatting. For a file that does not parse,
-    its bytes count. The order of the roots does not matter.
-
-    Raises:
-        FileNotFoundError: a root does not exist.
+    its bytes count. The order of the roots does not matter. Raises as `Closure`.
     """
-    closure = _Closure(roots, search)
+    closure = Closure(roots, search)
     lines = sorted(
         f"{closure.label(path)} {source.digest}" for path, source in closure.sources.items()
     )
@@ -335,20 +315,14 @@ class Tracker:
     ) -> dict[str, Any]:
         """`{"code": digest, "slice": sorted plain dict}`.
 
-        Args:
-            script: path of the script, relative to `scripts` or absolute.
-            uses: dotted names of the modules that the script imports under computed names.
-            slice: the part of the config that the script reads; plain values (see `plain`).
-
-        Raises:
-            FileNotFoundError: the script does not exist.
-            ModuleNotFoundError: a module in `uses` does not exist below `lib`.
-            TypeError: the slice holds something else than plain values.
+        uses: dotted names of the modules that the script imports under computed names. slice: the
+        part of the config that the script reads, plain values alone (else `plain` raises
+        TypeError). Raises FileNotFoundError or ModuleNotFoundError for code that does not exist.
         """
         return {"code": self.digest(script, uses=uses), "slice": plain(slice)}
 
     def digest(self, script: StrPath, /, *, uses: Sequence[str] = ()) -> str:
-        """The `code_digest` of a script and of the modules it `uses`. Raises as a call does."""
+        """The `code_digest` of a script and of the modules that it `uses`."""
         key = (os.fspath(script), *sorted(uses))
         if key not in self._digests:
             modules = [self._module(name) for name in uses]
@@ -368,11 +342,8 @@ def plain(value: object, *, name: str = "") -> Any:
     """A copy of `value` with every dict sorted by key and every tuple made a list.
 
     Snakemake compares params by their text and silently drops what it cannot write down. So only
-    str, int, float, bool, None, list, tuple and dict with str keys are allowed: no Path, dataclass,
-    numpy scalar, enum or pydantic model.
-
-    Raises:
-        TypeError: for anything else. The message names the path of the key, below `name` if given.
+    str, int, float, bool, None, list, tuple and dict with str keys are allowed. Anything else (a
+    Path, a numpy scalar) raises TypeError, which names the path of the key, below `name` if given.
     """
     if isinstance(value, dict):
         for key in value:
@@ -399,14 +370,11 @@ def _kind(value: object) -> str:
 
 
 def digest_of(value: object, *, length: int = 16) -> str:
-    """The first `length` hex digits (at most 64) of the SHA-256 of a plain value.
+    """The first `length` hex digits of the SHA-256 of a plain value.
 
     Run ids and resume keys use it, so it must never change. It hashes the JSON text with sorted
-    keys, no spaces, floats by `repr` (so 1 and 1.0 differ) and tuples as lists.
-
-    Raises:
-        TypeError: `value` is not plain (see `plain`).
-        ValueError: `length` is not in 1..64.
+    keys, no spaces, floats by `repr` (so 1 and 1.0 differ) and tuples as lists. Raises TypeError if
+    `value` is not plain (see `plain`), ValueError if `length` is not in 1..64.
     """
     if not 1 <= length <= 64:
         raise ValueError(f"length must be in 1..64, not {length}")
@@ -418,10 +386,8 @@ def derive_seed(seed: SupportsIndex, name: str) -> int:
     """The seed of one named source of randomness ("init", "order", ...) of a run.
 
     It is the first 63 bits of SHA-256 of the text "{seed}/{name}", which fit a signed 64-bit
-    integer. It must never change: every result depends on it.
-
-    Raises:
-        TypeError: `seed` is not an integer.
+    integer. It must never change: every result depends on it. Raises TypeError if `seed` is not an
+    integer.
     """
     content = f"{operator.index(seed)}/{name}".encode()
     return int.from_bytes(hashlib.sha256(content).digest()[:8], "big") >> 1
@@ -432,13 +398,9 @@ def versions(*packages: str) -> dict[str, str]:
 
     "python" means the interpreter. An absent package has the version "not installed".
     """
-    found = {}
+    found = dict.fromkeys(packages, "not installed")
     for package in packages:
-        if package == "python":
-            found[package] = platform.python_version()
-            continue
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            found[package] = "not installed"
+        with suppress(metadata.PackageNotFoundError):
+            of_python = package == "python"
+            found[package] = platform.python_version() if of_python else metadata.version(package)
     return found

@@ -1,1 +1,1 @@
-"""Tables to figures, one module a figure, one style; nothing here imports torch."""
+"""Drawing tables as figures, all in one style. Nothing here imports torch."""

@@ -25,16 +25,8 @@ def seed_lines(
     steps that all runs have, and only over 3 runs or more.
     """
     for run, of_run in frame.sort_values(x).groupby("run", sort=True):
-        low, high = (of_run[c].to_numpy(float, na_value=np.nan) for c in ("ci_low", "ci_high"))
-        steps = of_run[x].to_numpy(float)
-        ax.plot(
-            steps,
-            of_run[y].to_numpy(float, na_value=np.nan),
-            color=colour,
-            linewidth=0.7,
-            alpha=0.55,
-            label=f"_seed {run}",
-        )
+        steps, values, low, high = (numbers(of_run[c]) for c in (x, y, "ci_low", "ci_high"))
+        ax.plot(steps, values, color=colour, linewidth=0.7, alpha=0.55, label=f"_seed {run}")
         if np.isfinite(low).any():
             ax.fill_between(steps, low, high, color=colour, alpha=0.12, linewidth=0)
     middle = median_over_runs(frame, x, y)

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -94,21 +95,15 @@ def read_captions(path: Path) -> dict[str, str]:
 
 
 def _read(path: Path) -> tuple[dict[str, Any], tuple[str, ...] | None]:
+    """A module's constants and, if it is of a figure, the names in its NEEDS."""
     constants, needs = {}, None
-    for name, value in _assignments(ast.parse(path.read_text("utf-8"))):
-        if name == "NEEDS" and isinstance(value, ast.Tuple):
-            needs = tuple(item.id for item in value.elts if isinstance(item, ast.Name))
+    for node in ast.parse(path.read_text("utf-8")).body:
+        if not isinstance(node, ast.Assign):
             continue
-        try:
-            constants[name] = ast.literal_eval(value)
-        except ValueError:
-            continue  # computed, so the plan does not need it
+        name = getattr(node.targets[0], "id", "")
+        if name == "NEEDS" and isinstance(node.value, ast.Tuple):
+            needs = tuple(item.id for item in node.value.elts if isinstance(item, ast.Name))
+        elif name.isupper():
+            with suppress(ValueError):  # of a computed one, which no plan needs
+                constants[name] = ast.literal_eval(node.value)
     return constants, needs
-
-
-def _assignments(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
-    for node in tree.body:
-        if isinstance(node, ast.Assign):
-            for target in node.targets:
-                if isinstance(target, ast.Name) and target.id.isupper():
-                    yield target.id, node.value

@@ -52,10 +52,6 @@ RC: dict[str, Any] = {
     "font.sans-serif": ["DejaVu Sans"],  # ships with matplotlib: the same outlines everywhere
     "font.size": SMALL,
     "axes.titlesize": 8,
-    "axes.labelsize": SMALL,
-    "xtick.labelsize": SMALL,
-    "ytick.labelsize": SMALL,
-    "legend.fontsize": SMALL,
     "legend.frameon": False,
     "legend.handlelength": 1.6,
     "legend.columnspacing": 1.2,
@@ -72,7 +68,6 @@ RC: dict[str, Any] = {
     "savefig.dpi": 200,
     "svg.fonttype": "path",
     "svg.hashsalt": "zscope",
-    "image.cmap": "viridis",
 }
 
 
@@ -308,22 +303,18 @@ def legend(
     fig: Figure, entries: Mapping[str, Any], *, extra: Sequence[Any] = (), columns: int = 0
 ) -> None:
     """A legend above the panels: a line per name and colour, then ready-made handles."""
-    handles = [Line2D([], [], color=c, linewidth=1.8, label=n) for n, c in entries.items()]
-    handles += extra
+    handles = [*(line(name, c, linewidth=1.8) for name, c in entries.items()), *extra]
     if handles:
-        fig.legend(
-            handles=handles, loc="outside upper center", ncols=columns or min(len(handles), 6)
-        )
+        columns = columns or min(len(handles), 6)
+        fig.legend(handles=handles, loc="outside upper center", ncols=columns)
 
 
 def dot(name: str, colour: Any = GREY) -> Line2D:
-    return Line2D([], [], linestyle="", marker="o", color=colour, label=name)
+    return line(name, colour, linestyle="", marker="o")
 
 
 def arrow(name: str = "censored: not reached by the last step", marker: str = "^") -> Line2D:
-    return Line2D(
-        [], [], linestyle="", marker=marker, markerfacecolor="none", color=GREY, label=name
-    )
+    return line(name, linestyle="", marker=marker, markerfacecolor="none")
 
 
 def line(name: str, colour: Any = GREY, **style: Any) -> Line2D:

@@ -135,7 +135,7 @@ def head_spectra(weights: AttentionWeights, kind: Kind = "qk") -> Float[Tensor, 
 def _sides(
     weights: AttentionWeights, kind: Kind
 ) -> tuple[Float[Tensor, "n_left d_head d"], Float[Tensor, "n_right d_head d"]]:
-    """A and B of K_h = A^T B: one matrix a head, or one a key-value head where heads share it."""
+    """A and B of K_h = A^T B: one matrix per head, or per key-value head where heads share it."""
     gain = weights.gain.double()
     if kind == "ov":
         return weights.W_o.double(), weights.W_v.double() * gain

@@ -1,4 +1,4 @@
-"""A causal language model of Hugging Face's: load, encode, generate, and the places of hooks.
+"""A causal language model of Hugging Face: load, encode, generate, and where to hook it.
 
 "resid_pre(l)" is the input of decoder layer l; the state after the last layer is taken before the
 final norm (`hidden_states[L]` of transformers is after it).
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 # Models whose layers are pre-norm with an RMS gain, and whose queries and keys get nothing but a
 # rotary embedding between projection and product: what `AttentionWeights` and the kernels assume.
 ARCHITECTURES = ("Qwen2ForCausalLM", "LlamaForCausalLM")
-# What a saved tokenizer of no model's own class calls itself, in transformers 4 and 5.
+# The class that a saved tokenizer names if it is not of one model, in transformers 4 and 5.
 GENERIC_TOKENIZERS = ("PreTrainedTokenizerFast", "TokenizersBackend")
-HEADROOM = 1.2  # memory that is asked for, over what the weights take
+HEADROOM = 1.2  # the memory that must be free, over that of the weights
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 SMALL_FILES = ("*.json", "*.txt", "*.model", "*.jinja")
 
@@ -131,6 +131,20 @@ class LanguageModel:
         ids, mask = encoded["input_ids"], encoded["attention_mask"]
         return ids.to(self.device), mask.to(self.device)
 
+    @property
+    def end_tokens(self) -> list[int]:
+        """The tokens that end a text."""
+        ends = self.model.generation_config.eos_token_id
+        return ends if isinstance(ends, list) else [] if ends is None else [ends]
+
+    def decode(self, tokens: Sequence[int]) -> Generated:
+        """Generated tokens as text; after the first end comes padding, maybe of the same token."""
+        ends = self.end_tokens
+        end = next((i for i, token in enumerate(tokens) if token in ends), None)
+        kept = list(tokens[:end])
+        text = str(self.tokenizer.decode(kept, skip_special_tokens=True))
+        return Generated(text, end is not None, len(kept))
+
 
 def generate(
     lm: LanguageModel,
@@ -150,7 +164,7 @@ def generate(
     def stopped(input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
         new = input_ids[:, ids.shape[1] :].tolist()
         for row, tokens in enumerate(new):
-            if row not in lengths and stop and stop(generated(lm, tokens).text):
+            if row not in lengths and stop and stop(lm.decode(tokens).text):
                 lengths[row] = len(tokens)
         return torch.tensor([row in lengths for row in range(len(new))], device=input_ids.device)
 
@@ -163,16 +177,7 @@ def generate(
             stopping_criteria=StoppingCriteriaList([stopped] if stop else []),
         )
     new = out[:, ids.shape[1] :].tolist()
-    return [generated(lm, tokens[: lengths.get(row)]) for row, tokens in enumerate(new)]
-
-
-def generated(lm: LanguageModel, tokens: list[int]) -> Generated:
-    """What these new tokens of a row say, up to the first end; what follows that is padding."""
-    ends = set(_as_list(lm.model.generation_config.eos_token_id))
-    end = next((i for i, token in enumerate(tokens) if token in ends), None)
-    kept = tokens[:end]
-    text = str(lm.tokenizer.decode(kept, skip_special_tokens=True))
-    return Generated(text, end is not None, len(kept))
+    return [lm.decode(tokens[: lengths.get(row)]) for row, tokens in enumerate(new)]
 
 
 def residual_states(
@@ -184,7 +189,7 @@ def residual_states(
     """resid_pre(l) of every l in `layers`, in the model's dtype and on its device.
 
     Layer n_layers is the final residual, before the final norm. At padded positions the states
-    mean nothing. Positions are counted from each row's first real token, as generation counts.
+    mean nothing. Positions are counted from each row's first real token, as in generation.
     """
     found: dict[int, Tensor] = {}
 
@@ -345,7 +350,7 @@ def _check_architecture(folder: Path) -> Any:
 
 
 def _without_weights(config: Any) -> Any:
-    """The model of a config, with shapes and nothing in them."""
+    """The model of a config, with shapes but no numbers."""
     from transformers import AutoModelForCausalLM
 
     with torch.device("meta"):
@@ -459,7 +464,3 @@ def _load_tokenizer(folder: Path) -> Any:
 def _file_digest(path: Path) -> str:
     """First 12 hex digits of the SHA-256 of a small file; of nothing if it is not there."""
     return sha256(path.read_bytes() if path.is_file() else b"").hexdigest()[:12]
-
-
-def _as_list(value: int | list[int] | None) -> list[int]:
-    return value if isinstance(value, list) else [] if value is None else [value]

@@ -1,4 +1,4 @@
-"""The toy language's models, from the checkpoints of their runs."""
+"""Loading the toy language's models from the checkpoints of their runs."""
 
 from __future__ import annotations
 

@@ -105,6 +105,16 @@ def rope_angles(
     return torch.outer(positions.cpu().double(), base**-exponents)
 
 
+def rotate(
+    x: Float[Tensor, "*n d_head"], positions: Int[Tensor, " n"], base: float
+) -> Float[Tensor, "*n d_head"]:
+    """RoPE of vectors, with elements i and i + d_head/2 as pairs, at `positions` (or at one)."""
+    angles = rope_angles(positions, x.shape[-1], base)
+    cos, sin = (f.to(x.dtype).to(x.device) for f in (angles.cos(), angles.sin()))
+    first, second = x.chunk(2, -1)
+    return torch.cat([first * cos - second * sin, second * cos + first * sin], -1)
+
+
 def rms_normalise(x: Float[Tensor, "*n d"]) -> Float[Tensor, "*n d"]:
     return x * (x.square().mean(-1, keepdim=True) + RMS_EPS).rsqrt()
 

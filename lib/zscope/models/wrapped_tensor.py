@@ -23,26 +23,19 @@ from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_f
 
 from zscope.models.tensor_transformer import (
     RMS_EPS,
+    TensorAttention,
     TensorConfig,
     TensorTransformer,
     rms_normalise,
-    rope_angles,
+    rotate,
 )
 from zscope.models.wrapped_transformer import load_weights
 
 
-class HookedAttention(nn.Module):
+class HookedAttention(TensorAttention):
     """The heads written out, with the place where TransformerLens hooks the pattern."""
 
     accepts_pattern_fn = True
-
-    def __init__(self, config: TensorConfig) -> None:
-        super().__init__()
-        self.config = config
-        d, width = config.d_model, config.n_heads * config.d_head
-        for name in (*config.rotated, "v"):
-            self.add_module(name, nn.Linear(d, width, bias=False))
-        self.o = nn.Linear(width, d, bias=False)
 
     def forward(
         self,
@@ -57,7 +50,8 @@ class HookedAttention(nn.Module):
             projected = cast(nn.Module, getattr(self, name))(x)
             return projected.unflatten(-1, (c.n_heads, c.d_head)).transpose(1, 2)
 
-        rotated = [_rotate(heads(name), c.rope_base) for name in c.rotated]
+        positions = torch.arange(x.shape[1])
+        rotated = [rotate(heads(name), positions, c.rope_base) for name in c.rotated]
         later = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool, device=x.device).triu(1)
         scores = rotated[0] @ rotated[1].mT
         if c.attention == "bilinear":
@@ -68,13 +62,6 @@ class HookedAttention(nn.Module):
         if pattern_fn is not None:
             pattern = pattern_fn(pattern)
         return self.o((pattern @ heads("v")).transpose(1, 2).flatten(-2)), pattern
-
-
-def _rotate(x: Float[Tensor, "batch head seq d_head"], base: float) -> Tensor:
-    angles = rope_angles(torch.arange(x.shape[-2]), x.shape[-1], base)
-    cos, sin = (f.to(x.dtype).to(x.device) for f in (angles.cos(), angles.sin()))
-    first, second = x.chunk(2, -1)
-    return torch.cat([first * cos - second * sin, second * cos + first * sin], -1)
 
 
 class RMSNorm(nn.Module):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
 from zscope.config.base import Probability, Section, Unit, WrongKeyError
 
+# In the order in which they govern.
 Primitive = Literal[
     "long_range",
     "induction",
@@ -39,6 +40,7 @@ Target = Literal[
 Delimiter = Literal["round", "square", "quote"]
 Words = Annotated[int, Field(ge=1, le=100), Unit("tokens")]
 Distance = Annotated[int, Field(ge=1, le=1024), Unit("tokens")]
+Share = Annotated[float, Field(gt=0, le=1)]
 Weight = Annotated[float, Field(ge=0, le=1e6)]
 Row = Annotated[dict[Target, Weight], Field(min_length=1)]
 
@@ -90,11 +92,7 @@ class BigramConfig(Section):
     """A name leads to verbs. With m weights, name i leads to transitive verbs m i, m i + 1, ...;
     the first verb follows the last. alice: sees 0.7, helps 0.2, finds 0.1."""
 
-    weights: Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=1)] = [
-        0.7,
-        0.2,
-        0.1,
-    ]
+    weights: Annotated[list[Share], Field(min_length=1)] = [0.7, 0.2, 0.1]
     """Probabilities of a name's verbs, in decreasing order, with sum 1."""
 
     @model_validator(mode="after")
@@ -134,10 +132,8 @@ class SkipConfig(Section):
     def _three_words(self) -> Self:
         for i, rule in enumerate(self.rules):
             if len(rule) != 3:
-                raise WrongKeyError(
-                    "rules",
-                    f"rule {i} has {len(rule)} words, not 3 [anchor, trigger, output]: {rule}",
-                )
+                n = f"{len(rule)} words, not 3 [anchor, trigger, output]"
+                raise WrongKeyError("rules", f"rule {i} has {n}: {rule}")
         return self
 
 
@@ -280,15 +276,7 @@ class LanguageConfig(Section):
 
     length: Annotated[int, Unit("tokens")] = Field(64, ge=2, le=4096)
     """Tokens of a sequence, the topic at position 0 included."""
-    primitives: list[Primitive] = [
-        "long_range",
-        "induction",
-        "novel",
-        "skip",
-        "suppress",
-        "bigram",
-        "bracket",
-    ]
+    primitives: list[Primitive] = [p for p in get_args(Primitive) if p not in ("quote", "context")]
     """Primitives that are on; quote and context can be added. The category bigram is always on."""
     vocabulary: VocabularyConfig = VocabularyConfig()
     """Sizes of the categories."""
@@ -325,7 +313,7 @@ class LanguageConfig(Section):
 
     def possible(self, row: Row) -> dict[str, float]:
         """A row's weights above 0, without the delimiters that are off."""
-        off = {"round", "square", "quote"} - set(self.open_delimiters)
+        off = {*get_args(Delimiter)} - {*self.open_delimiters}
         return {target: w for target, w in row.items() if w > 0 and target not in off}
 
     @model_validator(mode="after")
@@ -367,14 +355,11 @@ class LanguageConfig(Section):
             seen.add(pair)
 
     def _check_rows(self) -> None:
-        inside: list[tuple[str, str, Row]] = [
-            ("delimiters", d, getattr(self.delimiters, d)) for d in self.open_delimiters
-        ]
+        kinds = self.open_delimiters
+        inside = [("delimiters", str(kind), getattr(self.delimiters, kind)) for kind in kinds]
         for block, key, row in inside:
-            if nested := {"round", "square", "quote"} & set(row):
-                raise WrongKeyError(
-                    block, f"{key} holds {', '.join(sorted(nested))}: nesting is set by open"
-                )
+            if nested := ", ".join(sorted({*get_args(Delimiter)} & set(row))):
+                raise WrongKeyError(block, f"{key} holds {nested}: nesting is set by open")
         rows = [
             *inside,
             *(("transitions", key, row) for key, row in self.transitions),
@@ -382,8 +367,5 @@ class LanguageConfig(Section):
         ]
         for block, key, row in rows:
             if not self.possible(row):
-                raise WrongKeyError(
-                    block,
-                    f"{key} has no weight above 0 for anything that is on: {row}",
-                    "primitives",
-                )
+                nothing = f"{key} has no weight above 0 for anything that is on: {row}"
+                raise WrongKeyError(block, nothing, "primitives")

@@ -5,27 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import get_args
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from zscope.toy_language.config import LanguageConfig
+from zscope.toy_language.config import LanguageConfig, Primitive
 from zscope.toy_language.vocabulary import ToyVocabulary
 
 # In the order in which they govern: the first that matches. `start` is position 0.
-LABELS = (
-    "start",
-    "long_range",
-    "induction",
-    "novel",
-    "skip",
-    "suppress",
-    "bigram",
-    "bracket",
-    "quote",
-    "context",
-    "category",
-)
+LABELS = ("start", *get_args(Primitive), "category")
 LABEL_ID = {name: i for i, name in enumerate(LABELS)}
 CLOSERS = {"round": "round_close", "square": "square_close", "quote": "quote"}
 
@@ -53,7 +42,7 @@ class Distributions:
     @cached_property
     def alias(self) -> tuple[Float[np.ndarray, "rows vocab"], Int[np.ndarray, "rows vocab"]]:
         """Walker's alias tables (Vose 1991): draw a cell v, keep it with probability keep[v], else
-        take alias[v]. A token of probability 0 has keep 0 and is nobody's alias."""
+        take alias[v]. A token of probability 0 has keep 0 and is never an alias."""
         n, size = self.p.shape
         keep, alias = np.zeros((n, size)), np.zeros((n, size), dtype=np.int32)
         for row, p in enumerate(self.p):
@@ -66,7 +55,7 @@ class Distributions:
                 mass[other] -= 1 - mass[v]
                 if mass[other] < 1:
                     small.append(large.pop())
-            # Rounding leaves some cells over; those of impossible tokens must not be kept.
+            # Rounding leaves some cells over. Those of impossible tokens must not be kept.
             possible = int(p.argmax())
             for v in small + large:
                 keep[row, v], alias[row, v] = float(p[v] > 0), possible

@@ -18,13 +18,10 @@ from jaxtyping import Float, Int
 
 from zscope.core.errors import DataError
 from zscope.toy_language.config import LanguageConfig
-from zscope.toy_language.distributions import (
-    DistributionBuilder,
-    Distributions,
-)
+from zscope.toy_language.distributions import DistributionBuilder, Distributions
 from zscope.toy_language.vocabulary import ToyVocabulary, make_vocabulary
 
-# Codes of what the last token can set off beside its static row.
+# Codes of the primitives that the last token can trigger, besides its static row.
 RECALL, OBJECT, NAME, TRIGGER = 1, 2, 3, 4  # TRIGGER + i: the i-th trigger of skip rules
 
 
@@ -52,7 +49,7 @@ class _SkipTrigger:
 
 
 class _State:
-    """What the program remembers of n prefixes beside their tokens."""
+    """The program's memory of n prefixes, besides their tokens."""
 
     def __init__(self, n: int, n_objects: int) -> None:
         self.stack = np.zeros(n, dtype=np.int32)  # code of what is open
@@ -113,7 +110,7 @@ class ToyLanguage:
     def _static_table(
         self, builder: DistributionBuilder, stacks: list[tuple[str, ...]]
     ) -> Int[np.ndarray, "markers stacks vocab"]:
-        """Rows that need no more than the latest verb, the stack and the last token, by these."""
+        """Rows that depend only on the latest verb, the stack and the last token, by these."""
         verbs = ("", "verb_t", "verb_i") if self.config.on("context") else ("",)
         table = np.zeros((len(verbs), len(stacks), len(self.vocabulary)), dtype=np.int32)
         for at in np.ndindex(table.shape[:2]):
@@ -167,8 +164,8 @@ class ToyLanguage:
         return np.array(rows, dtype=np.int32)
 
     def _answer_rows(self, builder: DistributionBuilder) -> Int[np.ndarray, " vocab"]:
-        """The row after `recall` for each token 0. If token 0 is no topic, which no text has, it is
-        the row without long_range."""
+        """The row after `recall` for each token 0. Where that is no topic, as in no text, it is the
+        row without long_range."""
         ids = self.vocabulary.members
         rows = np.full(len(self.vocabulary), self._static[0, 0, ids["recall"][0]])
         if self.config.on("long_range"):
@@ -190,7 +187,7 @@ class ToyLanguage:
         return rows
 
     def _special_tokens(self) -> Int[np.ndarray, " vocab"]:
-        """The code of what each token sets off when it is the last one."""
+        """The code of the primitive that each token triggers when it is the last one."""
         kind = np.zeros(len(self.vocabulary), dtype=np.int32)
         for primitive, category, code in (
             ("long_range", "recall", RECALL),
@@ -252,7 +249,7 @@ class ToyLanguage:
         return rows
 
     def _remember(self, t: int, tokens: Int[np.ndarray, "seq n"], state: _State) -> None:
-        """Take token t >= 1 into the state."""
+        """Update the state with token t >= 1."""
         now, last = tokens[t], tokens[t - 1]
         size = len(self.vocabulary)
         if self.config.open_delimiters:
@@ -269,7 +266,7 @@ class ToyLanguage:
     # --- questions to it ------------------------------------------------------------------------
 
     def sample(self, n: int, rng: np.random.Generator) -> Sequences:
-        """Sample n sequences; each is cheapest when several thousand are sampled at a time."""
+        """Sample n sequences; several thousand at a time cost least per sequence."""
         size = len(self.vocabulary)
         keep, alias = (table.ravel() for table in self.distributions.alias)
         cells = rng.random((self.config.length, n))

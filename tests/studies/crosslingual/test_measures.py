@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import runpy
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from snakemake.iocontainers import Namedlist
 
 from plain_spaces import distance_ratio, ffn_overlap, language_energy, update_ratio
 from zscope.config.base import Bootstrap
@@ -18,6 +20,7 @@ from zscope.core.errors import ConfigError, DataError
 from zscope.models.language_model import LanguageModel
 from zscope.studies.crosslingual.config import (
     BridgeConfig,
+    LanguageModelSource,
     TinyShape,
     VerdictConfig,
     ZConfig,
@@ -484,57 +487,65 @@ def test_spaces_come_back_and_a_missing_one_is_named(lm, tmp_path):
         file.load(2, 6, "ov")
 
 
-def script(name):
-    """The function of a workflow script, which has its name."""
-    return runpy.run_path(str(SCRIPTS / f"{name}.py"))[name]
+def run_script(name, inputs, outputs, **slice_):
+    """Run a workflow script as Snakemake does: with its paths, and its part of the config."""
+    job = SimpleNamespace(
+        rule=name,
+        input=Namedlist(fromdict={k: str(path) for k, path in inputs.items()}),
+        output=Namedlist(fromdict={k: str(path) for k, path in outputs.items()}),
+        wildcards=Namedlist(fromdict={"model": "tiny-s0"}),
+        params=SimpleNamespace(tracked={"code": "", "slice": slice_}),
+        threads=1,
+        log=[],
+    )
+    runpy.run_path(str(SCRIPTS / f"{name}.py"), {"snakemake": job}, "__main__")
 
 
-def run_scripts(lm, folder, inputs, bootstrap):
-    """From weights to a summary, in `folder`."""
+def run_scripts(folder, inputs, bootstrap):
+    """From weights to a summary, in `folder`, whose files are named for the scripts' inputs."""
     z = ZConfig(draws=3, kinds=["qk", "ov"])
-    common = {"model": "tiny-s0", "provenance": {}}
-    script("describe_model")(
-        inputs["model"],
-        folder / "model",
-        folder / "sizes",
-        source={"tiny": True},
-        dtype="float32",
-        z=z,
-        **common,
+    dumped, level = z.model_dump(), bootstrap.model_dump()
+    model = LanguageModelSource(tiny=True).model_dump()
+    loaded = {"weights": inputs["model"]}
+    subject = {"model": model, "dtype": "float32", "device": "cpu"}
+
+    def made(*names):
+        return {name: folder / name for name in names}
+
+    run_script(
+        "describe_model", loaded, made("model", "sizes"), model=model, dtype="float32", z=dumped
     )
-    sizes = folder / "sizes"
-    script("make_spaces")(lm, sizes, folder / "spaces", z=z, provenance={})
-    spaces = SpaceFile(folder / "spaces", read_sizes(sizes), z)
-    script("measure_weights")(lm, spaces, folder / "weights", bootstrap=bootstrap, **common)
-    script("measure_states")(
-        spaces,
-        inputs["activations"],
-        folder / "geometry",
-        folder / "updates",
-        bootstrap=bootstrap,
-        **common,
+    run_script(
+        "make_spaces", loaded | made("sizes"), made("spaces"), z={"kinds": z.kinds}, subject=subject
     )
-    script("fit_bridge")(
-        inputs["problems"],
-        spaces,
-        inputs["activations"],
-        folder / "bridge",
-        config=BridgeConfig(permutations=20),
-        bootstrap=bootstrap,
-        **common,
+    run_script(
+        "measure_weights",
+        loaded | made("sizes", "spaces"),
+        made("weights"),
+        z=dumped,
+        bootstrap=level,
+        subject=subject,
     )
-    paths = {name: folder / name for name in ("weights", "geometry", "updates", "bridge")}
-    script("summarise_model")(
-        sizes,
-        paths,
-        folder / "summary",
-        folder / "csv",
-        verdict=VerdictConfig(),
-        z=z,
+    states = {"activations": inputs["activations"]} | made("sizes", "spaces")
+    both = made("geometry", "updates")
+    run_script("measure_states", states, both, z=dumped, bootstrap=level)
+    run_script(
+        "fit_bridge",
+        states | {"problems": inputs["problems"]},
+        made("bridge"),
+        z=dumped,
+        bridge=BridgeConfig(permutations=20).model_dump(),
+        bootstrap=level,
+    )
+    run_script(
+        "summarise_model",
+        made("sizes", "weights", "geometry", "updates", "bridge"),
+        made("summary", "csv"),
+        verdict=VerdictConfig().model_dump(),
+        z=dumped,
         level=bootstrap.level,
-        **common,
     )
-    return spaces
+    return SpaceFile(folder / "spaces", read_sizes(folder / "sizes"), z)
 
 
 @pytest.mark.slow
@@ -547,7 +558,7 @@ def test_scripts_lead_from_weights_to_a_summary_and_repeat_exactly(lm, tmp_path)
     bootstrap = Bootstrap(level=0.9, resamples=20, seed=0)
     for again in ("a", "b"):
         (tmp_path / again).mkdir()
-        spaces = run_scripts(lm, tmp_path / again, inputs, bootstrap)
+        spaces = run_scripts(tmp_path / again, inputs, bootstrap)
     for path in (tmp_path / "a").iterdir():
         assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes(), path.name
     tables = (WEIGHTS, GEOMETRY, UPDATES, BRIDGE, SUMMARY)
@@ -582,7 +593,7 @@ def test_scripts_lead_from_weights_to_a_summary_and_repeat_exactly(lm, tmp_path)
 
     # Another level: the same values, and narrower intervals.
     (tmp_path / "c").mkdir()
-    run_scripts(lm, tmp_path / "c", inputs, Bootstrap(level=0.5, resamples=20, seed=0))
+    run_scripts(tmp_path / "c", inputs, Bootstrap(level=0.5, resamples=20, seed=0))
     for table in (WEIGHTS, GEOMETRY, UPDATES, BRIDGE):
         narrow, wide = read_table(tmp_path / "c" / table.short, table), found[table.short]
         assert narrow["value"].equals(wide["value"])

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import torch
 
+from closures import import_closure
 from zscope.config.base import Bootstrap
 from zscope.core.errors import DataError
-from zscope.core.provenance import import_closure
 from zscope.models.checkpoints import join, save_tensors
 from zscope.models.transformer import Transformer, TransformerConfig
 from zscope.models.wrapped_transformer import wrap

@@ -403,8 +403,7 @@ def test_rows_fit_the_table_and_repeat(changes):
     language = ToyLanguage(LanguageConfig(length=24))
     shape = {"d_vocab": len(language.vocabulary), "n_ctx": 24, "n_heads": 2, "d_model": 16}
     model = TensorTransformer(TensorConfig(**shape, d_head=8, **changes)).init_weights(0)
-    weights = TensorWeights.from_model(model) if model.config.is_polynomial else None
-    first, second = (phenomena_rows(model, language, weights, BOOTSTRAP, 0) for _ in range(2))
+    first, second = (phenomena_rows(model, language, BOOTSTRAP, 0) for _ in range(2))
     assert first == second
 
     frame = pd.DataFrame(first).assign(condition="reference", seed=0)
@@ -414,15 +413,14 @@ def test_rows_fit_the_table_and_repeat(changes):
     assert frame[required].notna().all().all()
     assert set(frame["experiment"]) == {"suppression", "error_correction", "reuse"}
     named = frame["case"].str.startswith("named")
-    assert named.any() == (weights is not None)
+    assert named.any() == model.config.is_polynomial
 
 
 def test_what_is_off_has_no_rows():
     language = ToyLanguage(LanguageConfig(length=12, primitives=["bigram", "novel"]))
     shape = {"d_vocab": len(language.vocabulary), "n_ctx": 12, "n_layers": 1}
     model = random_model(**shape)
-    weights = TensorWeights.from_model(model)
-    assert phenomena_rows(model, language, weights, BOOTSTRAP, 0) == []
+    assert phenomena_rows(model, language, BOOTSTRAP, 0) == []
 
 
 def test_without_such_prefixes_there_are_no_rows():

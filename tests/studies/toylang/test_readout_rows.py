@@ -27,7 +27,7 @@ from zscope.studies.toylang.readouts.ablations import (
     named_heads,
 )
 from zscope.studies.toylang.readouts.degrees import SEQUENCES, degree_rows
-from zscope.studies.toylang.readouts.induction import induction_heads, induction_layers
+from zscope.studies.toylang.readouts.induction import induction_heads
 from zscope.studies.toylang.readouts.program_truth import (
     boosting_rules,
     copying_truth,
@@ -37,7 +37,7 @@ from zscope.studies.toylang.readouts.program_truth import (
     verbs_of_names,
     window_truth,
 )
-from zscope.studies.toylang.readouts.readout_rows import matrix_rows, readout_rows, search_rows
+from zscope.studies.toylang.readouts.readout_rows import Reading
 from zscope.studies.toylang.readouts.weights import TensorWeights
 from zscope.studies.toylang.tables import ABLATIONS, DEGREES, MATRICES, READOUTS, SEARCH
 from zscope.toy_language.config import LanguageConfig
@@ -94,18 +94,18 @@ def test_rows_fit_their_tables(language, rules):
     model = toy_model()
     weights = TensorWeights.from_model(model)
     arguments = weights, language, rules, CONFIG
-    fits(READOUTS, readout_rows(*arguments), step=0)
-    fits(MATRICES, matrix_rows(*arguments))
-    fits(SEARCH, search_rows(*arguments))
+    fits(READOUTS, Reading(*arguments).numbers(), step=0)
+    fits(MATRICES, Reading(*arguments).matrices())
+    fits(SEARCH, Reading(*arguments).search())
     fits(DEGREES, degree_rows(model, language, 0))
-    rows = ablation_rows(model.float(), evaluation_of(language), *arguments, 0)
+    rows = ablation_rows(model.float(), evaluation_of(language), *arguments[1:], 0)
     fits(ABLATIONS, rows)
 
 
 def test_an_untrained_model_is_all_ties(language, rules):
     model = TensorTransformer(TensorConfig()).init_weights(0)
     weights = TensorWeights.from_model(model)
-    rows = readout_rows(weights, language, rules, CONFIG)
+    rows = Reading(weights, language, rules, CONFIG).numbers()
     of = {(r["readout"], r["item"], r["metric"]): r["value"] for r in rows}
     ranks = [value for (_, _, metric), value in of.items() if metric == "rank"]
     assert ranks == [(65**3 + 1) / 2] * 4
@@ -117,7 +117,7 @@ def test_an_untrained_model_is_all_ties(language, rules):
     p = 1 / 65
     entropy = -sum(x * math.log(x) for x in (0.7, 0.2, 0.1))
     assert of["direct", "all", "kl"] == pytest.approx(-math.log(p) - entropy)
-    assert len(matrix_rows(weights, language, rules, CONFIG)) > 0
+    assert len(Reading(weights, language, rules, CONFIG).matrices()) > 0
     assert named_heads(weights, language, rules, CONFIG) == {}
     degrees = degree_rows(model, language, 0)
     assert all(r["value"] == r["share"] == r["error"] == 0 for r in degrees)
@@ -137,7 +137,7 @@ def test_a_primitive_that_is_off_has_no_rows(off):
     rules = find_rules(language, np.random.default_rng(0), 24)
     weights = TensorWeights.from_model(toy_model())
     arguments = weights, language, rules, CONFIG
-    rows = readout_rows(*arguments) + matrix_rows(*arguments)
+    rows = Reading(*arguments).numbers() + Reading(*arguments).matrices()
     found = {row["readout"] for row in rows}
     assert found == set.union({"rules"}, *BY_PRIMITIVE.values()) - BY_PRIMITIVE[off]
     ranks = [row for row in rows if row.get("metric") == "rank"]
@@ -150,9 +150,9 @@ def test_a_language_without_rules_and_a_model_of_one_layer_have_what_is_left():
     language = ToyLanguage(LanguageConfig(primitives=["bigram", "induction"]))
     weights = TensorWeights.from_model(toy_model(n_layers=1))
     direct = [r for r in find_rules(language, np.random.default_rng(0), 8) if r.key is None]
-    rows = readout_rows(weights, language, direct, CONFIG)
+    rows = Reading(weights, language, direct, CONFIG).numbers()
     assert {row["readout"] for row in rows} == {"direct"}
-    assert search_rows(weights, language, direct, CONFIG) == []
+    assert Reading(weights, language, direct, CONFIG).search() == []
 
 
 # --- truth ---------------------------------------------------------------------------------------
@@ -208,7 +208,7 @@ def test_brackets_that_close_nothing_are_not_listed(language):
     attend(model, 0, 0, 4, ids["lake"], [ids[")"], ids["beach"]])
     write(model, 0, 0, 0, ids[")"], {ids["."]: 9.0})
     rules = [Rule("skip", "beach", "big", "at", 0.9, 1, 8, 5)]
-    found = search_rows(TensorWeights.from_model(model), language, rules, CONFIG)
+    found = Reading(TensorWeights.from_model(model), language, rules, CONFIG).search()
     assert not {row["key"] for row in found} & {")", "]"}
 
 
@@ -274,11 +274,13 @@ def test_planted_bigrams_are_read_exactly(language, rules):
     with torch.no_grad():
         model.head.weight[:, names] = p.log().clamp_min(-40).T + 1.5
     arguments = TensorWeights.from_model(model), language, rules, CONFIG
-    of = {r["metric"]: r["value"] for r in readout_rows(*arguments) if r["readout"] == "direct"}
+    of = {
+        r["metric"]: r["value"] for r in Reading(*arguments).numbers() if r["readout"] == "direct"
+    }
     assert of["r"] == of["r_self"] == pytest.approx(1)
     assert of["top1"] == of["top1_self"] == 6
     assert abs(of["kl"]) < 1e-9
-    rows = matrix_rows(*arguments)
+    rows = Reading(*arguments).matrices()
     for readout in ("direct", "direct_logit"):
         cells = [r for r in rows if r["readout"] == readout]
         assert len(cells) == len(names) * len(verbs)
@@ -319,11 +321,11 @@ def test_planted_rules_and_suppression_are_read_and_their_heads_named():
     rules = find_rules(language, np.random.default_rng(0), 64)
     model = skip_model(language)
     arguments = TensorWeights.from_model(model), language, rules, CONFIG
-    rows = readout_rows(*arguments)
+    rows = Reading(*arguments).numbers()
     ranks = [r["value"] for r in rows if r["metric"] == "rank"]
     assert sorted(ranks) == [1, 2, 3, 4]
     assert [r["value"] for r in rows if r["metric"] == "edge"] == [16] * 4  # nothing turns
-    search = search_rows(*arguments)
+    search = Reading(*arguments).search()
     assert {r["primitive"] for r in search[:4]} == {"skip"}
     assert [r["precision"] for r in search[:4]] == [1] * 4
     n_rules = len(boosting_rules(language, rules))
@@ -335,7 +337,7 @@ def test_planted_rules_and_suppression_are_read_and_their_heads_named():
     assert one(rows, metric="below")["value"] == 2
     assert one(rows, metric="drop")["value"] == pytest.approx(9, rel=1e-4)
     assert named_heads(*arguments) == {"rules": ((0, 1),), "suppression": ((1, 2),)}
-    cells = pd.DataFrame(matrix_rows(*arguments))
+    cells = pd.DataFrame(Reading(*arguments).matrices())
     product = cells[cells["readout"] == "skip_product"].groupby("item")["value"]
     for item in ("all", "L0H1"):
         assert product.max()[item] == pytest.approx(12 * 5 / 6, rel=0.01)
@@ -359,10 +361,10 @@ def test_precision_counts_what_the_program_does_and_recall_the_rules(language):
     write(model, 0, 0, 0, ids["("], {ids[")"]: 9.0})
     rules = [Rule("skip", "beach", "big", "at", 0.9, 1, 8, 5)]
     arguments = TensorWeights.from_model(model), language, rules, CONFIG
-    first = search_rows(*arguments)[0]
+    first = Reading(*arguments).search()[0]
     assert (first["key"], first["query"], first["output"]) == ("(", "lake", ")")
     assert (first["primitive"], first["precision"], first["recall"]) == ("bracket", 1, 0)
-    rows = readout_rows(*arguments)
+    rows = Reading(*arguments).numbers()
     assert one(rows, metric="rule_precision_at_10")["value"] == 0
     assert one(rows, metric="precision_at_10")["value"] > 0
     effect, _ = program_boosts(language, range(1, 9))
@@ -375,9 +377,8 @@ def test_precision_counts_what_the_program_does_and_recall_the_rules(language):
 def test_layers_together_are_naive_loops():
     weights = TensorWeights.from_model(random_model(n_layers=3))
     objects, colours, offsets = [0, 1, 2], [3, 4], [1, 4]
-    found = {
-        (p.layer, p.later_layer): p for p in induction_layers(weights, objects, colours, offsets)
-    }
+    pairs = induction_heads(weights, objects, colours, offsets, together=True)
+    found = {p.layers: p for p in pairs}
     assert set(found) == {(0, 1), (0, 2), (1, 2)}
     E = weights.E
     for (layer, later), pair in found.items():
@@ -394,7 +395,7 @@ def test_layers_together_are_naive_loops():
     contrasts = [p.contrast for p in found.values()]
     assert contrasts == sorted(contrasts, reverse=True)
     with pytest.raises(DataError, match="1 objects"):
-        induction_layers(weights, [0], colours, offsets)
+        induction_heads(weights, [0], colours, offsets, together=True)
 
 
 def spread_model():
@@ -420,8 +421,9 @@ def spread_model():
 def test_induction_that_is_spread_over_heads_is_seen_together():
     weights = TensorWeights.from_model(spread_model())
     words = [1, 2, 3], [4, 5, 6], range(1, 9)
-    best, together = induction_heads(weights, *words)[0], induction_layers(weights, *words)[0]
-    assert (best.layer, best.head, best.later_layer, best.later_head) == (0, 2, 1, 0)
+    best, *_ = induction_heads(weights, *words)
+    together, *_ = induction_heads(weights, *words, together=True)
+    assert best.heads == ((0, 2), (1, 0))
     assert (best.hits, together.hits) == (2, 3)
     assert together.contrast > best.contrast > 0
 
@@ -481,9 +483,8 @@ def test_the_mean_is_over_all_chunks():
 def ablated(language, rules):
     model = toy_model().float()
     evaluation = evaluation_of(language)
-    weights = TensorWeights.from_model(model)
     config = ReadoutConfig(random_heads=4)
-    return model, evaluation, (model, evaluation, weights, language, rules, config, 7)
+    return model, evaluation, (model, evaluation, language, rules, config, 7)
 
 
 def test_ablation_rows_are_excess_against_the_intact_model(ablated):
@@ -500,7 +501,7 @@ def test_ablation_rows_are_excess_against_the_intact_model(ablated):
     assert found["value"] == pytest.approx(expected.mean(), abs=1e-9)
     assert found["n"] == expected.size
     assert found["ci_low"] <= found["value"] <= found["ci_high"]
-    named = named_heads(*arguments[2:6])
+    named = named_heads(TensorWeights.from_model(model), *arguments[2:5])
     assert {r["chosen_by"] for r in rows} == {"none", "single", "random", *named}
     assert {r["heads"] for r in rows if r["chosen_by"] == "single"} == {
         f"L{layer}H{head}" for layer in range(2) for head in range(3)
@@ -529,7 +530,7 @@ def test_random_sets_are_of_the_same_layers_and_none_is_named(ablated):
 
 def test_a_model_whose_weights_are_not_read_has_single_heads_alone(language):
     model = toy_model(attention="softmax", rms_norm=True).float()
-    rows = ablation_rows(model, evaluation_of(language), None, language, [], CONFIG, 0)
+    rows = ablation_rows(model, evaluation_of(language), language, [], CONFIG, 0)
     assert {r["chosen_by"] for r in rows} == {"none", "single"}
     fits(ABLATIONS, rows)
 

@@ -141,7 +141,7 @@ def everything(model):
     yield "triples", torch.tensor(table.triples)
     yield "ranks", torch.tensor(search(weights, WINDOW, 1, [(1, 2, 3), (4, 4, 4)])[1])
     yield "window", torch.tensor(window_profile(weights, [(1, 2, 3)], WINDOW))
-    yield "pairs", torch.tensor([[p.layer, p.head, p.later_head, p.hits] for p in pairs])
+    yield "pairs", torch.tensor([[*p.heads[0], p.heads[1][1], p.hits] for p in pairs])
     yield "induction", torch.stack([pair.matrix for pair in pairs])
     yield "suppression", torch.stack([suppressed.without, suppressed.with_trigger])
 
@@ -405,7 +405,7 @@ def test_the_induction_pair_is_named():
     )
     assert len(pairs) == 9
     best, second = pairs[:2]
-    assert (best.layer, best.head, best.later_layer, best.later_head) == (0, 2, 1, 1)
+    assert best.heads == ((0, 2), (1, 1))
     assert best.hits == 3
     assert best.contrast > 20 * abs(second.contrast)
 

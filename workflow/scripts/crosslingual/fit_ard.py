@@ -1,9 +1,6 @@
 """ARD-MMD on every layer of one model: tables crosslingual_ard_history and _lengthscales."""
 
-from collections.abc import Mapping
-from typing import Any
-
-from zscope.core.jobs import job, progress
+from zscope.core.jobs import Provenance, job, progress
 from zscope.studies.crosslingual.ard.layer_data import read_layers
 from zscope.studies.crosslingual.ard.layer_fits import fit_layer
 from zscope.studies.crosslingual.config import ArdConfig
@@ -23,9 +20,9 @@ def fit_ard(
     model: str,
     ard: ArdConfig,
     seed: int,
-    provenance: Mapping[str, Any],
+    provenance: Provenance,
 ) -> None:
-    """activations: a folder."""
+    """activations: a folder. history, lengthscales: paths of the two tables."""
     steps: list[Row] = []
     fitted: list[Row] = []
     layers = fitted_layers(ard.layers, spaces.sizes)

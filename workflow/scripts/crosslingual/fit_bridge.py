@@ -1,10 +1,7 @@
 """The linear map between the languages inside Z, and inside random spaces: no model is loaded."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from zscope.config.base import Bootstrap
-from zscope.core.jobs import job, progress
+from zscope.core.jobs import Provenance, job, progress
 from zscope.studies.crosslingual.config import BridgeConfig
 from zscope.studies.crosslingual.measures.bridges import layer_rows
 from zscope.studies.crosslingual.measures.nulls import uniform_spaces
@@ -17,14 +14,14 @@ from zscope.tables.write import write_table
 
 def fit_bridge(
     problems: str,
-    spaces: SpaceFile,
     activations: str,
-    bridge: str,
+    spaces: SpaceFile,
+    output: str,
     *,
     model: str,
     config: BridgeConfig,
     bootstrap: Bootstrap,
-    provenance: Mapping[str, Any],
+    provenance: Provenance,
 ) -> None:
     """activations: a folder."""
     random = uniform_spaces(spaces, bootstrap.seed)
@@ -32,16 +29,17 @@ def fit_bridge(
     for layer in progress(spaces.sizes.layers, desc="bridge"):
         states = read_layer(activations, layer)
         categories = read_categories(problems, states["zh"].problems)
-        rows += layer_rows(states, layer, spaces, random, categories, config, bootstrap)
-    write_table([{"model": model, **row} for row in rows], bridge, BRIDGE, provenance)
+        found = layer_rows(states, layer, spaces, random, categories, config, bootstrap)
+        rows += [{"model": model, **row} for row in found]
+    write_table(rows, output, BRIDGE, provenance)
 
 
 if __name__ == "__main__":
     with job(snakemake, "numpy", "torch") as this:
         fit_bridge(
             this.input.problems,
-            SpaceFile.open(this.input.spaces, this.input.sizes, this.slice["z"]),
             this.input.activations,
+            SpaceFile.open(this.input.spaces, this.input.sizes, this.slice["z"]),
             this.output.bridge,
             model=this.wildcards.model,
             config=BridgeConfig.model_validate(this.slice["bridge"]),

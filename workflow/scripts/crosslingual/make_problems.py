@@ -1,9 +1,6 @@
 """The parallel problems that everything is measured on: table crosslingual_problems."""
 
-from collections.abc import Mapping
-from typing import Any
-
-from zscope.core.jobs import job
+from zscope.core.jobs import Provenance, job
 from zscope.studies.crosslingual.config import ProblemsConfig
 from zscope.studies.crosslingual.problems.parallel import generate, load_problems
 from zscope.studies.crosslingual.problems.problem_rows import problem_rows
@@ -11,18 +8,15 @@ from zscope.studies.crosslingual.tables import PROBLEMS
 from zscope.tables.write import write_table
 
 
-def make_problems(path: str, *, config: ProblemsConfig, provenance: Mapping[str, Any]) -> None:
+def make_problems(config: ProblemsConfig, output: str, provenance: Provenance) -> None:
     if config.source == "generated":
         problems = generate(config.n, config.seed, held_out=True)
     else:
         problems = load_problems(config.file)
-    write_table(problem_rows(problems), path, PROBLEMS, provenance)
+    write_table(problem_rows(problems), output, PROBLEMS, provenance)
 
 
 if __name__ == "__main__":
     with job(snakemake) as this:
-        make_problems(
-            this.output.problems,
-            config=ProblemsConfig.model_validate(this.slice["problems"]),
-            provenance=this.provenance,
-        )
+        config = ProblemsConfig.model_validate(this.slice["problems"])
+        make_problems(config, this.output.problems, this.provenance)

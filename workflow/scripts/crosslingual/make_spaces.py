@@ -1,33 +1,30 @@
 """V_Z of every layer, k and kernel, for all who need it: a safetensors file."""
 
 import logging
-from collections.abc import Mapping
-from typing import Any
 
 from torch import Tensor
 
-from zscope.core.jobs import job, progress
+from zscope.core.jobs import Provenance, job, progress
 from zscope.models.language_model import LanguageModel
 from zscope.studies.crosslingual.config import ZConfig
 from zscope.studies.crosslingual.measures.space_file import layer_spaces, write_spaces
-from zscope.studies.crosslingual.sizes import read_sizes
+from zscope.studies.crosslingual.sizes import Sizes, read_sizes
 from zscope.studies.crosslingual.subject import load_subject
 
 
 def make_spaces(
-    lm: LanguageModel, sizes: str, spaces: str, *, z: ZConfig, provenance: Mapping[str, Any]
+    lm: LanguageModel, output: str, *, z: ZConfig, sizes: Sizes, provenance: Provenance
 ) -> None:
-    found: dict[str, Tensor] = {}
+    spaces: dict[str, Tensor] = {}
     notes: list[str] = []
-    wanted = read_sizes(sizes)
     for layer in progress(range(lm.n_layers), desc="spaces"):
-        of_layer, skipped = layer_spaces(lm.attention_weights(layer), layer, z, wanted)
+        of_layer, skipped = layer_spaces(lm.attention_weights(layer), layer, z, sizes)
         # In single precision at once: there are many, and they are stored so.
-        found |= {name: V.float() for name, V in of_layer.items()}
+        spaces |= {name: V.float() for name, V in of_layer.items()}
         notes += skipped
     for note in notes:
         logging.getLogger("zscope").info(note)
-    write_spaces(found, spaces, provenance)
+    write_spaces(spaces, output, provenance)
 
 
 if __name__ == "__main__":
@@ -35,8 +32,8 @@ if __name__ == "__main__":
         lm, loaded = load_subject(**this.slice["subject"], weights=this.input.get("weights"))
         make_spaces(
             lm,
-            this.input.sizes,
             this.output.spaces,
             z=ZConfig.model_validate(this.slice["z"]),
+            sizes=read_sizes(this.input.sizes),
             provenance={**this.provenance, **loaded},
         )

@@ -1,10 +1,9 @@
 """Scores of the fits of one model: table crosslingual_ard."""
 
-from collections.abc import Mapping
-from typing import Any
+import pandas as pd
 
 from zscope.config.base import Bootstrap
-from zscope.core.jobs import job, progress
+from zscope.core.jobs import Provenance, job, progress
 from zscope.figures.frames import select
 from zscope.studies.crosslingual.ard.fit_measures import Judge, measure_layer
 from zscope.studies.crosslingual.ard.layer_data import read_layers
@@ -20,26 +19,25 @@ def measure_ard(
     problems: str,
     activations: str,
     spaces: SpaceFile,
-    history: str,
-    lengthscales: str,
-    measured: str,
+    history: pd.DataFrame,
+    lengthscales: pd.DataFrame,
+    output: str,
     *,
     model: str,
     ard: ArdConfig,
-    bootstrap: Bootstrap,
     seed: int,
-    provenance: Mapping[str, Any],
+    bootstrap: Bootstrap,
+    provenance: Provenance,
 ) -> None:
-    """activations: a folder. ard, seed: those of the fits."""
-    steps, fitted = read_table(history, ARD_HISTORY), read_table(lengthscales, LENGTHSCALES)
-    rows: list[Row] = []
-    layers = [int(layer) for layer in fitted["layer"].unique()]
+    """activations: a folder. history, lengthscales, ard, seed: those of the fits."""
+    layers = [int(layer) for layer in lengthscales["layer"].unique()]
     parts = read_layers(problems, activations, spaces, layers, ard, seed)
+    rows: list[Row] = []
     for layer, data in progress(parts, desc="measure ard", total=len(layers)):
         judge = Judge(data, spaces.z.draws, Resamples(bootstrap, len(data.test)))
-        found = measure_layer(judge, select(fitted, layer=layer), select(steps, layer=layer))
-        rows += [{"model": model, "layer": layer, **row} for row in found]
-    write_table(rows, measured, ARD, provenance)
+        fits = (select(frame, layer=layer) for frame in (lengthscales, history))
+        rows += [{"model": model, "layer": layer, **row} for row in measure_layer(judge, *fits)]
+    write_table(rows, output, ARD, provenance)
 
 
 if __name__ == "__main__":
@@ -48,12 +46,12 @@ if __name__ == "__main__":
             this.input.problems,
             this.input.activations,
             SpaceFile.open(this.input.spaces, this.input.sizes, this.slice["z"]),
-            this.input.history,
-            this.input.lengthscales,
+            read_table(this.input.history, ARD_HISTORY),
+            read_table(this.input.lengthscales, LENGTHSCALES),
             this.output.ard,
             model=this.wildcards.model,
             ard=ArdConfig.model_validate(this.slice["ard"]),
-            bootstrap=Bootstrap.model_validate(this.slice["bootstrap"]),
             seed=this.slice["seed"],
+            bootstrap=Bootstrap.model_validate(this.slice["bootstrap"]),
             provenance=this.provenance,
         )

@@ -1,22 +1,14 @@
 """Ranks, overlaps and similarities of the weights, layer by layer: table crosslingual_weights."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 
 from zscope.config.base import Bootstrap
-from zscope.core.jobs import job, progress
+from zscope.core.jobs import Provenance, job, progress
 from zscope.core.provenance import derive_seed
 from zscope.models.language_model import LanguageModel
+from zscope.studies.crosslingual.measures import weights
 from zscope.studies.crosslingual.measures.nulls import uniform_spaces
 from zscope.studies.crosslingual.measures.space_file import SpaceFile
-from zscope.studies.crosslingual.measures.weights import (
-    FfnMoments,
-    ffn_rows,
-    rank_rows,
-    similarity_rows,
-)
 from zscope.studies.crosslingual.subject import load_subject
 from zscope.studies.crosslingual.tables import WEIGHTS, Row
 from zscope.tables.write import write_table
@@ -25,11 +17,11 @@ from zscope.tables.write import write_table
 def measure_weights(
     lm: LanguageModel,
     spaces: SpaceFile,
-    weights: str,
+    output: str,
     *,
     model: str,
     bootstrap: Bootstrap,
-    provenance: Mapping[str, Any],
+    provenance: Provenance,
 ) -> None:
     random = uniform_spaces(spaces, bootstrap.seed)
     generator = torch.Generator().manual_seed(derive_seed(bootstrap.seed, "gaussian weights"))
@@ -46,13 +38,13 @@ def measure_weights(
     rows: list[Row] = []
     for layer in progress(range(lm.n_layers), desc="weights"):
         attention = lm.attention_weights(layer)
-        rows += rank_rows(attention, layer, kinds, spaces.z.draws, generator, bootstrap)
+        rows += weights.rank_rows(attention, layer, kinds, spaces.z.draws, generator, bootstrap)
         own = {name: by_layer[layer] for name, by_layer in found.items() if layer in by_layer}
-        ffn = FfnMoments.from_qwen2(lm.layer(layer))
-        rows += ffn_rows(ffn, own, random, layer, bootstrap)
+        ffn = weights.FfnMoments.from_qwen2(lm.layer(layer))
+        rows += weights.ffn_rows(ffn, own, random, layer, bootstrap)
     for (kind, k), by_layer in found.items():
-        rows += similarity_rows(by_layer, random[k], kind, bootstrap)
-    write_table([{"model": model, **row} for row in rows], weights, WEIGHTS, provenance)
+        rows += weights.similarity_rows(by_layer, random[k], kind, bootstrap)
+    write_table([{"model": model, **row} for row in rows], output, WEIGHTS, provenance)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,6 @@
 """Rates and tests of right answers without patching: table crosslingual_accuracy."""
 
-from collections.abc import Mapping
-from typing import Any
-
-from zscope.core.jobs import job
+from zscope.core.jobs import Provenance, job
 from zscope.studies.crosslingual.accuracy import answer_rows, training_rows
 from zscope.studies.crosslingual.tables import ACCURACY, OUTPUTS, TRAINING
 from zscope.tables.read import read_table
@@ -17,7 +14,7 @@ def summarise_accuracy(
     *,
     model: str,
     level: float,
-    provenance: Mapping[str, Any],
+    provenance: Provenance,
 ) -> None:
     """training: of a model that was trained here."""
     rows = list(answer_rows(read_table(outputs, OUTPUTS), level))

@@ -2,14 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from zscope.config.base import Bootstrap
 from zscope.core.files import atomic_path
-from zscope.core.jobs import job
+from zscope.core.jobs import Provenance, job
 from zscope.core.provenance import derive_seed
 from zscope.studies.crosslingual.config import VerdictConfig, ZConfig
-from zscope.studies.crosslingual.declared import declared_cell
+from zscope.studies.crosslingual.declared import DeclaredCell, declared_cell
 from zscope.studies.crosslingual.patching.paired_tests import by_problem, paired_tests, rates
 from zscope.studies.crosslingual.patching.patched_table import patched_html, patched_table
 from zscope.studies.crosslingual.sizes import read_sizes
@@ -20,22 +19,19 @@ from zscope.tables.write import write_csv, write_table
 
 def summarise_patching(
     problems: str,
-    sizes: str,
     outputs: Sequence[str],
     written: Mapping[str, str],
     *,
     model: str,
-    verdict: VerdictConfig,
-    z: ZConfig,
+    cell: DeclaredCell,
     bootstrap: Bootstrap,
     seed: int,
-    provenance: Mapping[str, Any],
+    provenance: Provenance,
 ) -> None:
     """outputs: one file per layer. written: paths of rates, tests, table, html and csv."""
-    cell = declared_cell(verdict, z, read_sizes(sizes))
-    found = read_tables(outputs, OUTPUTS)
-    measures = by_problem(found)
-    table = patched_table(found, read_table(problems, PROBLEMS), cell)
+    texts = read_tables(outputs, OUTPUTS)
+    measures = by_problem(texts)
+    table = patched_table(texts, read_table(problems, PROBLEMS), cell)
     tests = paired_tests(measures, bootstrap, derive_seed(seed, "patching"))
     for path, rows, kind in (
         (written["rates"], rates(measures, bootstrap.level), RATES),
@@ -51,14 +47,14 @@ def summarise_patching(
 
 if __name__ == "__main__":
     with job(snakemake, "numpy", "scipy") as this:
+        rules = VerdictConfig.model_validate(this.slice["verdict"])
+        z = ZConfig.model_validate(this.slice["z"])
         summarise_patching(
             this.input.problems,
-            this.input.sizes,
             this.input.outputs,
             dict(this.output.items()),
             model=this.wildcards.model,
-            verdict=VerdictConfig.model_validate(this.slice["verdict"]),
-            z=ZConfig.model_validate(this.slice["z"]),
+            cell=declared_cell(rules, z, read_sizes(this.input.sizes)),
             bootstrap=Bootstrap.model_validate(this.slice["bootstrap"]),
             seed=this.slice["seed"],
             provenance=this.provenance,

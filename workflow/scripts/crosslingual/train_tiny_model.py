@@ -1,11 +1,11 @@
 """Train the embedded bilingual model, or go on with it where it was killed."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+
+import torch
 
 from zscope.core.devices import pick_device
-from zscope.core.jobs import job
+from zscope.core.jobs import Provenance, job
 from zscope.core.provenance import digest_of
 from zscope.studies.crosslingual.config import TinyConfig
 from zscope.studies.crosslingual.tables import TIMING, TRAINING
@@ -23,13 +23,15 @@ def train_tiny_model(
     model: str,
     config: TinyConfig,
     seed: int,
-    device: str,
-    provenance: dict[str, Any],
+    device: torch.device,
+    provenance: Provenance,
 ) -> None:
-    place = pick_device(device)
-    provenance = {**provenance, "device": str(place)}
-    folder = ResumeFolder(Path(weights).parent, _resume_key(provenance, config))
-    trained = train_tiny(model, config, seed, folder, place)
+    # The gate is left out of the key: lowering it must not train a finished model again.
+    recipe = config.model_dump()
+    del recipe["training"]["gate"]
+    key = digest_of({**provenance, "slice": {**provenance["slice"], "tiny": recipe}})
+    folder = ResumeFolder(Path(weights).parent, key)
+    trained = train_tiny(model, config, seed, folder, device)
     check_gate(trained.rows, config.training.gate)
     write_table([{"model": model, **row} for row in trained.rows], training, TRAINING, provenance)
     seconds = [{"model": model, "step": step, "seconds": s} for step, s in trained.timing]
@@ -38,15 +40,9 @@ def train_tiny_model(
     folder.remove()
 
 
-def _resume_key(provenance: Mapping[str, Any], config: TinyConfig) -> str:
-    """The gate is left out: lowering it must not train a finished model again."""
-    recipe = config.model_dump()
-    recipe["training"].pop("gate")
-    return digest_of({**provenance, "slice": {**provenance["slice"], "tiny": recipe}})
-
-
 if __name__ == "__main__":
     with job(snakemake, "numpy", "torch", "tokenizers", "transformers") as this:
+        device = pick_device(this.slice["device"])
         train_tiny_model(
             this.output.weights,
             this.output.training,
@@ -54,6 +50,6 @@ if __name__ == "__main__":
             model=this.wildcards.model,
             config=TinyConfig.model_validate(this.slice["tiny"]),
             seed=this.slice["seed"],
-            device=this.slice["device"],
-            provenance=this.provenance,
+            device=device,
+            provenance={**this.provenance, "device": str(device)},
         )

@@ -51,9 +51,7 @@ if __name__ == "__main__":
         device = pick_device(this.slice["device"])
         train_from_facts(
             this.input.facts,
-            this.output.metrics,
-            this.output.timing,
-            this.output.checkpoints,
+            **dict(this.output.items()),
             run=this.wildcards.run,
             config=RunConfig.model_validate(this.slice["run"]),
             device=device,

@@ -10,7 +10,6 @@ from zscope.core.jobs import job, progress
 from zscope.models.tensor_checkpoints import load_last_tensor_model
 from zscope.studies.toylang.config import ReadoutConfig
 from zscope.studies.toylang.readouts.ablations import ablation_rows
-from zscope.studies.toylang.readouts.weights import TensorWeights
 from zscope.studies.toylang.tables import ABLATIONS, RULES
 from zscope.studies.toylang.training import evaluation_of
 from zscope.tables.read import read_table
@@ -39,8 +38,7 @@ def ablate_toy_heads(
     rows: list[Row] = []
     for seed, path in progress(checkpoints.items(), desc=f"ablations {condition}"):
         model = load_last_tensor_model(path)
-        weights = TensorWeights.from_model(model) if model.config.is_polynomial else None
-        found = ablation_rows(model, evaluation, weights, language, rules, config, seed)
+        found = ablation_rows(model, evaluation, language, rules, config, seed)
         rows += [{"condition": condition, "seed": seed, **row} for row in found]
     write_table(rows, ablations, ABLATIONS, provenance)
 

@@ -7,7 +7,6 @@ from zscope.config.base import Bootstrap
 from zscope.core.jobs import job, progress
 from zscope.models.tensor_checkpoints import load_last_tensor_model
 from zscope.studies.toylang.phenomena.experiments import phenomena_rows
-from zscope.studies.toylang.readouts.weights import TensorWeights
 from zscope.studies.toylang.tables import PHENOMENA
 from zscope.tables.schema import Row
 from zscope.tables.write import write_table
@@ -27,9 +26,7 @@ def measure_toy_phenomena(
     """checkpoints: the file of each seed."""
     rows: list[Row] = []
     for seed, path in progress(checkpoints.items(), desc=f"phenomena {condition}"):
-        model = load_last_tensor_model(path)
-        weights = TensorWeights.from_model(model) if model.config.is_polynomial else None
-        found = phenomena_rows(model, language, weights, bootstrap, seed)
+        found = phenomena_rows(load_last_tensor_model(path), language, bootstrap, seed)
         rows += [{"condition": condition, "seed": seed, **row} for row in found]
     write_table(rows, phenomena, PHENOMENA, provenance)
 

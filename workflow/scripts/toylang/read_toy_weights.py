@@ -9,9 +9,9 @@ from zscope.models.checkpoints import CheckpointFile
 from zscope.models.tensor_checkpoints import load_tensor_model
 from zscope.studies.toylang.config import ReadoutConfig
 from zscope.studies.toylang.readouts.degrees import degree_rows
-from zscope.studies.toylang.readouts.readout_rows import matrix_rows, readout_rows, search_rows
+from zscope.studies.toylang.readouts.readout_rows import Reading
 from zscope.studies.toylang.readouts.weights import TensorWeights
-from zscope.studies.toylang.tables import DEGREES, MATRICES, READOUTS, RULES, SEARCH
+from zscope.studies.toylang.tables import DEGREES, MATRICES, OF_WEIGHTS, READOUTS, RULES, SEARCH
 from zscope.tables.read import read_table
 from zscope.tables.schema import Row, Table
 from zscope.tables.write import write_table
@@ -41,11 +41,10 @@ def read_toy_weights(
         file = CheckpointFile(path)
         for step in progress(file.steps, desc=f"weights {condition}-s{seed}"):
             model = load_tensor_model(file, step)
-            weights = TensorWeights.from_model(model)
-            found = readout_rows(weights, language, rules, config)
-            add(READOUTS, found, seed=seed, step=step)
-        add(MATRICES, matrix_rows(weights, language, rules, config), seed=seed)
-        add(SEARCH, search_rows(weights, language, rules, config), seed=seed)
+            reading = Reading(TensorWeights.from_model(model), language, rules, config)
+            add(READOUTS, reading.numbers(), seed=seed, step=step)
+        add(MATRICES, reading.matrices(), seed=seed)
+        add(SEARCH, reading.search(), seed=seed)
         add(DEGREES, degree_rows(model, language, seed), seed=seed)
     for table, path in outputs.items():
         write_table(rows[table], path, table, provenance)
@@ -57,7 +56,7 @@ if __name__ == "__main__":
             this.wildcards.condition,
             dict(zip(this.slice["seeds"], this.input.checkpoints, strict=True)),
             this.input.rules,
-            {table: this.output[table.short] for table in (READOUTS, MATRICES, SEARCH, DEGREES)},
+            {table: this.output[table.short] for table in OF_WEIGHTS},
             language=ToyLanguage(LanguageConfig.model_validate(this.slice["language"])),
             config=ReadoutConfig.model_validate(this.slice["readouts"]),
             provenance=this.provenance,

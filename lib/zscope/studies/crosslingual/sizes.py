@@ -53,8 +53,11 @@ def size_rows(shape: Mapping[str, Any], z: ZConfig) -> Iterator[dict[str, Any]]:
 
 
 def fitted_layers(given: Sequence[int | float] | None, sizes: Sizes) -> tuple[int, ...]:
-    """Those of ard.layers; null: of z. n_layers is the state after the last layer: it can be fitted
-    too, but has no attention, hence no Z. Raises ConfigError if the model has no such layer."""
+    """The layers of ard.layers, or of z where it is null. Raises ConfigError if there is none such.
+
+    n_layers is the state after the last layer: it can be fitted, but no attention reads it, so it
+    has no Z.
+    """
     if given is None:
         return sizes.layers
     n = sizes.n_layers

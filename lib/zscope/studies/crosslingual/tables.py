@@ -25,19 +25,17 @@ Row = dict[str, Any]
 MODEL = Column("model", TEXT, "", "the language model; a tiny one with its training seed")
 PROBLEM = Column("problem", TEXT, "", "the problem's id")
 CATEGORY = Column("category", TEXT, "", "kind of problem")
-LANGUAGE = Column("language", TEXT, "", '"en", "zh", or "both"; "none" of what has none')
-LAYER = Column(
-    "layer", INT, "", "its input is meant; n_layers: the state before the final norm", True
-)
+LANGUAGE = Column("language", TEXT, "", '"en", "zh", or "both"')
+LAYER = Column("layer", INT, "", "layer, at its input; n_layers: before the final norm", True)
 K = Column("k", INT, "dimensions", "dimensions of the subspace; null: no subspace", True)
-KIND = Column("kind", TEXT, "", "kernel of Z: qk, kq or ov; null: not of Z", True)
+KIND = Column("kind", TEXT, "", "kernel of Z: qk, kq or ov; null: no Z", True)
 POOLING = Column("pooling", TEXT, "", "mean or last token of a prompt; token: every token")
 POSITION_0 = Column("position_0", TEXT, "", "whether the first token is used: include, exclude")
 NULL = (
     Column("null_mean", FLOAT, "as value", "mean of the null; null: none", True),
     Column("null_low", FLOAT, "as value", "lower end of the null's interval", True),
     Column("null_high", FLOAT, "as value", "upper end of the null's interval", True),
-    Column("null", TEXT, "", "what the null is", True),
+    Column("null", TEXT, "", "name of the null", True),
 )
 # A condition of patching; the unpatched output of a prompt has space none.
 CELL = (
@@ -96,7 +94,7 @@ MODELS = Table(
 )
 SIZES = Table(
     "crosslingual_sizes",
-    "a size of a model, or a layer or k of the config as a whole number",
+    "a size of the model; or a layer or k that the config asks for, as a whole number",
     "results/crosslingual/models/{model}/sizes.parquet",
     (
         MODEL,
@@ -130,7 +128,7 @@ OUTPUTS = Table(
         CATEGORY,
         *CELL,
         Column("draw", INT, "", "which random subspace; 0 elsewhere"),
-        Column("source_problem", TEXT, "", "the problem the new content is of", True),
+        Column("source_problem", TEXT, "", "the problem whose states were put in", True),
         Column("text", TEXT, "", "the raw output, without the prompt and a forced stem"),
         Column("finished", BOOL, "", "generation stopped by itself"),
         Column("answer", TEXT, "", "the extracted number; null: none", True),
@@ -259,12 +257,12 @@ GEOMETRY = Table(
 )
 UPDATES = Table(
     "crosslingual_updates",
-    "R(l): what a layer adds inside Z over what it adds outside",
+    "a measurement of R(l): what a layer adds inside Z over what it adds outside",
     "results/crosslingual/models/{model}/updates.parquet",
     (
         MODEL,
         Column("layer", INT, "", "the layer that adds"),
-        Column("basis_layer", INT, "", "the layer that Z is of"),
+        Column("basis_layer", INT, "", "the layer whose Z it is"),
         K,
         KIND,
         LANGUAGE,
@@ -338,7 +336,7 @@ PLANTED = Table(
         Column("penalty", FLOAT, "", "lambda of the original objective; null: none", True),
         METRIC,
         Column("value", FLOAT, "as metric", "AUC, or accuracy of retrieval"),
-        Column("chance", FLOAT, "as value", "what chance gives", True),
+        Column("chance", FLOAT, "as value", "the value by chance", True),
     ),
     ("seed", "objective", "init", "penalty", "metric"),
 )

@@ -150,34 +150,15 @@ def make_facts(config: DataConfig, seed: int) -> pd.DataFrame:
 
 def _distinct_strings(n: int, alphabet: str, length: int, rng: np.random.Generator) -> list[str]:
     """`n` distinct strings, uniform over all sets of them."""
-    total = len(alphabet) ** length
-    if total <= 4 * n:
-        numbers = rng.permutation(total)[:n].tolist()
-    else:  # rejection: at most a quarter of the draws repeats
-        chosen: dict[int, None] = {}
-        while len(chosen) < n:
-            # Digits drawn one by one: a number over 36**13 does not fit into 64 bits.
-            for digits in rng.integers(len(alphabet), size=(n, length)).tolist():
-                chosen.setdefault(_number(digits, len(alphabet)))
-                if len(chosen) == n:
-                    break
-        numbers = list(chosen)
-    return [_string(number, alphabet, length) for number in numbers]
-
-
-def _number(digits: list[int], size: int) -> int:
-    value = 0
-    for digit in digits:
-        value = value * size + digit
-    return value
-
-
-def _string(number: int, alphabet: str, length: int) -> str:
-    out = []
-    for _ in range(length):
-        number, digit = divmod(number, len(alphabet))
-        out.append(alphabet[digit])
-    return "".join(reversed(out))
+    size = len(alphabet)
+    chosen: dict[str, None] = {}
+    while len(chosen) < n:
+        if size**length <= 4 * n:  # all of them, shuffled
+            places = np.stack(np.unravel_index(rng.permutation(size**length), (size,) * length), 1)
+        else:  # rejection: at most a quarter of the draws repeats
+            places = rng.integers(size, size=(n, length))
+        chosen |= dict.fromkeys("".join(alphabet[i] for i in string) for string in places)
+    return list(chosen)[:n]
 
 
 def _targets(config: DataConfig, rng: np.random.Generator) -> list[list[str]]:
@@ -222,7 +203,7 @@ def _z_code(config: DataConfig, rng: np.random.Generator) -> tuple[list[str], li
         zs = _distinct_strings(config.k, config.z_characters, config.z_length, rng)
         return zs, list(range(config.k))
     length, order = config.z_length, config.z_order
-    zs = [_string(i, "01", length) for i in range(2**length)]
+    zs = [f"{i:0{length}b}" for i in range(2**length)]
     bits = config.k.bit_length() - 1
     return zs, [
         sum((z[bit * order : (bit + 1) * order].count("1") % 2) << bit for bit in range(bits))

@@ -23,6 +23,8 @@ CONDITION = Column("condition", TEXT, "", "readable id of the run's config witho
 SOURCE = Column("source", TEXT, "", '"training", or the name of the probe')
 LABEL = Column("label", TEXT, "", "the values that vary in the sweep, in words")
 MEMBER = (SWEEP, CONDITION, RUN, SEED, LABEL)  # a run as a member of a sweep
+SPLIT = Column("split", TEXT, "", '"train" or "held_out"')
+MEASURED = Column("value", FLOAT, "nats, or a share", "the measurement; null: undefined", True)
 LAST_STEP = Column("last_step", INT, "optimizer steps", "the last step that was evaluated")
 
 # Units of time besides steps, and the training metric that counts them.
@@ -39,7 +41,7 @@ FACTS = Table(
         Column("b", TEXT, "", "B as it is written"),
         Column("z", TEXT, "", "z as it is written; empty without z"),
         Column("a", TEXT, "", "A as it is written"),
-        Column("split", TEXT, "", '"train" or "held_out"'),
+        SPLIT,
     ),
     ("base", "candidate", "z_index"),
 )
@@ -47,26 +49,14 @@ METRICS = Table(
     "lag_metrics",
     "a metric of a run at an evaluation",
     "results/lag/runs/{run}/metrics.parquet",
-    (
-        RUN,
-        STEP,
-        Column("split", TEXT, "", '"train" or "held_out": which rows were evaluated'),
-        METRIC,
-        VALUE,
-        *INTERVAL,
-        N,
-    ),
+    (RUN, STEP, SPLIT, METRIC, VALUE, *INTERVAL, N),
     ("run", "step", "split", "metric"),
 )
 TIMING = Table(
     "lag_timing",
     "an evaluation (the one table that differs between repeats)",
     "results/lag/runs/{run}/timing.parquet",
-    (
-        RUN,
-        STEP,
-        Column("seconds", FLOAT, "s", "wall time of training so far, evaluations included"),
-    ),
+    (RUN, STEP, Column("seconds", FLOAT, "s", "wall time so far, evaluations included")),
     ("run", "step"),
 )
 PROBE = Table(
@@ -81,7 +71,7 @@ PROBE = Table(
         Column("layer", INT, "", "block, from 0; null: not of a layer", True),
         Column("head", INT, "", "head, from 0; null: not of a head", True),
         METRIC,
-        Column("value", FLOAT, "nats, bits, or a share", "the measurement; null: undefined", True),
+        MEASURED,
         *INTERVAL,
         N,
     ),
@@ -89,7 +79,7 @@ PROBE = Table(
 )
 RUNS = Table(
     "lag_runs",
-    "a run of a sweep, with its settings",
+    "a run, with its settings",
     "results/lag/sweeps/{sweep}/runs.parquet",
     (
         *MEMBER,
@@ -104,13 +94,8 @@ RUNS = Table(
         Column("has_z", BOOL, "", "whether the sequence holds z"),
         Column("n_candidates", INT, "", "targets consistent with the source without z"),
         Column("log_k", FLOAT, "nats", "ln(n_candidates): first-token loss without z"),
-        Column(
-            "chance_set_mass",
-            FLOAT,
-            "a share",
-            "mass of the candidates under a uniform guess of the first character",
-        ),
-        Column("uniform_first_loss", FLOAT, "nats", "first-token loss of that uniform guess"),
+        Column("chance_set_mass", FLOAT, "a share", "set mass under a uniform first guess"),
+        Column("uniform_first_loss", FLOAT, "nats", "first-token loss of that guess"),
         Column("n_layers", INT, "", "blocks"),
         Column("d_model", INT, "", "width of the residual stream"),
         Column("lr", FLOAT, "", "peak learning rate"),
@@ -125,14 +110,7 @@ CURVES = Table(
     "lag_curves",
     "a step of a run's scalar series",
     "results/lag/sweeps/{sweep}/curves.parquet",
-    (
-        *MEMBER,
-        SOURCE,
-        METRIC,
-        STEP,
-        Column("value", FLOAT, "nats, or a share", "the measurement; null: undefined", True),
-        *INTERVAL,
-    ),
+    (*MEMBER, SOURCE, METRIC, STEP, MEASURED, *INTERVAL),
     ("sweep", "run", "label", "source", "metric", "step"),
 )
 ONSETS = Table(
@@ -143,21 +121,12 @@ ONSETS = Table(
         *MEMBER,
         SOURCE,
         METRIC,
-        Column(
-            "onset_step",
-            INT,
-            "optimizer steps",
-            "first of the configured number of evaluations in a row past the threshold; "
-            "null: never (right-censored)",
-            True,
-        ),
+        Column("onset_step", INT, "optimizer steps", "the onset by `rule`; null: censored", True),
         Column("censored", BOOL, "", "true: not within the run's steps"),
         LAST_STEP,
         Column("threshold", FLOAT, "as the metric", "the threshold in the metric's units"),
         Column("rule", TEXT, "", "definition of the onset, in words"),
-        Column(
-            "after_z_gap", INT, "optimizer steps", "onset_step minus that of the run's z gap", True
-        ),
+        Column("after_z_gap", INT, "optimizer steps", "onset_step minus the z gap's", True),
         Column("last_after_z_gap", INT, "optimizer steps", "the same of last_step", True),
     ),
     ("sweep", "run", "label", "source", "metric"),
@@ -166,16 +135,7 @@ PHASES = Table(
     "lag_phases",
     "an evaluation of a run",
     "results/lag/sweeps/{sweep}/phases.parquet",
-    (
-        *MEMBER,
-        STEP,
-        Column(
-            "phase",
-            TEXT,
-            "",
-            "nothing (set mass near chance), knows_b (mass high, z ignored), uses_z",
-        ),
-    ),
+    (*MEMBER, STEP, Column("phase", TEXT, "", "nothing (learned), knows_b (ignores z), or uses_z")),
     ("sweep", "run", "label", "step"),
 )
 SUMMARY = Table(
@@ -208,12 +168,7 @@ ALIGNMENT = Table(
         Column("median", FLOAT, "optimizer steps", "null: beyond the last step", True),
         Column("ci_low", FLOAT, "optimizer steps", "order statistic; null: as median", True),
         Column("ci_high", FLOAT, "optimizer steps", "order statistic; null: as median", True),
-        Column(
-            "coverage",
-            FLOAT,
-            "a share",
-            "probability that such an interval holds the median; too few runs stay below the level",
-        ),
+        Column("coverage", FLOAT, "a share", "the interval's true level; lower with few runs"),
         Column("n", INT, "runs", "runs whose z gap set in"),
         Column("n_censored", INT, "runs", "of these, runs in which the metric never set in"),
         Column("n_left_out", INT, "runs", "other runs: their z gap never set in"),
@@ -236,24 +191,22 @@ LINEAR = Table(
 )
 
 
-def _of_condition(name: str, row: str, table: Table) -> Table:
+def _of_condition(name: str, table: Table) -> Table:
     """The same table for one condition on its own, before a sweep gathers it."""
     leave = {"sweep", "label", "design", "after_z_gap", "last_after_z_gap"}
     return Table(
         name,
-        row,
+        table.row,
         table.path.replace("sweeps/{sweep}", "conditions/{condition}"),
         tuple(c for c in table.columns if c.name not in leave),
         tuple(k for k in table.key if k not in leave),
     )
 
 
-CONDITION_RUNS = _of_condition(
-    "lag_condition_runs", "a run of a condition, with its settings", RUNS
-)
-CONDITION_CURVES = _of_condition("lag_condition_curves", CURVES.row, CURVES)
-CONDITION_ONSETS = _of_condition("lag_condition_onsets", ONSETS.row, ONSETS)
-CONDITION_PHASES = _of_condition("lag_condition_phases", PHASES.row, PHASES)
+CONDITION_RUNS = _of_condition("lag_condition_runs", RUNS)
+CONDITION_CURVES = _of_condition("lag_condition_curves", CURVES)
+CONDITION_ONSETS = _of_condition("lag_condition_onsets", ONSETS)
+CONDITION_PHASES = _of_condition("lag_condition_phases", PHASES)
 GATHERED = {
     RUNS: CONDITION_RUNS,
     CURVES: CONDITION_CURVES,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from zscope.studies.toylang.tables import (
     PHENOMENA,
     READOUTS,
     REFERENCE,
+    SUMMARY,
     TRAINING,
     WEIGHTS,
 )
@@ -61,8 +63,8 @@ class Claim:
     id: str
     text: str
     unit: str
-    table: Table
     of_seed: OfSeed
+    table: Table
 
 
 def summary_rows(tables: Mapping[Table, pd.DataFrame], config: ToylangConfig) -> list[Row]:
@@ -79,9 +81,9 @@ def summary_rows(tables: Mapping[Table, pd.DataFrame], config: ToylangConfig) ->
 
 
 def _row(condition: str, claim: str, text: str, measured: str, verdict: str, **more: Any) -> Row:
+    absent = {column.name: None for column in SUMMARY.columns if column.nullable}
     known = {"condition": condition, "claim": claim, "text": text, "measured": measured}
-    absent = dict.fromkeys(("value", "low", "high", "ci_low", "ci_high", "p", "n_held"))
-    return {**known, "verdict": verdict, **absent, "unit": "", **more}
+    return {**absent, **known, "verdict": verdict, "unit": "", **more}
 
 
 # --- claims about runs ---------------------------------------------------------------------------
@@ -94,15 +96,15 @@ def _claims(max_skip: int) -> list[Claim]:
             "excess_overall",
             f"the excess over the floor is at most {EXCESS_OF_ALL} nats",
             "nats",
-            TRAINING,
             lambda rows: _judge(_last_excess(rows).get("all"), operator.le, EXCESS_OF_ALL),
+            TRAINING,
         ),
         Claim(
             "excess_every_primitive",
             f"the excess is at most {EXCESS} nats on every primitive",
             "nats",
-            TRAINING,
             lambda rows: _judge(_last_excess(rows).max(), operator.le, EXCESS),
+            TRAINING,
         ),
         *_claims_about_weights(max_skip),
         *(
@@ -111,8 +113,8 @@ def _claims(max_skip: int) -> list[Claim]:
                 f"ablating the heads named for {chosen_by} raises the excess of {primitive} more "
                 "than any random set of as many heads of the same layers",
                 "nats",
-                ABLATIONS,
                 _named_beats_random(chosen_by, primitive),
+                ABLATIONS,
             )
             for chosen_by, primitive in NAMED_FOR.items()
         ),
@@ -120,31 +122,29 @@ def _claims(max_skip: int) -> list[Claim]:
             "exact_patching",
             f"exact patching is at most {EXACT_PATCHING:g} nats from running the patched model",
             "nats",
-            DEGREES,
             lambda rows: _judge(rows["error"].max(), operator.le, EXACT_PATCHING),
+            DEGREES,
         ),
         *_claims_about_phenomena(),
         Claim(
             "bigram_first_induction_last",
             "bigram sets in first, induction last",
             "induction's onset over bigram's",
-            ONSETS,
             _first_and_last,
+            ONSETS,
         ),
         Claim(
             "induction_onset_in_weights",
             "induction is in the weights when its excess falls (within one doubling of the step)",
             "onset in the weights over that in behaviour",
-            ONSETS,
             _weights_beside_behaviour,
+            ONSETS,
         ),
     ]
 
 
 def _claims_about_weights(max_skip: int) -> Iterator[Claim]:
-    def claim(id_: str, text: str, unit: str, of_seed: OfSeed) -> Claim:
-        return Claim(id_, text, unit, READOUTS, of_seed)
-
+    claim = partial(Claim, table=READOUTS)
     yield claim(
         "bigram_in_weights",
         f"names x verbs in the weights have r of at least {DIRECT_R} with the truth",
@@ -193,10 +193,7 @@ def _claims_about_weights(max_skip: int) -> Iterator[Claim]:
 
 def _claims_about_phenomena() -> Iterator[Claim]:
     """`phenomena.experiments` names the modules that define cases and metrics."""
-
-    def claim(id_: str, text: str, unit: str, of_seed: OfSeed) -> Claim:
-        return Claim(id_, text, unit, PHENOMENA, of_seed)
-
+    claim = partial(Claim, table=PHENOMENA)
     for place, words in (("within", "in its window"), ("beyond", "beyond its window")):
         yield claim(
             f"suppression_{place}_window",
@@ -381,7 +378,7 @@ def _error(rows: pd.DataFrame, case: str, metric: str, x: float) -> pd.DataFrame
 
 
 def _repaired(rows: pd.DataFrame) -> Outcome | None:
-    """The largest repair; the whole interval of some head's must be above 0."""
+    """The largest repair. The claim holds if the whole interval of some head is above 0."""
     repair = select(rows, experiment="error_correction", metric="repair")
     if repair.empty:
         return None
@@ -424,7 +421,7 @@ def _weights_beside_behaviour(rows: pd.DataFrame) -> Outcome | None:
 
 
 def _order(condition: str, tables: Mapping[Table, pd.DataFrame]) -> list[Row]:
-    """The order of the median onsets: a description, which has no yes or no."""
+    """The order of the median onsets: a description, without a verdict."""
     if ONSET_SUMMARY not in tables:
         return []
     rows = select(tables[ONSET_SUMMARY], condition=condition, kind=BEHAVIOUR)
@@ -456,23 +453,14 @@ def _model_claim(condition: str, rows: pd.DataFrame) -> Iterator[Row]:
     """Whether the reference learns induction before another model."""
     for _, row in select(rows, primitive="induction").iterrows():
         verdict = {"later": "yes", "never": "yes", "earlier": "no"}.get(row["verdict"], "unclear")
-        hint = ""
+        measured = _shift(row)
         if row["verdict"] in ("all later", "all earlier"):
             way = row["verdict"].removeprefix("all ")
-            hint = f"; {way} in all seeds, too few for a test (p = {row['p']:.2g})"
-        yield _row(
-            condition,
-            "induction_before_model",
-            f"{row['reference']} learns induction earlier than {condition}",
-            _shift(row) + hint,
-            verdict,
-            value=row["shift"],
-            ci_low=row["ci_low"],
-            ci_high=row["ci_high"],
-            unit="doublings",
-            p=row["p"],
-            n=int(row["n"]),
-        )
+            measured += f"; {way} in all seeds, too few for a test (p = {row['p']:.2g})"
+        text = f"{row['reference']} learns induction earlier than {condition}"
+        columns = {"value": row["shift"], "unit": "doublings", "n": int(row["n"])}
+        columns |= {name: row[name] for name in ("ci_low", "ci_high", "p")}
+        yield _row(condition, "induction_before_model", text, measured, verdict, **columns)
 
 
 def _dependency_claim(condition: str, rows: pd.DataFrame) -> Iterator[Row]:
@@ -482,16 +470,11 @@ def _dependency_claim(condition: str, rows: pd.DataFrame) -> Iterator[Row]:
     firm = others[others["verdict"].isin(["later", "earlier", "never"])]
     hints = others[others["verdict"].isin(["all later", "all earlier"])]
     parts = [f"{row['verdict']}: {_shift(row)}" for _, row in pd.concat([firm, hints]).iterrows()]
-    yield _row(
-        condition,
-        "other_onsets_move",
-        f"other onsets move when {changed} is {how}",
-        "; ".join(parts) or "none moves in one direction in all seeds",
-        "yes" if len(firm) else "unclear",
-        value=float(len(firm)),
-        unit="primitives",
-        n=int(rows["n"].max()),
-    )
+    text = f"other onsets move when {changed} is {how}"
+    measured = "; ".join(parts) or "none moves in one direction in all seeds"
+    verdict, n = "yes" if len(firm) else "unclear", int(rows["n"].max())
+    columns = {"value": float(len(firm)), "unit": "primitives", "n": n}
+    yield _row(condition, "other_onsets_move", text, measured, verdict, **columns)
 
 
 def _shift(row: pd.Series) -> str:

@@ -112,7 +112,7 @@ def _check_without(language: LanguageConfig, key: str, *primitives: Primitive) -
 
 
 class ToyRunConfig(Section):
-    """Everything that a run is made from, except its seed."""
+    """All settings of a run except its seed."""
 
     language: LanguageConfig = LanguageConfig()
     """The language that the model is trained and evaluated on."""

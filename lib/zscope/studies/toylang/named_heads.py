@@ -1,4 +1,4 @@
-"""In the table of ablations: heads that the weights name, and random sets like them."""
+"""Heads that the weights name, and random sets like them, in the table of ablations."""
 
 from __future__ import annotations
 

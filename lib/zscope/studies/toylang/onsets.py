@@ -120,11 +120,7 @@ def _weights(readouts: pd.DataFrame, config: ToyOnsetConfig) -> list[Row]:
             if rows.empty:
                 continue
             curve = rule.curve(rows.astype({"value": float})).sort_index()
-            what = {
-                "primitive": rule.primitive,
-                "metric": rule.metric,
-                "threshold": rule.threshold,
-            }
+            what = {"primitive": rule.primitive, "metric": rule.metric, "threshold": rule.threshold}
             when = _onset(curve, rule.threshold, rule.direction, config.consecutive)
             found.append({**run, **what, **when})
     return found
@@ -156,24 +152,14 @@ def summarise(onsets: pd.DataFrame, bootstrap: Bootstrap) -> list[Row]:
         times = rows["onset"].where(observed, rows["last_step"]).to_numpy(dtype=float)
         rng = np.random.default_rng(derive_seed(bootstrap.seed, "/".join(map(str, key))))
         time = median_time(times, observed.to_numpy(dtype=bool), bootstrap=bootstrap, rng=rng)
-        found.append(
-            {
-                **dict(zip(keys, key, strict=True)),
-                "median": finite(time.median),
-                "ci_low": finite(time.ci_low),
-                "ci_high": finite(time.ci_high),
-                "n": time.n,
-                "n_censored": time.n_censored,
-            }
-        )
+        ends = {name: finite(getattr(time, name)) for name in ("median", "ci_low", "ci_high")}
+        counts = {"n": time.n, "n_censored": time.n_censored}
+        found.append({**dict(zip(keys, key, strict=True)), **ends, **counts})
     return found
 
 
 def compare(
-    onsets: pd.DataFrame,
-    how: Mapping[str, Sequence[str]],
-    reference: str,
-    bootstrap: Bootstrap,
+    onsets: pd.DataFrame, how: Mapping[str, Sequence[str]], reference: str, bootstrap: Bootstrap
 ) -> list[Row]:
     """Rows of toylang_comparisons: onsets in behaviour of each condition against the reference's.
 
@@ -211,14 +197,9 @@ def compare(
         own = behaviour[behaviour["condition"] == condition]
         pairs = paired(own, base)
         for primitive, rows in pairs.groupby("primitive", sort=False):
-            name = {
-                "condition": condition,
-                "reference": reference,
-                "how": kind,
-                "changed": changed,
-                "primitive": primitive,
-            }
-            found.append({**name, **_shift(rows, f"{condition}/{primitive}", bootstrap)})
+            pair = {"condition": condition, "reference": reference, "primitive": primitive}
+            shift = _shift(rows, f"{condition}/{primitive}", bootstrap)
+            found.append({**pair, "how": kind, "changed": changed, **shift})
     tested = [
         row["p"] if row["p"] is not None and row["changed"] != row["primitive"] else math.nan
         for row in found

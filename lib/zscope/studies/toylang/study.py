@@ -10,7 +10,7 @@ from functools import cached_property
 
 from zscope.figures.registry import Drawing, figure_modules
 from zscope.studies.toylang.config import ToylangConfig
-from zscope.studies.toylang.tables import REFERENCE, TABLES
+from zscope.studies.toylang.tables import OF_WEIGHTS, REFERENCE, TABLES
 from zscope.tables.schema import Table
 
 
@@ -28,7 +28,7 @@ class ToyRun:
 
 @dataclass(frozen=True)
 class ToylangPlan:
-    """What is made. Conditions of the dependency study are only trained, not measured."""
+    """Runs, files and figures. Conditions of the dependency study are trained, not measured."""
 
     config: ToylangConfig
 
@@ -68,8 +68,7 @@ class ToylangPlan:
         if "{run}" in table.path:
             return table.paths(run=self.runs)
         if "{condition}" in table.path:
-            of_weights = table.short in ("readouts", "matrices", "search", "degrees")
-            return table.paths(condition=self.read if of_weights else self.measured)
+            return table.paths(condition=self.read if table in OF_WEIGHTS else self.measured)
         return table.paths()
 
     @cached_property

@@ -23,12 +23,10 @@ BEHAVIOUR, WEIGHTS = "behaviour", "weights"
 
 CONDITION = Column("condition", TEXT, "", "the model and language, without the seed")
 RUN = (CONDITION, SEED)
-PRIMITIVE = Column("primitive", TEXT, "", "what governs the predicted token; all: any of them")
-READOUT = Column(
-    "readout", TEXT, "", "direct, skip_qk, skip_ov, skip_product, rules, window, induction, ..."
-)
+PRIMITIVE = Column("primitive", TEXT, "", "primitive that governs the predicted token; all: any")
+READOUT = Column("readout", TEXT, "", "direct, rules, window, ... (docs/toylang.md has them)")
 ITEM = Column("item", TEXT, "", "rule, head or pair of heads; all: none in particular")
-COUNT = Column("n", INT, "as metric", "what the value is a mean or a count of")
+COUNT = Column("n", INT, "as metric", "items that the value averages or counts")
 KIND = Column("kind", TEXT, "", "behaviour (excess) or weights (a readout)")
 
 SEQUENCES = Table(
@@ -39,7 +37,7 @@ SEQUENCES = Table(
         Column("sequence", INT, "", "index of the sequence"),
         Column("position", INT, "tokens", "place in it, from 0"),
         Column("token", TEXT, "", "the word"),
-        Column("primitive", TEXT, "", "what governed its choice; start: position 0"),
+        Column("primitive", TEXT, "", "primitive that governed its choice; start: position 0"),
         Column("p", FLOAT, "share", "its probability given the tokens before it"),
         Column("entropy", FLOAT, "nats", "of the exact distribution it was drawn from"),
     ),
@@ -50,7 +48,7 @@ RULES = Table(
     "a true rule of single tokens, found by editing prefixes",
     "results/toylang/rules.parquet",
     (
-        Column("primitive", TEXT, "", "what governs where it applies"),
+        Column("primitive", TEXT, "", "primitive that governs where it applies"),
         Column("key", TEXT, "", "token before; null: the query alone decides", True),
         Column("query", TEXT, "", "last token of the prefix"),
         Column("output", TEXT, "", "token whose probability moves most"),
@@ -67,13 +65,7 @@ FLOORS = Table(
     "results/toylang/floors.parquet",
     (
         PRIMITIVE,
-        Column(
-            "metric",
-            TEXT,
-            "",
-            "frequency: share of tokens that it governs; floor: mean entropy, the least loss of "
-            "any model; nll: mean -log p of the sampled tokens; gap: nll - floor, 0 but for chance",
-        ),
+        Column("metric", TEXT, "", "frequency, floor (mean entropy), nll, gap (nll - floor)"),
         Column("value", FLOAT, "share, or nats", "the measurement"),
         Column("se", FLOAT, "as value", "standard error over sequences"),
         *INTERVAL,
@@ -138,7 +130,7 @@ SEARCH = Table(
         Column("output", TEXT, "", "token that is made likelier"),
         Column("boost", FLOAT, "nats", "T: what the key adds to its logit, by all paths"),
         Column("d_prob", FLOAT, "share", "dP: what it adds to its probability"),
-        Column("primitive", TEXT, "", "of the true rule that it is; null: no true rule", True),
+        Column("primitive", TEXT, "", "of the true rule; null: no rule is like it", True),
         Column("precision", FLOAT, "share", "true rules among the triples up to this rank"),
         Column("recall", FLOAT, "share", "of all true rules, those up to this rank"),
     ),
@@ -196,14 +188,14 @@ PHENOMENA = Table(
 )
 ONSETS = Table(
     "toylang_onsets",
-    "when a primitive set in, in one run",
+    "the onset of a primitive in one run",
     "results/toylang/onsets.parquet",
     (
         *RUN,
         KIND,
         PRIMITIVE,
         METRIC,
-        Column("threshold", FLOAT, "as metric", "that the metric has to pass"),
+        Column("threshold", FLOAT, "as metric", "value that the metric has to pass"),
         Column("onset", INT, "optimizer steps", "first step past it; null: never", True),
         Column("last_step", INT, "optimizer steps", "last step that was measured"),
     ),
@@ -211,7 +203,7 @@ ONSETS = Table(
 )
 ONSET_SUMMARY = Table(
     "toylang_onset_summary",
-    "when a primitive sets in, over the seeds of a condition",
+    "the onset of a primitive over the seeds of a condition",
     "results/toylang/onset_summary.parquet",
     (
         CONDITION,
@@ -241,11 +233,7 @@ COMPARISONS = Table(
         Column("p", FLOAT, "", "exact sign test over seeds; null: not tested", True),
         Column("p_adjusted", FLOAT, "", "after Holm, over the tested rows of the table", True),
         Column(
-            "verdict",
-            TEXT,
-            "",
-            "later or earlier (p_adjusted < 0.05), all later or all earlier (every seed moved "
-            "that way, too few for a test), never (no seed set in), changed (by design), unclear",
+            "verdict", TEXT, "", "later, earlier, all later, all earlier, never, changed or unclear"
         ),
         Column("n", INT, "runs", "shared seeds"),
         Column("n_censored", INT, "runs", "seeds among them in which either never set in"),
@@ -258,20 +246,15 @@ SUMMARY = Table(
     "results/toylang/summary.parquet",
     (
         CONDITION,
-        Column("claim", TEXT, "", "its id"),
+        Column("claim", TEXT, "", "id of the claim"),
         Column("text", TEXT, "", "the claim as a sentence"),
         Column("measured", TEXT, "", "the result in words"),
-        Column(
-            "verdict",
-            TEXT,
-            "",
-            "yes (held on every seed), partly, no, unclear (no test decides), described (no claim)",
-        ),
+        Column("verdict", TEXT, "", "yes (on every seed), partly, no, unclear or described"),
         Column("value", FLOAT, "as unit", "median over seeds; null: not one number", True),
         Column("low", FLOAT, "as unit", "least over seeds; null: as value, or a comparison", True),
         Column("high", FLOAT, "as unit", "largest over seeds; null: as low", True),
         *INTERVAL,
-        Column("unit", TEXT, "", "of value, low, high and the interval"),
+        Column("unit", TEXT, "", "unit of value, low, high and the interval"),
         Column("p", FLOAT, "", "exact sign test of a comparison; null: not tested", True),
         Column("n", INT, "runs", "seeds"),
         Column("n_held", INT, "runs", "seeds on which it held; null: a comparison", True),
@@ -280,9 +263,9 @@ SUMMARY = Table(
 )
 
 OF_RUNS = (TRAINING, READOUTS, ABLATIONS, DEGREES, PHENOMENA)
-"""What the summaries are made from."""
+"""The tables that the summaries are made from."""
+OF_WEIGHTS = (READOUTS, MATRICES, SEARCH, DEGREES)
+"""The tables of conditions whose weights can be read."""
 SUMMARIES = (ONSETS, ONSET_SUMMARY, COMPARISONS, SUMMARY)
-TABLES = (
-    *(SEQUENCES, RULES, FLOORS, TRAINING, TIMING, READOUTS, MATRICES, SEARCH, ABLATIONS, DEGREES),
-    *(PHENOMENA, *SUMMARIES),
-)
+OF_LANGUAGE = (SEQUENCES, RULES, FLOORS)
+TABLES = (*OF_LANGUAGE, TRAINING, TIMING, *OF_WEIGHTS, ABLATIONS, PHENOMENA, *SUMMARIES)

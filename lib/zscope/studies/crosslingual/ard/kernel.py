@@ -227,15 +227,11 @@ def paired_mmd(pairs: Pairs, p: Float[Tensor, " d"]) -> Float[Tensor, " n"]:
 def group_mmd(group: Group, p: Float[Tensor, " d"]) -> Float[Tensor, "g m m"]:
     """Unbiased MMD^2 of the zh cloud of problem i and the en cloud of j, for all i and j.
 
-    M = a_i + b_j - 2 A K A^T from one token kernel a group. Entries of problems that do not exist
+    M = a_i + b_j - 2 A K A^T from one token kernel per group. Entries of problems that do not exist
     mean nothing. Memory grows with the square of a group's tokens.
     """
-
-    clouds = group.clouds
-    zh, en = (
-        _self_similarity(p, clouds.zh, clouds.zh_mask),
-        _self_similarity(p, clouds.en, clouds.en_mask),
-    )
+    c = group.clouds
+    zh, en = _self_similarity(p, c.zh, c.zh_mask), _self_similarity(p, c.en, c.en_mask)
     cross = group.zh_member @ kernel(p, group.zh, group.en) @ group.en_member.mT
     # A missing problem has no tokens to divide by.
     n_zh, n_en = group.zh_member.sum(-1).clamp(min=1), group.en_member.sum(-1).clamp(min=1)

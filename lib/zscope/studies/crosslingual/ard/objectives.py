@@ -6,7 +6,7 @@ log l. What it can and cannot do follows from its form:
 - At l = inf both terms are exactly 0, and for tokens drawn independently the expected value is
   above 0 everywhere else: its only minimum is the empty Z. The estimate is unbiased, so a fit can
   fall below 0 all the same, by lengthscales at which it happens to be negative for these tokens;
-  that need not hold for other problems. Tokens that stand in both texts lower it for any problem:
+  that need not hold for other problems. Tokens that occur in both texts lower it for any problem:
   two clouds of the same m tokens give -2/m (1 - the mean kernel of different tokens). Which of the
   two a negative value comes from, only the held-out value can suggest.
 - MMD^2 does not change when both clouds of a problem are shifted alike, so what the languages share

@@ -88,9 +88,6 @@ def _categories(ax: Axes, tables: Tables, rates: pd.DataFrame, categories: list[
             of = select(rates, category=category, language=language)
             at, models = place + offsets[language], models_of(tables)
             model_marks.model_dots(ax, at, of, models, colour, name=language, width=0.36)
-    ax.set_yticks(range(len(categories)), [c.replace("_", " ") for c in categories])
-    ax.set_ylabel("category of problem")
-    ax.set_ylim(len(categories) - 0.4, -0.6)
-    ax.set_xlim(-0.03, 1.05)
-    ax.set_xticks([0, 0.5, 1])
-    ax.set_xlabel("right answers (share)")
+    names = [category.replace("_", " ") for category in categories]
+    model_marks.name_axis(ax, names, "category of problem")
+    model_marks.share_axis(ax, "right answers (share)")

@@ -55,7 +55,7 @@ def draw(tables: Tables) -> Figure:
         },
         extra=[
             *(style.line(name, style.BLACK, linestyle=dash) for name, dash in COUNTS.values()),
-            style.patch("null: shuffled weights", (*model_marks.rgb(style.GREY), 0.35)),
+            model_marks.null_patch("null: shuffled weights"),
         ],
         columns=3,
     )
@@ -119,8 +119,5 @@ def _overlaps(ax: Axes, tables: Tables, rows: pd.DataFrame) -> None:
         contrast = model_marks.OBJECTIVE_NAMES[objective].removeprefix("contrast: ")
         names.append(INITS[init] if init else f"{contrast}, {BASES[basis]}")
     style.vertical(ax, model_marks.constant(select(rows, null="chance"), "null_mean"))
-    ax.set_yticks(range(len(names)), names)
-    ax.set_ylim(len(names) - 0.4, -0.6)
-    ax.set_ylabel("fit")
-    ax.set_xlim(-0.03, 1.03)
-    ax.set_xlabel("energy inside Z (share); dashed: k/d")
+    model_marks.name_axis(ax, names, "fit")
+    model_marks.share_axis(ax, "energy inside Z (share); dashed: k/d")

@@ -13,13 +13,7 @@ from zscope.figures import style
 from zscope.figures.frames import numbers, select
 from zscope.figures.tables import Tables
 from zscope.studies.crosslingual.figures import model_marks
-from zscope.studies.crosslingual.figures.lookups import (
-    count,
-    in_words,
-    models_of,
-    of_cell,
-    sizes_of,
-)
+from zscope.studies.crosslingual.figures.lookups import count, in_words, ks_of, models_of, of_cell
 from zscope.studies.crosslingual.tables import BRIDGE, SIZES
 
 NEEDS = (BRIDGE, SIZES)
@@ -41,7 +35,7 @@ def draw(tables: Tables) -> Figure:
     rows = bridge_rows(tables)
     if rows.empty:
         return style.nothing_to_draw("no bridge was fitted", count(tables))
-    sizes = sizes_of(rows)
+    sizes = ks_of(rows)
     fig = style.figure(style.DOUBLE, 2.0 * len(sizes) + 1.3)
     axes = fig.subplots(len(sizes), 2, width_ratios=(1.8, 1), squeeze=False)
     for (left, right), k, letters in zip(axes, sizes, ("ab", "cd", "ef", "gh"), strict=False):
@@ -52,11 +46,7 @@ def draw(tables: Tables) -> Figure:
     style.legend(
         fig,
         {NAMES[s]: SPACES[s] for s in SPACES if s in set(rows["space"])},
-        extra=[
-            style.patch(
-                "null: pairing permuted in a category", (*model_marks.rgb(style.GREY), 0.35)
-            )
-        ],
+        extra=[model_marks.null_patch("null: pairing permuted in a category")],
     )
     style.note(
         fig,

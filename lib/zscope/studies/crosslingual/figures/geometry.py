@@ -10,13 +10,7 @@ from zscope.figures import style
 from zscope.figures.frames import select
 from zscope.figures.tables import Tables
 from zscope.studies.crosslingual.figures import model_marks
-from zscope.studies.crosslingual.figures.lookups import (
-    count,
-    in_words,
-    layers_of,
-    of_cell,
-    sizes_of,
-)
+from zscope.studies.crosslingual.figures.lookups import count, in_words, ks_of, layers_of, of_cell
 from zscope.studies.crosslingual.tables import GEOMETRY
 
 NEEDS = (GEOMETRY,)
@@ -43,7 +37,8 @@ def draw(tables: Tables) -> Figure:
         of = select(rows, pooling=pooling, k=k)
         last = (pooling, k) == columns[-1]
         _ratios(above, of, "same as\nothers" if last else "")
-        _difference(below, select(of, metric="ratio_difference"), "no\ndifference" if last else "")
+        differences = select(of, metric="ratio_difference")
+        model_marks.difference(below, differences, style.GREEN, "no\ndifference" if last else "")
         model_marks.layer_axis(below, layers)
     # The axes of a row are one: its limits are set when all of it is drawn.
     style.at_least(axes[0, 0], 0.8, 1.05)
@@ -53,7 +48,7 @@ def draw(tables: Tables) -> Figure:
     style.legend(
         fig,
         {NAMES[m]: c for m, c in COLOURS.items()} | {"difference": style.GREEN},
-        extra=model_marks.null_patches(model_marks.by_null(rows)),
+        extra=model_marks.null_patches(rows),
     )
     style.note(
         fig,
@@ -79,24 +74,13 @@ def cases(rows: pd.DataFrame) -> list[tuple[str, int]]:
     return [
         (pooling, k)
         for pooling in POOLINGS
-        for k in sizes_of(rows)
+        for k in ks_of(rows)
         if len(select(rows, pooling=pooling, k=k))
     ]
 
 
 def _ratios(ax: Axes, rows: pd.DataFrame, named: str) -> None:
-    for null, of in model_marks.by_null(select(rows, metric="ratio_z")).items():
-        model_marks.null_band(ax, of, model_marks.COLOURS[null], null)
+    model_marks.null_bands(ax, select(rows, metric="ratio_z"))
     for metric, colour in COLOURS.items():
         model_marks.model_lines(ax, model_marks.once(select(rows, metric=metric), "layer"), colour)
     style.baseline(ax, 1.0, named)
-
-
-def _difference(ax: Axes, rows: pd.DataFrame, named: str) -> None:
-    if rows.empty:
-        style.not_applicable(ax, "not measured")
-        return
-    for null, of in model_marks.by_null(rows).items():
-        model_marks.null_band(ax, of, model_marks.COLOURS[null], null)
-    model_marks.model_lines(ax, model_marks.once(rows, "layer"), style.GREEN)
-    style.baseline(ax, 0.0, named)

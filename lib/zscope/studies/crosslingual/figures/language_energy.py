@@ -28,8 +28,7 @@ def draw(tables: Tables) -> Figure:
     for ax, (pooling, k), letter in zip(axes, columns, "abcdefgh", strict=False):
         style.panel_title(ax, f"{letter}  {pooling}, k = {k}")
         of = select(rows, pooling=pooling, k=k)
-        for null, against in model_marks.by_null(of).items():
-            model_marks.null_band(ax, against, model_marks.COLOURS[null], null)
+        model_marks.null_bands(ax, of)
         model_marks.model_lines(ax, model_marks.once(of, "layer"), style.BLUE)
         chances[k] = model_marks.constant(select(of, null="chance"), "null_mean")
         style.baseline(ax, chances[k], "k/d" if ax is axes[-1] else "")
@@ -37,7 +36,7 @@ def draw(tables: Tables) -> Figure:
     style.at_least(axes[0], 0.0, 1.5 * float(np.nanmax([*chances.values()], initial=0.0)))
     axes[0].set_ylim(bottom=0.0)
     axes[0].set_ylabel("language energy in Z (share)")
-    style.legend(fig, {"Z": style.BLUE}, extra=model_marks.null_patches(model_marks.by_null(rows)))
+    style.legend(fig, {"Z": style.BLUE}, extra=model_marks.null_patches(rows))
     shown = ", ".join(f"{chance:.3g} at k = {k}" for k, chance in chances.items())
     style.note(
         fig,

@@ -66,6 +66,6 @@ def layers_of(frame: pd.DataFrame) -> list[int]:
     return sorted({int(v) for v in frame["layer"].dropna()})
 
 
-def sizes_of(frame: pd.DataFrame) -> list[int]:
+def ks_of(frame: pd.DataFrame) -> list[int]:
     """The k's of a frame, largest first, as in the protocol."""
     return sorted({int(v) for v in frame["k"].dropna()}, reverse=True)

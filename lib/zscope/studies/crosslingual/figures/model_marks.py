@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -129,6 +129,22 @@ def null_band(
     )
 
 
+def null_bands(ax: Axes, frame: pd.DataFrame) -> None:
+    """A band for each null that the rows are compared with, in its colour."""
+    for null, rows in by_null(frame).items():
+        null_band(ax, rows, COLOURS[null], null)
+
+
+def difference(ax: Axes, frame: pd.DataFrame, colour: Any, named: str) -> None:
+    """A difference over layers, with the bands of its nulls and a baseline at 0."""
+    if frame.empty:
+        style.not_applicable(ax, "not measured")
+        return
+    null_bands(ax, frame)
+    model_lines(ax, once(frame, "layer"), colour)
+    style.baseline(ax, 0.0, named)
+
+
 def null_bar(
     ax: Axes, place: float, frame: pd.DataFrame, *, width: float = 0.8, horizontal: bool = True
 ) -> None:
@@ -141,6 +157,20 @@ def null_bar(
         ax.barh(place, high - low, width, left=low, **look)
     else:
         ax.bar(place, high - low, width, bottom=low, **look)
+
+
+def name_axis(ax: Axes, names: Sequence[str], label: str = "") -> None:
+    """Names on y, from above, for rows of dots at 0, 1, 2, ..."""
+    ax.set_yticks(range(len(names)), names)
+    ax.set_ylim(len(names) - 0.4, -0.6)
+    ax.set_ylabel(label)
+
+
+def share_axis(ax: Axes, label: str = "", high: float = 1.03) -> None:
+    """A share on x, from 0 to 1, with room for a dot at either end."""
+    ax.set_xlim(-0.03, high)
+    ax.set_xticks([0, 0.5, 1])
+    ax.set_xlabel(label)
 
 
 def layer_axis(ax: Axes, layers: Iterable[int], label: str = "layer") -> None:
@@ -158,9 +188,14 @@ def constant(frame: pd.DataFrame, column: str) -> float:
     return float(np.nanmedian(values)) if np.isfinite(values).any() else float("nan")
 
 
-def null_patches(names: Iterable[str]) -> list[Any]:
-    """Legend entries of null bands."""
-    return [style.patch(NULL_NAMES[name], (*rgb(COLOURS[name]), 0.35)) for name in names]
+def null_patches(frame: pd.DataFrame) -> list[Any]:
+    """Legend entries of the nulls that the rows are compared with."""
+    return [null_patch(NULL_NAMES[name], COLOURS[name]) for name in by_null(frame)]
+
+
+def null_patch(name: str, colour: str = style.GREY) -> Any:
+    """Legend entry of a null's band."""
+    return style.patch(name, (*to_rgb(colour), 0.35))
 
 
 def lines_note(tables: Tables, *, intervals: bool = True) -> str:
@@ -177,11 +212,6 @@ def dots_note(tables: Tables, interval: str = "interval") -> str:
         return f"Dots: the model with its {tables.percent} {interval}."
     its = f"{tables.percent} {interval}"
     return f"Dots: models, each with its {its}; bars: median over models (from 3 on)."
-
-
-def rgb(colour: str) -> tuple[float, float, float]:
-    """Red, green and blue of a colour, for a see-through one."""
-    return to_rgb(colour)
 
 
 def by_null(frame: pd.DataFrame) -> Mapping[str, pd.DataFrame]:

@@ -8,13 +8,7 @@ from zscope.figures import style
 from zscope.figures.frames import select
 from zscope.figures.tables import Tables
 from zscope.studies.crosslingual.figures import model_marks, rates
-from zscope.studies.crosslingual.figures.lookups import (
-    count,
-    in_words,
-    layers_of,
-    of_cell,
-    sizes_of,
-)
+from zscope.studies.crosslingual.figures.lookups import count, in_words, ks_of, layers_of, of_cell
 from zscope.studies.crosslingual.tables import RATES
 
 CONDITIONS = (
@@ -44,22 +38,14 @@ def draw(tables: Tables) -> Figure:
     cells = [
         {**tables.declared, "source": "mean", "design": "mean", "layer": layer, "k": k}
         for layer in layers_of(rows)
-        for k in sizes_of(rows)
+        for k in ks_of(rows)
     ]
     fig = style.figure(style.DOUBLE, 1.6 * len(cells) + 1.0)
-    for band, cell, letter in zip(
-        style.stacked(fig, *[1.0] * len(cells)), cells, _LETTERS, strict=False
-    ):
-        band.suptitle(
-            f"{letter}  layer {cell['layer']}, k = {cell['k']}", fontsize=8, x=0.01, ha="left"
-        )
-        axes = band.subplots(1, len(METRICS))
-        for ax, metric in zip(axes, METRICS, strict=True):
-            rates.panel(ax, tables, cell, CONDITIONS, {metric: None})
-            ax.set_xlabel(f"{rates.METRICS[metric]} (share)")
-            ax.set_ylabel("replaced" if ax is axes[0] else "")
-            if ax is not axes[0]:
-                ax.tick_params(labelleft=False)
+    bands = style.stacked(fig, *[1.0] * len(cells))
+    for band, cell, letter in zip(bands, cells, "abcdefghijklmnop", strict=False):
+        title = f"{letter}  layer {cell['layer']}, k = {cell['k']}"
+        metrics = dict.fromkeys(METRICS, "not run")
+        rates.band(band, title, tables, cell, CONDITIONS, metrics, "replaced")
     style.note(
         fig,
         count(tables, rows),
@@ -72,6 +58,3 @@ def draw(tables: Tables) -> Figure:
         "space.",
     )
     return fig
-
-
-_LETTERS = "abcdefghijklmnop"

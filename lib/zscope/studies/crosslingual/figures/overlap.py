@@ -8,7 +8,7 @@ from zscope.figures import style
 from zscope.figures.frames import select
 from zscope.figures.tables import Tables
 from zscope.studies.crosslingual.figures import model_marks
-from zscope.studies.crosslingual.figures.lookups import count, layers_of, of_cell, sizes_of
+from zscope.studies.crosslingual.figures.lookups import count, ks_of, layers_of, of_cell
 from zscope.studies.crosslingual.tables import WEIGHTS
 
 NEEDS = (WEIGHTS,)
@@ -27,7 +27,7 @@ def draw(tables: Tables) -> Figure:
     if rows.empty:
         return style.nothing_to_draw("no overlap with the FFN was measured", count(tables))
     rows = rows.assign(ratio=rows["value"] / rows["null_mean"])
-    layers, sizes = layers_of(rows), sizes_of(rows)
+    layers, sizes = layers_of(rows), ks_of(rows)
     colours = dict(zip(sizes, style.QUALITATIVE, strict=False))
     fig = style.figure(style.DOUBLE, 2.9)
     axes = fig.subplots(1, len(PANELS), sharey=True)
@@ -51,7 +51,7 @@ def draw(tables: Tables) -> Figure:
     style.legend(
         fig,
         {f"k = {k}": c for k, c in colours.items()},
-        extra=[style.patch("null: random spaces", (*model_marks.rgb(style.GREY), 0.35))],
+        extra=[model_marks.null_patch("null: random spaces")],
     )
     style.note(
         fig,

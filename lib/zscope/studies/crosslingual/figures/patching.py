@@ -42,22 +42,15 @@ def draw(tables: Tables) -> Figure:
         if cell == cells[0]:
             title += " - the declared cell"
             band.set_facecolor("#FFFBEF")
-        band.suptitle(title, fontsize=8, x=0.01, ha="left")
-        axes = band.subplots(1, len(METRICS))
-        for ax, metric in zip(axes, METRICS, strict=True):
-            why = "not run"
-            if cell["where"] == "all" and cell["design"] != "mean":
-                why = f"design {cell['design']} patches the prompt alone"
-            elif metric == "source_answer" and cell["source"] != "mismatched":
-                why = "the source has no other answer"
-            rates.panel(ax, tables, cell, CONDITIONS, {metric: None}, why)
+        whys = dict.fromkeys(METRICS, "not run")
+        if cell["source"] != "mismatched":
+            whys["source_answer"] = "the source has no other answer"
+        if cell["where"] == "all" and cell["design"] != "mean":
+            whys = dict.fromkeys(METRICS, f"design {cell['design']} patches the prompt alone")
+        for ax in rates.band(band, title, tables, cell, CONDITIONS, whys, "patched"):
             ax.set_facecolor("none")
             if ax.axison:
                 style.vertical(ax, 0.0)
-            ax.set_xlabel(f"{rates.METRICS[metric]} (share)")
-            ax.set_ylabel("patched" if ax is axes[0] else "")
-            if ax is not axes[0]:
-                ax.tick_params(labelleft=False)
     style.note(
         fig,
         count(tables, tables.get(RATES, stratum="baseline_correct", space="z")),

@@ -48,11 +48,8 @@ def draw(tables: Tables) -> Figure:
     ends = [numbers(rows[c]) for c in ("ci_low", "ci_high", "value")]
     reach = max(0.2, *(float(abs(v[v == v]).max(initial=0)) for v in ends))
     axes[0].set_xlim(-1.05 * reach, 1.05 * reach)
-    axes[0].set_yticks(
-        range(len(order)), [f"layer {layer}, {kind}, k = {k}" for layer, kind, k in order]
-    )
-    axes[0].set_ylabel("cell")
-    axes[0].set_ylim(len(order) - 0.4, -0.6)
+    names = [f"layer {layer}, {kind}, k = {k}" for layer, kind, k in order]
+    model_marks.name_axis(axes[0], names, "cell")
     style.legend(
         fig,
         {METRICS[m]: c for m, c in CHANGES.items()},

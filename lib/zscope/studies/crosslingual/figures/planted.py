@@ -38,12 +38,9 @@ def draw(tables: Tables) -> Figure:
             colour = model_marks.OBJECTIVES.get(objective, style.SKY)
             marks.group_dots(ax, place, one, seeds, colour, by="seed", name=objective)
         style.vertical(ax, float(np.nanmedian(numbers(of["chance"]))))
-        ax.set_xlim(-0.03, 1.03)
-        ax.set_xticks([0, 0.5, 1])
-        ax.set_xlabel("accuracy (share)" if "retrieval" in metric else "AUC (share)")
-    axes[0].set_yticks(range(len(fits)), [_label(*fit) for fit in fits])
-    axes[0].set_ylim(len(fits) - 0.4, -0.6)
-    axes[0].set_ylabel("objective")
+        what = "accuracy" if "retrieval" in metric else "AUC"
+        model_marks.share_axis(ax, f"{what} (share)")
+    model_marks.name_axis(axes[0], [_label(*fit) for fit in fits], "objective")
     style.note(
         fig,
         f"n = {len(seeds)} seed{'s' * (len(seeds) != 1)} of planted data.",

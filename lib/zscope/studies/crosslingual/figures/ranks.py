@@ -46,7 +46,7 @@ def draw(tables: Tables) -> Figure:
         {"all heads stacked": style.BLUE, "variation over heads": style.PURPLE},
         extra=[
             style.dot("a head", style.SKY),
-            style.patch("null of a head: Gaussian weights", (*model_marks.rgb(style.GREY), 0.35)),
+            model_marks.null_patch("null of a head: Gaussian weights"),
         ],
     )
     style.note(

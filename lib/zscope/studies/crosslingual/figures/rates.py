@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import SubFigure
 
 from zscope.figures import style
 from zscope.figures.frames import select
@@ -112,8 +113,30 @@ def panel(
                 width=0.75 * height,
                 filled=not condition.space.endswith("_perp"),
             )
-    ax.set_yticks(range(len(conditions)), [c.name for c in conditions])
-    ax.set_ylim(len(conditions) - 0.4, -0.6)
+    model_marks.name_axis(ax, [c.name for c in conditions])
     ax.tick_params(axis="y", length=0)
-    ax.set_xlim(-0.03, 1.03)
-    ax.set_xticks([0, 0.5, 1])
+    model_marks.share_axis(ax)
+
+
+def band(
+    fig: SubFigure,
+    title: str,
+    tables: Tables,
+    cell: Mapping[str, Any],
+    conditions: Sequence[Condition],
+    metrics: Mapping[str, str],
+    label: str,
+) -> list[Axes]:
+    """Panels of one cell side by side, one per metric; the conditions are named on the left.
+
+    metrics: name -> what an empty panel says. label: of the conditions.
+    """
+    fig.suptitle(title, fontsize=8, x=0.01, ha="left")
+    axes = fig.subplots(1, len(metrics))
+    for ax, (metric, why) in zip(axes, metrics.items(), strict=True):
+        panel(ax, tables, cell, conditions, {metric: None}, why)
+        ax.set_xlabel(f"{METRICS[metric]} (share)")
+        ax.set_ylabel(label if ax is axes[0] else "")
+        if ax is not axes[0]:
+            ax.tick_params(labelleft=False)
+    return list(axes)

@@ -52,8 +52,8 @@ def draw(tables: Tables) -> Figure:
         fig,
         count(tables, rows, of="held-out problems"),
         f"Layer {layer} (layers fitted: {', '.join(map(str, layers_of(rows)))}). Dashed: chance, "
-        f"1/n ({chances['all']:.3g} among all, {chances['category']:.3g} in a category). Seed: "
-        "from Z, middle lambda; it is fitted on coordinates alone.",
+        f"1/n ({chances['all']:.3g} among all, {chances['category']:.3g} in a category). "
+        "Original objective: from Z, middle lambda; it is fitted on coordinates alone.",
         model_marks.dots_note(tables, "bootstrap interval"),
     )
     return fig
@@ -75,8 +75,6 @@ def panel(ax: Axes, tables: Tables, rows: pd.DataFrame) -> None:
             name=objective,
         )
     style.vertical(ax, model_marks.constant(rows, "null_mean"))
-    ax.set_yticks(range(len(shown)), [model_marks.OBJECTIVE_NAMES[o] for o in shown])
-    ax.set_ylim(len(shown) - 0.4, -0.6)
+    model_marks.name_axis(ax, [model_marks.OBJECTIVE_NAMES[o] for o in shown])
     ax.tick_params(axis="y", length=0)
-    ax.set_xlim(-0.03, 1.03)
-    ax.set_xticks([0, 0.5, 1])
+    model_marks.share_axis(ax)

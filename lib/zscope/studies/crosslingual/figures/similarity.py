@@ -42,7 +42,7 @@ def draw(tables: Tables) -> Figure:
     style.legend(
         fig,
         {"neighbouring layers": style.BLUE},
-        extra=[style.patch("null: random spaces", (*model_marks.rgb(style.GREY), 0.35))],
+        extra=[model_marks.null_patch("null: random spaces")],
     )
     null = ("null_low", "null_mean", "null_high")
     low, mean, high = (model_marks.constant(rows, column) for column in null)

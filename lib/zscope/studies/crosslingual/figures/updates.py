@@ -10,13 +10,7 @@ from zscope.figures import style
 from zscope.figures.frames import select
 from zscope.figures.tables import Tables
 from zscope.studies.crosslingual.figures import model_marks
-from zscope.studies.crosslingual.figures.lookups import (
-    count,
-    in_words,
-    layers_of,
-    of_cell,
-    sizes_of,
-)
+from zscope.studies.crosslingual.figures.lookups import count, in_words, ks_of, layers_of, of_cell
 from zscope.studies.crosslingual.tables import SIZES, UPDATES
 
 NEEDS = (UPDATES, SIZES)
@@ -27,7 +21,7 @@ def draw(tables: Tables) -> Figure:
     rows = update_rows(tables)
     if rows.empty:
         return style.nothing_to_draw("no residual update was measured", count(tables))
-    layers, sizes = layers_of(rows), sizes_of(rows)
+    layers, sizes = layers_of(rows), ks_of(rows)
     languages = [name for name in model_marks.LANGUAGES if name in set(rows["language"])]
     fig = style.figure(style.DOUBLE, 5.6)
     axes = fig.subplots(3, len(sizes), sharex=True, sharey="row", squeeze=False)
@@ -36,7 +30,8 @@ def draw(tables: Tables) -> Figure:
         style.panel_title(column[0], f"{letter}  k = {k}")
         ratio(column[0], of, languages, named=last)
         _over_null(column[1], of, languages, named=last)
-        _asymmetry(column[2], select(of, metric="asymmetry"), "no\nasymmetry" if last else "")
+        asymmetry = select(of, metric="asymmetry")
+        model_marks.difference(column[2], asymmetry, style.BLUE, "no\nasymmetry" if last else "")
         model_marks.layer_axis(column[2], layers, "layer that adds")
     # The axes of a row are one: its limits are set when all of it is drawn.
     style.at_least(axes[0, 0], 0.0, 1.1)
@@ -49,7 +44,7 @@ def draw(tables: Tables) -> Figure:
         fig,
         {f"prompts in {n}": model_marks.LANGUAGES[n] for n in languages}
         | {"difference": style.BLUE},
-        extra=model_marks.null_patches(model_marks.by_null(rows)),
+        extra=model_marks.null_patches(rows),
     )
     style.note(
         fig,
@@ -81,8 +76,7 @@ def chance(rows: pd.DataFrame) -> float:
 def ratio(ax: Axes, rows: pd.DataFrame, languages: list[str], *, named: bool) -> None:
     """R over layers by language, with chance, 1, and the bands of the nulls."""
     of = select(rows, metric="ratio")
-    for null, against in model_marks.by_null(_any_language(of)).items():
-        model_marks.null_band(ax, against, model_marks.COLOURS[null], null)
+    model_marks.null_bands(ax, _any_language(of))
     for language in languages:
         own = model_marks.once(select(of, language=language), "layer")
         model_marks.model_lines(ax, own, model_marks.LANGUAGES[language])
@@ -111,13 +105,3 @@ def _any_language(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows of both languages together, whose null is drawn; of each where there are none."""
     both = select(rows, language="both")
     return both if len(both) else rows
-
-
-def _asymmetry(ax: Axes, rows: pd.DataFrame, named: str) -> None:
-    if rows.empty:
-        style.not_applicable(ax, "not measured")
-        return
-    for null, against in model_marks.by_null(rows).items():
-        model_marks.null_band(ax, against, model_marks.COLOURS[null], null)
-    model_marks.model_lines(ax, model_marks.once(rows, "layer"), style.BLUE)
-    style.baseline(ax, 0.0, named)

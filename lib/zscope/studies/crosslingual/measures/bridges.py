@@ -3,7 +3,7 @@
 Rows of crosslingual_bridge, one set per layer, k, pooling and direction ("en->zh" predicts Chinese
 from English, as the protocol does). Scores are those of space.linear_map:
 
-    protocol_r2             in sample, without an intercept: the protocol's R2
+    protocol_r2         in sample, without an intercept: the protocol's R2
     ols_r2              in sample, with one; with n <= k + 1 pairs it is 1 on noise too
     loo_r2              each pair predicted from the others
     ridge_loo_r2        the same with a ridge, its penalty chosen inside the fold

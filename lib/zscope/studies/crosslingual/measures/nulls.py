@@ -73,7 +73,7 @@ class EnergyNull:
     def spaces(self, V: Float[Tensor, "k d"], name: str) -> Float[Tensor, "draws k d"] | None:
         """Spaces as large as V, with its share. None if there are none, which is logged.
 
-        name: of what is drawn; other names draw other spaces.
+        name: enters the seed, so that another name draws other spaces.
         """
         generator = torch.Generator().manual_seed(derive_seed(self._seed, f"energy/{name}"))
         try:

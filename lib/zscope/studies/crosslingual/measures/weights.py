@@ -10,7 +10,7 @@ Metrics, of a head's kernel (`head`), or of the stacked kernels of all heads:
 of Z, for every k:
 
     ffn_write_share   share of the energy of the columns of W_down in Z
-    ffn_read_share    share of that of the rows of W_gate and W_up, times their norm's gain
+    ffn_read_share    the same for the rows of W_gate and W_up, times the gain of their norm
     ffn_write_span    overlap of Z with the k directions that W_down writes most into
     layer_similarity  tr(P_i P_j) / k of the spaces of two layers
 

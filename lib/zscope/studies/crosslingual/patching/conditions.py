@@ -108,11 +108,8 @@ def cells(config: PatchingConfig) -> list[Cell]:
 
 def n_parts(config: PatchingConfig, n_bases: int, n_problems: int, batch_size: int) -> int:
     """How many lists of rows `patch_layer` yields."""
-    own = sum(
-        config.draws if name.startswith(("random", "energy")) else 1
-        for name in config.spaces
-        if name != "full"
-    )
+    drawn = {name for name in config.spaces if name.startswith(("random", "energy"))}
+    own = len({*config.spaces} - {*drawn, "full"}) + config.draws * len(drawn)
     grid = cells(config)
     unpatched = {(cell.direction, cell.design == "site_answer") for cell in grid}
     conditions = len(grid) * (own * n_bases + ("full" in config.spaces))
@@ -138,19 +135,13 @@ def draw_spaces(
         k, d = Z.shape
         own: list[tuple[Space, Space, list[Tensor]]] = [("z", "z_perp", [Z])]
         if {"random", "random_perp"} & {*config.spaces}:
-            drawn = [
-                random_space(d, k, _generator(seed, f"random/k{k}/{i}"))
-                for i in range(config.draws)
-            ]
+            generators = (_generator(seed, f"random/k{k}/{i}") for i in range(config.draws))
+            drawn = [random_space(d, k, generator) for generator in generators]
             own.append(("random", "random_perp", drawn))
         if spectrum is not None:
             share = energy_share(wide, Z)
-            drawn = [
-                energy_matched_spaces(spectrum, k, share, 1, _generator(seed, f"energy/k{k}/{i}"))[
-                    0
-                ]
-                for i in range(config.draws)
-            ]
+            generators = (_generator(seed, f"energy/k{k}/{i}") for i in range(config.draws))
+            drawn = [energy_matched_spaces(spectrum, k, share, 1, g)[0] for g in generators]
             own.append(("energy", "energy_perp", drawn))
         out += [
             SpaceDraw(name, k, draw, Component(V.to(states), perp))
@@ -309,7 +300,7 @@ class _Batch:
             positions = prefix.used(self.position_0)
         own = [source[i] for i in self.rows]
         if cell.design == "ot":
-            # Images stand at their tokens, which are the last of the row; elsewhere nothing reads.
+            # Each image is at its token, at the end of the row; the rest is never read.
             stacked = prefix.states.new_zeros(prefix.states.shape, dtype=torch.float32)
             for row, images in zip(stacked, own, strict=True):
                 row[-len(images) :] = images

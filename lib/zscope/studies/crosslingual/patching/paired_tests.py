@@ -8,7 +8,7 @@ Metrics of an output:
     answer_changed       a well-formed answer other than the unpatched one
     raw_answer_changed   the extracted number, if any, is not the unpatched one: a broken text
                          counts, as in the original protocol
-    source_answer        a well-formed answer, the one of the source problem
+    source_answer        a well-formed answer that is the source problem's
     correct, well_formed
     language_preserved   the language of the prompt
     language_changed     another language than the unpatched output's

@@ -26,7 +26,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from zscope.core.errors import ConfigError
-from zscope.models.language_model import Generated, LanguageModel, generated
+from zscope.models.language_model import Generated, LanguageModel
 from zscope.models.language_model import positions as token_positions
 from zscope.studies.crosslingual.config import Where
 from zscope.studies.crosslingual.space.updates import positions_used
@@ -215,7 +215,7 @@ def _generate(
     from transformers import DynamicCache
 
     model = lm.model.model
-    ends = torch.tensor(_end_tokens(lm), dtype=torch.long, device=prefix.mask.device)
+    ends = torch.tensor(lm.end_tokens, dtype=torch.long, device=prefix.mask.device)
     cache = DynamicCache(config=lm.model.config)
     for i, (keys, values) in enumerate(prefix.cache):
         cache.update(keys, values, i)
@@ -236,7 +236,7 @@ def _generate(
         out[rows, i] = token
         going = ~torch.isin(token, ends)
         if stop is not None:
-            texts = [generated(lm, tokens).text for tokens in out[rows, : i + 1].tolist()]
+            texts = [lm.decode(tokens).text for tokens in out[rows, : i + 1].tolist()]
             going &= ~torch.tensor([stop(text) for text in texts], device=going.device)
         if i + 1 == max_new_tokens or not bool(going.any()):
             break
@@ -255,12 +255,7 @@ def _generate(
             past_key_values=cache,
             use_cache=True,
         ).last_hidden_state
-    return [generated(lm, [t for t in row if t >= 0]) for row in out.tolist()]
-
-
-def _end_tokens(lm: LanguageModel) -> list[int]:
-    ends = lm.model.generation_config.eos_token_id
-    return ends if isinstance(ends, list) else [] if ends is None else [ends]
+    return [lm.decode([token for token in row if token >= 0]) for row in out.tolist()]
 
 
 def _run_layers(

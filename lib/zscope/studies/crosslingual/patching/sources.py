@@ -1,10 +1,12 @@
-"""States that are patched in, for every design and source.
+"""States that are patched in, for every design and source. Sources:
 
 matched      the translation of the same problem
 mismatched   another problem with another answer, in the source's language
 placebo      the states of `mismatched`, of which only the norm of the difference is used
 own          the prompt's own mean: what is lost by pooling, with nothing transferred
 mean         the mean over the other problems in the prompt's language (mean ablation)
+
+Designs:
 
 mean           one vector, the mean over the source prompt's tokens (protocol A.3)
 ot             for each token its image under optimal transport (protocol A.6)

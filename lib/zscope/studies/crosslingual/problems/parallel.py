@@ -147,7 +147,7 @@ def generate(n: int, seed: int, held_out: bool) -> list[Problem]:
     """`n` problems of a split, shuffled; `category_counts` are of each category.
 
     Operands are uniform over the split's tuples. Names and objects are shared by the two languages;
-    the template and whether a distractor sentence stands in front are drawn for each by itself.
+    the template and the distractor sentence, if any, are drawn for each language separately.
     Problem i depends on `n` too, not on the seed alone.
     """
     rng = np.random.default_rng(np.random.SeedSequence([seed, int(held_out)]))

@@ -1,4 +1,4 @@
-"""What a question is answered from, what its answer holds, and numbers as text. No torch.
+"""The evidence for a question, its answer as a row, and numbers as text. No torch.
 
 Without its data a verdict is "undetermined".
 """
@@ -83,8 +83,8 @@ class Question:
     ) -> dict[str, Any]:
         """A row of crosslingual_summary, without the model.
 
-        row: holds the value that the controlled verdict is about, as far as it has them with its
-        interval, null, p and n. numbers: those behind both verdicts, for people.
+        row: holds the value that the controlled verdict is about, and its interval, null, p and n
+        where it has them. numbers: those behind both verdicts, for people.
         """
         found = {} if row is None else dict(row)
         if "p_holm" in found:

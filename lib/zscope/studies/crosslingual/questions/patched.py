@@ -51,8 +51,8 @@ def protocol_verdict(evidence: Evidence) -> tuple[Answer, str]:
     """The protocol's rule, over all problems, with the numbers behind it.
 
     A rate of `high` or more counts as "changes", one of 1 - high or less as "preserves" (changes
-    wins a tie); answers are the extracted numbers of whatever was written. Partial: Z changes
-    `margin` more of the answers than Z-perp.
+    wins a tie); an answer is the number extracted from any text, well formed or not. Partial: Z
+    changes `margin` more of the answers than Z-perp.
     """
     high, margin = evidence.rules.high, evidence.rules.margin
     answers, words = (

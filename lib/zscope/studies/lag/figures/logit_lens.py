@@ -53,8 +53,8 @@ def draw(condition: ConditionView) -> Figure:
 
 
 def residual_stages(rows: pd.DataFrame) -> list[tuple[int, str, str]]:
-    """(layer, place, name) in the order of the computation; what enters a later block is the
-    output of the one before, and is left out if that is there."""
+    """(layer, place, name) in the order of the computation. The input of a later block is left out
+    where the output of the block before, which is the same, is shown."""
     found = {(i, p) for p in PLACES for i in blocks(select(rows, metric=f"probability_{p}"))}
     return [
         (i, p, "embedding" if (i, p) == (0, "resid_pre") else f"{i} {PLACES[p]}")

@@ -227,7 +227,6 @@ def constant(frame: pd.DataFrame) -> float:
     return float(frame["value"].iloc[0]) if len(frame) else float("nan")
 
 
-def count_censored(onsets: pd.Series | pd.DataFrame) -> str:
+def count_censored(times: pd.Series) -> str:
     """The number of runs that had not had the onset by their last step, in words."""
-    times = onsets["time"] if isinstance(onsets, pd.DataFrame) else onsets
     return f"{int(times.isna().sum())} of {len(times)}"

@@ -67,11 +67,7 @@ def onsets_over(
 
 def count_censored_sweep(sweep: SweepView, labels: Sequence[str], metric: str) -> str:
     """The number of seeds at every point that never had the onset, in words."""
-    onsets = {label: sweep.onset(label, metric) for label in labels}
-    counts = [
-        f"{count_censored(found)} at {label}"
-        for label, found in onsets.items()
-        if found["time"].isna().any()
-    ]
+    times = {label: sweep.onset(label, metric)["time"] for label in labels}
+    counts = [f"{count_censored(t)} at {label}" for label, t in times.items() if t.isna().any()]
     name = metric.replace("_", " ")
     return f"Censored ({name} never set in): {'; '.join(counts) or 'none'}."

@@ -92,7 +92,7 @@ def _table(ax: Axes, sweep: SweepView, unit: str) -> None:
         beyond = f"> {style.short_number(onsets['limit'].max())}"
         text = style.short_number(middle) if np.isfinite(middle) else beyond
         if onsets["time"].isna().any():
-            text += f"\n({count_censored(onsets)} censored)"
+            text += f"\n({count_censored(onsets['time'])} censored)"
         x, y = rates.index(sweep.fact(label, "lr")), sizes.index(sweep.fact(label, "batch_size"))
         ax.text(x, y, text, ha="center", va="center")
     ax.set_xlim(-0.5, len(rates) - 0.5)

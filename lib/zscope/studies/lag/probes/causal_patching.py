@@ -107,18 +107,16 @@ def patched_heads(batch: ProbeBatch) -> Iterator[Float[Tensor, "n heads vocab"]]
     n_layers, z = batch.n_layers, batch.z
     keys, values = _past(batch, batch.layout.predict)
     patterns = every_block("attn.hook_pattern", n_layers, "predict")
-    clean_v, other_v = (
-        every_block("attn.hook_v", n_layers),
-        every_block("attn.hook_v", n_layers, "z"),
-    )
+    clean_v = every_block("attn.hook_v", n_layers)
+    other_v = every_block("attn.hook_v", n_layers, "z")
     for layer, mid in enumerate(every_block("hook_resid_mid", n_layers, "predict")):
+        block = batch.wrapped.blocks[layer]
         pattern, v = batch.clean[patterns[layer]], batch.clean[clean_v[layer]][:, z]
         removed = torch.einsum("nhj,njhe->nhe", pattern[:, :, z], v)
         pattern, v = batch.other[patterns[layer]], batch.other[other_v[layer]]
         added = torch.einsum("nhj,njhe->nhe", pattern[:, :, z], v)
-        moved = torch.einsum("nhe,hed->nhd", added - removed, batch.wrapped.blocks[layer].attn.W_O)
+        moved = torch.einsum("nhe,hed->nhd", added - removed, block.attn.W_O)
         resid = batch.clean[mid].unsqueeze(1) + moved
-        block = batch.wrapped.blocks[layer]
         resid = (resid + block.mlp(block.ln2(resid))).unsqueeze(2)
         resid = continue_from(batch.wrapped, layer + 1, resid, keys, values)
         yield batch.unembed(resid[:, :, 0])

@@ -2,9 +2,8 @@
 
 A patch at position p changes nothing before p, and only the predicting position is read. So it is
 enough to recompute the few positions from p on, with the clean run's keys and values of the earlier
-ones; a test compares the result with that of a hooked run. Several
-continuations of the same prompt (`branches`: candidates, or one patch a head) share its keys and
-values and do not see each other.
+ones; a test compares the result with that of a hooked run. Several continuations of the same prompt
+(`branches`: candidates, or one patch per head) share its keys and values and do not see each other.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ def continue_from(
     """Residual stream after the last block, given the one that enters block `layer`.
 
     resid: the positions after the past, in order, for each continuation of the same past.
-    keys, values: of the past positions, one tensor a block (`attn.hook_k`, `attn.hook_v`).
+    keys, values: of the past positions, one tensor per block (`attn.hook_k`, `attn.hook_v`).
     Position q of a branch attends to the whole past and to its own branch up to q.
     """
     n, branches, seq, d = resid.shape

@@ -8,7 +8,7 @@ not make the others stale.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache, partial
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
@@ -67,9 +67,9 @@ class Probe(Protocol):
 
 
 @lru_cache(maxsize=2)
-def _weights(n: int, resamples: int, seed: int) -> Float[np.ndarray, "resamples n"]:
+def _weights(n: int, bootstrap: Bootstrap) -> Float[np.ndarray, "resamples n"]:
     """The draws, the same for every readout and every checkpoint."""
-    return bootstrap_weights(n, resamples, np.random.default_rng(seed))
+    return bootstrap_weights(n, bootstrap.resamples, np.random.default_rng(bootstrap.seed))
 
 
 class Activations(dict[Hook, Tensor]):
@@ -176,14 +176,10 @@ class ProbeBatch:
 
     def positions(self, at: At) -> slice:
         """The positions that `at` names. Raises DataError for z in a task without one."""
-        predict = self.layout.predict
-        if at == "predict":
-            return slice(predict, predict + 1)
-        return {
-            "prompt": lambda: slice(0, predict + 1),
-            "z": lambda: self.z,
-            "from_z": lambda: slice(self.z.start, predict + 1),
-        }[at]()
+        if at == "z":
+            return self.z
+        start = {"prompt": 0, "predict": self.layout.predict}.get(at)
+        return slice(self.z.start if start is None else start, self.n_visible)
 
     def _run(self, tokens: Int[Tensor, "n visible"], hooks: frozenset[Hook]) -> Activations:
         """One forward pass that keeps `hooks` and what the logits need."""
@@ -297,15 +293,8 @@ def _join(chunks: Sequence[Readout]) -> Readout:
     if any((c.metric, c.layer, c.head) != (r.metric, r.layer, r.head) for c in chunks):
         raise AssertionError(f"{r.metric}: readouts are in another order in another chunk")
     weights = [c.weight for c in chunks if c.weight is not None]
-    return Readout(
-        r.metric,
-        torch.cat([c.values for c in chunks]),
-        r.layer,
-        r.head,
-        torch.cat(weights) if weights else None,
-        r.floor,
-        r.baseline,
-    )
+    weight = torch.cat(weights) if weights else None
+    return replace(r, values=torch.cat([c.values for c in chunks]), weight=weight)
 
 
 def summarise(readouts: Sequence[Readout], bootstrap: Bootstrap) -> list[dict[str, Any]]:
@@ -320,7 +309,7 @@ def summarise(readouts: Sequence[Readout], bootstrap: Bootstrap) -> list[dict[st
     below = np.stack([ones if r.weight is None else _array(r.weight) for r in readouts], 1)
     ratio = np.array([r.weight is not None for r in readouts])
     low, high = np.full((2, len(readouts)), np.nan)
-    weights = _weights(len(values), bootstrap.resamples, bootstrap.seed)
+    weights = _weights(len(values), bootstrap)
     interval = partial(bootstrap_interval, bootstrap=bootstrap, weights=weights)
     plain = ~ratio & ~np.array([r.baseline for r in readouts])
     if plain.any():

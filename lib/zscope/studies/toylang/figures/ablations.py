@@ -38,7 +38,6 @@ def draw(tables: Tables) -> Figure:
     for ax, by, letter in zip(axes, chosen, "abc", strict=False):
         style.panel_title(ax, f"{letter}  named for {by}")
         panel(ax, reference, by, names)
-        ax.set_xlabel("change of excess (nats)")
     if chosen:
         axes[0].set_ylabel("primitive")
     if matrices:
@@ -79,6 +78,4 @@ def panel(ax: Axes, rows: pd.DataFrame, by: str, names: list[str]) -> None:
         looks.random_dots(ax, place, other, 0.6, name)
         of = select(named, primitive=name)
         looks.seed_dots(ax, place, of, seeds, looks.WEIGHTS, name=name, width=0.7)
-    style.vertical(ax, 0.0)
-    looks.at_least_x(ax, -0.02, 0.1)
-    looks.named_rows(ax, names)
+    looks.change_axes(ax, names)

@@ -25,6 +25,7 @@ from zscope.studies.toylang.figures.lookups import (
     grid,
     labels_of,
     matrix,
+    readout,
     seeds_of,
     seeds_text,
 )
@@ -53,22 +54,23 @@ def draw(tables: Tables) -> Figure:
     lines = sum(map(style.count_lines, claims))
     fig = style.figure(style.DOUBLE, 5.6 + 0.14 * max(lines, 2))
     upper, lower = style.stacked(fig, 5.0, 0.3 + 0.14 * max(lines, 2))
-    (learned, when, square), (ranks, matched, ablated) = upper.subplots(2, 3)
-    style.panel_title(learned, "a  excess by primitive")
-    _learning(learned, tables)
-    style.panel_title(when, "b  onsets")
-    _onsets(when, tables)
-    style.panel_title(square, "c  bigram in the weights")
-    _direct(square, tables)
-    style.panel_title(ranks, "d  rule search: ranks")
-    search.panel(ranks, tables)
-    if ranks.axison:
-        ranks.set_yticks(ranks.get_yticks(), [_wrapped(t) for t in ranks.get_yticklabels()])
-        ranks.set_ylabel("")
-    style.panel_title(matched, "e  induction")
-    _induction(matched, tables)
-    style.panel_title(ablated, "f  ablation: own primitive")
-    _ablation(ablated, tables)
+    changes = tables.get(ABLATIONS, metric="change", condition=REFERENCE)
+    named = changes[changes["chosen_by"].isin(NAMED_FOR)]
+    ranks = readout(tables, "rules", "rank")
+    panels = (
+        ("a  excess by primitive", _learning, excess(tables), "the reference was not trained"),
+        ("b  onsets", _onsets, tables.get(ONSETS, condition=REFERENCE), "no onset was looked for"),
+        ("c  bigram in the weights", _direct, matrix(tables, "direct"), "it was not read"),
+        ("d  rule search: ranks", _ranks, ranks, "no skip rule was looked for"),
+        ("e  induction", _induction, matrix(tables, "induction"), "no virtual head was read"),
+        ("f  ablation: own primitive", _ablation, named, "the weights name no heads"),
+    )
+    for ax, (title, draw_panel, rows, why) in zip(upper.subplots(2, 3).flat, panels, strict=True):
+        style.panel_title(ax, title)
+        if rows.empty:
+            style.not_applicable(ax, why)
+        else:
+            draw_panel(ax, tables, rows)
     _table(lower.subplots(), claims)
     style.legend(
         fig,
@@ -122,11 +124,7 @@ def _colour(column: str, text: str) -> str:
     return HOLDS.get(text.split(":")[0], style.GREY) if column == "holds" else style.BLACK
 
 
-def _learning(ax: Axes, tables: Tables) -> None:
-    rows = excess(tables)
-    if rows.empty:
-        style.not_applicable(ax, "the reference was not trained")
-        return
+def _learning(ax: Axes, tables: Tables, rows: pd.DataFrame) -> None:
     ax.set_yscale("log", nonpositive="mask")
     for name in labels_of(rows):
         of = select(rows, primitive=name).sort_values("step")
@@ -146,29 +144,25 @@ def _learning(ax: Axes, tables: Tables) -> None:
     ax.set_ylabel("excess (nats)")
 
 
-def _onsets(ax: Axes, tables: Tables) -> None:
-    rows = tables.get(ONSETS, condition=REFERENCE)
-    if rows.empty:
-        style.not_applicable(ax, "no onset was looked for")
-        return
+def _onsets(ax: Axes, tables: Tables, rows: pd.DataFrame) -> None:
     onsets.panel(ax, tables, rows, short=True)
     ax.set_ylabel("")
 
 
-def _direct(ax: Axes, tables: Tables) -> None:
-    cells = matrix(tables, "direct")
-    if cells.empty:
-        style.not_applicable(ax, "it was not read")
-        return
+def _direct(ax: Axes, tables: Tables, cells: pd.DataFrame) -> None:
     direct.panel(ax, grid(select(cells, seed=seeds_of(cells)[0])))
     ax.set_ylabel("")
 
 
-def _induction(ax: Axes, tables: Tables) -> None:
-    cells = matrix(tables, "induction")
-    if cells.empty:
-        style.not_applicable(ax, "no virtual head was read")
-        return
+def _ranks(ax: Axes, tables: Tables, rows: pd.DataFrame) -> None:
+    search.panel(ax, tables)
+    labels = [label.get_text() for label in ax.get_yticklabels()]
+    short = [text.replace(" .. ", "..").replace(" -> ", "\n-> ") for text in labels]
+    ax.set_yticks(ax.get_yticks(), short)
+    ax.set_ylabel("")
+
+
+def _induction(ax: Axes, tables: Tables, cells: pd.DataFrame) -> None:
     first = select(cells, seed=seeds_of(cells)[0])
     norm = squares.symmetric(numbers(first["value"]), numbers(first["truth"]))
     title = f"e  induction: {first['item'].iloc[0]}"
@@ -176,25 +170,13 @@ def _induction(ax: Axes, tables: Tables) -> None:
     ax.set_ylabel("object of the query")
 
 
-def _ablation(ax: Axes, tables: Tables) -> None:
+def _ablation(ax: Axes, tables: Tables, named: pd.DataFrame) -> None:
     rows = tables.get(ABLATIONS, metric="change", condition=REFERENCE)
-    chosen = ablations.named_in(rows)
-    if not chosen:
-        style.not_applicable(ax, "the weights name no heads")
-        return
-    seeds = seeds_of(rows)
+    seeds, chosen = seeds_of(rows), ablations.named_in(named)
     for place, by in enumerate(chosen):
         name = NAMED_FOR[by]
         null = select(random_like(rows, by), primitive=name)
         looks.random_dots(ax, place + 0.2, null, 0.36, name)
         own = select(rows, chosen_by=by, primitive=name)
         looks.seed_dots(ax, place - 0.2, own, seeds, looks.WEIGHTS, name=by, width=0.36)
-    style.vertical(ax, 0.0)
-    looks.at_least_x(ax, -0.02, 0.1)
-    looks.named_rows(ax, [NAMED_FOR[by] for by in chosen])
-    ax.set_xlabel("change of excess (nats)")
-
-
-def _wrapped(label: object) -> str:
-    text: str = getattr(label, "get_text")()  # noqa: B009
-    return text.replace(" .. ", "..").replace(" -> ", "\n-> ")
+    looks.change_axes(ax, [NAMED_FOR[by] for by in chosen])

@@ -31,6 +31,7 @@ FRAMES = {  # solid for verdicts of a test, dotted for what all seeds suggest
 }
 UNKNOWN = {"unclear": "?", "changed": "?"}  # written where no shift is known
 REACH = 2.0  # doublings from the middle of a cell to its edge, and to the darkest colour
+NORM, CMAP = Normalize(-REACH, REACH), matplotlib.colormaps[squares.DIVERGING]
 
 
 @style.styled
@@ -44,14 +45,13 @@ def draw(tables: Tables) -> Figure:
     onsets = tables.get(ONSETS, kind=BEHAVIOUR)
     fig = style.figure(style.DOUBLE, 0.5 * len(conditions) + 2.0)
     ax = fig.subplots()
-    norm, cmap = Normalize(-REACH, REACH), matplotlib.colormaps[squares.DIVERGING]
     labels = []
     for i, condition in enumerate(conditions):
         of = select(rows, condition=condition)
         labels.append(f"{NAMES.get(of['changed'].iloc[0], of['changed'].iloc[0])}\n"
                       f"{of['how'].iloc[0]}")  # fmt: skip
         for j, name in enumerate(names):
-            _cell(ax, i, j, select(of, primitive=name), name, onsets, norm, cmap)
+            _cell(ax, i, j, select(of, primitive=name), name, onsets)
     ax.set_xlim(-0.5, len(names) - 0.5)
     ax.set_ylim(len(conditions) - 0.5, -0.5)
     ax.set_xticks(range(len(names)), [NAMES.get(n, n).replace(" ", "\n") for n in names])
@@ -63,7 +63,7 @@ def draw(tables: Tables) -> Figure:
     ax.tick_params(length=0)
     for side in ax.spines.values():
         side.set_visible(False)
-    squares.colour_bar(ax, ScalarMappable(norm, cmap), "shift of the onset (doublings)")
+    squares.colour_bar(ax, ScalarMappable(NORM, CMAP), "shift of the onset (doublings)")
     style.note(
         fig,
         f"{seeds_text(select(onsets, condition=conditions[0]))} Numbers and colours: "
@@ -79,16 +79,7 @@ def draw(tables: Tables) -> Figure:
     return fig
 
 
-def _cell(
-    ax: Axes,
-    i: int,
-    j: int,
-    of: pd.DataFrame,
-    name: str,
-    onsets: pd.DataFrame,
-    norm: Normalize,
-    cmap: Any,
-) -> None:
+def _cell(ax: Axes, i: int, j: int, of: pd.DataFrame, name: str, onsets: pd.DataFrame) -> None:
     if of.empty:
         _box(ax, i, j, "#F2F2F2", hatch="////")
         behind = {"facecolor": "#F2F2F2", "edgecolor": "none", "pad": 1.0}
@@ -96,7 +87,7 @@ def _cell(
         return
     row = of.iloc[0]
     shift = float(numbers(of["shift"])[0])
-    colour = cmap(norm(shift)) if np.isfinite(shift) else "#FFFFFF"
+    colour = CMAP(NORM(shift)) if np.isfinite(shift) else "#FFFFFF"
     _box(ax, i, j, colour, hatch="////" if row["changed"] == name else "")
     verdict = str(row["verdict"])
     if verdict in FRAMES:

@@ -12,14 +12,7 @@ from zscope.figures import style
 from zscope.figures.frames import numbers, select
 from zscope.figures.tables import Tables
 from zscope.studies.toylang.figures import looks, squares
-from zscope.studies.toylang.figures.lookups import (
-    at_last,
-    grid,
-    matrix,
-    readout,
-    seeds_of,
-    seeds_text,
-)
+from zscope.studies.toylang.figures.lookups import grid, last_readout, matrix, seeds_of, seeds_text
 from zscope.studies.toylang.tables import MATRICES, READOUTS
 from zscope.studies.toylang.targets import DIRECT_R
 
@@ -74,7 +67,7 @@ def panel(ax: Axes, square: pd.DataFrame) -> AxesImage:
 def _agreement(ax: Axes, tables: Tables, seeds: list[int]) -> None:
     values: list[float] = []
     for place, path in enumerate(PATHS):
-        rows = at_last(readout(tables, "direct", f"r{path}"))
+        rows = last_readout(tables, "direct", f"r{path}")
         looks.seed_dots(ax, place, rows, seeds, style.BLUE, name=f"r{path}")
         values += list(numbers(rows["value"]))
     style.vertical(ax, DIRECT_R)
@@ -87,7 +80,7 @@ def _agreement(ax: Axes, tables: Tables, seeds: list[int]) -> None:
 def _top1(ax: Axes, tables: Tables, seeds: list[int]) -> None:
     n = 0
     for place, path in enumerate(PATHS):
-        rows = at_last(readout(tables, "direct", f"top1{path}"))
+        rows = last_readout(tables, "direct", f"top1{path}")
         looks.seed_dots(ax, place, rows, seeds, style.BLUE, name=f"top1{path}")
         n = max(n, int(rows["n"].max()) if len(rows) else 0)
     style.vertical(ax, float(n) if n else float("nan"))

@@ -14,14 +14,7 @@ from zscope.figures import style
 from zscope.figures.frames import numbers, select
 from zscope.figures.tables import Tables
 from zscope.studies.toylang.figures import squares, timeline
-from zscope.studies.toylang.figures.lookups import (
-    at_last,
-    grid,
-    matrix,
-    readout,
-    seeds_of,
-    seeds_text,
-)
+from zscope.studies.toylang.figures.lookups import grid, last_readout, matrix, seeds_of, seeds_text
 from zscope.studies.toylang.tables import MATRICES, READOUTS, TRAINING
 from zscope.studies.toylang.targets import EXCESS
 
@@ -92,7 +85,7 @@ def panel(ax: Axes, cells: pd.DataFrame, norm: Normalize, *, title: str) -> Axes
 
 
 def _hits(tables: Tables, seed: int) -> str:
-    rows = select(at_last(readout(tables, "induction", "hits", item="all")), seed=seed)
+    rows = select(last_readout(tables, "induction", "hits", item="all"), seed=seed)
     if rows.empty:
         return ""
     return f"({int(rows['value'].iloc[0])} of {int(rows['n'].iloc[0])})"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -57,6 +58,13 @@ def named_rows(ax: Axes, names: Sequence[str], label: str = "", *, shown: bool =
     ax.set_ylabel(label)
 
 
+def beside(ax: Axes, y: float, text: str, **look: Any) -> None:
+    """A text at the right of the axes, at the height y."""
+    coordinates: Any = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
+    look |= {"va": "center", "annotation_clip": False}
+    ax.annotate(text, (1.0, y), (6, 0), **coordinates, **look)
+
+
 def diagonal(ax: Axes, low: float, high: float) -> None:
     """Equal x and y from low to high, and a dashed line where they are equal."""
     ax.plot([low, high], [low, high], **style.DASHED)
@@ -65,9 +73,17 @@ def diagonal(ax: Axes, low: float, high: float) -> None:
 
 
 def at_least_x(ax: Axes, low: float, high: float) -> None:
-    """Widen x to show low to high, so that noise around nothing does not fill the panel."""
+    """Widen x to show low to high, so that noise around 0 does not fill the panel."""
     left, right = ax.get_xlim()
     ax.set_xlim(min(left, low), max(right, high))
+
+
+def change_axes(ax: Axes, names: Sequence[str]) -> None:
+    """One row per name, with changes of the excess along x."""
+    style.vertical(ax, 0.0)
+    at_least_x(ax, -0.02, 0.1)
+    named_rows(ax, names)
+    ax.set_xlabel("change of excess (nats)")
 
 
 def log_x(ax: Axes, values: Iterable[float], low: float, high: float) -> None:

@@ -1,4 +1,4 @@
-"""How the figures of the toy language study look things up in their tables."""
+"""Look-ups that the figures of the toy language study share."""
 
 from __future__ import annotations
 
@@ -34,6 +34,11 @@ def readout(tables: Tables, name: str, metric: str, **equal: object) -> pd.DataF
     """A number read from the reference's weights at every checkpoint, as for `seed_lines`."""
     rows = tables.get(READOUTS, condition=REFERENCE, readout=name, metric=metric, **equal)
     return of_runs(rows.assign(ci_low=np.nan, ci_high=np.nan))
+
+
+def last_readout(tables: Tables, name: str, metric: str, **equal: object) -> pd.DataFrame:
+    """The `readout` at the last checkpoint of every run."""
+    return at_last(readout(tables, name, metric, **equal))
 
 
 def matrix(tables: Tables, name: str, **equal: object) -> pd.DataFrame:

@@ -91,15 +91,7 @@ def _verdict(ax: Axes, place: int, of: pd.DataFrame) -> None:
     if np.isfinite(shift):
         ends = f" [{low:+.1f}, {high:+.1f}]" if np.isfinite(low) and np.isfinite(high) else ""
         text = f"{shift:+.1f}{ends} {text}"
-    ax.annotate(
-        text,
-        (1.0, place),
-        (6, 0),
-        ("axes fraction", "data"),
-        "offset points",
-        va="center",
-        annotation_clip=False,
-    )
+    looks.beside(ax, place, text)
 
 
 def _final(ax: Axes, tables: Tables, model: str, names: list[str]) -> None:

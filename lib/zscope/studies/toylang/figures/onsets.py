@@ -81,16 +81,7 @@ def panel(ax: Axes, tables: Tables, rows: pd.DataFrame, *, short: bool = False) 
                     COLOURS[kind], horizontal=True,
                 )  # fmt: skip
             if kind == WEIGHTS and not short:
-                ax.annotate(
-                    METRICS.get(metric, metric),
-                    (1.0, centre),
-                    (6, 0),
-                    ("axes fraction", "data"),
-                    "offset points",
-                    va="center",
-                    color=COLOURS[kind],
-                    annotation_clip=False,
-                )
+                looks.beside(ax, centre, METRICS.get(metric, metric), color=COLOURS[kind])
     style.step_axis(ax, [*numbers(rows["onset"]), *numbers(rows["last_step"])])
     looks.named_rows(ax, names, "primitive")
     for edge in np.arange(0.5, len(names) - 1):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import matplotlib
@@ -87,11 +87,12 @@ def small_squares(
     norm = SymLogNorm(largest / 50, vmin=-largest, vmax=largest)
     image = None
     for i, (condition, seeds) in enumerate(rows):
+        same_rows = len({tuple(found[condition, seed].index) for seed in seeds}) == 1
         for j, seed in enumerate(seeds):
             ax = axes[i, j]
             image = square(ax, found[condition, seed], norm, DIVERGING, text=False)
             ax.set_title(f"{condition if j == 0 else ''} s{seed}".strip(), loc="left")
-            if j and _same_rows(found, condition, seeds):
+            if j and same_rows:
                 ax.tick_params(labelleft=False)
             if i < len(rows) - 1 and j < len(rows[i + 1][1]):
                 ax.tick_params(labelbottom=False)
@@ -104,12 +105,6 @@ def small_squares(
         powers = [p for p in 10.0 ** np.arange(-9, 9) if largest / 40 <= p <= largest / 2.5]
         ticks = [-largest, *(-p for p in reversed(powers)), 0.0, *powers, largest]
         colour_bar(axes[0, 0], image, label, list(axes.flat), ticks)
-
-
-def _same_rows(
-    found: Mapping[tuple[str, int], pd.DataFrame], condition: str, seeds: Sequence[int]
-) -> bool:
-    return len({tuple(found[condition, seed].index) for seed in seeds}) == 1
 
 
 def outline(ax: Axes, row: int, column: int, colour: Any = style.VERMILLION) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -109,18 +107,13 @@ def _heads(ax: Axes, rows: pd.DataFrame) -> None:
         place = np.array([seeds.index(int(s)) for s in change["seed"]], dtype=float)
     value = numbers(change["value"])
     named = change["case"].str.startswith("named ").to_numpy(bool)
-    for kept, colour, size, name in (
-        (~named, style.GREY, 10, "other"),
-        (named, looks.WEIGHTS, 16, "named"),
+    for kept, colour, size, order, name in (
+        (~named, style.GREY, 10, 2, "_heads other"),
+        (named, looks.WEIGHTS, 16, 3, "_heads named"),
     ):
         if kept.any():
-            look: dict[str, Any] = {
-                "color": colour,
-                "s": size,
-                "linewidths": 0,
-                "zorder": 2 + (name == "named"),
-            }
-            ax.scatter(place[kept], value[kept], label=f"_heads {name}", **look)
+            x, y = place[kept], value[kept]
+            ax.scatter(x, y, s=size, color=colour, linewidths=0, zorder=order, label=name)
     ax.axhline(0, **style.DASHED)
     low, high = ax.get_ylim()
     style.at_least(ax, min(1.1 * low, -0.12), max(1.1 * high, 0.12))

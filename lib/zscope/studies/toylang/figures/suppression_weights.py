@@ -11,14 +11,7 @@ from zscope.figures import style
 from zscope.figures.frames import numbers, select
 from zscope.figures.tables import Tables
 from zscope.studies.toylang.figures import looks, squares
-from zscope.studies.toylang.figures.lookups import (
-    at_last,
-    grid,
-    matrix,
-    readout,
-    seeds_of,
-    seeds_text,
-)
+from zscope.studies.toylang.figures.lookups import grid, last_readout, matrix, seeds_of, seeds_text
 from zscope.studies.toylang.tables import MATRICES, READOUTS
 
 NEEDS = (MATRICES, READOUTS)
@@ -83,7 +76,7 @@ def top_verbs(truth: pd.DataFrame) -> list[int]:
 
 
 def _dots(ax: Axes, tables: Tables, metric: str, label: str) -> None:
-    rows = at_last(readout(tables, "suppression", metric, item="all"))
+    rows = last_readout(tables, "suppression", metric, item="all")
     if rows.empty:
         style.not_applicable(ax, "it was not read")
         return

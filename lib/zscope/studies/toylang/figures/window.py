@@ -13,7 +13,7 @@ from zscope.figures import marks, style
 from zscope.figures.frames import numbers, select
 from zscope.figures.tables import Tables
 from zscope.studies.toylang.figures import looks
-from zscope.studies.toylang.figures.lookups import at_last, matrix, of_runs, readout, seeds_text
+from zscope.studies.toylang.figures.lookups import last_readout, matrix, of_runs, seeds_text
 from zscope.studies.toylang.tables import MATRICES, READOUTS
 
 NEEDS = (MATRICES, READOUTS)
@@ -30,7 +30,7 @@ def draw(tables: Tables) -> Figure:
     )
     rules = list(dict.fromkeys(rows["row"]))
     shown = rules[:MOST]
-    edges = at_last(readout(tables, "window", "edge"))
+    edges = last_readout(tables, "window", "edge")
     columns = min(COLUMNS, len(shown))
     height = math.ceil(len(shown) / columns)
     fig = style.figure(style.DOUBLE, 1.6 * height + 1.2)

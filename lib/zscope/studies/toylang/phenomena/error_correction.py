@@ -118,10 +118,7 @@ def _other(
 
 
 def error_rows(
-    model: TensorTransformer,
-    language: ToyLanguage,
-    bootstrap: Bootstrap,
-    rng: np.random.Generator,
+    model: TensorTransformer, language: ToyLanguage, bootstrap: Bootstrap, rng: np.random.Generator
 ) -> list[Row]:
     """Rows about wrong repeats; none without induction."""
     if not language.config.on("induction"):
@@ -177,11 +174,7 @@ def repair_rows(
     for head in range(model.config.n_heads):
         change = first_layer_change(model, evaluation.tokens, head, means[0, head])
         total, direct = _ablation_effects(model, evaluation, change, clean)
-        for metric, values in (
-            ("total", total),
-            ("direct", direct),
-            ("repair", direct - total),
-        ):
+        for metric, values in (("total", total), ("direct", direct), ("repair", direct - total)):
             measured = evaluation.by_primitive(values, metric)
             (overall,) = (row for row in measured if row["primitive"] == "all")
             found.append(rows.measured(head_name(0, head), metric, overall))

@@ -34,7 +34,8 @@ class ExperimentRows:
         rng = np.random.default_rng(derive_seed(self.bootstrap.seed, name))
         interval = bootstrap_interval(values, bootstrap=self.bootstrap, rng=rng)
         exact = None if truth is None else float(np.mean(truth))
-        return self._row(case, metric, x, float(np.mean(values)), interval, exact, len(values))
+        measured = {"value": float(np.mean(values)), "truth": exact, "n": len(values)}
+        return self._row(case, metric, x, *map(float, interval), **measured)
 
     def rate(
         self,
@@ -46,33 +47,22 @@ class ExperimentRows:
     ) -> Row:
         """The share of prefixes with its Wilson interval: a bootstrap of n/n has no width."""
         interval = wilson_interval(hits.sum(), len(hits), self.bootstrap.level)
-        found, exact = float(hits.mean()), float(truth.mean())
-        return self._row(case, metric, x, found, interval, exact, len(hits))
+        measured = {"value": float(hits.mean()), "truth": float(truth.mean()), "n": len(hits)}
+        return self._row(case, metric, x, *map(float, interval), **measured)
 
     def measured(self, case: str, metric: str, row: Row) -> Row:
         """A row of ToyEvaluation.by_primitive under another name."""
-        interval = row["ci_low"], row["ci_high"]
-        return self._row(case, metric, None, row["value"], interval, None, row["n"])
+        measured = {"value": row["value"], "truth": None, "n": row["n"]}
+        return self._row(case, metric, None, row["ci_low"], row["ci_high"], **measured)
 
     def _row(
         self,
         case: str,
         metric: str,
         x: float | None,
-        value: float,
-        interval: tuple[Any, Any],
-        truth: float | None,
-        n: int,
+        ci_low: float | None,
+        ci_high: float | None,
+        **measured: Any,
     ) -> Row:
-        low, high = (None if end is None else float(end) for end in interval)
-        return {
-            "experiment": self.experiment,
-            "case": case,
-            "x": x,
-            "metric": metric,
-            "value": value,
-            "ci_low": low,
-            "ci_high": high,
-            "truth": truth,
-            "n": n,
-        }
+        known = {"experiment": self.experiment, "case": case, "metric": metric, "x": x}
+        return {**known, "ci_low": ci_low, "ci_high": ci_high, **measured}

@@ -16,21 +16,17 @@ from zscope.tables.schema import Row
 from zscope.toy_language.excess import ToyEvaluation
 from zscope.toy_language.language import ToyLanguage
 
-SEQUENCES = 256  # that the excess is measured on
+SEQUENCES = 256  # on which the excess is measured
 
 
 @torch.no_grad()
 def phenomena_rows(
-    model: TensorTransformer,
-    language: ToyLanguage,
-    weights: TensorWeights | None,
-    bootstrap: Bootstrap,
-    seed: int,
+    model: TensorTransformer, language: ToyLanguage, bootstrap: Bootstrap, seed: int
 ) -> list[Row]:
     """Rows of toylang_phenomena of one model, without condition and seed.
 
-    weights: None for a model that is no polynomial, whose heads are not named. seed: of the
-    prefixes, the sequences and the placebos. A primitive that is off has no rows.
+    seed: of the prefixes, the sequences and the placebos. A primitive that is off has no rows. In a
+    model that is no polynomial, no head is named.
 
     The modules of the three experiments define their cases and metrics. `n` counts prefixes, no two
     from one sequence, and intervals are over prefixes. For an excess `n` counts positions, and
@@ -41,6 +37,7 @@ def phenomena_rows(
         return np.random.default_rng(derive_seed(seed, f"phenomena/{name}"))
 
     device = next(model.parameters()).device
+    weights = TensorWeights.from_model(model) if model.config.is_polynomial else None
     evaluation = ToyEvaluation.sample(
         language, SEQUENCES, derive_seed(seed, "phenomena/evaluation"), bootstrap, device
     )

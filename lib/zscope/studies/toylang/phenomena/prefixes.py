@@ -51,7 +51,7 @@ class Prefixes:
         return self.language.distributions.p[self._rows[np.arange(len(position)), position]]
 
     def edited(self, position: Int[np.ndarray, " n"], token: Int[np.ndarray, " n"]) -> Prefixes:
-        """With another token at one position of each."""
+        """The prefixes with another token at one position of each."""
         tokens = self.tokens.copy()
         tokens[np.arange(len(tokens)), position] = token
         return Prefixes(self.language, tokens, self.last)

@@ -7,8 +7,8 @@ in place of `never`. Cases:
 - "within window", "beyond window": drop = p_top without never - p_top with never. Within: distances
   up to the program's window. Beyond: as many distances after it, where nothing may change.
 - "placebo": the drop between two prefixes that both lack `never`; it shows the effect of any edit.
-- "L1H2 ablated": the drop within the window with the head's z replaced by its mean; every head has
-  a turn. `change` is this drop minus the intact model's. `by_weights` is read from the weights: the
+- "L1H2 ablated": the drop within the window with the head's z replaced by its mean, for every
+  head. `change` is this drop minus the intact model's. `by_weights` is read from the weights: the
   nats by which the head lowers the top verb's logit against the name's other verbs. "named L1H2
   ablated": the same for the head with the largest `by_weights`.
 """
@@ -25,12 +25,7 @@ from zscope.config.base import Bootstrap
 from zscope.models.tensor_heads import ReplacedHeads, head_name, mean_z
 from zscope.models.tensor_transformer import TensorTransformer
 from zscope.studies.toylang.phenomena.experiment_rows import ExperimentRows
-from zscope.studies.toylang.phenomena.prefixes import (
-    Forward,
-    Prefixes,
-    distinct,
-    probabilities,
-)
+from zscope.studies.toylang.phenomena.prefixes import Forward, Prefixes, distinct, probabilities
 from zscope.studies.toylang.readouts.program_truth import verbs_of_names
 from zscope.studies.toylang.readouts.suppression import head_drops
 from zscope.studies.toylang.readouts.weights import TensorWeights
@@ -135,16 +130,14 @@ def suppression_rows(
         return []
     rows = ExperimentRows("suppression", bootstrap)
     device = next(model.parameters()).device
-    # with never, without, placebo
-    p = [_p_top(model, part, pairs.top, device) for part in _parts(pairs)]
-    truth = [part.truth(pairs.top) for part in _parts(pairs)]
+    three = pairs.with_never, pairs.without, pairs.placebo
+    p = [_p_top(model, prefixes, pairs.top, device) for prefixes in three]
+    truth = [prefixes.truth(pairs.top) for prefixes in three]
     found = []
     for d in np.unique(pairs.distance):
         at = pairs.distance == d
-        found += [
-            rows.mean("with never", "p_top", p[0][at], truth[0][at], float(d)),
-            rows.mean("without never", "p_top", p[1][at], truth[1][at], float(d)),
-        ]
+        for i, case in enumerate(("with never", "without never")):
+            found.append(rows.mean(case, "p_top", p[i][at], truth[i][at], float(d)))
     for case, at in (("within window", pairs.within), ("beyond window", ~pairs.within)):
         if at.any():
             found.append(rows.mean(case, "drop", (p[1] - p[0])[at], (truth[1] - truth[0])[at]))
@@ -154,10 +147,6 @@ def suppression_rows(
         by_weights = None if weights is None else head_drops(weights, language).numpy()
         found += _head_rows(model, pairs, means, by_weights, p[1] - p[0], rows, device)
     return found
-
-
-def _parts(pairs: Pairs) -> tuple[Prefixes, Prefixes, Prefixes]:
-    return pairs.with_never, pairs.without, pairs.placebo
 
 
 def _p_top(

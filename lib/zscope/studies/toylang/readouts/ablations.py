@@ -23,8 +23,7 @@ from zscope.models.tensor_heads import Head, ReplacedHeads, head_name, mean_z
 from zscope.models.tensor_transformer import TensorTransformer
 from zscope.studies.toylang.config import ReadoutConfig
 from zscope.studies.toylang.readouts.circuits import head_boosts
-from zscope.studies.toylang.readouts.program_truth import skip_triples
-from zscope.studies.toylang.readouts.readout_rows import best_pair
+from zscope.studies.toylang.readouts.readout_rows import Reading
 from zscope.studies.toylang.readouts.suppression import head_drops
 from zscope.studies.toylang.readouts.weights import TensorWeights
 from zscope.tables.schema import Row
@@ -33,7 +32,7 @@ from zscope.toy_language.language import ToyLanguage
 from zscope.toy_language.rules import Rule
 
 Heads = tuple[Head, ...]  # ascending
-SHARE = 0.8  # of the skip rules' summed boost, which their named heads must reach
+SHARE = 0.8  # the heads named for the skip rules have this share of their summed boost
 
 
 def heads_text(heads: Iterable[Head]) -> str:
@@ -46,19 +45,18 @@ def named_heads(
 ) -> dict[str, Heads]:
     """The heads that the weights name; a primitive that is off or does not show names none.
 
-    induction: the pair with the largest contrast (`best_pair`), if it is positive.
+    induction: the pair with the largest contrast (`Reading.best_pairs`), if it is positive.
     rules: the fewest heads that together give `SHARE` of the boost of the true skip rules' outputs
         against the mean of all outputs, summed over rules and heads.
     suppression: the head through which `never` lowers the names' top verbs most against their
         other verbs (`head_drops`, mean over names).
     """
     named: dict[str, Heads] = {}
-    pair = best_pair(weights, language, config)
-    if pair is not None and pair.contrast > 0:
-        named["induction"] = ((pair.layer, pair.head), (pair.later_layer, pair.later_head))
-    if skip := skip_triples(language, rules):
-        offsets = range(1, config.rule_offsets + 1)
-        boosts = head_boosts(weights, offsets, [rule[:2] for rule in skip])
+    reading = Reading(weights, language, rules, config)
+    if reading.best_pairs and (pair := reading.best_pairs[0]).contrast > 0:
+        named["induction"] = pair.heads
+    if skip := reading.skip:
+        boosts = head_boosts(weights, reading.offsets, [rule[:2] for rule in skip])
         outputs = [rule[2] for rule in skip]
         own = boosts[:, :, torch.arange(len(skip)), outputs] - boosts.mean(-1)
         if heads := _largest(own.sum(-1)):
@@ -88,7 +86,6 @@ def _head(matrix: Float[Tensor, "layer head"], index: int) -> Head:
 def ablation_rows(
     model: TensorTransformer,
     evaluation: ToyEvaluation,
-    weights: TensorWeights | None,
     language: ToyLanguage,
     rules: Sequence[Rule],
     config: ReadoutConfig,
@@ -99,13 +96,15 @@ def ablation_rows(
     Metrics: `excess` over the floor, and `change`, the paired difference from the intact model.
     Sets: none (the intact model), every single head, the `named_heads`, and random sets. A random
     set has as many heads in each layer as a named set. Up to `config.random_heads` of them (draw:
-    0, 1, ...) go with each such combination; all differ, and none is a named set. weights: None for
-    a model whose weights cannot be read; then there are single heads only.
+    0, 1, ...) go with each such combination; all differ, and none is a named set. A model whose
+    weights cannot be read has single heads only.
     """
     c = model.config
     means = mean_z(model, evaluation.tokens)
     intact = evaluation.excess(model)
-    named = named_heads(weights, language, rules, config) if weights is not None else {}
+    named: dict[str, Heads] = {}
+    if c.is_polynomial:
+        named = named_heads(TensorWeights.from_model(model), language, rules, config)
     rng = np.random.default_rng(derive_seed(seed, "random heads"))
     sets: list[tuple[str, int, Heads]] = [
         *(("single", 0, (head,)) for head in product(range(c.n_layers), range(c.n_heads))),

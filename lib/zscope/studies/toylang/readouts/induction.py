@@ -25,43 +25,47 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from jaxtyping import Float
 from torch import Tensor
 
 from zscope.core.errors import DataError
+from zscope.models.tensor_heads import Head, head_name
 from zscope.studies.toylang.readouts.weights import TensorWeights
 
 
 @dataclass(frozen=True, eq=False)
 class VirtualHead:
-    """A head of `layer` whose output a head of `later_layer` reads as a key.
+    """A head of one layer, whose output a head of a later layer reads as a key.
 
     Attributes:
         matrix: M, in nats of logit; rows are the query's objects.
-        contrast: mean of the diagonal minus mean of the rest.
-        hits: rows with a unique largest entry that is on the diagonal.
+        heads: empty for all heads of the two layers together.
     """
 
-    layer: int
-    head: int
-    later_layer: int
-    later_head: int
+    layers: tuple[int, int]
     matrix: Float[Tensor, "object object"]
-    contrast: float
-    hits: int
+    heads: tuple[Head, ...] = ()
 
+    @property
+    def text(self) -> str:
+        """L0H3->L1H1, or L0->L1 for all heads."""
+        heads = [head_name(*head) for head in self.heads]
+        return "->".join(heads or [f"L{layer}" for layer in self.layers])
 
-@dataclass(frozen=True, eq=False)
-class LayerPair:
-    """All heads of `later_layer` reading as a key what all heads of `layer` write; otherwise as
-    `VirtualHead`."""
+    @cached_property
+    def contrast(self) -> float:
+        """The mean of the diagonal minus the mean of the rest."""
+        n, diagonal = len(self.matrix), self.matrix.diagonal()
+        rest = (self.matrix.sum() - diagonal.sum()) / (n * (n - 1))
+        return float(diagonal.mean() - rest)
 
-    layer: int
-    later_layer: int
-    matrix: Float[Tensor, "object object"]
-    contrast: float
-    hits: int
+    @property
+    def hits(self) -> int:
+        """Rows with a unique largest entry that is on the diagonal."""
+        largest = self.matrix == self.matrix.amax(1, keepdim=True)
+        return int((largest.diagonal() & (largest.sum(1) == 1)).sum())
 
 
 def induction_heads(
@@ -69,56 +73,39 @@ def induction_heads(
     objects: Sequence[int],
     colours: Sequence[int],
     offsets: Sequence[int],
+    *,
+    together: bool = False,
 ) -> list[VirtualHead]:
     """Every pair of heads of two layers, the largest contrast first.
 
-    offsets: distances from the query to the colour, over which M is averaged.
+    offsets: distances from the query to the colour, over which M is averaged. together: take all
+    heads of a layer at once, so that each pair of layers gives one result.
 
     Raises:
         DataError: fewer than two objects or colours, or no offset.
     """
-    _check(objects, colours)
-    found = []
-    for layer in range(weights.n_layers):
-        keys = _composed_keys(weights, layer, objects, colours)
-        for later in range(layer + 1, weights.n_layers):
-            for head, x in enumerate(keys):
-                matrices = _matches(weights, later, x, objects, colours, offsets)
-                found += [
-                    VirtualHead(layer, head, later, later_head, matrix, *_score(matrix))
-                    for later_head, matrix in enumerate(matrices)
-                ]
-    return sorted(found, key=lambda pair: -pair.contrast)
-
-
-def induction_layers(
-    weights: TensorWeights,
-    objects: Sequence[int],
-    colours: Sequence[int],
-    offsets: Sequence[int],
-) -> list[LayerPair]:
-    """Every pair of layers, with all their heads together, the largest contrast first.
-
-    Arguments and errors as for `induction_heads`.
-    """
-    _check(objects, colours)
-    found = []
-    for layer in range(weights.n_layers):
-        E_colour = weights.E[list(colours)][:, None]
-        written = _composed_keys(weights, layer, objects, colours) - E_colour
-        x = E_colour + written.sum(0)
-        for later in range(layer + 1, weights.n_layers):
-            matrix = _matches(weights, later, x, objects, colours, offsets).sum(0)
-            found.append(LayerPair(layer, later, matrix, *_score(matrix)))
-    return sorted(found, key=lambda pair: -pair.contrast)
-
-
-def _check(objects: Sequence[int], colours: Sequence[int]) -> None:
     if min(len(objects), len(colours)) < 2:
         raise DataError(
             f"{len(objects)} objects, {len(colours)} colours: induction is a choice between at "
             "least two of each"
         )
+    found = []
+    for layer in range(weights.n_layers):
+        keys = _composed_keys(weights, layer, objects, colours)
+        if together:
+            alone = weights.E[list(colours)][:, None]
+            keys = alone + (keys - alone).sum(0, keepdim=True)
+        for later in range(layer + 1, weights.n_layers):
+            for head, x in enumerate(keys):
+                matrices = _matches(weights, later, x, objects, colours, offsets)
+                if together:
+                    found.append(VirtualHead((layer, later), matrices.sum(0)))
+                else:
+                    found += [
+                        VirtualHead((layer, later), matrix, ((layer, head), (later, later_head)))
+                        for later_head, matrix in enumerate(matrices)
+                    ]
+    return sorted(found, key=lambda pair: -pair.contrast)
 
 
 def _composed_keys(
@@ -148,13 +135,3 @@ def _matches(
     own = output.diagonal(dim1=1, dim2=3).mT  # head colour object
     others = (output.sum(-1) - own) / (n - 1)
     return (pattern * (own - others)[:, None]).mean(2)
-
-
-def _score(matrix: Float[Tensor, "object object"]) -> tuple[float, int]:
-    """Contrast and hits (`VirtualHead`)."""
-    n = len(matrix)
-    diagonal = matrix.diagonal()
-    contrast = diagonal.mean() - (matrix.sum() - diagonal.sum()) / (n * (n - 1))
-    largest = matrix == matrix.amax(1, keepdim=True)
-    hits = (largest.diagonal() & (largest.sum(1) == 1)).sum()
-    return float(contrast), int(hits)

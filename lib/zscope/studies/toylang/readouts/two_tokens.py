@@ -14,8 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from zscope.core.errors import DataError
-from zscope.studies.toylang.readouts.weights import TensorWeights
+from zscope.studies.toylang.readouts.weights import TensorWeights, mean_over
 
 
 def alone_logits(weights: TensorWeights) -> Float[Tensor, "token next"]:
@@ -31,11 +30,8 @@ def two_token_logits(
     Raises:
         DataError: no offset.
     """
-    if not offsets:
-        raise DataError("no offset between query and key: give at least one")
     keys = _alone(weights)
-    total = sum(_stream(weights, keys, offset) for offset in offsets)
-    return torch.as_tensor(total) / len(offsets) @ weights.U
+    return mean_over(offsets, lambda offset: _stream(weights, keys, offset)) @ weights.U
 
 
 def _alone(weights: TensorWeights) -> list[Float[Tensor, "token d"]]:
@@ -54,9 +50,7 @@ def _own(weights: TensorWeights, layer: int, x: Float[Tensor, "*n d"]) -> Float[
 
 
 def _stream(
-    weights: TensorWeights,
-    keys: Sequence[Float[Tensor, "key d"]],
-    offset: int,
+    weights: TensorWeights, keys: Sequence[Float[Tensor, "key d"]], offset: int
 ) -> Float[Tensor, "query key d"]:
     """The query's stream after the last layer. A key's own does not see the query."""
     x = weights.E.unsqueeze(1)  # the same for every key until a head has read one

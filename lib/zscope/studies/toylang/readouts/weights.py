@@ -14,7 +14,7 @@ OV: only their product, a logit, means something by itself.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -22,7 +22,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from zscope.core.errors import DataError
-from zscope.models.tensor_transformer import TensorTransformer, rope_angles
+from zscope.models.tensor_transformer import TensorTransformer, rotate
+
+
+def mean_over(offsets: Sequence[int], of: Callable[[int], Tensor]) -> Tensor:
+    """The mean of `of(offset)`. Raises DataError for no offset."""
+    if not offsets:
+        raise DataError("no offset between query and key: give at least one")
+    return torch.as_tensor(sum(of(offset) for offset in offsets)) / len(offsets)
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,10 +70,8 @@ class TensorWeights:
             layers = [exact(block.attn.weight(name)) for block in model.blocks]
             return torch.stack(layers) if name == "o" else torch.stack(layers).mT
 
-        stream = torch.tensor(
-            [c.kept**layer for layer in range(c.n_layers + 1)],
-            dtype=torch.float64,
-        )
+        factors = [c.kept**layer for layer in range(c.n_layers + 1)]
+        stream = torch.tensor(factors, dtype=torch.float64)
         reads = stream[:-1, None, None, None]
         return cls(
             E=exact(model.tok_embed.weight),
@@ -137,10 +142,7 @@ class TensorWeights:
         Raises:
             DataError: no offset.
         """
-        if not offsets:
-            raise DataError("no offset between query and key: give at least one")
-        total = sum(self.patterns(layer, offset, queries, keys) for offset in offsets)
-        return torch.as_tensor(total) / len(offsets)
+        return mean_over(offsets, lambda offset: self.patterns(layer, offset, queries, keys))
 
     def writes(self, layer: int, keys: Float[Tensor, "*n k d"]) -> Float[Tensor, "*n head k d"]:
         """What each head writes into the stream of a key's vector, for a pattern of 1."""
@@ -153,7 +155,4 @@ class TensorWeights:
         return self.writes(layer, keys) @ self.U
 
     def _turned(self, x: Float[Tensor, "*n d_head"], offset: int) -> Float[Tensor, "*n d_head"]:
-        angles = rope_angles(torch.tensor([offset]), self.d_head, self.rope_base)
-        first, second = x.chunk(2, -1)
-        cos, sin = angles.cos(), angles.sin()
-        return torch.cat([first * cos - second * sin, second * cos + first * sin], -1)
+        return rotate(x, torch.tensor([offset]), self.rope_base)

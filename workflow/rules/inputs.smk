@@ -1,0 +1,117 @@
+# What the rules are made from: the plan of each study in the config, and functions of wildcards.
+
+from zscope.studies.crosslingual import tables as crosslingual_tables
+from zscope.studies.crosslingual.study import CrosslingualPlan
+from zscope.studies.lag import tables as lag_tables
+from zscope.studies.lag.probes.registry import PROBES as LAG_PROBES, probe_module
+from zscope.studies.lag.study import LagPlan
+from zscope.studies.toylang import tables as toylang_tables
+from zscope.studies.toylang.study import ToylangPlan
+
+if CONFIG.lag:
+    LAG = PLANS["lag"] = checked(LagPlan(CONFIG.lag, SOURCES).check)
+
+if CONFIG.toylang:
+    TOYLANG = PLANS["toylang"] = ToylangPlan(CONFIG.toylang)
+    TOYLANG_LANGUAGE = CONFIG.toylang.run.language.model_dump()
+    TOYLANG_READOUTS = CONFIG.toylang.readouts.model_dump()
+
+if CONFIG.crosslingual:
+    CROSSLINGUAL = PLANS["crosslingual"] = CrosslingualPlan(CONFIG.crosslingual)
+    CROSSLINGUAL_Z = CONFIG.crosslingual.z.model_dump()
+    # The model that is read, for every rule that loads it.
+    CROSSLINGUAL_SUBJECT = {
+        "model": CONFIG.crosslingual.model.model_dump(),
+        "dtype": CONFIG.crosslingual.dtype,
+        "device": CONFIG.device,
+    }
+CROSSLINGUAL_MODEL = "results/crosslingual/models/{model}"
+
+
+wildcard_constraints:
+    **dict.fromkeys(("facts", "run", "condition", "sweep", "probe"), "[^/]+"),
+    study="[a-z]+",
+
+
+# --- figures
+
+
+def drawing(wildcards):
+    plan = checked(find, PLANS, wildcards.study, "study in the config")
+    return checked(find, plan.drawings, wildcards.figure, "figure")
+
+
+def figure_caption(wildcards):
+    figure = drawing(wildcards)
+    return caption(wildcards.study, figure.module.name, **figure.declared)
+
+
+# --- the lag study
+
+
+def lag_run(wildcards):
+    return checked(find, LAG.runs, wildcards.run, "run").resolved
+
+
+def lag_runs(wildcards):
+    """The runs of a condition."""
+    return checked(find, LAG.conditions, wildcards.condition, "condition")
+
+
+def lag_configs(wildcards):
+    return {run: LAG.runs[run].resolved for run in lag_runs(wildcards)}
+
+
+def lag_facts(run):
+    """The file of a run's facts."""
+    return lag_tables.FACTS.path.format(facts=checked(LAG.facts_of, run))
+
+
+def lag_probe(wildcards):
+    checked(find, LAG_PROBES, wildcards.probe, "probe")
+    return probe_module(wildcards.probe)
+
+
+def lag_sweep(wildcards):
+    return checked(find, LAG.sweeps, wildcards.sweep, "sweep")
+
+
+# --- the toy language
+
+
+def toylang_run(wildcards):
+    """The settings and the seed of a run."""
+    run = checked(find, TOYLANG.runs, wildcards.run, "run")
+    return {"config": CONFIG.toylang.conditions[run.condition].model_dump(), "seed": run.seed}
+
+
+def toylang_runs(conditions, wildcards):
+    """The runs of a condition, which is one of `conditions`, by seed."""
+    return checked(find, conditions, wildcards.condition, "measured condition")
+
+
+def toylang_checkpoints(conditions):
+    """The checkpoints of a condition's runs."""
+    return lambda wildcards: expand(
+        rules.train_toy_run.output.checkpoints,
+        run=[run.name for run in toylang_runs(conditions, wildcards)],
+    )
+
+
+# --- the cross-lingual study
+
+
+def crosslingual_weights(wildcards):
+    """The folder of the weights that are trained here, or the files of a model in a folder: other
+    files there make every result stale."""
+    if checked(find, CROSSLINGUAL.models, wildcards.model, "model") is not None:
+        return f"{CROSSLINGUAL_MODEL}/weights"
+    path = CONFIG.crosslingual.model.path
+    if path is None:
+        return []
+    return [os.path.join(path, "config.json"), *sorted(glob(os.path.join(path, "*.safetensors")))]
+
+
+def crosslingual_outputs(patched):
+    """The path of the generated texts of a patch."""
+    return crosslingual_tables.OUTPUTS.path.format(model="{model}", patched=patched)
