@@ -95,8 +95,8 @@ DAMAGES = {
         "results/lag/conditions/{summarised}/curves.parquet",
         "summarise_condition",
     ),
-    "onsets": Damage(
-        "results/lag/sweeps/tasks/onsets.parquet",
+    "curves": Damage(
+        "results/lag/sweeps/tasks/curves.parquet",
         "results/figures/lag/tasks.svg",
         "draw_figure",
     ),
