@@ -129,9 +129,9 @@ def median_interval(
     return float(median), float(ordered[r - 1]), float(ordered[n - r]), float(coverage[r - 1])
 
 
-def finite(value: float) -> float | None:
-    """The value, or None if it is not finite."""
-    return value if np.isfinite(value) else None
+def finite(value: float | None) -> float | None:
+    """The value, or None if it is undefined (0/0) or infinite."""
+    return float(value) if value is not None and np.isfinite(value) else None
 
 
 def paired_permutation_test(

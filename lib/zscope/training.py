@@ -23,10 +23,10 @@ from torch import Tensor, nn
 from zscope.core.errors import CheckpointError, TrainingError, start_anew
 from zscope.core.jobs import progress
 from zscope.models.checkpoints import load_tensors, save_tensors
+from zscope.tables.schema import Row
 
 Batch = TypeVar("Batch")
 Batch_co = TypeVar("Batch_co", covariant=True)
-Row = dict[str, Any]
 LONGEST_STRETCH = 100  # steps between two looks at whether the losses are finite
 
 

@@ -14,6 +14,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
+from zscope.studies.registry import all_tables
+from zscope.tables.schema import Table
+
 T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
 TARGETS = ("all", "lag", "toylang", "crosslingual")
@@ -139,6 +142,14 @@ def digests(folder: Path) -> dict[str, str]:
         for p in files
         if p.name != "timing.parquet" and "benchmarks" not in p.parts and p.name[0] != "."
     }
+
+
+def table_at(path: str) -> Table | None:
+    """The table whose file this is."""
+    for table in all_tables().values():
+        if re.fullmatch(re.sub(r"\\\{\w+\\\}", "[^/]+", re.escape(table.path)), path):
+            return table
+    return None
 
 
 def with_cpu_seconds(function: Callable[[], T]) -> tuple[T, float]:

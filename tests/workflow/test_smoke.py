@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from clones import Clone, Finished
+from clones import Clone, Finished, table_at
 from zscope.figures.registry import figure_modules
 from zscope.studies.registry import TITLES, all_tables
 from zscope.tables.read import read_provenance, read_table
@@ -18,14 +18,9 @@ TABLES = all_tables()
 
 def table_paths(folder: Path) -> dict[Path, str]:
     """Every Parquet table of a run and its name in TABLES."""
-    found = {}
-    for path in sorted((folder / "results").rglob("*.parquet")):
-        relative = str(path.relative_to(folder))
-        for table in TABLES.values():
-            pattern = re.sub(r"\\\{\w+\\\}", "[^/]+", re.escape(table.path))
-            if re.fullmatch(pattern, relative):
-                found[path] = table.name
-    return found
+    paths = sorted((folder / "results").rglob("*.parquet"))
+    tables = {path: table_at(str(path.relative_to(folder))) for path in paths}
+    return {path: table.name for path, table in tables.items() if table}
 
 
 def test_every_table_is_of_its_schema_and_says_where_it_comes_from(

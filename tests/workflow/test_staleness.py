@@ -6,22 +6,13 @@ import re
 
 import pytest
 
-from clones import Clone, Finished
-from zscope.studies.registry import TITLES, all_tables
-from zscope.tables.schema import Table
+from clones import Clone, Finished, table_at
+from zscope.studies.registry import TITLES
 
 pytestmark = pytest.mark.slow
 
 AFTER_PROBES = {"summarise_condition", "summarise_sweep", "draw_figure"}
 AFTER_TRAINING = {"measure_probe", *AFTER_PROBES}
-
-
-def table_at(path: str) -> Table | None:
-    """The table whose file this is."""
-    for table in all_tables().values():
-        if re.fullmatch(re.sub(r"\\\{\w+\\\}", "[^/]+", re.escape(table.path)), path):
-            return table
-    return None
 
 
 def figures_of(plan: Finished, study: str) -> set[str]:

@@ -9,7 +9,8 @@ from zscope.studies.crosslingual.patching.readouts import output_columns, read_t
 from zscope.studies.crosslingual.problems.parallel import LANGUAGES, Problem
 from zscope.studies.crosslingual.problems.problem_rows import read_problems
 from zscope.studies.crosslingual.subject import load_subject
-from zscope.studies.crosslingual.tables import OUTPUTS, Row
+from zscope.studies.crosslingual.tables import OUTPUTS
+from zscope.tables.schema import Row
 from zscope.tables.write import write_table
 
 NO_PATCH = {

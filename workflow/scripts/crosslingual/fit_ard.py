@@ -6,7 +6,8 @@ from zscope.studies.crosslingual.ard.layer_fits import fit_layer
 from zscope.studies.crosslingual.config import ArdConfig
 from zscope.studies.crosslingual.measures.space_file import SpaceFile
 from zscope.studies.crosslingual.sizes import fitted_layers
-from zscope.studies.crosslingual.tables import ARD_HISTORY, LENGTHSCALES, Row
+from zscope.studies.crosslingual.tables import ARD_HISTORY, LENGTHSCALES
+from zscope.tables.schema import Row
 from zscope.tables.write import write_table
 
 

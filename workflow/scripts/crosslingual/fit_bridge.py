@@ -8,7 +8,8 @@ from zscope.studies.crosslingual.measures.nulls import uniform_spaces
 from zscope.studies.crosslingual.measures.space_file import SpaceFile
 from zscope.studies.crosslingual.problems.problem_rows import read_categories
 from zscope.studies.crosslingual.space.activations import read_layer
-from zscope.studies.crosslingual.tables import BRIDGE, Row
+from zscope.studies.crosslingual.tables import BRIDGE
+from zscope.tables.schema import Row
 from zscope.tables.write import write_table
 
 

@@ -10,8 +10,9 @@ from zscope.studies.crosslingual.ard.layer_data import read_layers
 from zscope.studies.crosslingual.config import ArdConfig
 from zscope.studies.crosslingual.measures.intervals import Resamples
 from zscope.studies.crosslingual.measures.space_file import SpaceFile
-from zscope.studies.crosslingual.tables import ARD, ARD_HISTORY, LENGTHSCALES, Row
+from zscope.studies.crosslingual.tables import ARD, ARD_HISTORY, LENGTHSCALES
 from zscope.tables.read import read_table
+from zscope.tables.schema import Row
 from zscope.tables.write import write_table
 
 

@@ -8,7 +8,8 @@ from zscope.studies.crosslingual.measures.intervals import Resamples
 from zscope.studies.crosslingual.measures.nulls import uniform_spaces
 from zscope.studies.crosslingual.measures.space_file import SpaceFile
 from zscope.studies.crosslingual.space.activations import layers_of, read_layer
-from zscope.studies.crosslingual.tables import GEOMETRY, UPDATES, Row
+from zscope.studies.crosslingual.tables import GEOMETRY, UPDATES
+from zscope.tables.schema import Row
 from zscope.tables.write import write_table
 
 

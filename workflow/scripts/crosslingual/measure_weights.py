@@ -10,7 +10,8 @@ from zscope.studies.crosslingual.measures import weights
 from zscope.studies.crosslingual.measures.nulls import uniform_spaces
 from zscope.studies.crosslingual.measures.space_file import SpaceFile
 from zscope.studies.crosslingual.subject import load_subject
-from zscope.studies.crosslingual.tables import WEIGHTS, Row
+from zscope.studies.crosslingual.tables import WEIGHTS
+from zscope.tables.schema import Row
 from zscope.tables.write import write_table
 
 

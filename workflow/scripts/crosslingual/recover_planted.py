@@ -6,7 +6,8 @@ from zscope.core.jobs import Provenance, job, progress
 from zscope.core.provenance import derive_seed
 from zscope.studies.crosslingual.ard.planted import PlantedSettings, plant, recover
 from zscope.studies.crosslingual.config import ArdConfig
-from zscope.studies.crosslingual.tables import PLANTED, Row
+from zscope.studies.crosslingual.tables import PLANTED
+from zscope.tables.schema import Row
 from zscope.tables.write import write_table
 
 

@@ -16,7 +16,7 @@ import pandas as pd
 from zscope.figures.frames import select
 from zscope.stats import mcnemar_exact, wilson_interval
 from zscope.studies.crosslingual.measures.intervals import NO_INTERVAL
-from zscope.studies.crosslingual.tables import Row
+from zscope.tables.schema import Row
 
 
 def answer_rows(outputs: pd.DataFrame, level: float) -> Iterator[Row]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from zscope.tables.schema import (
     BOOL,
     FLOAT,
@@ -19,8 +17,6 @@ from zscope.tables.schema import (
     N,
     Table,
 )
-
-Row = dict[str, Any]
 
 MODEL = Column("model", TEXT, "", "the language model; a tiny one with its training seed")
 PROBLEM = Column("problem", TEXT, "", "the problem's id")

@@ -18,7 +18,8 @@ from zscope.core.provenance import derive_seed
 from zscope.studies.crosslingual.config import TinyConfig, TinyTraining
 from zscope.studies.crosslingual.problems.parallel import LANGUAGES, Language, Problem, generate
 from zscope.studies.crosslingual.tiny_qwen import build_tiny_qwen
-from zscope.training import Plan, ResumeFolder, Row, ShuffledEpochs, Trainer, every, warmup_cosine
+from zscope.tables.schema import Row
+from zscope.training import Plan, ResumeFolder, ShuffledEpochs, Trainer, every, warmup_cosine
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM

@@ -42,6 +42,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from zscope.figures.frames import select
+from zscope.stats import finite
 from zscope.studies.crosslingual.ard.evaluation import (
     index_overlap,
     rank_correlation,
@@ -65,7 +66,6 @@ from zscope.studies.crosslingual.measures.intervals import (
     NO_NULL,
     Resamples,
     chance_null,
-    finite,
     null_band,
 )
 from zscope.studies.crosslingual.space.subspaces import (
@@ -75,7 +75,8 @@ from zscope.studies.crosslingual.space.subspaces import (
     energy_spectrum,
     random_space,
 )
-from zscope.studies.crosslingual.tables import FIT_KEY, Row
+from zscope.studies.crosslingual.tables import FIT_KEY
+from zscope.tables.schema import Row
 
 PERMUTATIONS = 5  # of the fitted weights, behind the objective "random"
 SHUFFLES = 100  # of the weights, behind the null of an overlap

@@ -27,7 +27,7 @@ from zscope.studies.crosslingual.ard.objectives import (
     svd_init,
 )
 from zscope.studies.crosslingual.config import ArdConfig
-from zscope.studies.crosslingual.tables import Row
+from zscope.tables.schema import Row
 
 
 @dataclass

@@ -34,7 +34,7 @@ from zscope.studies.crosslingual.ard.objectives import (
 )
 from zscope.studies.crosslingual.config import ArdConfig
 from zscope.studies.crosslingual.space.subspaces import random_space
-from zscope.studies.crosslingual.tables import Row
+from zscope.tables.schema import Row
 
 SHARED, LANGUAGE, NOISE = 0, 1, 2
 

@@ -30,11 +30,11 @@ from torch import Tensor
 
 from zscope.config.base import Bootstrap
 from zscope.core.provenance import derive_seed
+from zscope.stats import finite
 from zscope.studies.crosslingual.config import BridgeConfig
 from zscope.studies.crosslingual.measures.intervals import (
     NO_INTERVAL,
     NO_NULL,
-    finite,
     null_band,
     quantiles,
 )
@@ -43,7 +43,7 @@ from zscope.studies.crosslingual.measures.space_file import SpaceFile, key
 from zscope.studies.crosslingual.problems.parallel import Language
 from zscope.studies.crosslingual.space.activations import Layer
 from zscope.studies.crosslingual.space.linear_map import Bridge, bridge, p_value, permutation_null
-from zscope.studies.crosslingual.tables import Row
+from zscope.tables.schema import Row
 
 SCORES = (
     "protocol_r2",

@@ -28,8 +28,9 @@ from torch import Tensor
 
 from zscope.core.errors import DataError
 from zscope.core.provenance import derive_seed
+from zscope.stats import finite
 from zscope.studies.crosslingual.config import ZConfig
-from zscope.studies.crosslingual.measures.intervals import Resamples, chance_null, finite, null_band
+from zscope.studies.crosslingual.measures.intervals import Resamples, chance_null, null_band
 from zscope.studies.crosslingual.measures.nulls import (
     POOLINGS,
     POSITION_0,
@@ -42,7 +43,7 @@ from zscope.studies.crosslingual.measures.space_file import SpaceFile, key
 from zscope.studies.crosslingual.sizes import Sizes
 from zscope.studies.crosslingual.space.activations import Layer
 from zscope.studies.crosslingual.space.subspaces import chance_share
-from zscope.studies.crosslingual.tables import Row
+from zscope.tables.schema import Row
 
 
 def layer_rows(

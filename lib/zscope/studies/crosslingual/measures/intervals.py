@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,8 +12,8 @@ from numpy.typing import ArrayLike
 
 from zscope.config.base import Bootstrap
 from zscope.core.provenance import derive_seed
-from zscope.stats import bootstrap_weights
-from zscope.studies.crosslingual.tables import Row
+from zscope.stats import bootstrap_weights, finite
+from zscope.tables.schema import Row
 
 NO_NULL: Row = {"null": None, "null_mean": None, "null_low": None, "null_high": None}
 NO_INTERVAL: Row = {"ci_low": None, "ci_high": None}
@@ -64,8 +63,3 @@ def quantiles(
         warnings.filterwarnings("ignore", "All-NaN", RuntimeWarning)  # null is the answer
         low, high = np.nanquantile(values, bootstrap.tails)
     return finite(low), finite(high)
-
-
-def finite(value: float | None) -> float | None:
-    """The value, or null if it is undefined (0/0) or infinite."""
-    return float(value) if value is not None and math.isfinite(value) else None

@@ -28,8 +28,9 @@ from torch import Tensor
 
 from zscope.core.errors import DataError
 from zscope.core.provenance import derive_seed
+from zscope.stats import finite
 from zscope.studies.crosslingual.config import Position0
-from zscope.studies.crosslingual.measures.intervals import Resamples, chance_null, finite, null_band
+from zscope.studies.crosslingual.measures.intervals import Resamples, chance_null, null_band
 from zscope.studies.crosslingual.measures.nulls import (
     POSITION_0,
     EnergyNull,
@@ -41,7 +42,7 @@ from zscope.studies.crosslingual.problems.parallel import LANGUAGES, Language
 from zscope.studies.crosslingual.space.activations import Layer, States
 from zscope.studies.crosslingual.space.subspaces import chance_ratio
 from zscope.studies.crosslingual.space.updates import positions_used, z_score
-from zscope.studies.crosslingual.tables import Row
+from zscope.tables.schema import Row
 
 UpdatePooling = Literal["mean", "token"]
 POOLINGS: tuple[UpdatePooling, ...] = ("mean", "token")

@@ -40,7 +40,7 @@ from zscope.studies.crosslingual.space.ranks import (
     layer_ranks,
 )
 from zscope.studies.crosslingual.space.subspaces import chance_share
-from zscope.studies.crosslingual.tables import Row
+from zscope.tables.schema import Row
 
 RANK_METRICS = {
     "entropy": "entropy_rank",

@@ -55,7 +55,7 @@ from zscope.studies.crosslingual.space.subspaces import (
     energy_spectrum,
     random_space,
 )
-from zscope.studies.crosslingual.tables import Row
+from zscope.tables.schema import Row
 
 Draws: TypeAlias = Literal["random", "energy"]
 
