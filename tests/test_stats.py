@@ -21,7 +21,7 @@ from zscope.stats import (
     median_interval,
     median_time,
     onset,
-    paired_permutation_test,
+    sign_flip_test,
     wilson_interval,
 )
 
@@ -198,46 +198,73 @@ def test_the_interval_of_the_median_covers_it_as_often_as_it_says():
 # Tests
 
 
-@given(st.integers(0, 2**32 - 1), st.integers(2, 9))
+@given(st.integers(0, 2**32 - 1), st.integers(2, 9), st.sampled_from([1, 2, 40]))
 @settings(max_examples=25, deadline=None)
-def test_exact_permutation_is_that_of_scipy(seed, n):
-    a, b = np.random.default_rng(seed).integers(0, 5, size=(2, n)).astype(float)  # ties on purpose
+def test_exact_sign_flips_are_those_of_scipy(seed, n, steps):
+    differences = np.random.default_rng(seed).integers(-4, 5, size=n) / steps  # ties on purpose
     reference = scipy.stats.permutation_test(
-        (a, b), lambda x, y: abs(np.mean(x - y)), permutation_type="samples", alternative="greater"
+        (differences, np.zeros(n)),
+        # Whole numbers, so that equal sums are ties.
+        lambda x, y: abs(np.rint(steps * np.sum(x - y))),
+        permutation_type="samples",
+        alternative="greater",
     ).pvalue
-    p = paired_permutation_test(a, b, rng=np.random.default_rng(0))
-    assert p == pytest.approx(reference)
+    assert sign_flip_test(differences, steps=steps) == pytest.approx(reference)
+
+
+@pytest.mark.parametrize(("only_first", "only_second"), [(0, 0), (5, 0), (7, 2), (40, 31), (90, 0)])
+def test_sign_flips_of_one_output_each_are_the_mcnemar_test(only_first, only_second):
+    differences = np.array([1.0] * only_first + [-1.0] * only_second + [0.0] * 9)
+    p = sign_flip_test(differences, steps=1)
+    n = only_first + only_second
+    expected = scipy.stats.binomtest(only_first, n).pvalue if n else 1.0
+    assert p == pytest.approx(expected, rel=1e-9, abs=1e-14)
+    assert p > 0
+
+
+def test_differences_of_one_unit_are_flipped_together(rng):
+    differences = np.array([1.0, 1.0, 1.0, -1.0, 0.5])
+    clusters = ["a", "a", "b", "b", "c"]
+    # a has 2, b 0 and c 0.5: of the four patterns that differ two are as far out.
+    assert sign_flip_test(differences, steps=2, clusters=clusters) == pytest.approx(0.5)
+    assert sign_flip_test(differences, clusters=clusters, rng=rng) == pytest.approx(0.5, abs=0.03)
 
 
 def test_equal_sums_count_as_ties(rng):
     """0.1 + 0.2 - 0.3 is not 0 in floating point, but the pattern ties with its mirror."""
     difference = np.array([0.1, 0.2, -0.3, 0.0])
-    exact = paired_permutation_test(np.rint(10 * difference), np.zeros(4), rng=rng)
-    assert paired_permutation_test(difference, np.zeros(4), rng=rng) == exact
+    assert sign_flip_test(difference, steps=10) == 1
+    assert sign_flip_test(difference, rng=rng) == 1
 
 
-def test_sampled_permutation_approaches_the_exact_one_and_is_never_zero(rng):
-    a, b = rng.normal(0.6, 1, size=12), rng.normal(size=12)
-    exact = paired_permutation_test(a, b, rng=rng, n_permutations=2**12)
-    sampled = paired_permutation_test(a, b, rng=rng, n_permutations=2**12 - 1)
-    assert exact != sampled
-    assert sampled == pytest.approx(exact, abs=5 * math.sqrt(exact / 2**12))
-    assert paired_permutation_test(a + 9, b, rng=rng) == 2 / 2**12
-    assert paired_permutation_test(np.ones(500), np.zeros(500), rng=rng) == 1 / 10_000
-    assert paired_permutation_test(np.ones(4), np.ones(4), rng=rng) == 1
+def test_random_flips_approach_the_exact_test_and_are_never_zero(rng):
+    differences = np.rint(10 * rng.normal(0.6, 1, size=12)) / 10
+    exact = sign_flip_test(differences, steps=10)
+    sampled = sign_flip_test(differences, rng=rng)
+    assert sampled == pytest.approx(exact, abs=5 * math.sqrt(exact / 1e4))
+    assert sign_flip_test(np.ones(500), rng=rng) == 1 / 10_001
+    assert sign_flip_test(np.zeros(4), rng=rng) == 1
+    assert sign_flip_test(np.zeros(4), steps=1) == 1
 
 
-def test_permutation_p_values_are_uniform_under_the_null(rng):
-    p = [paired_permutation_test(*rng.normal(size=(2, 8)), rng=rng) for _ in range(600)]
+def test_sign_flip_p_values_are_uniform_under_the_null(rng):
+    p = [sign_flip_test(rng.normal(size=12), rng=rng, flips=999) for _ in range(600)]
     assert np.mean(np.array(p) <= 0.1) == pytest.approx(0.1, abs=0.04)
 
 
 @pytest.mark.parametrize(
-    ("a", "b"), [([1.0], [1.0, 2.0]), ([], []), ([np.nan], [1.0]), ([[1.0]], [[1.0]])]
+    ("differences", "steps", "why"),
+    [
+        ([], 1, "vector"),
+        ([[1.0]], 1, "vector"),
+        ([np.nan], 1, "NaN"),
+        ([0.3], 2, "multiples of 1/2"),
+        ([0.3], None, "need an rng"),
+    ],
 )
-def test_permutation_refuses_unpaired_or_missing_values(a, b, rng):
-    with pytest.raises(ValueError, match=r"NaN|equally long"):
-        paired_permutation_test(np.array(a), np.array(b), rng=rng)
+def test_sign_flips_refuse_what_they_cannot_test(differences, steps, why):
+    with pytest.raises(ValueError, match=why):
+        sign_flip_test(np.array(differences), steps=steps)
 
 
 P_VALUES = st.lists(st.floats(0, 1), min_size=1, max_size=30)

@@ -134,36 +134,57 @@ def finite(value: float | None) -> float | None:
     return float(value) if value is not None and np.isfinite(value) else None
 
 
-def paired_permutation_test(
-    a: Float[np.ndarray, " n"],
-    b: Float[np.ndarray, " n"],
+def sign_flip_test(
+    differences: Float[np.ndarray, " n"],
     *,
-    rng: np.random.Generator,
-    n_permutations: int = 9999,
+    steps: int | None = None,
+    clusters: Sequence[str] | None = None,
+    rng: np.random.Generator | None = None,
+    flips: int = 10_000,
 ) -> float:
-    """Two-sided p value of mean(a - b) when the sign of each paired difference is exchangeable.
+    """Two-sided p value of the mean when the sign of each paired difference is exchangeable.
 
-    Exact (all 2^n sign patterns) when there are at most n_permutations of them; else random signs
-    with the observed pattern counted in, (1 + hits) / (1 + n_permutations) (Phipson and Smyth
-    2010), so that p is never 0. Raises ValueError for unpaired, empty or NaN input.
+    steps: the differences are whole multiples of 1/steps, as those of rates over so many draws are;
+    then p is exact: the distribution of the sum over all sign patterns, by the product of its
+    characteristic functions. With steps 1 this is the exact McNemar test. Without steps p is from
+    random flips, with the observed pattern counted in, (1 + hits) / (1 + flips) (Phipson and Smyth
+    2010). p is never 0.
+    clusters: the name of each difference's unit; those of one unit are flipped together.
+    rng: of the flips; needed without steps.
+
+    Raises ValueError for no differences, a NaN, or differences that are no multiples of 1/steps.
     """
-    a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
-    if a.shape != b.shape or a.ndim != 1 or a.size == 0:
-        raise ValueError(f"need two equally long vectors, got shapes {a.shape} and {b.shape}")
-    difference = a - b
-    if np.isnan(difference).any():
-        raise ValueError("NaN among the paired values")
-    n = difference.size
-    # Sums that are equal in exact arithmetic must count as ties.
-    observed = abs(difference.sum()) - 1e-12 * np.abs(difference).sum()
-    if n < 63 and 2**n <= n_permutations:
-        bits = np.arange(2**n)[:, None] >> np.arange(n) & 1
-        return float(np.mean(np.abs((1 - 2 * bits) @ difference) >= observed))
-    hits, block = 0, max(1, 2**20 // n)
-    for start in range(0, n_permutations, block):
-        bits = rng.integers(2, size=(min(block, n_permutations - start), n), dtype=np.int8)
-        hits += int(np.sum(np.abs((1.0 - 2.0 * bits) @ difference) >= observed))
-    return (1 + hits) / (1 + n_permutations)
+    d = np.asarray(differences, dtype=np.float64)
+    if d.ndim != 1 or d.size == 0:
+        raise ValueError(f"need a vector of differences, got shape {d.shape}")
+    if np.isnan(d).any():
+        raise ValueError("NaN among the paired differences")
+    if clusters is not None:
+        _, unit = np.unique(np.asarray(clusters), return_inverse=True)
+        d = np.bincount(unit, weights=d).astype(np.float64)
+    if steps is None:
+        if rng is None:
+            raise ValueError("random flips need an rng")
+        # Sums that are equal in exact arithmetic must count as ties.
+        observed = abs(d.sum()) - 1e-12 * np.abs(d).sum()
+        signs = rng.integers(2, size=(flips, d.size), dtype=np.int8)
+        hits = int(np.sum(np.abs((1.0 - 2.0 * signs) @ d) >= observed))
+        return (1 + hits) / (1 + flips)
+    whole = np.rint(d * steps)
+    if np.abs(d * steps - whole).max() > 1e-6:
+        raise ValueError(f"differences that are no multiples of 1/{steps}")
+    sizes, counts = np.unique(np.abs(whole[whole != 0]), return_counts=True)
+    observed = abs(int(whole.sum()))
+    if observed == 0:
+        return 1.0
+    largest = int(sizes @ counts)
+    length = 2 * largest + 1
+    angles = 2 * np.pi * np.arange(largest + 1) / length
+    characteristic = np.prod(np.cos(np.outer(sizes, angles)) ** counts[:, None], axis=0)
+    # Of the sum modulo `length`; it is symmetric, so the upper tail is half of both.
+    probability = np.fft.irfft(characteristic, length)
+    tail = 2 * float(probability[observed : largest + 1].sum())
+    return min(1.0, max(tail, 2.0 ** (1 - int(counts.sum()))))
 
 
 def holm(p_values: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:

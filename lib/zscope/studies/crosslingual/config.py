@@ -234,7 +234,7 @@ class ZConfig(Section):
     """Dimensions of Z, as a number or as a share of n_kv_heads * d_head."""
     kinds: Annotated[list[Kind], Field(min_length=1)] = ["qk", "kq", "ov"]
     """Which kernels; patching, updates, ARD and the bridge use the first."""
-    draws: int = Field(20, ge=2)
+    draws: int = Field(40, ge=40)
     """Number of random and of energy-matched subspaces behind every null band."""
     position_0: Position0 = "exclude"
     """Whether the first token, which collects attention, is pooled and patched."""
@@ -270,8 +270,11 @@ class PatchingConfig(Section):
     """Patch the prompt alone, or (design mean) every generated token too."""
     directions: Annotated[list[Direction], Field(min_length=1)] = ["zh->en", "en->zh"]
     """Source language -> prompt language."""
-    draws: int = Field(2, ge=1)
-    """Random and energy-matched spaces of each condition."""
+    draws: int = Field(1, ge=1)
+    """Random and energy-matched spaces of a condition that no verdict reads."""
+    verdict_draws: int = Field(40, ge=1)
+    """Random and energy-matched spaces of the conditions that the verdicts read; below 40 those
+    verdicts cannot be told."""
 
 
 class VerdictConfig(Section):
@@ -289,12 +292,15 @@ class VerdictConfig(Section):
     """Which tokens are patched; the protocol's hook stays during generation and patches all."""
     direction: Direction = "zh->en"
     """Source language -> prompt language."""
+    kept: Probability = 0.9
+    """Controlled rule: a patch preserves what is kept in at least this share of the problems (the
+    whole interval); broken texts keep nothing."""
     high: Probability = 0.5
     """Protocol's rule: a rate from here on counts as "changes", one minus it as "preserves"."""
     margin: Probability = 0.1
     """Protocol's partial success: Z changes this much more of the answers than Z-perp does."""
     alpha: float = Field(0.05, gt=0, lt=1)
-    """Level of the paired tests of the controlled rule, after Holm's correction."""
+    """Level of every test of the controlled rules; each comparison of a rule has to pass."""
 
 
 class ArdConfig(Section):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from zscope.core.errors import find
@@ -40,3 +40,12 @@ def declared_cell(wanted: VerdictConfig, z: ZConfig, sizes: Sizes) -> DeclaredCe
         z.position_0,
         wanted.direction,
     )
+
+
+def verdict_cells(declared: DeclaredCell) -> tuple[DeclaredCell, ...]:
+    """The conditions that verdicts read, and whose nulls have all their draws.
+
+    The declared one, its mean ablation, and the same source at the answer's own position.
+    """
+    site = replace(declared, design="site_answer", where="prefill")
+    return tuple(dict.fromkeys((declared, replace(declared, source="mean"), site)))

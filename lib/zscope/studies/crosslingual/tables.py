@@ -27,11 +27,20 @@ K = Column("k", INT, "dimensions", "dimensions of the subspace; null: no subspac
 KIND = Column("kind", TEXT, "", "kernel of Z: qk, kq or ov; null: no Z", True)
 POOLING = Column("pooling", TEXT, "", "mean or last token of a prompt; token: every token")
 POSITION_0 = Column("position_0", TEXT, "", "whether the first token is used: include, exclude")
+MATCHED_ON = Column(
+    "matched_on",
+    TEXT,
+    "",
+    "the states whose energy the draws hold as Z does; null: not matched",
+    True,
+)
 NULL = (
     Column("null_mean", FLOAT, "as value", "mean of the null; null: none", True),
     Column("null_low", FLOAT, "as value", "lower end of the null's interval", True),
     Column("null_high", FLOAT, "as value", "upper end of the null's interval", True),
     Column("null", TEXT, "", "name of the null", True),
+    Column("draws", INT, "draws", "draws of the null; null: it has none", True),
+    MATCHED_ON,
 )
 # A condition of patching; the unpatched output of a prompt has space none.
 CELL = (
@@ -177,6 +186,24 @@ RATES = Table(
     ),
     ("model", *CELL_KEY, "stratum", "metric"),
 )
+DRAWS = Table(
+    "crosslingual_draws",
+    "a rate of one random subspace, in a condition that a verdict reads",
+    "results/crosslingual/models/{model}/patching/draws.parquet",
+    (
+        MODEL,
+        *CELL,
+        Column("draw", INT, "", "which random subspace"),
+        Column("stratum", TEXT, "", "all, or baseline_correct"),
+        METRIC,
+        Column("value", FLOAT, "a share", "the rate"),
+        N,
+        Column("energy_share", FLOAT, "a share", "energy of matched_on in this subspace", True),
+        Column("z_energy_share", FLOAT, "a share", "the same in Z", True),
+        MATCHED_ON,
+    ),
+    ("model", *CELL_KEY, "draw", "stratum", "metric"),
+)
 TESTS = Table(
     "crosslingual_tests",
     "a paired comparison of two subspaces on the same problems",
@@ -193,7 +220,15 @@ TESTS = Table(
         Column("p", FLOAT, "", "two-sided paired test", True),
         Column("p_holm", FLOAT, "", "after Holm's correction over the family", True),
         Column("test", TEXT, "", "the test's name"),
+        Column("p_least_above", FLOAT, "", "smallest p, had the first been 1 everywhere", True),
+        Column("p_least_below", FLOAT, "", "smallest p, had the first been 0 everywhere", True),
+        Column("sd", FLOAT, "a share", "standard deviation of the paired differences", True),
         Column("n", INT, "problems", "problems that both have"),
+        Column("n_units", INT, "units", "units whose signs are flipped: the same operands are one"),
+        Column("draws", INT, "draws", "random subspaces of the second; null: it is none", True),
+        Column("draws_above", INT, "draws", "those with the first's rate or a higher one", True),
+        Column("draws_below", INT, "draws", "those with the first's rate or a lower one", True),
+        MATCHED_ON,
     ),
     ("model", *(n for n in CELL_KEY if n != "space"), "stratum", "metric", "first", "second"),
 )
@@ -367,17 +402,42 @@ SUMMARY = Table(
         Column("question", TEXT, "", "the question's id (docs/crosslingual.md)"),
         Column("text", TEXT, "", "the question, for people"),
         Column("protocol_criterion", TEXT, "", "the original protocol's rule"),
-        Column("protocol_verdict", TEXT, "", "yes, partial, no, or undetermined"),
+        Column("protocol_verdict", TEXT, "", "yes, partial, no, or cannot be told"),
         Column("controlled_criterion", TEXT, "", "the rule with its controls"),
-        Column("controlled_verdict", TEXT, "", "yes, partial, no, or undetermined"),
+        Column("controlled_verdict", TEXT, "", "yes, partial, no, or cannot be told"),
         NUMBER,
         *INTERVAL,
         *NULL,
-        Column("p", FLOAT, "", "of the controlled rule's test; null: it has none", True),
+        Column("p", FLOAT, "", "of the controlled rule's paired test; null: it has none", True),
+        Column("p_draws", FLOAT, "", "rank among the null's draws; null: it has none", True),
+        Column("p_least", FLOAT, "", "smallest p that both tests could have reached", True),
+        Column("detectable", FLOAT, "as value", "effect that is found in 80 % of studies", True),
         Column("n", INT, "", "problems, pairs, heads or layers behind the value", True),
         Column("numbers", TEXT, "", "the numbers behind both verdicts, for people"),
     ),
     ("model", "question"),
+)
+VERDICTS = Table(
+    "crosslingual_verdicts",
+    "a research question over all trainings: the verdicts of the models, as one",
+    "results/crosslingual/verdicts.parquet",
+    (
+        Column("question", TEXT, "", "the question's id (docs/crosslingual.md)"),
+        Column("text", TEXT, "", "the question, for people"),
+        Column("protocol_verdict", TEXT, "", "as below, by the original protocol's rule"),
+        Column("protocol_tally", TEXT, "", "how many models say what"),
+        Column(
+            "controlled_verdict",
+            TEXT,
+            "",
+            "yes, partial, no, cannot be told, or varies between trainings",
+        ),
+        Column("controlled_tally", TEXT, "", "how many models say what"),
+        Column("low", FLOAT, "as value", "smallest value among the models", True),
+        Column("high", FLOAT, "as value", "largest value among the models", True),
+        Column("n_models", INT, "models", "trainings, or the one model"),
+    ),
+    ("question",),
 )
 
 TABLES = (
@@ -389,6 +449,7 @@ TABLES = (
     OUTPUTS,
     ACCURACY,
     RATES,
+    DRAWS,
     TESTS,
     PATCHED,
     WEIGHTS,
@@ -400,4 +461,5 @@ TABLES = (
     PLANTED,
     BRIDGE,
     SUMMARY,
+    VERDICTS,
 )

@@ -28,7 +28,7 @@ from jaxtyping import Float
 
 from zscope.config.base import Bootstrap
 from zscope.core.errors import DataError
-from zscope.stats import holm, mcnemar_exact, paired_permutation_test, wilson_interval
+from zscope.stats import holm, mcnemar_exact, sign_flip_test, wilson_interval
 from zscope.studies.crosslingual.measures.intervals import Resamples
 from zscope.studies.crosslingual.tables import CELL_KEY
 
@@ -202,7 +202,7 @@ def _compare(
             exact[discordant] = mcnemar_exact(pair.first == 1, pair.second == 1)
         p, test = exact[discordant], "exact McNemar"
     else:
-        p = paired_permutation_test(*pair, rng=rng, n_permutations=PERMUTATIONS)
+        p = sign_flip_test(difference, rng=rng, flips=PERMUTATIONS)
         test = "paired permutation"
     value = {"value": difference.mean(), **resamples.of_mean(difference)}
     return {**value, "p": p, "test": test, "n": len(difference)}
