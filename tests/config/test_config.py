@@ -6,7 +6,7 @@ import re
 import pytest
 import yaml
 
-from zscope.config.messages import dotted
+from zscope.config.yaml_files import dotted
 from zscope.core.errors import ConfigError
 from zscope.studies.config import Config, load
 from zscope.studies.lag.run_config import DataConfig, RunConfig, TrainingConfig
