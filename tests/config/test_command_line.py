@@ -2,7 +2,7 @@
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zscope.config.command_line import check_once, config_values, target_in
@@ -28,11 +28,17 @@ def test_values_of_the_command_line(word: str, value: object) -> None:
     assert config_values([word]) == [value]
 
 
-@given(st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=6),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner),
-    max_leaves=8,
-))  # fmt: skip
+TEXTS = st.text("ab {}[]:,#'é研\\", max_size=6)
+
+
+@settings(max_examples=40)
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | TEXTS,
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
+        max_leaves=8,
+    )
+)
 def test_a_value_means_what_it_means_in_a_file(value: object) -> None:
     text = yaml.safe_dump(value, default_flow_style=True, width=10_000)
     assert config_values([f"lag={text}"]) == [yaml.safe_load(f"lag: {text}")]

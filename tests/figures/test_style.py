@@ -1,7 +1,11 @@
 """Axes, marks and files of figures of any study."""
 
 import json
+import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import matplotlib
 import numpy as np
@@ -63,6 +67,48 @@ def test_a_user_style_changes_nothing(tmp_path):
     with matplotlib.rc_context({"font.size": 30, "xtick.direction": "in", "axes.grid": True}):
         style.save_figure(draw(), [tmp_path / "other.svg"], {})
     assert (tmp_path / "plain.svg").read_bytes() == (tmp_path / "other.svg").read_bytes()
+
+
+SCRIPTS = Path(__file__).parents[2] / "workflow/scripts"
+DRAW = """
+import sys
+sys.path.append({scripts!r})
+import draw_figure
+from zscope.figures import style
+fig = style.styled(lambda: style.figure(3, 2))()
+fig.subplots().plot([1, 2])
+draw_figure.save_figure(fig, ["f.svg", "f.png"], {{}})
+print("matplotlib.pyplot" in sys.modules, "matplotlib.backends.backend_agg" in sys.modules)
+"""
+
+
+@pytest.mark.parametrize("backend", ["module://matplotlib_inline.backend_inline", None])
+def test_a_figure_is_drawn_whatever_backend_the_call_inherits(tmp_path, backend):
+    """Without pyplot, which would look for a window system."""
+    environment = {k: v for k, v in os.environ.items() if k != "MPLBACKEND"}
+    done = subprocess.run(
+        [sys.executable, "-c", DRAW.format(scripts=str(SCRIPTS))],
+        env=environment | ({"MPLBACKEND": backend} if backend else {}),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["False", "True"]
+    assert all((tmp_path / name).stat().st_size for name in ("f.svg", "f.png"))
+
+
+def test_saving_leaves_the_backend_of_a_notebook_alone(tmp_path):
+    code = (
+        "import sys, matplotlib; from zscope.figures import style; matplotlib.use('svg')\n"
+        "style.save_figure(style.figure(1, 1), ['f.png'], {})\n"
+        "print(matplotlib.get_backend(), 'matplotlib.pyplot' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.split() == ["svg", "False"], done.stderr
 
 
 # --- axes ------------------------------------------------------------------------------------
