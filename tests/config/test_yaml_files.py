@@ -102,10 +102,10 @@ OVERLAY = "lag: null  # café 研究\n"
         (OVERLAY.encode("utf-16"), "not UTF-8 but UTF-16, as it seems: save it as UTF-8"),
         (OVERLAY.encode("utf-16-le"), "not UTF-8 but UTF-16, as it seems: save it as UTF-8"),
         (OVERLAY.encode("utf-16-be"), "not UTF-8 but UTF-16, as it seems: save it as UTF-8"),
-        (b"", "must be a block of keys; it is empty"),
-        (b"# nothing\n", "must be a block of keys; it is empty"),
-        (b"- a\n", "must be a block of keys; not list"),
-        (b"lag\n", "must be a block of keys; not str"),
+        (b"", "must be a block of keys, but it is empty"),
+        (b"# nothing\n", "must be a block of keys, but it is empty"),
+        (b"- a\n", "must be a block of keys, but it is a list"),
+        (b"lag\n", "must be a block of keys, but it is a single value"),
     ],
 )
 def test_an_overlay_that_cannot_be_read_is_one_line_with_its_name(

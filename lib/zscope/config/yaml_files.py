@@ -40,8 +40,9 @@ def check_config_file(path: Path, name: str | None = None) -> None:
     """Raise ConfigError as `read_yaml`, and if the file is no block of keys."""
     content = read_yaml(path, name)
     if not isinstance(content, dict):
-        what = "it is empty" if content is None else f"not {type(content).__name__}"
-        raise ConfigError(f"{name or path}: must be a block of keys; {what}")
+        found = {type(None): "it is empty", list: "it is a list"}
+        what = found.get(type(content), "it is a single value")
+        raise ConfigError(f"{name or path}: must be a block of keys, but {what}")
 
 
 def parse_yaml(text: str, name: str) -> Any:
