@@ -28,10 +28,10 @@ $(READY): requirements.lock pyproject.toml
 	@touch $@
 
 run: setup ## every figure and table of the default config
-	snakemake --cores all $(ARGS)
+	python -m snakemake --cores all $(ARGS)
 
 report: run ## report.html: every figure with its caption and provenance, in one file
-	snakemake --report report.html
+	python -m snakemake --report report.html
 
 test: setup ## every test
 	$(SINGLE_THREADED) python -m pytest -n 2 --dist loadfile $(ARGS)
@@ -47,7 +47,7 @@ lint: setup ## style, types, the rules, and that the generated files are in step
 	ruff format --check
 	snakefmt --check workflow
 	mypy
-	snakemake --lint
+	python -m snakemake --lint
 	python -m zscope.reference --check
 
 format: setup ## put the style right

@@ -70,3 +70,16 @@ def test_mistakes_are_named(
     assert words in shown.err
     assert shown.err.startswith("Error: ")
     assert not shown.out
+
+
+def test_a_folder_is_called_one_with_the_tables_in_it(
+    table: str, capsys: pytest.CaptureFixture
+) -> None:
+    folder = Path(table).parent
+    for arguments in ([], ["--provenance"]):
+        assert main([str(folder), *arguments]) == 1
+        says = f"Error: {folder}: a folder, not a table; in it there are timing.parquet\n"
+        assert capsys.readouterr().err == says
+    Path(table).unlink()
+    assert main([str(folder)]) == 1
+    assert "a folder, not a table; no table is in it" in capsys.readouterr().err

@@ -5,10 +5,13 @@ import re
 
 import pytest
 import yaml
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
-from zscope.config.messages import dotted
+from zscope.config.yaml_files import dotted
 from zscope.core.errors import ConfigError
 from zscope.studies.config import Config, load
+from zscope.studies.crosslingual.config import LanguageModelSource
 from zscope.studies.lag.run_config import DataConfig, RunConfig, TrainingConfig
 from zscope.studies.lag.study import LagPlan
 
@@ -391,6 +394,36 @@ def test_a_key_that_a_sweep_inherits_is_named_where_it_stands():
         "config key lag.run.training.warmup_steps: 10 is not below steps 8: the learning rate "
         "would never reach its peak; in sweep first at k 1 (config/config.yaml)"
     )
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/models/Qwen2.5-3B_Instruct (v2)/", "qwen2.5-3b-instruct-v2"),
+        ("/models/研究模型", "研究模型"),
+        ("通义 千问/Ｑｗｅｎ２-７Ｂ", "qwen2-7b"),
+        ("/m/हिन्दी मॉडल", "हिन्दी-मॉडल"),
+        ("/m/e\u0301tude", "\u00e9tude"),  # as macOS spells a name that others spell as one letter
+        ("/m/模型：一，二", "模型-一-二"),
+        ("/m/..", "model"),
+        ("/m/😀", "model"),
+    ],
+)
+def test_the_name_of_a_model_keeps_the_letters_of_every_script(path, name):
+    assert LanguageModelSource(path=path).name == name
+
+
+@given(st.text(min_size=1, max_size=150))
+def test_the_name_of_a_model_is_one_safe_part_of_a_path(last):
+    assume("/" not in last and last.isprintable() and not set("{}") & set(last))
+    name = LanguageModelSource(path=f"/models/{last}").name
+    assert 1 <= len(name.encode()) <= 100
+    assert not set(" /{}*?[]()'\"$&;|<>\\\n") & set(name)
+    assert not {"-", "."} & {name[0], name[-1]}
+    # As ever for a name in ASCII.
+    if last.isascii():
+        plain = re.sub(r"[^a-z0-9.]+", "-", last.lower())[:100].strip("-.")
+        assert name == (plain or "model")
 
 
 def test_long_values_are_cut():

@@ -1,7 +1,11 @@
 """Axes, marks and files of figures of any study."""
 
 import json
+import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import matplotlib
 import numpy as np
@@ -63,6 +67,51 @@ def test_a_user_style_changes_nothing(tmp_path):
     with matplotlib.rc_context({"font.size": 30, "xtick.direction": "in", "axes.grid": True}):
         style.save_figure(draw(), [tmp_path / "other.svg"], {})
     assert (tmp_path / "plain.svg").read_bytes() == (tmp_path / "other.svg").read_bytes()
+
+
+SCRIPTS = Path(__file__).parents[2] / "workflow/scripts"
+DRAW = """
+import sys
+sys.path.append({scripts!r})
+import draw_figure
+from zscope.figures import style
+fig = style.styled(lambda: style.figure(3, 2))()
+fig.subplots().plot([1, 2])
+draw_figure.save_figure(fig, ["f.svg", "f.png"], {{}})
+print("matplotlib.pyplot" in sys.modules, "matplotlib.backends.backend_agg" in sys.modules)
+"""
+
+
+def test_a_figure_is_drawn_whatever_backend_the_call_inherits(tmp_path):
+    """Without pyplot, which would look for a window system."""
+    done = subprocess.run(
+        [sys.executable, "-c", DRAW.format(scripts=str(SCRIPTS))],
+        env=os.environ | {"MPLBACKEND": "module://matplotlib_inline.backend_inline"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["False", "True"]
+    assert all((tmp_path / name).stat().st_size for name in ("f.svg", "f.png"))
+
+
+def test_saving_looks_for_no_window_system_where_no_backend_is_chosen(tmp_path):
+    code = (
+        "import sys; from zscope.figures import style\n"
+        "style.save_figure(style.figure(1, 1), ['f.png'], {})\n"
+        "print('matplotlib.pyplot' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={k: v for k, v in os.environ.items() if k != "MPLBACKEND"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout.split() == ["False"], done.stderr
 
 
 # --- axes ------------------------------------------------------------------------------------

@@ -1,8 +1,13 @@
 """Draw one figure of any study from the tables that its module names."""
 
+import os
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any
+
+# A notebook's `!snakemake` hands down its own backend, which matplotlib refuses where that package
+# is not installed.
+os.environ["MPLBACKEND"] = "agg"
 
 from zscope.core.jobs import job
 from zscope.figures.style import save_figure

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, Literal, get_args, get_origin
@@ -10,9 +9,10 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import ValidationError
 
 from zscope.config.base import Section, WrongKeyError
+from zscope.config.yaml_files import KeyPath, dotted
 
 Sources = Sequence[tuple[str, Mapping[str, Any]]]
-Path = tuple[str | int, ...]
+Path = KeyPath
 
 
 def mistake(message: str, *paths: Path, sources: Sources = (), note: str = "") -> str:
@@ -24,17 +24,6 @@ def mistake(message: str, *paths: Path, sources: Sources = (), note: str = "") -
     holders = (name for path in paths for name, m in reversed(sources) if _holds(m, path))
     source = next(holders, None)
     return f"{key}: {message}{note}" + (f" ({source})" if source else "")
-
-
-def dotted(path: Path) -> str:
-    """`lag.sweeps.k.seeds[0]`; a part that is not a plain name is quoted."""
-    text = ""
-    for part in path:
-        if isinstance(part, int):
-            text += f"[{part}]"
-        else:
-            text += "." * bool(text) + (part if re.fullmatch(r"[\w.-]+", part) else repr(part))
-    return text
 
 
 def near(wrong: object, known: Iterable[object], what: str) -> str:

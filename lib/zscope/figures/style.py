@@ -84,6 +84,8 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
 
 def _settings() -> Any:
     settings: dict[Any, Any] = {**matplotlib.rcParamsDefault, **RC}
+    # Looking for a window system takes pyplot, and nothing here is shown in a window.
+    del settings["backend"]
     return matplotlib.rc_context(settings)
 
 

@@ -71,8 +71,17 @@ def table_name(path: str | Path) -> str:
 def _open(path: str | Path, reader: Any) -> Any:
     if not Path(path).exists():
         raise TableError(f"{path}: no such file\n{rebuild(path)}")
+    if Path(path).is_dir():
+        raise TableError(f"{path}: a folder, not a table; {_tables_in(Path(path))}")
     try:
         return reader(Path(path))
     except (pa.ArrowException, OSError, ValueError, RecursionError) as error:
         first = str(error).splitlines()[0][:160]
         raise TableError(f"{path}: damaged, cannot be read ({first})\n{rebuild(path)}") from None
+
+
+def _tables_in(folder: Path) -> str:
+    """The first tables in a folder, in words."""
+    found = sorted(str(p.relative_to(folder)) for p in folder.rglob("*.parquet"))
+    more = f" and {len(found) - 8} more" if len(found) > 8 else ""
+    return f"in it there are {', '.join(found[:8])}{more}" if found else "no table is in it"

@@ -291,7 +291,8 @@ ROW = "{id: x, category: c, check: 1 + 1, answer: 2, zh: 一, en: a}"
     ("text", "message"),
     [
         ("", "must be a list of problems"),
-        ("[", "cannot be read as YAML"),
+        ("[", "no YAML: line 1, column 2"),
+        ("- {id: x, id: y}", "key [0].id is there twice, in line 1"),
         ("- {id: x}", "problem 0 must have the keys id, category"),
         (f"- {ROW[:-1]}, more: 1}}", "problem 0 must have the keys"),
         ("- " + ROW.replace("2,", "two,"), "problem 0: answer must be int, not 'two'"),

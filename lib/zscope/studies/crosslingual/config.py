@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
@@ -88,10 +89,15 @@ class LanguageModelSource(Section):
 
     @property
     def name(self) -> str:
-        """A short name for paths; a tiny model's seed is appended to it."""
+        """A short name for paths; a tiny model's seed is appended to it.
+
+        Letters (with their marks) and digits of all scripts stay; it has 100 bytes at most.
+        """
         text = self.hub or self.path or "tiny"
-        last = text.rstrip("/").rpartition("/")[2]
-        return re.sub(r"[^a-z0-9.]+", "-", last.lower())[:100].strip("-.") or "model"
+        last = unicodedata.normalize("NFKC", text.rstrip("/").rpartition("/")[2]).lower()
+        kept = "".join(c if c == "." or unicodedata.category(c)[0] in "LMN" else "-" for c in last)
+        short = re.sub("-+", "-", kept).encode()[:100].decode(errors="ignore")
+        return short.strip("-.") or "model"
 
 
 class TinyShape(Section):

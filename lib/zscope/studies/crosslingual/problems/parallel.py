@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import importlib.resources
 import itertools
 import operator
 import os
@@ -21,9 +20,9 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import numpy as np
-import yaml
 
-from zscope.core.errors import DataError
+from zscope.config.yaml_files import read_yaml
+from zscope.core.errors import ConfigError, DataError
 from zscope.studies.crosslingual.problems.wording import (
     COMPLETIONS,
     DISTRACTORS,
@@ -34,6 +33,7 @@ from zscope.studies.crosslingual.problems.wording import (
 
 Language = Literal["en", "zh"]
 LANGUAGES: tuple[Language, ...] = ("en", "zh")
+PACKAGED = Path(__file__).with_name("math_problems.yaml")
 MAX_NUMBER = 40  # the largest number in a generated text, answers included
 DISTRACTOR_SHARE = 0.4
 HELD_OUT_MODULUS = 7
@@ -266,14 +266,9 @@ def load_problems(path: str | os.PathLike[str] | None = None) -> list[Problem]:
 def read_rows(path: str | os.PathLike[str] | None = None) -> list[dict[str, Any]]:
     """The checked rows of a problem file as they are written. Raises DataError: `load_problems`."""
     try:
-        if path is None:
-            file = importlib.resources.files(__package__) / "math_problems.yaml"
-            text = file.read_text("utf-8")
-        else:
-            text = Path(path).read_text("utf-8")
-        rows = yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise DataError(f"{_name(path)}: cannot be read as YAML: {error}") from error
+        rows = read_yaml(PACKAGED if path is None else Path(path), _name(path))
+    except ConfigError as error:
+        raise DataError(str(error)) from None
     if not isinstance(rows, list) or not rows:
         raise DataError(f"{_name(path)}: must be a list of problems")
     for i, row in enumerate(rows):
