@@ -53,10 +53,11 @@ def draw(sweep: SweepView) -> Figure:
     style.note(
         fig,
         sweep.seeds,
-        "Order of z: the number of its characters that decide one bit of the target's index.",
+        "Order of z: the number of its characters that decide one bit of the target's index. "
+        "log K: the lowest candidate loss without z.",
         sweep.lines,
         sweep.bars,
-        count_censored_sweep(sweep, labels, "z_gap"),
+        count_censored_sweep(sweep, labels, ("set_mass", "z_gap")),
     )
     return fig
 
