@@ -32,6 +32,7 @@ from zscope.studies.lag.tables import (
 SEEDS = (0, 1, 2, 3, 4)
 SHIFT = (0.6, 0.8, 1.0, 1.3, 1.9)
 N_LAYERS, N_HEADS, N_FIRST = 2, 4, 36
+N_EXAMPLES = 1000
 UNEVEN = (-0.1, 0.0, 0.08, -0.04, 0.03)  # attention of untrained heads above uniform
 POINT = {
     "task": "bz_to_a",
@@ -178,6 +179,7 @@ def sweep(points, seeds):
         {
             RUNS: pd.DataFrame(runs),
             CURVES: pd.DataFrame(curves),
+            METRICS: pd.DataFrame(curves).assign(split="train", n=N_EXAMPLES),
             ONSETS: onsets,
             SUMMARY: pd.DataFrame(summary),
             ALIGNMENT: pd.DataFrame(align_onsets(onsets, 0.95)).assign(sweep="fake"),
@@ -332,7 +334,7 @@ def condition(tables=None, label="z_order 3", probes=True):
     tables = tables or z_order_sweep()
     runs, onsets = (tables.get(table, label=label) for table in (RUNS, ONSETS))
     frames = {
-        METRICS: tables.get(CURVES, label=label).assign(split="train", n=1000),
+        METRICS: tables.get(CURVES, label=label).assign(split="train", n=N_EXAMPLES),
         CONDITION_RUNS: runs,
         CONDITION_ONSETS: onsets,
     }
@@ -362,7 +364,7 @@ def _probe_rows(run, onsets):
             "value": value,
             "ci_low": value - width,
             "ci_high": value + width,
-            "n": 1000,
+            "n": N_EXAMPLES,
         }
 
     last = run["n_layers"] - 1

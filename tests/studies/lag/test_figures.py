@@ -19,7 +19,7 @@ from zscope.studies.lag.figures.lookups import (
     largest_head,
 )
 from zscope.studies.lag.probes.registry import PROBES
-from zscope.studies.lag.tables import ALIGNMENT, CONDITION_ONSETS, ONSETS, PROBE, RUNS
+from zscope.studies.lag.tables import ALIGNMENT, CONDITION_ONSETS, METRICS, ONSETS, PROBE, RUNS
 
 N_SEEDS = len(fake_lag.SEEDS)
 LARGEST_UNTRAINED = pytest.approx(0.5 + max(fake_lag.UNEVEN))
@@ -116,6 +116,15 @@ def test_z_order_baselines(z_order):
     assert found.count([pytest.approx(2 / 36)]) == 4
     assert found.count([pytest.approx(math.log(2))]) == 4
     assert found.count([0.0]) == 4
+
+
+@pytest.mark.parametrize("name", ["z_order_sweep", "candidate_eval", "tasks", "linear_contrast"])
+def test_a_sweep_of_curves_states_the_number_of_examples(name):
+    tables = tables_of(name)
+    metrics = tables.get(METRICS)
+    few = metrics["step"].eq(50) & metrics["metric"].eq("first_loss")
+    fewer = fake_lag.changed(tables, {METRICS: metrics.assign(n=metrics["n"].mask(few, 40))})
+    assert "n = 40 to 1000 examples per value." in words(draw(name, fewer))
 
 
 def test_k_sweep_shows_both_designs_and_only_the_set_mass_at_k_1():

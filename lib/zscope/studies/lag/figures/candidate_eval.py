@@ -7,9 +7,9 @@ from matplotlib.figure import Figure
 
 from zscope.figures import marks, style
 from zscope.studies.lag.figures.lookups import METRIC_COLOURS, NAMES, SweepView, drawn_from
-from zscope.studies.lag.tables import CURVES, RUNS
+from zscope.studies.lag.tables import CURVES, METRICS, RUNS
 
-NEEDS = (RUNS, CURVES)
+NEEDS = (RUNS, CURVES, METRICS)
 SWEEP = "k_sweep"
 
 METRICS = ("candidate_loss", "candidate_accuracy", "candidate_top3", "set_mass")
@@ -29,6 +29,7 @@ def draw(sweep: SweepView) -> Figure:
         fig,
         sweep.seeds,
         sweep.lines,
+        sweep.examples,
         "Dashed: log K and 1/K (3/K for top-3), a guess among the K targets of B; and the set mass "
         "of a uniform guess of the first character.",
     )

@@ -167,6 +167,10 @@ class SweepView(View):
         return count_seeds(*self.runs.groupby("label")["run"].nunique(), of="condition")
 
     @property
+    def examples(self) -> str:
+        return count_examples(self.tables.get(METRICS, metric="first_loss", split="train"))
+
+    @property
     def bars(self) -> str:
         """For the note below the figure."""
         return (
