@@ -204,7 +204,7 @@ def test_alignment_draws_every_relative_onset_and_the_median_of_each_metric():
     }
     assert set(counts.values()) == {"0 of 17 censored", "1 of 17 censored"}
     labels = [text.get_text() for text in ax.get_yticklabels()]
-    assert [label.rpartition(", ")[2] for label in labels] == [
+    assert [label.rpartition("\n")[2] for label in labels] == [
         counts[key]
         for key in medians.sort_values(["median", "source", "metric"])[
             ["source", "metric"]

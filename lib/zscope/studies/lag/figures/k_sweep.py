@@ -49,6 +49,7 @@ def draw(sweep: SweepView) -> Figure:
         fig,
         {"onset of " * (m != "lag") + NAMES[m]: METRIC_COLOURS[m] for m in METRICS},
         extra=[style.dot("a seed"), style.arrow()],
+        columns=3,
     )
     style.note(
         fig,

@@ -23,7 +23,7 @@ def draw(sweep: SweepView) -> Figure:
         why = "no run has an onset of the z gap to compare with"
         return style.nothing_to_draw(why, sweep.seeds)
     onsets = sweep.tables.get(ONSETS)
-    fig = style.figure(style.DOUBLE, 0.33 * len(medians) + 1.5)
+    fig = style.figure(style.DOUBLE, 0.38 * len(medians) + 1.6)
     ax = fig.subplots()
     colours = dict(zip(sweep.labels, style.gradient(len(sweep.labels)), strict=True))
     records: list[Any] = medians.to_dict("records")
@@ -48,7 +48,7 @@ def draw(sweep: SweepView) -> Figure:
         marks.median_mark(ax, *ends, middle, low, high, limit, style.BLACK, horizontal=True)
     style.vertical(ax, 0)
     seen = numbers(onsets["after_z_gap"].fillna(onsets["last_after_z_gap"]))
-    style.step_axis(ax, seen, "onset - onset of the z gap (optimizer steps; dashed: together)")
+    style.step_axis(ax, seen, "onset - onset of the z gap\n(optimizer steps; dashed: together)")
     ax.set_yticks(range(len(records)), [_name(row) for row in records])
     ax.set_ylim(-0.7, len(records) - 0.3)
     ax.invert_yaxis()
@@ -72,4 +72,4 @@ def _name(row: Mapping[str, Any]) -> str:
     source, metric = row["source"], row["metric"]
     name = NAMES.get(metric, metric.replace("_", " "))
     name = name if source == "training" else f"{source.replace('_', ' ')}: {name} (probe)"
-    return f"{name}, {row['n_censored']} of {row['n']} censored"
+    return f"{name}\n{row['n_censored']} of {row['n']} censored"
