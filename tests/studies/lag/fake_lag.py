@@ -32,6 +32,8 @@ from zscope.studies.lag.tables import (
 SEEDS = (0, 1, 2, 3, 4)
 SHIFT = (0.6, 0.8, 1.0, 1.3, 1.9)
 N_LAYERS, N_HEADS, N_FIRST = 2, 4, 36
+N_EXAMPLES = 1000
+UNEVEN = (-0.1, 0.0, 0.08, -0.04, 0.03)  # attention of untrained heads above uniform
 POINT = {
     "task": "bz_to_a",
     "k": 2,
@@ -177,6 +179,7 @@ def sweep(points, seeds):
         {
             RUNS: pd.DataFrame(runs),
             CURVES: pd.DataFrame(curves),
+            METRICS: pd.DataFrame(curves).assign(split="train", n=N_EXAMPLES),
             ONSETS: onsets,
             SUMMARY: pd.DataFrame(summary),
             ALIGNMENT: pd.DataFrame(align_onsets(onsets, 0.95)).assign(sweep="fake"),
@@ -257,6 +260,7 @@ def _run(p, shift, name):
         "epochs_per_fact": clock / p["n_rows"],
     }
     at = {
+        # Half of a uniform guess's loss: a model with few candidates passes it without z.
         "first_loss": max(known_at, used_at if row["n_candidates"] > 6 else 0),
         "set_mass": known_at,
     }
@@ -267,14 +271,18 @@ def _run(p, shift, name):
             "candidate_accuracy": np.clip(1 / k + (1 - 1 / k) * used + noise, 0, 1),
             "candidate_top3": np.clip(min(3, k) / k + (1 - min(3, k) / k) * used, 0, 1),
         }
-        at |= {"candidate_loss": used_at * 1.05, "candidate_accuracy": used_at * 1.02}
+        at |= {
+            "first_loss_over_log_k": max(known_at, used_at),
+            "candidate_loss": used_at * 1.05,
+            "candidate_accuracy": used_at * 1.02,
+        }
     if row["has_z"] and p["k"] > 1:
         series["z_gap"] = 5 * used + noise
         at |= {"z_gap": used_at}
     onset = {("training", m): math.ceil(v / 50) * 50 if v < 1e9 else 1e9 for m, v in at.items()}
     if "z_gap" in at:
         for probe, factor in (("attention_to_z", 0.8), ("causal_patching", 1.1)):
-            onset[probe, "z_dependence" if factor > 1 else "attention"] = (
+            onset[probe, "z_dependence" if factor > 1 else "attention_above_untrained"] = (
                 math.ceil(used_at * factor / 200) * 200
             )
     return series, onset
@@ -326,7 +334,7 @@ def condition(tables=None, label="z_order 3", probes=True):
     tables = tables or z_order_sweep()
     runs, onsets = (tables.get(table, label=label) for table in (RUNS, ONSETS))
     frames = {
-        METRICS: tables.get(CURVES, label=label).assign(split="train", n=1000),
+        METRICS: tables.get(CURVES, label=label).assign(split="train", n=N_EXAMPLES),
         CONDITION_RUNS: runs,
         CONDITION_ONSETS: onsets,
     }
@@ -356,7 +364,7 @@ def _probe_rows(run, onsets):
             "value": value,
             "ci_low": value - width,
             "ci_high": value + width,
-            "n": 1000,
+            "n": N_EXAMPLES,
         }
 
     last = run["n_layers"] - 1
@@ -370,7 +378,8 @@ def _probe_rows(run, onsets):
             )
             for head in range(N_HEADS):
                 share = 0.4 if (head + run["seed"]) % N_HEADS == layer else 0.02 * head
-                yield row("attention_to_z", "attention", step, 0.5 + share * u, layer, head)
+                start = 0.5 + UNEVEN[(2 * head + layer + run["seed"]) % len(UNEVEN)]
+                yield row("attention_to_z", "attention", step, start + share * u, layer, head)
                 yield row(
                     "attention_to_z", "entropy", step, math.log(8) - share * 3 * u, layer, head
                 )

@@ -18,9 +18,11 @@ from zscope.studies.lag.figures.lookups import (
     count_censored,
     largest_head,
 )
-from zscope.studies.lag.tables import ALIGNMENT, ONSETS, PROBE, RUNS
+from zscope.studies.lag.probes.registry import PROBES
+from zscope.studies.lag.tables import ALIGNMENT, CONDITION_ONSETS, METRICS, ONSETS, PROBE, RUNS
 
 N_SEEDS = len(fake_lag.SEEDS)
+LARGEST_UNTRAINED = pytest.approx(0.5 + max(fake_lag.UNEVEN))
 
 
 def tables_of(name):
@@ -98,7 +100,7 @@ def test_z_order_marks_censored_seeds_at_the_last_step(z_order):
     assert sum(len(c.get_offsets()) for c in censored) == never
     assert {y for c in censored for y in c.get_offsets()[:, 1]} == {2000.0}
     assert all(len(c.get_facecolors()) == 0 for c in censored)  # open
-    assert "1 of 5 at z_order 3; 2 of 5 at z_order 4" in words(z_order)
+    assert "set mass: none. z gap: 1 of 5 at z_order 3; 2 of 5 at z_order 4." in words(z_order)
 
 
 def test_z_order_lag_counts_censored_seeds_from_their_own_set_mass():
@@ -116,14 +118,39 @@ def test_z_order_baselines(z_order):
     assert found.count([0.0]) == 4
 
 
-def test_k_sweep_shows_both_designs_and_only_first_loss_at_k_1():
+@pytest.mark.parametrize("name", ["z_order_sweep", "candidate_eval", "tasks", "linear_contrast"])
+def test_a_sweep_of_curves_states_the_number_of_examples(name):
+    tables = tables_of(name)
+    metrics = tables.get(METRICS)
+    few = metrics["step"].eq(50) & metrics["metric"].eq("first_loss")
+    fewer = fake_lag.changed(tables, {METRICS: metrics.assign(n=metrics["n"].mask(few, 40))})
+    assert "n = 40 to 1000 examples per value." in words(draw(name, fewer))
+
+
+def test_k_sweep_shows_both_designs_and_only_the_set_mass_at_k_1():
     fig = draw("k_sweep")
     axes = all_axes(fig)
     assert len(axes) == 4
     for ax in axes:
-        assert points(ax, "_onset first_loss") == 3 * N_SEEDS
-        assert points(ax, "_onset z_gap") == points(ax, "_onset lag") == 2 * N_SEEDS
+        assert points(ax, "_onset set_mass") == 3 * N_SEEDS
+        for metric in ("first_loss_over_log_k", "z_gap", "lag"):
+            assert points(ax, f"_onset {metric}") == 2 * N_SEEDS
+        # Nothing else: not first_loss, whose level does not mean the same for every K.
+        assert points(ax, "_onset") == 9 * N_SEEDS
     assert axes[0].get_ylim() == axes[1].get_ylim()
+
+
+def test_k_sweep_counts_the_censored_seeds_of_every_onset():
+    tables = fake_lag.k_sweep()
+    onsets = tables.get(ONSETS)
+    label = "k 20, design fixed_facts"
+    of_point = onsets["label"].eq(label) & onsets["metric"].eq("first_loss_over_log_k")
+    lost = onsets.assign(onset_step=onsets["onset_step"].mask(of_point & onsets["seed"].lt(2)))
+    text = words(draw("k_sweep", fake_lag.changed(tables, {ONSETS: lost})))
+    assert (
+        "Censored (never set in): set mass: none. "
+        f"first-token loss over log K: 2 of 5 at {label}. z gap: none."
+    ) in text
 
 
 def test_k_sweep_epochs_are_steps_times_batch_over_rows():
@@ -171,6 +198,18 @@ def test_alignment_draws_every_relative_onset_and_the_median_of_each_metric():
     drawn = [bar.get_segments()[0][0, 0] for bar in bars]
     assert drawn == sorted(medians["median"])
     assert "Left out: 3 runs whose z gap never set in." in words(fig)
+    counts = {
+        (row["source"], row["metric"]): f"{row['n_censored']} of {row['n']} censored"
+        for row in medians.to_dict("records")
+    }
+    assert set(counts.values()) == {"0 of 17 censored", "1 of 17 censored"}
+    labels = [text.get_text() for text in ax.get_yticklabels()]
+    assert [label.rpartition("\n")[2] for label in labels] == [
+        counts[key]
+        for key in medians.sort_values(["median", "source", "metric"])[
+            ["source", "metric"]
+        ].itertuples(index=False, name=None)
+    ]
 
 
 def test_without_an_onset_of_the_z_gap_there_is_nothing_to_align():
@@ -238,7 +277,7 @@ def test_dashboard_baselines():
     assert loss.get_ylabel() == "loss (nats)"
     assert baselines(loss) == [pytest.approx(math.log(2)), pytest.approx(math.log(36))]
     assert baselines(share) == [pytest.approx(2 / 36), pytest.approx(1 / 2)]
-    assert baselines(attention) == [0.5]
+    assert baselines(attention) == [0.5, LARGEST_UNTRAINED]
 
 
 def test_dashboard_shades_the_phases_of_the_seed_in_the_middle():
@@ -255,7 +294,49 @@ def test_attention_draws_every_head_of_every_seed():
     attention = all_axes(draw("attention_to_z"))[: fake_lag.N_LAYERS]
     for ax in attention:
         assert len(lines(ax, "_seed")) == N_SEEDS * fake_lag.N_HEADS
-        assert baselines(ax) == [0.5]
+        assert baselines(ax) == [0.5, LARGEST_UNTRAINED]
+
+
+@pytest.mark.parametrize("name", ["attention_to_z", "dashboard"])
+def test_the_onset_of_attention_is_counted_above_the_largest_untrained_head(name):
+    tables = fake_lag.condition()
+    onsets = tables.get(CONDITION_ONSETS, source="attention_to_z")
+    assert set(onsets["metric"]) == {PROBES["attention_to_z"].series}
+    never = tables.get(CONDITION_ONSETS)
+    never = never.assign(
+        onset_step=never["onset_step"].mask(
+            never["source"].eq("attention_to_z") & never["seed"].ne(3)
+        )
+    )
+    text = words(draw(name, fake_lag.changed(tables, {CONDITION_ONSETS: never})))
+    assert "the largest head of all seeds at step 0" in text
+    assert "censored in 4 of 5 seeds" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "counts"),
+    [
+        ("attention_to_z", ["n = 40 to 1000 examples per value."]),
+        ("logit_lens", ["n = 40 to 1000 examples per value."]),
+        ("z_dependence", ["a, b, d: n = 1000 pairs per value.", "c: n = 1000 pairs per value."]),
+        (
+            "dashboard",
+            [
+                "a, b, d above: n = 1000 examples per value.",
+                "c: n = 40 to 1000 examples per value.",
+                "d below: n = 1000 pairs per value.",
+            ],
+        ),
+    ],
+)
+def test_the_number_of_examples_is_stated(name, counts):
+    tables = fake_lag.condition()
+    probe = tables.get(PROBE)
+    few = probe["step"].eq(200) & probe["probe"].isin(["attention_to_z", "logit_lens"])
+    fewer = fake_lag.changed(tables, {PROBE: probe.assign(n=probe["n"].mask(few, 40))})
+    text = words(draw(name, fewer))
+    for count in counts:
+        assert count in text
 
 
 def test_logit_lens_has_every_stage_once():

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from pydantic import ValidationError
 
 from zscope.config.base import Bootstrap
 from zscope.studies.lag.config import Onset, OnsetConfig
@@ -182,6 +183,57 @@ def test_where_a_guess_is_as_good_as_can_be_nothing_sets_in():
     curves, runs = tables_of([{"set_mass": 300}], k=36)
     curves["value"] = 1.0 + 1e-12  # a sum of probabilities
     assert find_onsets(curves, runs, CONFIG) == []
+
+
+# --- levels that mean the same for every K ----------------------------------------------------
+
+
+def three_phases(k, known, used, task="bz_to_a"):
+    """Onsets by metric of a model that knows B from `known` on and uses z from `used` on."""
+    run = describe_run("r0", config_of(k=k, task=task)) | {"label": f"k {k}"}
+    curves = []
+    for metric in ("first_loss", "set_mass", "z_gap"):
+        before, best = guesses(run)[metric], BEST[metric]
+        middle = {"first_loss": run["log_k"], "set_mass": best, "z_gap": before}[metric]
+        if metric == "z_gap" and k == 1:
+            continue
+        rows = step_curve("r0", metric, used, middle, best)
+        curves += [row | {"value": before} if row["step"] < known else row for row in rows]
+    found = find_onsets(pd.DataFrame(curves), pd.DataFrame([run]), CONFIG)
+    return {row["metric"]: row["onset_step"] for row in found}
+
+
+@pytest.mark.parametrize("k", [2, 4, 8, 16])
+def test_every_k_knows_b_and_uses_z_at_the_planted_steps(k):
+    found = three_phases(k, known=150, used=600)
+    assert found["set_mass"] == 150
+    assert found["z_gap"] == found["first_loss_over_log_k"] == 600
+    # Half of a uniform guess's loss is 1.79 nats: up to K = 5 knowing B is enough.
+    assert found["first_loss"] == (150 if k < 6 else 600)
+
+
+def test_with_one_target_only_knowing_b_has_a_level():
+    assert three_phases(1, known=150, used=600) == {"set_mass": 150, "first_loss": 150}
+
+
+def test_without_z_the_loss_never_falls_below_half_of_log_k():
+    found = three_phases(4, known=150, used=None, task="b_to_a")
+    assert found["set_mass"] == 150
+    assert found["first_loss_over_log_k"] is None
+
+
+def test_an_onset_of_another_metric_says_what_it_reads():
+    curves, runs = tables_of([{"first_loss": 300}])
+    rows = {row["metric"]: row for row in find_onsets(curves, runs, CONFIG)}
+    row = rows["first_loss_over_log_k"]
+    assert row["rule"] == "first_loss < 0.5 log K at 2 evaluations in a row"
+    assert row["threshold"] == pytest.approx(0.5 * math.log(4))
+    assert row["onset_step"] == rows["first_loss"]["onset_step"] == 300
+
+
+def test_a_probe_has_one_series():
+    with pytest.raises(ValidationError, match="random_z has one series"):
+        OnsetConfig(probes={"random_z": Onset(above=0.5, of="first_loss")})
 
 
 def test_chance_of_candidates_that_may_share_a_first_character():
@@ -384,7 +436,7 @@ def probe_rows(probe, rows):
     ).astype({"layer": "Int64", "head": "Int64"})
 
 
-def test_attention_is_that_of_the_best_head_above_uniform():
+def test_attention_is_that_of_the_largest_head_above_the_largest_untrained_one():
     curve = probe_curves(
         probe_rows(
             "attention_to_z",
@@ -399,9 +451,9 @@ def test_attention_is_that_of_the_best_head_above_uniform():
         )
     )
     assert curve["step"].tolist() == [0, 50]
-    assert curve["value"].tolist() == pytest.approx([0.05, 0.65])
-    assert curve["ci_low"].tolist() == pytest.approx([-0.05, 0.55])
-    assert set(curve["metric"]) == {"attention_above_uniform"}
+    assert curve["value"].tolist() == pytest.approx([0.0, 0.6])
+    assert curve["ci_low"].tolist() == pytest.approx([-0.1, 0.5])
+    assert set(curve["metric"]) == {"attention_above_untrained"}
 
 
 def test_the_lens_is_read_at_the_last_layer():

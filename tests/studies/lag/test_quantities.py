@@ -91,6 +91,17 @@ def test_candidate_loss_is_log_k_when_nothing_tells_them_apart():
     assert metrics.top3.tolist() == pytest.approx([3 / 5] * 4)
 
 
+def test_without_z_the_candidate_loss_is_log_k_plus_the_divergence_from_uniform():
+    """log K is the lowest loss of a model that ignores z: a preference costs, right or wrong."""
+    preference = torch.tensor([0.8, 0.1, 0.05, 0.05]).double()
+    z_ignored = preference.log().expand(4, 4)  # each of the four targets is right once
+    scores = q.candidate_metrics(z_ignored, torch.arange(4))
+    divergence = -(4 * preference).log().mean().item()
+    assert divergence > 0.5
+    assert scores.loss.mean().item() == pytest.approx(math.log(4) + divergence)
+    assert scores.accuracy.mean().item() == pytest.approx(1 / 4)
+
+
 def test_candidate_metrics_by_place():
     log_probs = torch.tensor([[0.4, 0.3, 0.2, 0.1]]).double().log()
     places = [q.candidate_metrics(log_probs, torch.tensor([i])) for i in range(4)]

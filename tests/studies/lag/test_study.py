@@ -328,6 +328,9 @@ def test_a_figure_shows_the_sweep_of_its_module_unless_the_config_names_another(
     drawing = plan.drawings["linear_contrast"]
     assert drawing.inputs["runs"] == ["results/lag/sweeps/mine/runs.parquet"]
     assert drawing.inputs["linear"] == ["results/lag/linear/losses.parquet"]
+    assert drawing.inputs["metrics"] == [
+        f"results/lag/runs/{run}/metrics.parquet" for run in ids(plan, "mine")
+    ]
     assert drawing.declared == {"sweep": "mine"}
 
 

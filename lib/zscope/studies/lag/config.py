@@ -39,6 +39,9 @@ class Onset(Section):
     """The threshold is a share of: 1 (none); log K (log_k); the way from chance to 1 (chance: for
     set_mass the candidates' share of the first characters, for the rest 1/K); the loss of a uniform
     guess of the first character (uniform)."""
+    of: str | None = None
+    """Training metric whose curve is read, if not that of the definition's own name; for a second
+    definition on the same metric."""
 
     @model_validator(mode="after")
     def _one(self) -> Self:
@@ -56,6 +59,7 @@ class OnsetConfig(Section):
     metrics: dict[str, Onset] = Field(
         default={
             "first_loss": Onset(below=0.5, scale="uniform"),
+            "first_loss_over_log_k": Onset(below=0.5, scale="log_k", of="first_loss"),
             "first_accuracy": Onset(above=0.5, scale="chance"),
             "set_mass": Onset(above=0.5, scale="chance"),
             "candidate_loss": Onset(below=0.5, scale="log_k"),
@@ -63,7 +67,8 @@ class OnsetConfig(Section):
             "z_gap": Onset(above=0.5, scale="none"),
         }
     )
-    """Training metrics, and the definition of the onset of each."""
+    """Onsets of training metrics: the name of each, which is that of its metric unless `of` names
+    another, and its definition."""
     probes: dict[ProbeName, Onset] = Field(
         default={
             "attention_to_z": Onset(above=0.1, scale="none"),
@@ -73,7 +78,14 @@ class OnsetConfig(Section):
             "candidate_set": Onset(above=0.5, scale="chance"),
         }
     )
-    """The same for the scalar series of each probe (docs/lag.md says which)."""
+    """The same for the scalar series of each probe (docs/lag.md says which); without `of`."""
+
+    @model_validator(mode="after")
+    def _one_series(self) -> Self:
+        for probe, rule in self.probes.items():
+            if rule.of is not None:
+                raise WrongKeyError("probes", f"{probe} has one series, so `of` does not apply")
+        return self
 
 
 class ProbeSettings(Section):

@@ -19,6 +19,7 @@ from zscope.studies.lag.config import Onset, OnsetConfig
 from zscope.studies.lag.probes.registry import PROBES
 from zscope.studies.lag.run_config import RunConfig
 from zscope.studies.lag.tables import CLOCKS
+from zscope.studies.lag.untrained import largest_untrained_head
 
 
 def describe_run(run: str, config: RunConfig) -> dict[str, Any]:
@@ -67,7 +68,10 @@ def training_curves(metrics: pd.DataFrame, split: str = "train") -> pd.DataFrame
 
 
 def probe_curves(probe: pd.DataFrame) -> pd.DataFrame:
-    """The one curve of each run that represents a probe, with its interval."""
+    """The one curve of each run that represents a probe, with its interval.
+
+    probe: all runs of a condition. A maximum over heads is given above `largest_untrained_head`.
+    """
     kept = ["value", "ci_low", "ci_high"]
     if probe.empty:
         return pd.DataFrame(columns=["run", "source", "metric", "step", *kept])
@@ -76,11 +80,10 @@ def probe_curves(probe: pd.DataFrame) -> pd.DataFrame:
     part = probe[probe["metric"] == spec.metric]
     if spec.over == "last layer":
         part = part[part["layer"] == part["layer"].max()]
-    elif spec.over == "largest head above uniform":
+    elif spec.over == "largest head above untrained":
+        null = largest_untrained_head(part)
         part = part.loc[part.groupby(keys)["value"].idxmax()]
-        uniform = probe[probe["metric"] == f"uniform_{spec.metric}"].set_index(keys)["value"]
-        floor = uniform.reindex(pd.MultiIndex.from_frame(part[keys])).to_numpy()
-        part = part.assign(**{c: part[c].to_numpy() - floor for c in kept})
+        part = part.assign(**{c: part[c] - null for c in kept})
     part = part.assign(source=name, metric=spec.series)
     return part[["run", "source", "metric", "step", *kept]]
 
@@ -124,7 +127,7 @@ def find_onsets(
     for run in records:
         own = curves[curves["run"] == run["run"]]
         found: dict[str, dict[str, Any]] = {}
-        for source, metric, rule in _definitions(config):
+        for source, name, metric, rule in _definitions(config):
             series = own[(own["source"] == source) & (own["metric"] == metric)].sort_values("step")
             if series.empty or _says_nothing(rule, metric, run):
                 continue
@@ -136,12 +139,12 @@ def find_onsets(
                 direction="above" if rule.above is not None else "below",
                 consecutive=config.consecutive,
             )
-            found[f"{source}/{metric}"] = {
+            found[f"{source}/{name}"] = {
                 "condition": run["condition"],
                 "run": run["run"],
                 "seed": run["seed"],
                 "source": source,
-                "metric": metric,
+                "metric": name,
                 "onset_step": step,
                 "censored": step is None,
                 "last_step": int(series["step"].max()),
@@ -154,11 +157,12 @@ def find_onsets(
     return rows
 
 
-def _definitions(config: OnsetConfig) -> Iterator[tuple[str, str, Onset]]:
-    for metric, rule in config.metrics.items():
-        yield "training", metric, rule
+def _definitions(config: OnsetConfig) -> Iterator[tuple[str, str, str, Onset]]:
+    """(source, name of the onset, metric of its curve, rule)."""
+    for name, rule in config.metrics.items():
+        yield "training", name, rule.of or name, rule
     for probe, rule in config.probes.items():
-        yield probe, PROBES[probe].series, rule
+        yield probe, PROBES[probe].series, PROBES[probe].series, rule
 
 
 def _lag(gap: dict[str, Any] | None, mass: dict[str, Any] | None) -> dict[str, Any] | None:

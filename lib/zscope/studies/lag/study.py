@@ -188,7 +188,8 @@ class LagPlan:
         modules = figure_modules("lag")
         out = {}
         for figure, sweep in self.figures.items():
-            files = partial(_files, sweep=(sweep,))
+            runs = tuple(dict.fromkeys(r.run for r in self.sweeps[sweep]))
+            files = partial(_files, sweep=(sweep,), run=runs)
             out[figure] = Drawing.of(modules[figure], TABLES, files, {"sweep": sweep}, "Study")
         for condition, runs in self.conditions.items():
             for figure, module in modules.items():

@@ -10,14 +10,17 @@ from zscope.figures import marks, style
 from zscope.figures.frames import select
 from zscope.studies.lag.figures.lookups import (
     ConditionView,
+    attention_onset,
     blocks,
     constant,
+    count_examples,
     drawn_from,
     largest_head,
 )
-from zscope.studies.lag.tables import CONDITION_RUNS, PROBE
+from zscope.studies.lag.tables import CONDITION_ONSETS, CONDITION_RUNS, PROBE
+from zscope.studies.lag.untrained import largest_untrained_head
 
-NEEDS = (PROBE, CONDITION_RUNS)
+NEEDS = (PROBE, CONDITION_RUNS, CONDITION_ONSETS)
 PROBES = ("attention_to_z",)
 ACROSS = 4
 ROWS = {"attention": "attention to z (share)", "entropy": "entropy (nats)"}
@@ -44,16 +47,18 @@ def draw(condition: ConditionView) -> Figure:
             of_layer = select(rows, layer=layers[i])
             for (run, _), of_head in of_layer.groupby(["run", "head"]):
                 marks.seed_lines(ax, of_head, colours[run])
+            last = (i + 1) % columns == 0 or i + 1 == len(layers)
             if j == 0:
                 middle = marks.median_over_runs(largest_head(of_layer))
                 ax.plot(middle.index, middle, color=style.BLACK, linewidth=1.8, label="_median")
                 style.share_axis(ax, "")
+                null = largest_untrained_head(heads)
+                style.baseline(ax, null, "largest\nuntrained" if last else "")
                 style.panel_title(ax, f"layer {layers[i]}")
             else:
                 ax.set_ylim(0, 1.08 * rows["ci_high"].fillna(rows["value"]).max())
             base = constant(condition.probe("attention_to_z", metric=f"uniform_{metric}"))
-            last = (i + 1) % columns == 0 or i + 1 == len(layers)
-            style.baseline(ax, base, "uniform" if last else "")
+            style.baseline(ax, base, "uniform" if last else "", above=False)
             ax.set_ylabel("" if i % columns else label)  # one scale per row
             style.step_axis(ax, heads["step"], "steps")
     seeds = condition.runs.set_index("run")["seed"]
@@ -67,5 +72,7 @@ def draw(condition: ConditionView) -> Figure:
         condition.seeds,
         f"A thin line is one head of one seed, with its {condition.tables.percent} interval over "
         "examples. Heads of different seeds do not correspond, so they are not averaged by index.",
+        count_examples(heads),
+        attention_onset(condition),
     )
     return fig

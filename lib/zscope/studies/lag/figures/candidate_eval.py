@@ -7,28 +7,29 @@ from matplotlib.figure import Figure
 
 from zscope.figures import marks, style
 from zscope.studies.lag.figures.lookups import METRIC_COLOURS, NAMES, SweepView, drawn_from
-from zscope.studies.lag.tables import CURVES, RUNS
+from zscope.studies.lag.tables import CURVES, METRICS, RUNS
 
-NEEDS = (RUNS, CURVES)
+NEEDS = (RUNS, CURVES, METRICS)
 SWEEP = "k_sweep"
 
-METRICS = ("candidate_loss", "candidate_accuracy", "candidate_top3", "set_mass")
+SHOWN = ("candidate_loss", "candidate_accuracy", "candidate_top3", "set_mass")
 
 
 @drawn_from(SweepView)
 def draw(sweep: SweepView) -> Figure:
     labels = sweep.labels
     fig = style.figure(style.DOUBLE, 1.35 * len(labels) + 0.7)
-    axes = fig.subplots(len(labels), len(METRICS), squeeze=False)
+    axes = fig.subplots(len(labels), len(SHOWN), squeeze=False)
     for row, label in zip(axes, labels, strict=True):
-        for ax, metric in zip(row, METRICS, strict=True):
+        for ax, metric in zip(row, SHOWN, strict=True):
             _panel(ax, sweep, label, metric)
         style.panel_title(row[0], label)
-    style.legend(fig, {NAMES[m]: METRIC_COLOURS[m] for m in METRICS})
+    style.legend(fig, {NAMES[m]: METRIC_COLOURS[m] for m in SHOWN})
     style.note(
         fig,
         sweep.seeds,
         sweep.lines,
+        sweep.examples,
         "Dashed: log K and 1/K (3/K for top-3), a guess among the K targets of B; and the set mass "
         "of a uniform guess of the first character.",
     )

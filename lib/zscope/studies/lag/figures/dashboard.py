@@ -16,13 +16,16 @@ from zscope.studies.lag.figures.lookups import (
     NAMES,
     PHASE_COLOURS,
     ConditionView,
+    attention_onset,
     blocks,
     constant,
     count_censored,
+    count_examples,
     drawn_from,
     largest_head,
 )
 from zscope.studies.lag.tables import CONDITION_ONSETS, CONDITION_RUNS, METRICS, PROBE
+from zscope.studies.lag.untrained import largest_untrained_head
 
 NEEDS = (PROBE, METRICS, CONDITION_RUNS, CONDITION_ONSETS)
 PROBES = ("attention_to_z", "logit_lens", "causal_patching")
@@ -63,8 +66,12 @@ def draw(condition: ConditionView) -> Figure:
         fig,
         condition.seeds,
         condition.lines,
+        count_examples(condition.metric("loss"), "a, b, d above"),
+        count_examples(condition.probe("attention_to_z", metric="attention"), "c"),
+        count_examples(shift, "d below", of="pairs"),
         f"Censored (never within training): {censored}." if censored else "",
         "Shading: phases of the seed with the median onset of the z gap." * ("z_gap" in onsets),
+        attention_onset(condition),
     )
     return fig
 
@@ -101,7 +108,8 @@ def _attention(ax: Axes, condition: ConditionView) -> dict[int, object]:
     for layer, colour in colours.items():
         marks.seed_lines(ax, select(largest, layer=layer), colour)
     uniform = condition.probe("attention_to_z", metric="uniform_attention")
-    style.baseline(ax, constant(uniform), "uniform")
+    style.baseline(ax, constant(uniform), "uniform", above=False)
+    style.baseline(ax, largest_untrained_head(heads), "largest\nuntrained")
     style.share_axis(ax, "largest head of a layer (share)")
     return colours
 

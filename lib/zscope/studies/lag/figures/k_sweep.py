@@ -12,7 +12,8 @@ from zscope.studies.lag.tables import CURVES, ONSETS, RUNS, SUMMARY
 
 NEEDS = (RUNS, CURVES, ONSETS, SUMMARY)
 SWEEP = "k_sweep"
-METRICS = ("first_loss", "z_gap", "lag")
+# Each at a level that means the same for every K; half of a uniform guess's loss does not.
+METRICS = ("set_mass", "first_loss_over_log_k", "z_gap", "lag")
 DESIGNS = {
     "fixed_bases": "same number of bases (facts grow with K)",
     "fixed_facts": "same number of facts (bases = facts / K)",
@@ -48,13 +49,14 @@ def draw(sweep: SweepView) -> Figure:
         fig,
         {"onset of " * (m != "lag") + NAMES[m]: METRIC_COLOURS[m] for m in METRICS},
         extra=[style.dot("a seed"), style.arrow()],
+        columns=3,
     )
     style.note(
         fig,
         sweep.seeds,
         sweep.bars,
-        "Lag: onset of z gap - onset of set mass. K = 1 has no other z, so it has only an onset of "
-        "the first-token loss.",
-        count_censored_sweep(sweep, sweep.labels, "z_gap"),
+        "Lag: onset of z gap - onset of set mass. K = 1 has log K = 0 and no other z, so it has "
+        "only an onset of the set mass.",
+        count_censored_sweep(sweep, sweep.labels, METRICS[:-1]),
     )
     return fig

@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 from zscope.figures import marks, style
 from zscope.figures.frames import count_seeds, select
 from zscope.studies.lag.figures.lookups import SweepView, drawn_from
-from zscope.studies.lag.tables import CURVES, LINEAR, RUNS
+from zscope.studies.lag.tables import CURVES, LINEAR, METRICS, RUNS
 
-NEEDS = (RUNS, CURVES, LINEAR)
+NEEDS = (RUNS, CURVES, LINEAR, METRICS)
 SWEEP = "z_order_sweep"
 
 TITLES = {
@@ -45,6 +45,7 @@ def draw(sweep: SweepView) -> Figure:
         f"a, b: {count_seeds(*seeds)}" if len(seeds) else "",
         f"c: {sweep.seeds}" if n_conditions else "",
         sweep.lines,
+        f"c: {sweep.examples}" if n_conditions else "",
         "On these axes exponential decay is a straight line from step 0, and a plateau is a level "
         f"stretch before a fall. Every panel ends {DECADES} decades below its largest loss.",
     )

@@ -12,7 +12,12 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from zscope.figures import marks, style
 from zscope.figures.frames import select
-from zscope.studies.lag.figures.lookups import ConditionView, blocks, drawn_from
+from zscope.studies.lag.figures.lookups import (
+    ConditionView,
+    blocks,
+    count_examples,
+    drawn_from,
+)
 from zscope.studies.lag.tables import CONDITION_RUNS, PROBE
 
 NEEDS = (PROBE, CONDITION_RUNS)
@@ -47,6 +52,7 @@ def draw(condition: ConditionView) -> Figure:
         condition.seeds,
         "Above: median over seeds.",
         condition.lines,
+        count_examples(rows),
         "Uniform: a uniform guess of the first character; 1/K: a guess among the targets of B.",
     )
     return fig

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from zscope.figures import style
 from zscope.figures.frames import count_seeds, numbers, select
 from zscope.figures.tables import Tables
+from zscope.studies.lag.probes.registry import PROBES
 from zscope.studies.lag.tables import (
     CLOCKS,
     CONDITION_ONSETS,
@@ -34,6 +35,7 @@ from zscope.tables.schema import Table
 NAMES = {
     "loss": "loss",
     "first_loss": "first-token loss",
+    "first_loss_over_log_k": "first-token loss over log K",
     "first_accuracy": "first-token accuracy",
     "set_mass": "set mass",
     "z_gap": "z gap",
@@ -45,6 +47,7 @@ NAMES = {
 METRIC_COLOURS = {
     "loss": style.ORANGE,
     "first_loss": style.BLACK,
+    "first_loss_over_log_k": style.BLACK,
     "set_mass": style.BLUE,
     "z_gap": style.VERMILLION,
     "candidate_loss": style.GREEN,
@@ -164,6 +167,10 @@ class SweepView(View):
         return count_seeds(*self.runs.groupby("label")["run"].nunique(), of="condition")
 
     @property
+    def examples(self) -> str:
+        return count_examples(self.tables.get(METRICS, metric="first_loss", split="train"))
+
+    @property
     def bars(self) -> str:
         """For the note below the figure."""
         return (
@@ -190,9 +197,9 @@ class ConditionView(View):
     def probe(self, probe: str, **equal: object) -> pd.DataFrame:
         return self.tables.get(PROBE, probe=probe, **equal)
 
-    def onset(self, metric: str) -> pd.Series:
-        """Onset step of a training metric by run, NaN where censored."""
-        found = self.tables.get(CONDITION_ONSETS, metric=metric, source="training")
+    def onset(self, metric: str, source: str = "training") -> pd.Series:
+        """Onset step by run, NaN where censored, of a training metric or a probe's series."""
+        found = self.tables.get(CONDITION_ONSETS, metric=metric, source=source)
         found = found.sort_values("seed")
         return pd.Series(numbers(found["onset_step"]), index=found["run"].to_list(), dtype=float)
 
@@ -225,6 +232,26 @@ def largest_head(frame: pd.DataFrame) -> pd.DataFrame:
 def constant(frame: pd.DataFrame) -> float:
     """The value of a baseline, which is the same in every row; NaN without rows."""
     return float(frame["value"].iloc[0]) if len(frame) else float("nan")
+
+
+def attention_onset(condition: ConditionView) -> str:
+    """What onset attention to z has and in how many runs it is censored, in words."""
+    onsets = condition.onset(PROBES["attention_to_z"].series, "attention_to_z")
+    if onsets.empty:
+        return ""
+    return (
+        "Largest untrained: the largest head of all seeds at step 0, above which the onset of "
+        f"attention is counted; censored in {count_censored(onsets)} seeds."
+    )
+
+
+def count_examples(frame: pd.DataFrame, panels: str = "", of: str = "examples") -> str:
+    """How many examples are behind each value, in words: "a: n = 256 examples per value." """
+    if frame.empty:
+        return ""
+    low, high = frame["n"].min(), frame["n"].max()
+    number = f"{low}" if low == high else f"{low} to {high}"
+    return f"{panels}{': ' * bool(panels)}n = {number} {of} per value."
 
 
 def count_censored(times: pd.Series) -> str:

@@ -9,7 +9,13 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from zscope.figures import marks, style
-from zscope.studies.lag.figures.lookups import METRIC_COLOURS, UNITS, SweepView, count_censored
+from zscope.studies.lag.figures.lookups import (
+    METRIC_COLOURS,
+    NAMES,
+    UNITS,
+    SweepView,
+    count_censored,
+)
 
 
 def onsets_over(
@@ -65,9 +71,11 @@ def onsets_over(
     return seen
 
 
-def count_censored_sweep(sweep: SweepView, labels: Sequence[str], metric: str) -> str:
-    """The number of seeds at every point that never had the onset, in words."""
-    times = {label: sweep.onset(label, metric)["time"] for label in labels}
-    counts = [f"{count_censored(t)} at {label}" for label, t in times.items() if t.isna().any()]
-    name = metric.replace("_", " ")
-    return f"Censored ({name} never set in): {'; '.join(counts) or 'none'}."
+def count_censored_sweep(sweep: SweepView, labels: Sequence[str], metrics: Sequence[str]) -> str:
+    """The number of seeds at every point that never had the onset of each metric, in words."""
+    parts = []
+    for metric in metrics:
+        times = {label: sweep.onset(label, metric)["time"] for label in labels}
+        counts = [f"{count_censored(t)} at {v}" for v, t in times.items() if t.isna().any()]
+        parts.append(f"{NAMES[metric]}: {'; '.join(counts) or 'none'}")
+    return f"Censored (never set in): {'. '.join(parts)}."

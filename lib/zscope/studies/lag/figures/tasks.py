@@ -7,9 +7,9 @@ from matplotlib.figure import Figure
 
 from zscope.figures import marks, style
 from zscope.studies.lag.figures.lookups import METRIC_COLOURS, NAMES, SweepView, drawn_from
-from zscope.studies.lag.tables import CURVES, RUNS
+from zscope.studies.lag.tables import CURVES, METRICS, RUNS
 
-NEEDS = (RUNS, CURVES)
+NEEDS = (RUNS, CURVES, METRICS)
 SWEEP = "tasks"
 
 TITLES = {
@@ -41,6 +41,7 @@ def draw(sweep: SweepView) -> Figure:
         fig,
         sweep.seeds,
         sweep.lines,
+        sweep.examples,
         "log K: the lowest first-token loss without reading z (0 if a source has one target).",
     )
     return fig

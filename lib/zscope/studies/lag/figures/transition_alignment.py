@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -22,7 +23,7 @@ def draw(sweep: SweepView) -> Figure:
         why = "no run has an onset of the z gap to compare with"
         return style.nothing_to_draw(why, sweep.seeds)
     onsets = sweep.tables.get(ONSETS)
-    fig = style.figure(style.DOUBLE, 0.33 * len(medians) + 1.5)
+    fig = style.figure(style.DOUBLE, 0.38 * len(medians) + 1.6)
     ax = fig.subplots()
     colours = dict(zip(sweep.labels, style.gradient(len(sweep.labels)), strict=True))
     records: list[Any] = medians.to_dict("records")
@@ -47,10 +48,9 @@ def draw(sweep: SweepView) -> Figure:
         marks.median_mark(ax, *ends, middle, low, high, limit, style.BLACK, horizontal=True)
     style.vertical(ax, 0)
     seen = numbers(onsets["after_z_gap"].fillna(onsets["last_after_z_gap"]))
-    style.step_axis(ax, seen, "onset - onset of the z gap (optimizer steps; dashed: together)")
-    names = [_name(row["source"], row["metric"]) for row in records]
-    ax.set_yticks(range(len(names)), names)
-    ax.set_ylim(-0.7, len(names) - 0.3)
+    style.step_axis(ax, seen, "onset - onset of the z gap\n(optimizer steps; dashed: together)")
+    ax.set_yticks(range(len(records)), [_name(row) for row in records])
+    ax.set_ylim(-0.7, len(records) - 0.3)
     ax.invert_yaxis()
     ax.set_ylabel("metric, earliest first")
     style.legend(fig, colours, extra=[style.arrow("censored", ">")])
@@ -61,11 +61,15 @@ def draw(sweep: SweepView) -> Figure:
         "more, or the range of the runs if they are too few for that); an end with an arrow lies "
         "beyond the last step. Training metrics are timed by evaluations, probes by checkpoints, "
         "which lie further apart.",
+        "Attention is counted from the largest head of untrained weights.",
         f"Left out: {medians['n_left_out'].max()} runs whose z gap never set in.",
     )
     return fig
 
 
-def _name(source: str, metric: str) -> str:
+def _name(row: Mapping[str, Any]) -> str:
+    """The metric, its source if it is a probe, and how many of its runs are censored."""
+    source, metric = row["source"], row["metric"]
     name = NAMES.get(metric, metric.replace("_", " "))
-    return name if source == "training" else f"{source.replace('_', ' ')}: {name} (probe)"
+    name = name if source == "training" else f"{source.replace('_', ' ')}: {name} (probe)"
+    return f"{name}\n{row['n_censored']} of {row['n']} censored"

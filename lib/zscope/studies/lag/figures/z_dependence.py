@@ -9,7 +9,13 @@ from matplotlib.figure import Figure, SubFigure
 
 from zscope.figures import marks, style
 from zscope.figures.frames import select
-from zscope.studies.lag.figures.lookups import METRIC_COLOURS, ConditionView, blocks, drawn_from
+from zscope.studies.lag.figures.lookups import (
+    METRIC_COLOURS,
+    ConditionView,
+    blocks,
+    count_examples,
+    drawn_from,
+)
 from zscope.studies.lag.tables import CONDITION_RUNS, PROBE
 
 NEEDS = (PROBE, CONDITION_RUNS)
@@ -44,6 +50,8 @@ def draw(condition: ConditionView) -> Figure:
         fig,
         condition.seeds,
         condition.lines,
+        count_examples(whole, "a, b, d", of="pairs"),
+        count_examples(added, "c", of="pairs"),
         "Dashed: no effect. A patch after the last layer has none by construction. Heads of "
         "different seeds do not correspond, so every seed has its own map.",
     )

@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 from zscope.figures import marks, style
 from zscope.studies.lag.figures.lookups import METRIC_COLOURS, NAMES, SweepView, drawn_from
 from zscope.studies.lag.figures.onset_plots import count_censored_sweep, onsets_over
-from zscope.studies.lag.tables import CURVES, ONSETS, RUNS, SUMMARY
+from zscope.studies.lag.tables import CURVES, METRICS, ONSETS, RUNS, SUMMARY
 
-NEEDS = (RUNS, CURVES, ONSETS, SUMMARY)
+NEEDS = (RUNS, CURVES, ONSETS, SUMMARY, METRICS)
 SWEEP = "z_order_sweep"
 SHOWN = ("set_mass", "candidate_loss", "z_gap")
 UNITS = {
@@ -53,10 +53,12 @@ def draw(sweep: SweepView) -> Figure:
     style.note(
         fig,
         sweep.seeds,
-        "Order of z: the number of its characters that decide one bit of the target's index.",
+        "Order of z: the number of its characters that decide one bit of the target's index. "
+        "log K: the lowest candidate loss without z.",
         sweep.lines,
+        sweep.examples,
         sweep.bars,
-        count_censored_sweep(sweep, labels, "z_gap"),
+        count_censored_sweep(sweep, labels, ("set_mass", "z_gap")),
     )
     return fig
 

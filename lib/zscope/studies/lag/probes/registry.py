@@ -9,11 +9,12 @@ from typing import Literal, NamedTuple
 class ProbeSpec(NamedTuple):
     """The series that represents a probe when onsets are compared, and the task that it needs.
 
-    metric, over: the series is this metric as it is, of the last layer, or of the largest head.
+    metric, over: the series is this metric as it is, of the last layer, or of the largest head
+    above the largest one of untrained weights.
     """
 
     metric: str
-    over: Literal["as it is", "last layer", "largest head above uniform"] = "as it is"
+    over: Literal["as it is", "last layer", "largest head above untrained"] = "as it is"
     needs_z: bool = False
     needs_other_z: bool = False
     min_candidates: int = 1
@@ -21,7 +22,7 @@ class ProbeSpec(NamedTuple):
     @property
     def series(self) -> str:
         """The name of the series."""
-        return f"{self.metric}_above_uniform" if "uniform" in self.over else self.metric
+        return f"{self.metric}_above_untrained" if "untrained" in self.over else self.metric
 
     @property
     def needs(self) -> str:
@@ -34,7 +35,7 @@ class ProbeSpec(NamedTuple):
 
 
 PROBES = {
-    "attention_to_z": ProbeSpec("attention", "largest head above uniform", needs_z=True),
+    "attention_to_z": ProbeSpec("attention", "largest head above untrained", needs_z=True),
     "logit_lens": ProbeSpec("probability_resid_post", "last layer"),
     "causal_patching": ProbeSpec(
         "z_dependence", needs_z=True, needs_other_z=True, min_candidates=2
