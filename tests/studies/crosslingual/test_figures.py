@@ -353,7 +353,7 @@ def test_updates_show_the_three_nulls_side_by_side_with_one_and_chance(figures):
 
 def test_updates_say_which_null_the_verdict_reads_and_where_z_lies_in_it(figures):
     text = words(figures["tiny", "updates"])
-    assert "The verdict reads the layer output" in text
+    assert "The verdict reads the layer's output" in text
     assert "k = 16: p = 0.2, 0.2, 0.2; k = 6: p = 0.2, 0.2, 0.2" in text
 
 

@@ -23,11 +23,8 @@ from zscope.studies.crosslingual.tables import SIZES, UPDATES
 NEEDS = (UPDATES, SIZES)
 
 VERDICT_NULL = "energy_output"
-MATCHED = {
-    "energy_input": "layer input",
-    "energy_output": "layer output",
-    "energy_own": "input of Z's layer",
-}
+MATCHED = {"energy_input": "input", "energy_output": "output", "energy_own": "Z's layer"}
+"""The matched nulls, by the states whose energy they hold as Z does: titles of panels."""
 
 
 @style.styled
@@ -42,14 +39,14 @@ def draw(tables: Tables) -> Figure:
     for line, k in zip(axes, sizes, strict=True):
         of = select(rows, k=k)
         for ax, (null, words) in zip(line, MATCHED.items(), strict=False):
-            style.panel_title(ax, f"{next(letters)}  k = {k}, {words}")
+            style.panel_title(ax, f"{next(letters)}  {words}, k = {k}")
             _against(ax, of, null, named=null == [*MATCHED][-1])
             if ax is not line[0]:
                 ax.sharey(line[0])
                 ax.tick_params(labelleft=False)
         style.at_least(line[0], 0.0, 1.1)
         line[0].set_ylabel("R, norm in Z over\nnorm outside (ratio)")
-        style.panel_title(line[-1], f"{next(letters)}  k = {k}, languages")
+        style.panel_title(line[-1], f"{next(letters)}  languages, k = {k}")
         _asymmetry(line[-1], of, named=k == sizes[-1])
     for ax in axes[-1]:
         model_marks.layer_axis(ax, layers, "layer that adds")
@@ -59,7 +56,9 @@ def draw(tables: Tables) -> Figure:
         {"R of Z, both languages": style.BLUE, "R of zh minus R of en": style.PURPLE},
         extra=[
             model_marks.null_patch("random spaces", model_marks.COLOURS["random"]),
-            model_marks.null_patch("spaces with as much energy as Z of what is named", orange),
+            model_marks.null_patch(
+                "spaces with as much energy as Z of the states in the title", orange
+            ),
         ],
     )
     style.note(
@@ -67,10 +66,11 @@ def draw(tables: Tables) -> Figure:
         count(tables, rows),
         f"Z of {in_words(tables, 'layer', 'kind')}; mean over tokens, first token "
         f"{tables.declared['position_0']}d. The protocol asks for R above 1; chance is "
-        f"sqrt(k/(d-k)). Shaded: {draws_of(rows)} of each null, {tables.percent}; with the "
-        f"difference of the languages the {MATCHED[VERDICT_NULL]}'s.",
-        f"The verdict reads the {MATCHED[VERDICT_NULL]}, because the update becomes a part of it. "
-        f"Largest R over layers, its rank among each draw's own largest: {_places(rows)}.",
+        f"sqrt(k/(d-k)). Shaded: {draws_of(rows)} of each null, {tables.percent}: spaces that hold "
+        "Z's share of the layer's input, of its output, or of the input of the layer that Z is of.",
+        "The verdict reads the layer's output, because the update becomes a part of it; so do the "
+        "panels of languages. Largest R over layers, its rank among each draw's own largest: "
+        f"{_places(rows)}.",
         model_marks.lines_note(tables),
     )
     return fig
