@@ -28,7 +28,7 @@ SMALL = {
         "dtype": "float32",
         "mem_mb": 2000,
         "generation": {"max_new_tokens": 4},
-        "z": {"layers": [0.34, 0.9], "k": [0.195, 8], "kinds": ["qk", "ov"], "draws": 2},
+        "z": {"layers": [0.34, 0.9], "k": [0.195, 8], "kinds": ["qk", "ov"]},
         "verdict": {"layer": 0.34, "k": 0.195},
         "patching": {"draws": 1, "designs": ["mean", "site_answer"], "where": ["all"]},
         "ard": {
@@ -39,7 +39,7 @@ SMALL = {
             "lambdas": [0.01],
             "planted_seeds": [0],
         },
-        "bridge": {"permutations": 20},
+        "bridge": {"permutations": 40},
     },
 }
 

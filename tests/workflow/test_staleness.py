@@ -172,7 +172,7 @@ def test_editing_an_experiment_reruns_it_and_its_dependants_only(finished: Clone
 
 
 def test_the_experiments_that_read_activations_do_not_patch(finished: Clone) -> None:
-    finished.edit("config/smoke.yaml", "    permutations: 20", "    permutations: 30")
+    finished.edit("config/smoke.yaml", "    permutations: 40", "    permutations: 50")
     plan = finished.plan()
     assert plan.rules == {"fit_bridge", *VERDICTS}
     assert figures_of(plan, "crosslingual") == {"bridge", "dashboard"}

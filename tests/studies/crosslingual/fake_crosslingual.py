@@ -25,7 +25,13 @@ KINDS = ("qk", "ov")
 PENALTIES = (0.001, 0.01, 0.1)
 INITS = ("zeros", "svd_z", "svd_random")
 CAUSAL = "A. Is Z causal? Patching it changes answers, not the language"
-NO_NULL = {"null": None, "null_mean": None, "null_low": None, "null_high": None}
+NO_NULL = {"null": None, "null_mean": None, "null_low": None, "null_high": None, "draws": None}
+DRAWS = 40
+MATCHED = {
+    "energy_input": ("layer input", 1.7),
+    "energy_output": ("layer output", 1.5),
+    "energy_own": ("input of Z's layer", 1.3),
+}
 # answer_changed, source_answer, language_changed, correct in the cell with source mismatched.
 RATES = {
     "z": (0.85, 0.06, 0.05, 0.12),
@@ -167,12 +173,14 @@ def between(value, width):
     return {"value": value, "ci_low": value - width, "ci_high": value + width}
 
 
-def null(name, mean, width):
+def null(name, mean, width, matched_on=None):
     return {
         "null": name,
         "null_mean": mean,
         "null_low": mean - width,
         "null_high": mean + width,
+        "draws": None if name == "chance" else 200 if name == "permutation" else DRAWS,
+        "matched_on": matched_on,
     }
 
 
@@ -357,7 +365,8 @@ def geometry(study, model):
                         row = what | {"metric": metric} | between(value, width)
                         small = chance / 4 if metric == "language_energy" else 0.02
                         yield row | null("random", random, small)
-                        yield row | null("energy", energy, small)
+                        on = "mean-pooled vectors" if pooling == "mean" else "last tokens"
+                        yield row | null("energy", energy, small, on)
                         if metric == "language_energy":
                             yield row | null("chance", chance, math.nan)
 
@@ -370,6 +379,8 @@ def updates(study, model):
                     what = {"layer": layer, "basis_layer": study.layers[-1], "k": k, "kind": "qk"}
                     what |= {"pooling": pooling, "position_0": position_0, "n": study.n}
                     yield from _update_rows(study, model, what)
+    for k in study.sizes:
+        yield from _largest_rows(study, model, k)
 
 
 def _update_rows(study, model, what):
@@ -381,11 +392,26 @@ def _update_rows(study, model, what):
         scaled = between(over * shift, 0.1)
         yield row | {"metric": "ratio"} | value | null("chance", chance, math.nan)
         yield row | {"metric": "ratio_over_null"} | scaled | null("chance", 1.0, math.nan)
-        for name, mean in (("random", chance), ("energy", 1.7 * chance)):
-            yield row | {"metric": "ratio", "z": 2.0} | value | null(name, mean, 0.2 * chance)
+        tested = row | {"metric": "ratio", "z": 2.0, "p": 0.1} | value
+        yield tested | null("random", chance, 0.2 * chance)
+        for name, (words, times) in MATCHED.items():
+            yield tested | null(name, times * chance, 0.2 * chance, words)
     row = what | {"language": "both", "metric": "asymmetry"} | between(0.1 * over * chance, 0.05)
-    for name in ("random", "energy"):
-        yield row | null(name, 0.0, 0.03)
+    yield row | null("random", 0.0, 0.03)
+    for name, (words, _) in MATCHED.items():
+        yield row | null(name, 0.0, 0.03, words)
+
+
+def _largest_rows(study, model, k):
+    chance = math.sqrt(k / (study.d - k))
+    for position_0 in ("exclude", "include"):
+        what = {"layer": None, "basis_layer": study.layers[-1], "k": k, "kind": "qk"}
+        what |= {"pooling": "mean", "position_0": position_0, "n": study.n, "language": "both"}
+        row = what | {"metric": "largest_ratio", "z": 1.0, "p": 0.2}
+        row |= between((2.4 + noise(f"{model}{what}", 0.1)) * chance, 0.1 * chance)
+        yield row | null("random", 1.1 * chance, 0.2 * chance)
+        for name, (words, times) in MATCHED.items():
+            yield row | null(name, 1.1 * times * chance, 0.2 * chance, words)
 
 
 def _fits():
@@ -522,7 +548,9 @@ def bridge(study, model):
                             if metric == "loo_r2" and study.n < k:
                                 value = -3.0
                             drawn = between(value, 0.05) if space != "z" else {"value": value}
-                            band = null("permutation", values[0] / 4, 0.1) if space == "z" else {}
+                            band = {"draws": DRAWS}
+                            if space == "z":
+                                band = null("permutation", values[0] / 4, 0.1)
                             yield row | drawn | (NO_NULL | band)
                     for space, top in (("z", 1.4), ("random", 1.0), ("energy", 1.2)):
                         for i in range(k):

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -55,7 +56,8 @@ from zscope.studies.crosslingual.ard.planted import (
 )
 from zscope.studies.crosslingual.config import ArdConfig
 from zscope.studies.crosslingual.measures.intervals import Resamples
-from zscope.studies.crosslingual.space.subspaces import random_space
+from zscope.studies.crosslingual.problems.parallel import load_problems
+from zscope.studies.crosslingual.space.subspaces import energy_share, random_space
 from zscope.studies.crosslingual.tables import ARD, ARD_HISTORY, LENGTHSCALES
 
 EXACT = {"rtol": 1e-12, "atol": 1e-12}
@@ -433,11 +435,61 @@ def test_weights_do_not_depend_on_the_scale_of_a_dimension():
     assert fits[0].losses[-1] < fits[0].losses[0]
 
 
-def test_negatives_are_of_the_category_or_all():
+def test_negatives_are_of_the_category_and_singletons_are_left_out():
     assert ard.negative_groups(np.array(["b", "a", "b", "a"])) == [[1, 3], [0, 2]]
-    assert ard.negative_groups(np.array(["b", "a", "b"])) == [[0, 1, 2]]
-    with pytest.raises(DataError, match="2 or more problems"):
-        ard.negative_groups(np.array(["a"]))
+    assert ard.negative_groups(np.array(["b", "a", "b"])) == [[0, 2]]
+    for alone in (["a"], ["a", "b", "c"]):
+        with pytest.raises(DataError, match="2 or more problems"):
+            ard.negative_groups(np.array(alone))
+
+
+def category_alone(n_categories=4, of_each=6, singles=1):
+    """Clouds in which 4 of 12 dimensions hold the category, in both languages, and nothing else.
+
+    The last `singles` problems are of a category of their own.
+    """
+    n = n_categories * of_each + singles
+    categories = np.minimum(np.arange(n), n_categories * of_each - 1) // of_each
+    categories[n - singles :] = n_categories + np.arange(singles)
+    centres = torch.zeros(n_categories + singles, 12)
+    centres[:, :4] = 3 * randn(n_categories + singles, 4, seed=9)
+    content = centres[torch.from_numpy(categories)].unsqueeze(1)
+    mask = torch.ones(n, 10, dtype=torch.bool)
+    zh, en = (content + randn(n, 10, 12, seed=seed) for seed in (1, 2))
+    return make_clouds(zh, mask, en, mask), categories
+
+
+def test_a_category_is_worth_nothing_to_the_contrast_though_another_has_one_problem():
+    clouds, categories = category_alone()
+    what = {"loss": "gap", "steps": 100, "lr": 0.05, "tau": 0.02}
+    fit = ard.fit_contrast(clouds.centred(), categories, **what)
+    assert min(fit.losses) > -0.05
+    assert float(fit.weights[:4].sum()) < 1 / 3  # 4 of 12 dimensions, at equal weights
+    one_category = np.zeros(len(categories))
+    against_all = ard.fit_contrast(clouds.centred(), one_category, **what)
+    assert against_all.losses[-1] < -0.5
+    assert float(against_all.weights[:4].sum()) > 0.9
+
+
+def test_retrieval_in_a_category_is_chance_where_the_category_is_all_there_is():
+    """The one problem without others of its category would be found for sure."""
+    clouds, categories = category_alone(of_each=12, singles=3)
+    split = split_problems(categories, 0.5, np.random.default_rng(0))
+    assert len(set(categories[split.test])) > 4  # a singleton is among those that are judged
+    data = LayerData(clouds, categories, split, {}, 5)
+    config = ArdConfig(lambdas=[0.01], steps=20, contrast_steps=20, bases=["coordinates"])
+    fits = fit_layer(data, config)
+    judge = Judge(data, 40, Resamples(LEVELS[0.95], len(data.test)))
+    tables = (pd.DataFrame(rows) for rows in (fits.lengthscales, fits.history))
+    rows = [r for r in measure_layer(judge, *tables) if r["objective"] != "original"]
+    for row in rows:
+        if row["metric"].startswith("retrieval_category"):
+            assert row["n"] == 24
+            assert row["null_mean"] == pytest.approx(1 / 6)
+            assert abs(row["value"] - 1 / 6) < 4 * (5 / 36 / 24) ** 0.5
+        if row["metric"].startswith("retrieval_all"):
+            assert row["n"] == len(data.test)
+            assert row["value"] > 2 * row["null_mean"]  # there the category helps
 
 
 @pytest.mark.parametrize("loss", ard.LOSSES)
@@ -553,16 +605,32 @@ def test_retrieval_counts_candidates_directions_and_ties():
     np.testing.assert_allclose(flat.zh_en, 1 / 3)
 
 
-@given(st.lists(st.sampled_from("abcd"), min_size=8, max_size=60), st.integers(0, 99))
-def test_split_keeps_categories_apart_by_problem_in_proportion(names, seed):
+@given(st.lists(st.sampled_from("abcd"), min_size=12, max_size=60), st.integers(0, 99))
+def test_split_gives_both_sides_problems_to_compare_in_proportion(names, seed):
     categories = np.array(names)
+    if min(Counter(names).values()) < 4 and len(set(names)) < 3:
+        return  # too few on one side
     train, test = split_problems(categories, 0.5, np.random.default_rng(seed))
     assert sorted([*train, *test]) == list(range(len(names)))
-    for name in set(names):
-        n = int((categories == name).sum())
-        assert abs(int((categories[train] == name).sum()) - n / 2) <= 1
+    for name, n in Counter(names).items():
+        sides = [int((categories[side] == name).sum()) for side in (train, test)]
+        if n < 4:
+            assert sorted(sides) == [0, n]
+        else:
+            assert min(sides) >= min(3, n // 2)
+            assert abs(sides[0] - n / 2) <= 2
     again = split_problems(categories, 0.5, np.random.default_rng(seed))
     assert (again.train == train).all()
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.9])
+def test_the_packaged_problems_are_split_by_whole_categories(share):
+    categories = np.array([p.category for p in load_problems()])
+    train, test = split_problems(categories, share, np.random.default_rng(0), most=60)
+    assert not {*categories[train]} & {*categories[test]}
+    for side in (train, test):
+        assert min(Counter(categories[side]).values()) >= 2
+    assert len(train) / len(categories) == pytest.approx(share, abs=0.1)
 
 
 def test_split_takes_few_problems_evenly_and_refuses_too_few():
@@ -570,8 +638,13 @@ def test_split_takes_few_problems_evenly_and_refuses_too_few():
     train, test = split_problems(categories, 0.5, np.random.default_rng(0), most=24)
     assert np.unique(categories[[*train, *test]], return_counts=True)[1].tolist() == [8, 8, 8]
     assert len(train) == len(test) == 12
+    for most, left in ((17, {"a": 9, "b": 8}), (8, {"a": 8})):
+        train, test = split_problems(categories, 0.5, np.random.default_rng(0), most=most)
+        assert Counter(categories[[*train, *test]].tolist()) == left
+        assert min(Counter(categories[train]).values()) >= 3
+        assert min(Counter(categories[test]).values()) >= 3
     with pytest.raises(DataError, match="train_share"):
-        split_problems(categories, 0.01, np.random.default_rng(0))
+        split_problems(np.array(["a", "b", "c"]), 0.01, np.random.default_rng(0))
 
 
 def test_axes_are_orthonormal_by_variance_and_keep_to_z_and_its_complement():
@@ -628,7 +701,7 @@ def study(spaces, bases=("coordinates", "pca", "z"), level=0.95):
     split = split_problems(planted.categories, 0.5, np.random.default_rng(0))
     data = LayerData(planted.clouds, planted.categories, split, spaces, 5)
     fits = fit_layer(data, config)
-    judge = Judge(data, 4, Resamples(LEVELS[level], len(data.test)))
+    judge = Judge(data, 40, Resamples(LEVELS[level], len(data.test)))
     tables = (pd.DataFrame(rows) for rows in (fits.lengthscales, fits.history))
     return list(measure_layer(judge, *tables)), fits
 
@@ -664,8 +737,28 @@ def test_study_fills_the_tables_and_repeats_itself():
     for row in by["overlap"]:
         if row["null"] == "chance":
             assert row["null_mean"] == row["k"] / 32
+        told = {"chance": None, "shuffled": 100, "random": 40, "energy": 40}
+        assert row["draws"] == told[row["null"]]
+        matched = "centred tokens of the fitted problems" if row["null"] == "energy" else None
+        assert row["matched_on"] == matched
     in_z = {row["null"] for row in by["overlap"] if row["basis"] == "z"}
     assert in_z == {"chance", "shuffled"}
+
+
+def test_energy_matched_spaces_hold_zs_share_of_the_centred_fitted_tokens():
+    planted = plant(replace(SMALL, n_problems=24), generator())
+    shifted = replace(planted.clouds, zh=planted.clouds.zh + 5 * planted.clouds.zh_mask[..., None])
+    split = split_problems(planted.categories, 0.5, np.random.default_rng(0))
+    V = random_space(32, 3, generator(3))
+    data = LayerData(shifted, planted.categories, split, {3: V}, 5)
+    nulls = Judge(data, 40, Resamples(LEVELS[0.95], len(data.test))).nulls[3]
+    tokens = shifted.select(torch.from_numpy(split.train)).tokens().double()
+    tokens -= tokens.mean(0)
+    wanted = energy_share(tokens, V)
+    assert [energy_share(tokens, W) for W in nulls["energy"]] == pytest.approx(
+        [wanted] * 40, abs=2e-4
+    )
+    assert len(nulls["random"]) == 40
 
 
 def test_a_fit_is_measured_as_it_was_from_its_lengthscales():

@@ -333,21 +333,36 @@ def test_necessity_has_all_cells_and_the_unpatched_rate(figures):
         assert len(dots_of(band.axes[0])) == 7
 
 
-def test_updates_have_one_and_chance_as_baselines_and_both_bands(figures):
+def test_updates_show_the_three_nulls_side_by_side_with_one_and_chance(figures):
     axes = all_axes(figures["tiny", "updates"])
-    chance = [np.sqrt(k / (64 - k)) for k in fake.TINY.sizes]
-    assert [baselines(ax) for ax in axes[:2]] == [[pytest.approx(c), 1.0] for c in chance]
-    assert [baselines(ax) for ax in axes[2:]] == [[1.0]] * 2 + [[0.0]] * 2
-    for ax in axes:
-        assert bands(ax) == ["_null energy", "_null random"]
-        assert len(lines(ax, "_model")) == len(MODELS) * (2 if ax in axes[:4] else 1)
+    for line, k in zip((axes[:4], axes[4:]), fake.TINY.sizes, strict=True):
+        for ax, null in zip(line, (*fake.MATCHED, "energy_output"), strict=True):
+            assert bands(ax) == [f"_null {null}", "_null random"]
+            assert models_of(ax) == list(MODELS)
+            assert len(bands(ax, "_interval")) == len(MODELS)
+        chance = np.sqrt(k / (64 - k))
+        assert [baselines(ax) for ax in line[:3]] == [[pytest.approx(chance), 1.0]] * 3
+        assert baselines(line[3]) == [0.0]
+        for ax, (_, times) in zip(line, fake.MATCHED.values(), strict=False):
+            band = next(c for c in ax.collections if "energy" in str(c.get_label()))
+            ends = band.get_paths()[0].get_extents()
+            middle = (ends.y0 + ends.y1) / 2
+            assert middle == pytest.approx(times * chance)
+            assert ax.get_ylim() == line[0].get_ylim()
 
 
-def test_the_band_of_r_over_its_null_is_divided_by_it(figures):
-    over = all_axes(figures["tiny", "updates"])[2]
-    band = next(c for c in over.collections if c.get_label() == "_null random")
-    ends = band.get_paths()[0].get_extents()
-    assert (ends.y0, ends.y1) == (pytest.approx(0.8), pytest.approx(1.2))
+def test_updates_say_which_null_the_verdict_reads_and_where_z_lies_in_it(figures):
+    text = words(figures["tiny", "updates"])
+    assert "The verdict reads the layer's output" in text
+    assert "k = 16: p = 0.2, 0.2, 0.2; k = 6: p = 0.2, 0.2, 0.2" in text
+
+
+DRAWN = {"ard_degeneracy", "ard_overlap", "bridge", "geometry", "language_energy", "overlap"}
+
+
+@pytest.mark.parametrize("name", sorted(DRAWN | {"ranks", "similarity", "updates"}))
+def test_the_number_of_draws_is_stated(figures, name):
+    assert "40 draws" in words(figures["tiny", name])
 
 
 # --- experiment C ---------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ from zscope.studies.crosslingual.config import (
     ZConfig,
 )
 from zscope.studies.crosslingual.declared import declared_cell
+from zscope.studies.crosslingual.measures import bridges, geometry, residual_updates
 from zscope.studies.crosslingual.measures.bridges import bridge_rows
 from zscope.studies.crosslingual.measures.geometry import (
     distances,
@@ -34,14 +35,25 @@ from zscope.studies.crosslingual.measures.geometry import (
     resampled_separation,
     separation,
 )
-from zscope.studies.crosslingual.measures.intervals import Resamples, quantiles
+from zscope.studies.crosslingual.measures.intervals import Resamples, null_band, quantiles
 from zscope.studies.crosslingual.measures.nulls import (
+    POOLED,
+    POSITION_0,
     EnergyNull,
-    null_spaces,
     pooled,
+    present,
     random_spaces,
+    real_tokens,
 )
-from zscope.studies.crosslingual.measures.residual_updates import Updates, ratios, update_rows
+from zscope.studies.crosslingual.measures.residual_updates import (
+    LayerRatio,
+    ResidualUpdates,
+    Updates,
+    in_spaces,
+    largest_rows,
+    ratios,
+    update_rows,
+)
 from zscope.studies.crosslingual.measures.space_file import (
     SpaceFile,
     key,
@@ -49,18 +61,23 @@ from zscope.studies.crosslingual.measures.space_file import (
     write_spaces,
 )
 from zscope.studies.crosslingual.measures.weights import (
+    RANK_METRICS,
     FfnMoments,
     ffn_rows,
     rank_rows,
     similarity_rows,
 )
-from zscope.studies.crosslingual.problems.parallel import LANGUAGES, generate
+from zscope.studies.crosslingual.problems.measured import measured_problems
+from zscope.studies.crosslingual.problems.parallel import LANGUAGES
 from zscope.studies.crosslingual.problems.problem_rows import problem_rows
-from zscope.studies.crosslingual.sizes import fitted_layers, read_sizes, size_rows
+from zscope.studies.crosslingual.sizes import Sizes, fitted_layers, read_sizes, size_rows
 from zscope.studies.crosslingual.space.activations import States, extract, read_layer
+from zscope.studies.crosslingual.space.ranks import RANKS, gaussian_weights, layer_ranks
 from zscope.studies.crosslingual.space.subspaces import (
     chance_ratio,
+    energy_matched_spaces,
     energy_share,
+    energy_spectrum,
     random_space,
 )
 from zscope.studies.crosslingual.tables import (
@@ -131,7 +148,7 @@ def planted_pairs(seed=0):
 
 def test_planted_translations_coincide_in_z_and_nowhere_else():
     V, zh, en = planted_pairs()
-    random = random_spaces(D, K, 20, 0)
+    random = random_spaces(D, K, 40, 0)
     rows = list(geometry_rows(make_pairs(zh, en), V, {"random": random}, Resamples(BOOTSTRAP, N)))
     inside, outside = value(rows, "ratio_z"), value(rows, "ratio_z_perp")
     assert inside["value"] < 1e-6
@@ -204,22 +221,98 @@ def test_two_problems_are_needed_for_distances():
 # --- nulls ----------------------------------------------------------------------------------------
 
 
-def test_energy_matched_spaces_hold_the_energy_of_z_on_the_used_tokens():
-    layer = make_layer()
-    scale = torch.logspace(1, -1, D).double()
-    layer = {k: States(s.problems, s.states * scale, s.mask) for k, s in layer.items()}
-    tokens = torch.cat([s.states[s.mask.bool()] for s in layer.values()])
+def test_energy_matched_spaces_hold_the_energy_of_z():
+    states = randn(60, D) * torch.logspace(1, -1, D)
     V = torch.eye(D, dtype=torch.float64)[2 : 2 + K]
-    energy = EnergyNull(tokens, 10, 0)
-    found = null_spaces(V, random_spaces(D, K, 10, 0), energy, "x")
-    assert energy.share(V) == pytest.approx(energy_share(tokens, V))
-    shares = {name: [energy_share(tokens, W) for W in spaces] for name, spaces in found.items()}
-    assert shares["energy"] == pytest.approx([energy.share(V)] * 10, abs=1e-4)
-    assert np.mean(shares["random"]) == pytest.approx(K / D, abs=0.1)
-    again = null_spaces(V, random_spaces(D, K, 10, 0), EnergyNull(tokens, 10, 0), "x")
-    assert all(torch.equal(found[name], again[name]) for name in found)
-    other = null_spaces(V, random_spaces(D, K, 10, 0), energy, "y")
-    assert not torch.equal(found["energy"], other["energy"])
+    energy = EnergyNull(states, 10, 0)
+    found = energy.spaces(V, "x")
+    assert energy.share(V) == pytest.approx(energy_share(states, V))
+    shares = [energy_share(states, W) for W in found]
+    assert shares == pytest.approx([energy.share(V)] * 10, abs=1e-4)
+    assert torch.equal(found, EnergyNull(states, 10, 0).spaces(V, "x"))
+    assert not torch.equal(found, energy.spaces(V, "y"))
+
+
+def test_a_null_that_does_not_exist_is_left_out(caplog):
+    states = torch.ones(3, D, dtype=torch.float64)
+    states[:, 1:] = 0
+    with_all = torch.eye(D, dtype=torch.float64)[:1]
+    spaces = EnergyNull(states, 4, 0).spaces(with_all, "one direction")
+    assert spaces is not None  # it holds all of the energy, as Z does
+    assert spaces[:, 0, 0].abs().min() > 0.9999
+    assert present({"a": None, "b": spaces}) == {"b": spaces}
+
+
+@pytest.mark.parametrize(("draws", "has_band"), [(3, False), (39, False), (40, True)])
+def test_a_band_needs_forty_draws_and_says_how_many(draws, has_band):
+    row = null_band("x", np.arange(draws), BOOTSTRAP, matched_on="something")
+    assert row["draws"] == draws
+    assert row["matched_on"] == "something"
+    assert row["null_mean"] == pytest.approx((draws - 1) / 2)
+    assert (row["null_low"] is not None) is (row["null_high"] is not None) is has_band
+    # Several values of a draw are not as many draws.
+    assert null_band("x", np.zeros((draws, 4)), BOOTSTRAP, draws=draws)["draws"] == draws
+
+
+def uneven_layer(seed=0):
+    """States whose energy lies elsewhere in tokens, means of prompts and last tokens."""
+    layer = make_layer(seed)
+    found = {}
+    for i, (language, s) in enumerate(layer.items()):
+        x = s.states * torch.logspace(1, -1, D).roll(5 * seed)
+        x = x + 3 * randn(D, seed=seed + 50 + i).sign() * torch.logspace(-1, 1, D)
+        x[:, -1] = x[:, -1] * torch.logspace(-1, 1, D).roll(7)
+        found[language] = make_states(x, s.mask.sum(1))
+    return found
+
+
+def space_file(folder, n_layers, layers, draws=40):
+    """Z of every layer, of K dimensions, without single heads."""
+    z = ZConfig(layers=list(layers), k=[K], kinds=["qk"], draws=draws)
+    sizes = Sizes(n_layers, D, 1, {str(x): x for x in layers}, {str(K): K})
+    spaces = {key(i, K, "qk"): random_space(D, K, generator(90 + i)) for i in range(n_layers)}
+    write_spaces(spaces, folder / "spaces", {})
+    return SpaceFile(folder / "spaces", sizes, z)
+
+
+def seen(monkeypatch, module, name):
+    """The arguments of every call of a function of a module, which still does its work."""
+    calls, original = [], getattr(module, name)
+
+    def record(*args):
+        calls.append(args)
+        return original(*args)
+
+    monkeypatch.setattr(module, name, record)
+    return calls
+
+
+def test_nulls_of_the_geometry_hold_zs_share_of_what_is_measured(tmp_path, monkeypatch):
+    states, file = uneven_layer(), space_file(tmp_path, 1, [0])
+    calls = seen(monkeypatch, geometry, "geometry_rows")
+    random = {K: random_spaces(D, K, 40, 0)}
+    rows = list(geometry.layer_rows(states, 0, file, random, Resamples(BOOTSTRAP, N)))
+    shares = set()
+    for pairs, V, nulls, _, matched_on in calls:
+        pooling = {words: name for name, words in POOLED.items()}[matched_on["energy"]]
+        measured = [
+            torch.cat([pooled(s, pooling, position_0) for s in states.values()])
+            for position_0 in ("include", "exclude")
+        ]
+        # The pairs are these vectors, centred.
+        vectors = next(x for x in measured if torch.allclose(pairs.en, (x - x.mean(0))[:N]))
+        wanted = energy_share(vectors, V)
+        assert [energy_share(vectors, W) for W in nulls["energy"]] == pytest.approx(
+            [wanted] * 40, abs=1e-4
+        )
+        shares.add(round(wanted, 3))
+    assert len(shares) == 3  # the last token is the same with and without the first one
+    words = {(r["pooling"], r["null"]): r["matched_on"] for r in rows}
+    assert words["mean", "energy"] == "mean-pooled vectors"
+    assert words["last", "energy"] == "last tokens"
+    assert words["mean", "random"] is words["mean", "chance"] is None
+    assert {r["draws"] for r in rows if r["null"] != "chance"} == {40}
+    assert {r["draws"] for r in rows if r["null"] == "chance"} == {None}
 
 
 def test_pooling_leaves_out_padding_and_the_first_token():
@@ -238,6 +331,12 @@ def test_quantiles_leave_out_what_is_undefined():
 
 
 # --- updates --------------------------------------------------------------------------------------
+
+
+def rows_of_updates(before, after, V, nulls, n=N):
+    updates = {x: Updates.between(before[x], after[x], "exclude") for x in LANGUAGES}
+    found = in_spaces(updates, {"z": V[None], **nulls})
+    return list(update_rows(found, chance_ratio(K, D), Resamples(BOOTSTRAP, n)))
 
 
 def shifted(layer, dh):
@@ -264,9 +363,7 @@ def test_the_null_of_r_is_sqrt_k_over_d_minus_k_and_not_one():
     before, after = make_layer(0, n=60), make_layer(10, n=60)
     random = random_spaces(D, K, 200, 0)
     V = random_space(D, K, generator(99))
-    rows = list(
-        update_rows(before, after, V, {"random": random}, "exclude", Resamples(BOOTSTRAP, 60))
-    )
+    rows = rows_of_updates(before, after, V, {"random": random}, 60)
     for pooling in ("mean", "token"):
         about = {"language": "both", "pooling": pooling}
         null = value(rows, "ratio", "random", **about)["null_mean"]
@@ -292,12 +389,125 @@ def test_a_layer_that_writes_into_z_in_one_language_is_seen():
     small = randn(1, 1, D, seed=5)
     after = shifted(layer, {"zh": into_z + small, "en": small})
     nulls = {"random": random_spaces(D, K, 20, 0)}
-    rows = list(update_rows(layer, after, V, nulls, "exclude", Resamples(BOOTSTRAP, N)))
+    rows = rows_of_updates(layer, after, V, nulls)
     zh = value(rows, "ratio", "random", language="zh", pooling="mean")
     assert zh["value"] > 5
     assert zh["z"] > 4
+    assert zh["p"] == pytest.approx(1 / 21)
     gap = value(rows, "asymmetry", "random", pooling="mean")
     assert gap["ci_low"] > 0
+
+
+def test_the_three_nulls_of_b_hold_zs_share_of_their_own_states(tmp_path, monkeypatch):
+    states = [uneven_layer(seed) for seed in (0, 10, 20, 30)]
+    file, random = space_file(tmp_path, 3, [1]), {K: random_spaces(D, K, 40, 0)}
+    calls = seen(monkeypatch, residual_updates, "in_spaces")
+    updates = ResidualUpdates(file, random, Resamples(BOOTSTRAP, N), states.__getitem__)
+    rows = [
+        {"at": layer, **row}
+        for layer in range(3)
+        for row in updates.of_layer(states[layer], states[layer + 1], layer)
+    ]
+    by_z = [s for _, s in calls if torch.equal(s["z"][0], file.load(1, K, "qk"))]
+    assert len(by_z) == 6  # 3 layers, with and without the first token
+    for i, spaces in enumerate(by_z):
+        layer, position_0 = i // 2, POSITION_0[i % 2]
+        for name, at in (("energy_input", layer), ("energy_output", layer + 1), ("energy_own", 1)):
+            tokens = real_tokens(states[at], position_0)
+            share = energy_share(tokens, spaces["z"][0])
+            assert [energy_share(tokens, W) for W in spaces[name]] == pytest.approx(
+                [share] * 40, abs=1e-4
+            )
+        assert torch.equal(spaces["energy_own"], by_z[i % 2]["energy_own"])
+        same = torch.equal(spaces["energy_own"], spaces["energy_input"])
+        assert same is (layer == 1)
+        assert not torch.equal(spaces["energy_input"], spaces["energy_output"])
+    for null, words in residual_updates.MATCHED_ON.items():
+        assert {r["matched_on"] for r in rows if r["null"] == null} == {words}
+    assert {r["draws"] for r in rows if r["null"] not in ("chance", None)} == {40}
+    of = {"at": 2, "basis_layer": 1, "language": "both", "pooling": "mean"}
+    means = {
+        null: value(rows, "ratio", null, position_0="exclude", **of)["null_mean"]
+        for null in ("random", *residual_updates.MATCHED_ON)
+    }
+    assert len(set(means.values())) == 4
+
+
+def test_the_largest_ratio_is_compared_with_each_draws_own_largest(tmp_path):
+    states = [make_layer(seed) for seed in (0, 10, 20, 30)]
+    file, random = space_file(tmp_path, 3, [1]), {K: random_spaces(D, K, 40, 0)}
+    resamples = Resamples(BOOTSTRAP, N)
+    updates = ResidualUpdates(file, random, resamples, states.__getitem__)
+    by_layer = [[*updates.of_layer(states[layer], states[layer + 1], layer)] for layer in range(3)]
+    rows = list(updates.largest())
+    assert {r["layer"] for r in rows} == {None}
+    assert {(r["basis_layer"], r["language"], r["pooling"]) for r in rows} == {(1, "both", "mean")}
+    V = file.load(1, K, "qk")
+
+    def of_layer(layer, space):
+        parts = []
+        for language in LANGUAGES:
+            before, after = states[layer][language], states[layer + 1][language]
+            dh = after.states - before.states
+            parts.append(update_ratio(dh, before.mask, space, skip_first=True).pooled)
+        return (parts[0] + parts[1]) / 2
+
+    own = [of_layer(layer, V) for layer in range(3)]
+    drawn = [max(float(of_layer(i, W).mean()) for i in range(3)) for W in random[K]]
+    row = value(rows, "largest_ratio", "random", position_0="exclude")
+    best = max(own, key=lambda x: float(x.mean()))
+    assert row["value"] == pytest.approx(float(best.mean()))
+    assert row["p"] == pytest.approx((1 + sum(x >= row["value"] for x in drawn)) / 41)
+    assert row["null_mean"] == pytest.approx(np.mean(drawn))
+    assert (row["null_low"], row["null_high"]) == pytest.approx(np.quantile(drawn, [0.025, 0.975]))
+    interval = resamples.of_mean(best.numpy())
+    assert (row["ci_low"], row["ci_high"]) == pytest.approx(tuple(interval.values()))
+    at = {"basis_layer": 1, "language": "both", "pooling": "mean", "position_0": "exclude"}
+    of = [value(found, "ratio", "chance", **at)["value"] for found in by_layer]
+    assert row["value"] == max(of)
+    assert {r["null"] for r in rows} == {"random", *residual_updates.MATCHED_ON}
+
+
+def test_the_largest_ratio_of_a_z_like_the_draws_is_rarely_special():
+    """Z is one of 41 spaces of the same energy: its p is uniform on 1/41, 2/41, ..."""
+    n, layers, found = 8, 3, []
+    spectrum = energy_spectrum(torch.diag(torch.logspace(1, -1, D).double()))
+    for seed in range(200):
+        spaces = energy_matched_spaces(spectrum, K, 0.5, 41, generator(seed))
+        by_layer = []
+        for layer in range(layers):
+            dh = randn(n, D, seed=1000 + layers * seed + layer) * torch.logspace(0.5, -0.5, D)
+            inside = (dh @ spaces.flatten(0, 1).mT).square().unflatten(1, (41, K)).sum(-1)
+            R = (inside / (dh.square().sum(1, keepdim=True) - inside)).sqrt()
+            by_layer.append(LayerRatio(R[:, 0], {"energy_own": R[:, 1:].mean(0)}))
+        (row,) = largest_rows(by_layer, Resamples(BOOTSTRAP, n))
+        found.append(row["p"])
+    p = np.array(found)
+    assert np.mean(p) == pytest.approx(21 / 41, abs=4 * 0.29 / 200**0.5)
+    assert np.mean(p < 0.05) < 0.1
+    assert np.mean(p > 0.95) > 0.005
+    assert p.min() >= 1 / 41
+
+
+def test_an_undefined_ratio_has_no_place_among_the_draws():
+    layer = make_layer()
+    V, nulls = random_space(D, K, generator(3)), {"random": random_spaces(D, K, 40, 0)}
+    row = value(
+        rows_of_updates(layer, layer, V, nulls), "ratio", "random", language="both", pooling="mean"
+    )
+    assert row["value"] is row["p"] is row["z"] is None
+    assert row["draws"] == 40
+    own = torch.full((N,), torch.nan, dtype=torch.float64)
+    empty = [LayerRatio(own, {"random": torch.zeros(40)})]
+    assert list(largest_rows(empty, Resamples(BOOTSTRAP, N))) == []
+
+
+def test_a_null_that_one_layer_lacks_is_no_null_of_the_largest():
+    own, draws = randn(N).exp(), randn(40).exp()
+    by_layer = [LayerRatio(own, {"random": draws, "energy_own": draws}), LayerRatio(own, {})]
+    by_layer[1] = by_layer[1]._replace(nulls={"random": draws})
+    found = [r["null"] for r in largest_rows(by_layer, Resamples(BOOTSTRAP, N))]
+    assert found == ["random"]
 
 
 def test_layers_of_other_prompts_are_refused():
@@ -318,7 +528,7 @@ def test_a_planted_rotation_is_found_and_beats_its_shuffles():
     V = random_space(D, K, generator())
     rotation = torch.linalg.qr(randn(K, K, seed=1)).Q
     x = randn(N, K, seed=2)
-    rows = bridge_of(x @ V, x @ rotation @ V, V, random=random_spaces(D, K, 3, 0))
+    rows = bridge_of(x @ V, x @ rotation @ V, V, random=random_spaces(D, K, 40, 0))
     for metric in ("procrustes_r2", "ols_r2", "loo_r2", "ridge_loo_r2", "protocol_r2"):
         assert value(rows, metric, space="z")["value"] == pytest.approx(1, abs=1e-6)
     assert value(rows, "orthogonality_error", space="z")["value"] < 1e-9
@@ -329,6 +539,45 @@ def test_a_planted_rotation_is_found_and_beats_its_shuffles():
     drawn = value(rows, "procrustes_r2", space="random")
     assert drawn["ci_low"] <= drawn["value"] <= drawn["ci_high"]
     assert drawn["value"] < 0.9
+
+
+def test_nulls_of_the_bridge_hold_zs_share_of_what_is_mapped(tmp_path, monkeypatch):
+    states, file = uneven_layer(), space_file(tmp_path, 1, [0])
+    calls = seen(monkeypatch, bridges, "bridge_rows")
+    rows = list(
+        bridges.layer_rows(
+            states,
+            0,
+            file,
+            {K: random_spaces(D, K, 40, 0)},
+            np.arange(N) % 3,
+            BridgeConfig(permutations=40),
+            BOOTSTRAP,
+        )
+    )
+    assert len(calls) == 4
+    for x, y, V, others, *_ in calls:
+        vectors = torch.cat([x, y])
+        wanted = energy_share(vectors, V)
+        assert [energy_share(vectors, W) for W in others["energy"]] == pytest.approx(
+            [wanted] * 40, abs=1e-4
+        )
+    for space, words in (("energy", {"mean-pooled vectors", "last tokens"}), ("random", {None})):
+        of = [r for r in rows if r["space"] == space]
+        assert {r["matched_on"] for r in of} == words
+        assert {r["draws"] for r in of} == {40}
+    assert {r["draws"] for r in rows if r["null"] == "permutation"} == {40}
+
+
+def test_few_draws_of_a_bridge_have_no_interval():
+    rows = bridge_of(randn(N, D), randn(N, D, seed=1), torch.eye(D).double()[:K], few=few_spaces())
+    row = value(rows, "loo_r2", space="few")
+    assert row["ci_low"] is row["ci_high"] is None
+    assert row["draws"] == 39
+
+
+def few_spaces():
+    return random_spaces(D, K, 39, 0)
 
 
 def test_what_the_category_explains_is_no_bridge():
@@ -425,7 +674,7 @@ def test_spaces_that_a_kernel_cannot_have_are_noted(lm, tmp_path):
 
 def test_ranks_of_gaussian_weights_lie_inside_their_null(lm):
     """The embedded model is drawn from a Gaussian, and not trained here."""
-    rows = list(rank_rows(lm.attention_weights(0), 0, ["qk"], 30, generator(), BOOTSTRAP))
+    rows = list(rank_rows(lm.attention_weights(0), 0, ["qk"], 40, generator(), BOOTSTRAP))
     for metric in ("entropy_rank", "energy_rank", "participation_ratio", "stable_rank"):
         heads = [r for r in rows if r["metric"] == metric and r["head"] is not None]
         assert [r["head"] for r in heads] == [0, 1, 2, 3]
@@ -436,6 +685,18 @@ def test_ranks_of_gaussian_weights_lie_inside_their_null(lm):
         cv = value(rows, f"{metric}_cv")
         assert cv["value"] == pytest.approx(np.std([r["value"] for r in heads]) / mean)
         assert value(rows, metric, head=None)["value"] > mean  # the stack has more directions
+
+
+def test_the_rank_of_a_stack_has_as_many_draws_as_that_of_a_head(lm):
+    weights = lm.attention_weights(0)
+    rows = list(rank_rows(weights, 0, ["kq"], 40, generator(), BOOTSTRAP))
+    g = generator()
+    drawn = [layer_ranks(gaussian_weights(weights, g), "kq") for _ in range(40)]
+    for name in RANKS:
+        row = value(rows, RANK_METRICS[name], head=None)
+        ends = np.quantile([float(ranks[name]) for ranks in drawn], [0.025, 0.975])
+        assert (row["null_low"], row["null_high"]) == pytest.approx(ends)
+    assert {r["draws"] for r in rows} == {40}
 
 
 def test_ffn_shares_are_those_of_the_plain_function(lm):
@@ -467,6 +728,7 @@ def test_similarity_is_one_with_itself_and_k_over_d_by_chance():
     assert rows[1]["value"] == pytest.approx(rows[2]["value"])
     assert rows[1]["null_low"] < K / D < rows[1]["null_high"]
     assert rows[1]["null_mean"] == K / D
+    assert rows[1]["draws"] == 40  # spaces, of which there are 780 pairs
 
 
 # --- the file of spaces, and the scripts from weights to rows -------------------------------------
@@ -503,7 +765,7 @@ def run_script(name, inputs, outputs, **slice_):
 
 def run_scripts(folder, inputs, bootstrap):
     """From weights to a summary, in `folder`, whose files are named for the scripts' inputs."""
-    z = ZConfig(draws=3, kinds=["qk", "ov"])
+    z = ZConfig(kinds=["qk", "ov"])
     dumped, level = z.model_dump(), bootstrap.model_dump()
     model = LanguageModelSource(tiny=True).model_dump()
     loaded = {"weights": inputs["model"]}
@@ -534,7 +796,7 @@ def run_scripts(folder, inputs, bootstrap):
         states | {"problems": inputs["problems"]},
         made("bridge"),
         z=dumped,
-        bridge=BridgeConfig(permutations=20).model_dump(),
+        bridge=BridgeConfig(permutations=40).model_dump(),
         bootstrap=level,
     )
     run_script(
@@ -550,7 +812,7 @@ def run_scripts(folder, inputs, bootstrap):
 
 @pytest.mark.slow
 def test_scripts_lead_from_weights_to_a_summary_and_repeat_exactly(lm, tmp_path):
-    problems = generate(12, 0, held_out=True)
+    problems = measured_problems(12, 0)
     inputs = {name: tmp_path / name for name in ("model", "activations", "problems")}
     save_tiny_qwen(lm.model, lm.tokenizer, inputs["model"])
     extract(lm, problems, LANGUAGES, inputs["activations"])
@@ -565,8 +827,15 @@ def test_scripts_lead_from_weights_to_a_summary_and_repeat_exactly(lm, tmp_path)
     found = {t.short: read_table(tmp_path / "a" / t.short, t) for t in tables}
     assert set(found["geometry"]["layer"]) == {0, 1, 2, 3}
     assert set(found["geometry"]["null"]) == {"random", "energy", "chance"}
-    assert set(found["updates"]["layer"]) == {0, 1, 2}
-    own = found["updates"]["layer"] == found["updates"]["basis_layer"]
+    assert set(found["updates"]["layer"].dropna()) == {0, 1, 2}
+    assert set(found["updates"]["null"]) == {"chance", "random", *residual_updates.MATCHED_ON}
+    largest = found["updates"]["metric"] == "largest_ratio"
+    assert (found["updates"]["layer"].isna() == largest).all()
+    assert set(found["updates"].loc[largest, "basis_layer"]) == {1, 2}
+    for table in ("weights", "geometry", "updates"):
+        drawn = found[table].query("null != 'chance'")
+        assert set(drawn["draws"]) == {40}
+    own = (found["updates"]["layer"] == found["updates"]["basis_layer"]).fillna(False)
     assert set(found["updates"].loc[own, "layer"]) == {0, 1, 2}
     assert set(found["updates"].loc[~own, "basis_layer"]) == {1, 2}
     assert set(found["bridge"]["space"]) == {"z", "random", "energy"}

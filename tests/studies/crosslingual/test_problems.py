@@ -1,6 +1,7 @@
 """Problems say the same in both languages, have the right answers and a clean split."""
 
 import ast
+import hashlib
 import os
 import re
 import subprocess
@@ -8,10 +9,14 @@ import sys
 from collections import Counter
 
 import pytest
+from pydantic import ValidationError
 
 from zscope.core.errors import DataError
+from zscope.studies.crosslingual.config import ProblemsConfig
+from zscope.studies.crosslingual.patching.sources import mismatched_partners
 from zscope.studies.crosslingual.problems.answers import extract_answer
 from zscope.studies.crosslingual.problems.language import identify_language
+from zscope.studies.crosslingual.problems.measured import measured_problems
 from zscope.studies.crosslingual.problems.parallel import (
     CATEGORIES,
     LANGUAGES,
@@ -228,6 +233,56 @@ def test_a_seed_decides_all():
     assert texts[0] != texts[1]
     ids = [p.id for s in (3, 4) for h in (True, False) for p in generate(50, s, held_out=h)]
     assert len(set(ids)) == 200
+
+
+@pytest.mark.parametrize("n", [6, 12, 13, 24, 100, 250, 356])
+def test_measured_problems_repeat_no_operands_and_fill_their_categories(n):
+    problems = measured_problems(n, 0)
+    assert len(problems) == n
+    assert len({(p.category, p.operands) for p in problems}) == n
+    counts = Counter(p.category for p in problems)
+    assert min(counts.values()) >= 6
+    assert len(counts) == min(n // 6, 6)
+    assert all(p.held_out and is_held_out(p.category, p.operands) for p in problems)
+    assert all(CATEGORIES[p.category].answer(*p.operands) == p.answer for p in problems)
+    # As even as the tuples allow: who has fewer than the largest has all of its own, or one less.
+    for name, count in counts.items():
+        assert count in (len(operand_tuples(name, True)), max(counts.values())) or (
+            count == max(counts.values()) - 1
+        )
+    assert problems == measured_problems(n, 0)
+
+
+def test_other_seeds_measure_other_problems_with_ids_of_their_own():
+    a, b = measured_problems(100, 0), measured_problems(100, 1)
+    assert {(p.category, p.operands) for p in a} != {(p.category, p.operands) for p in b}
+    generated = {p.id for p in generate(100, 0, held_out=True)}
+    assert not {p.id for p in a} & ({p.id for p in b} | generated)
+    assert [p.category for p in a] != sorted(p.category for p in a)
+
+
+def test_every_mismatched_partner_is_of_the_category():
+    for n in (12, 100):
+        partners = mismatched_partners(measured_problems(n, 0), 0)
+        assert not any(partners.other_category)
+
+
+@pytest.mark.parametrize("n", [5, 357])
+def test_a_number_of_problems_that_cannot_be_is_named(n):
+    with pytest.raises(DataError, match=r"problems\.n: .*give 6 to 356"):
+        measured_problems(n, 0)
+    with pytest.raises(ValidationError, match="n\n"):
+        ProblemsConfig(n=n)
+
+
+def test_training_problems_are_those_that_they_always_were():
+    """Trained models, and what they are evaluated on, depend on them."""
+    texts = "".join(
+        f"{p.id}{p.category}{p.operands}{p.zh}{p.en}{p.answer}"
+        for held_out in (False, True)
+        for p in generate(300, 7, held_out)
+    )
+    assert hashlib.sha256(texts.encode()).hexdigest()[:16] == "e733c1a43e24ba04"
 
 
 def test_an_unknown_category_is_an_error():

@@ -50,7 +50,9 @@ from zscope.studies.crosslingual.space.ranks import (
 from zscope.studies.crosslingual.space.subspaces import (
     chance_ratio,
     chance_share,
+    energy_matched_spaces,
     energy_share,
+    energy_spectrum_of,
     random_space,
 )
 from zscope.studies.crosslingual.space.updates import positions_used, z_score
@@ -279,6 +281,33 @@ def test_energy_matched_spaces_hold_the_energy_asked_for(target, decay):
         torch.testing.assert_close(V @ V.T, torch.eye(k).double(), atol=EXACT, rtol=0)
         assert energy_share(x, V) == pytest.approx(target, abs=1e-4)
     assert similarity(V1, V2) < 0.999
+
+
+@pytest.mark.parametrize(("n", "k"), [(8, 5), (8, 25), (27, 5), (60, 5)])
+def test_states_that_are_fewer_than_dimensions_have_matched_spaces_too(n, k):
+    """By the definition orth(C^(a/2) G) in all d dimensions, the empty ones weighted alike."""
+    d = 30
+    x = randn(n, d, seed=7) * torch.logspace(1, -1, d).double()
+    share = 0.6 if k < 20 else 0.95
+    spectrum = energy_spectrum_of(x)
+    found = energy_matched_spaces(spectrum, k, share, 3, generator())
+    values, vectors = torch.linalg.eigh(x.T @ x)
+    weights = (values / values[-1]).clamp(min=1e-12).log()
+    for V, G in zip(found, randn(3, d, k), strict=True):
+        torch.testing.assert_close(V @ V.T, torch.eye(k).double(), atol=EXACT, rtol=0)
+        assert energy_share(x, V) == pytest.approx(share, abs=1e-4)
+
+        def space(a, G=G):
+            return torch.linalg.qr(vectors @ ((a / 2 * weights).exp()[:, None] * (vectors.T @ G))).Q
+
+        low, high = -8.0, 8.0
+        for _ in range(60):
+            a = (low + high) / 2
+            low, high = (a, high) if energy_share(x, space(a).T) < share else (low, a)
+        P, Q = projector(V), projector(space(low).T.contiguous())
+        torch.testing.assert_close(P, Q, atol=5e-3, rtol=0)
+    with pytest.raises(DataError, match="all 0"):
+        energy_spectrum_of(torch.zeros(3, d))
 
 
 def test_similarity_runs_from_orthogonal_to_equal():

@@ -2,7 +2,8 @@
 
 from zscope.core.jobs import Provenance, job
 from zscope.studies.crosslingual.config import ProblemsConfig
-from zscope.studies.crosslingual.problems.parallel import generate, load_problems
+from zscope.studies.crosslingual.problems.measured import measured_problems
+from zscope.studies.crosslingual.problems.parallel import load_problems
 from zscope.studies.crosslingual.problems.problem_rows import problem_rows
 from zscope.studies.crosslingual.tables import PROBLEMS
 from zscope.tables.write import write_table
@@ -10,7 +11,7 @@ from zscope.tables.write import write_table
 
 def make_problems(config: ProblemsConfig, output: str, provenance: Provenance) -> None:
     if config.source == "generated":
-        problems = generate(config.n, config.seed, held_out=True)
+        problems = measured_problems(config.n, config.seed)
     else:
         problems = load_problems(config.file)
     write_table(problem_rows(problems), output, PROBLEMS, provenance)

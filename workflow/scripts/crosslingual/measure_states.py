@@ -1,11 +1,14 @@
 """Where translations and languages lie, and what every layer adds, in Z and outside it: tables
 crosslingual_geometry and _updates. No model is loaded."""
 
+from functools import partial
+
 from zscope.config.base import Bootstrap
 from zscope.core.jobs import Provenance, job, progress
-from zscope.studies.crosslingual.measures import geometry, residual_updates
+from zscope.studies.crosslingual.measures import geometry
 from zscope.studies.crosslingual.measures.intervals import Resamples
 from zscope.studies.crosslingual.measures.nulls import uniform_spaces
+from zscope.studies.crosslingual.measures.residual_updates import ResidualUpdates
 from zscope.studies.crosslingual.measures.space_file import SpaceFile
 from zscope.studies.crosslingual.space.activations import layers_of, read_layer
 from zscope.studies.crosslingual.tables import GEOMETRY, UPDATES
@@ -25,16 +28,18 @@ def measure_states(
 ) -> None:
     """activations: a folder. The paths are of the two tables."""
     random = uniform_spaces(spaces, bootstrap.seed)
-    where: list[Row] = []
+    layers = layers_of(activations)
+    before = read_layer(activations, layers[0])
+    resamples = Resamples(bootstrap, len(before["zh"].problems))
+    updates = ResidualUpdates(spaces, random, resamples, partial(read_layer, activations))
+    where = [*geometry.layer_rows(before, layers[0], spaces, random, resamples)]
     added: list[Row] = []
-    before = None
-    for layer in progress(layers_of(activations), desc="states"):
+    for layer in progress(layers[1:], desc="states"):
         states = read_layer(activations, layer)
-        shared = (spaces, random, Resamples(bootstrap, len(states["zh"].problems)))
-        where += geometry.layer_rows(states, layer, *shared)
-        if before is not None:
-            added += residual_updates.layer_rows(before, states, layer - 1, *shared)
+        where += geometry.layer_rows(states, layer, spaces, random, resamples)
+        added += updates.of_layer(before, states, layer - 1)
         before = states
+    added += updates.largest()
     write_table([{"model": model, **row} for row in where], geometry_path, GEOMETRY, provenance)
     write_table([{"model": model, **row} for row in added], updates_path, UPDATES, provenance)
 

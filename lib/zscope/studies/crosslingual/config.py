@@ -204,8 +204,9 @@ class ProblemsConfig(Section):
     of its training; hand_written: the 24 problems of the package, or those of `file`."""
     file: str | None = None
     """YAML file of hand-written problems; null: the package's."""
-    n: Annotated[int, Unit("problems")] = Field(100, ge=4)
-    """How many are generated (hand-written ones are all used)."""
+    n: Annotated[int, Unit("problems")] = Field(100, ge=6, le=356)
+    """How many are generated (hand-written ones are all used): each has operands of its own, and
+    every category that is used at least 6 problems; there are no more than 356 such."""
     seed: Seed = 0
     """Seed of the generator; the same problems for every model."""
 
@@ -341,7 +342,7 @@ class BridgeConfig(Section):
 
     poolings: Annotated[list[Pooling], Field(min_length=1)] = ["mean", "last"]
     """How a prompt's states become one vector."""
-    permutations: int = Field(200, ge=20)
+    permutations: int = Field(200, ge=40)
     """Shuffles of the pairing, within categories, behind the null."""
 
 

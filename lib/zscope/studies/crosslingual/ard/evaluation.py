@@ -20,6 +20,7 @@ from torch import Tensor
 
 from zscope.core.errors import DataError
 
+SIDE = 3  # problems of a category on either side of the split
 TOKENS_A_DIRECTION = 4  # fewer, and the variance along a principal axis is not known
 
 
@@ -46,15 +47,13 @@ def split_problems(
 ) -> Split:
     """Split every category in about the same proportion; use `most` problems at most.
 
-    Problems are taken in turn from all categories, in random order within each. Raises DataError if
-    either side would have fewer than 2 problems.
+    Both sides get SIDE problems or more of every category, 2 where it has too few, since a problem
+    is compared with others of its category; one of 3 problems or fewer goes to one side whole. If
+    `most` is too small for twice SIDE of each, the smallest categories are left out. Problems are
+    taken in turn from all categories, in random order within each. Raises DataError if either side
+    would have fewer than 2 problems.
     """
-    order = rng.permutation(len(categories))
-    _, labels = np.unique(categories[order], return_inverse=True)
-    turn = np.zeros(len(order), int)
-    for label in range(labels.max() + 1):
-        turn[labels == label] = np.arange(np.sum(labels == label))
-    order = order[np.lexsort((labels, turn))][:most]
+    order = _taken(categories, rng.permutation(len(categories)), most)
     names = categories[order]
     train: list[int] = []
     owed = 0.0
@@ -62,7 +61,7 @@ def split_problems(
         rows = order[names == name]
         # What rounding one category loses the next ones get back.
         owed += train_share * len(rows)
-        n = min(round(owed), len(rows))
+        n = _to_fit(len(rows), owed)
         owed -= n
         train += rows[:n].tolist()
     test = np.setdiff1d(order, train)
@@ -72,6 +71,31 @@ def split_problems(
             "either needs 2 or more; give more problems or another crosslingual.ard.train_share"
         )
     return Split(np.sort(np.asarray(train)), test)
+
+
+def _taken(
+    categories: Shaped[np.ndarray, " n"], order: Int[np.ndarray, " n"], most: int | None
+) -> Int[np.ndarray, " m"]:
+    """The first `most` of `order`, in turn from as many categories as there is room for."""
+    found, sizes = np.unique(categories, return_counts=True)
+    if most is not None and most < len(order):
+        by_size = np.argsort(-sizes, kind="stable")
+        room = np.cumsum(np.minimum(sizes[by_size], 2 * SIDE)) <= most
+        found = found[by_size[: max(1, int(room.sum()))]]
+    order = order[np.isin(categories[order], found)]
+    _, labels = np.unique(categories[order], return_inverse=True)
+    turn = np.zeros(len(order), int)
+    for label in range(len(found)):
+        turn[labels == label] = np.arange(np.sum(labels == label))
+    return order[np.lexsort((labels, turn))][:most]
+
+
+def _to_fit(size: int, owed: float) -> int:
+    """How many problems of a category are fitted to, of about `owed`."""
+    if size < 4:
+        return size if owed >= size / 2 else 0
+    least = min(SIDE, size // 2)
+    return min(max(round(owed), least), size - least)
 
 
 def principal_axes(tokens: Float[Tensor, "n d"]) -> Float[Tensor, "r d"]:
@@ -115,6 +139,11 @@ def retrieve(M: Float[Tensor, "n n"], candidates: Bool[Tensor, "n n"]) -> Retrie
 def same_category(categories: Shaped[np.ndarray, " n"]) -> Bool[Tensor, "n n"]:
     """Which problems share a category: the hard candidates."""
     return torch.from_numpy(categories[:, None] == categories[None, :])
+
+
+def compared(candidates: Bool[Tensor, "n n"]) -> Bool[np.ndarray, " n"]:
+    """Which problems have another candidate: the others are found whatever the states hold."""
+    return (candidates.sum(1) > 1).numpy()
 
 
 def weight_overlap(

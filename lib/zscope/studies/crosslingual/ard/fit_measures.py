@@ -24,6 +24,7 @@ Of the contrast (gap, info_nce):
 
 Of both, and of equal (uniform) and shuffled (random) weights, on held-out problems:
 retrieval_{category,all}_{zh_en,en_zh}, the accuracy among candidates of the category, or all.
+Shuffled weights (random) are the mean over as many shuffles as a null has draws.
 """
 
 # Matrices keep the capitals of the formulas.
@@ -32,7 +33,7 @@ retrieval_{category,all}_{zh_en,en_zh}, the accuracy among candidates of the cat
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -44,6 +45,7 @@ from torch import Tensor
 from zscope.figures.frames import select
 from zscope.stats import finite
 from zscope.studies.crosslingual.ard.evaluation import (
+    compared,
     index_overlap,
     rank_correlation,
     retrieve,
@@ -72,13 +74,13 @@ from zscope.studies.crosslingual.space.subspaces import (
     chance_share,
     energy_matched_spaces,
     energy_share,
-    energy_spectrum,
+    energy_spectrum_of,
     random_space,
 )
 from zscope.studies.crosslingual.tables import FIT_KEY
 from zscope.tables.schema import Row
 
-PERMUTATIONS = 5  # of the fitted weights, behind the objective "random"
+MATCHED_ON = {"energy": "centred tokens of the fitted problems"}
 SHUFFLES = 100  # of the weights, behind the null of an overlap
 
 
@@ -94,20 +96,17 @@ class Judge:
     resamples: Resamples
 
     @cached_property
-    def nulls(self) -> dict[int, dict[str, list[Tensor]]]:
-        """Random and energy-matched spaces, by k and name."""
+    def nulls(self) -> dict[int, dict[str, Float[Tensor, "draws k d"]]]:
+        """Random and energy-matched spaces, by k and name: the latter on MATCHED_ON's states."""
         tokens = self.data.train.tokens().double()
-        spectrum = energy_spectrum(tokens.mT @ tokens)
-        found: dict[int, dict[str, list[Tensor]]] = {}
+        spectrum = energy_spectrum_of(tokens)
+        found: dict[int, dict[str, Tensor]] = {}
         for k, V in self.data.spaces.items():
             generator = self.data.generator(f"null spaces {k}")
-            share = energy_share(tokens, V)
+            share, d = energy_share(tokens, V), V.shape[1]
             found[k] = {
-                "random": [random_space(V.shape[1], k, generator) for _ in range(self.draws)],
-                "energy": [
-                    energy_matched_spaces(spectrum, k, share, 1, generator)[0]
-                    for _ in range(self.draws)
-                ],
+                "random": torch.stack([random_space(d, k, generator) for _ in range(self.draws)]),
+                "energy": energy_matched_spaces(spectrum, k, share, self.draws, generator),
             }
         return found
 
@@ -186,7 +185,7 @@ def _contrast_rows(
     yield from _retrieval_rows(judge, what, test, [precision])
     if objective == "gap":
         generator, n = data.generator(f"random {basis}"), len(weights)
-        orders = [torch.randperm(n, generator=generator) for _ in range(PERMUTATIONS)]
+        orders = [torch.randperm(n, generator=generator) for _ in range(judge.draws)]
         shuffled = [uniform * weights[order] * n for order in orders]
         yield from _retrieval_rows(judge, about("random", basis), test, shuffled)
 
@@ -216,7 +215,7 @@ def _overlap_rows(
 
 
 def _band(name: str, values: Sequence[float], judge: Judge) -> Row:
-    return null_band(name, values, judge.resamples.bootstrap)
+    return null_band(name, values, judge.resamples.bootstrap, matched_on=MATCHED_ON.get(name))
 
 
 def _held_out_rows(
@@ -237,17 +236,24 @@ def _held_out_rows(
 def _retrieval_rows(
     judge: Judge, what: Row, test: Clouds, precisions: Sequence[Float[Tensor, " r"]]
 ) -> Iterator[Row]:
-    """Held-out accuracy, the mean over `precisions` taken problem by problem."""
+    """Held-out accuracy, the mean over `precisions` taken problem by problem.
+
+    Among its category only problems count that have others of it to be mistaken for.
+    """
     test = test.to(torch.float64)
     every = [all_pairs_mmd(test, p.double()) for p in precisions]
     same = same_category(judge.data.categories[judge.data.split.test])
     for scope, mask in (("category", same), ("all", torch.ones_like(same))):
+        counted = compared(mask)
+        if not counted.any():
+            continue
         found = [retrieve(M, mask) for M in every]
-        chance = chance_null(float(found[0].chance.mean()))
+        chance = chance_null(float(found[0].chance[counted].mean()))
+        resamples = replace(judge.resamples, n=int(counted.sum()))
         for direction in ("zh_en", "en_zh"):
-            hits = np.mean([getattr(r, direction) for r in found], axis=0)
+            hits = np.mean([getattr(r, direction)[counted] for r in found], axis=0)
             row = _row(what, f"retrieval_{scope}_{direction}", float(hits.mean()), len(hits))
-            yield row | judge.resamples.of_mean(hits) | chance
+            yield row | resamples.of_mean(hits) | chance
 
 
 def _row(what: Row, metric: str, value: float | None, n: int) -> Row:

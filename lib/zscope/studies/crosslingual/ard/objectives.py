@@ -14,7 +14,8 @@ log l. What it can and cannot do follows from its form:
 - To first order in 1/l^2 the first term is sum_j U_j / l_j^2, U_j the unbiased squared difference
   of the languages' means in dimension j (`language_mean_gap`): a t-test of the language mean.
 
-The contrast asks that a translation lie nearer than other problems of its category. Its precisions
+The contrast asks that a translation lie nearer than other problems of its category, so that what a
+category shares is worth nothing. Its precisions
 are p_j = s softmax(a)_j / var_j: they share a fixed budget, so no dimension is bought by switching
 the kernel off, and s puts the median pair of tokens at an exponent of 1 under equal weights.
 """
@@ -179,13 +180,14 @@ def language_mean_gap(clouds: Clouds) -> Float[Tensor, " d"]:
 def negative_groups(categories: Shaped[np.ndarray, " n"]) -> list[list[int]]:
     """Problems that are compared with each other: those of a category.
 
-    If a category has one problem only, all problems are one group: any other one is a negative.
-    Raises DataError with fewer than 2 problems.
+    A category of one problem is left out: were its problem compared with all others, the category
+    alone would tell them apart. Raises DataError if no category has two problems.
     """
-    if len(categories) < 2:
-        raise DataError("a contrast needs 2 or more problems")
     groups = [np.flatnonzero(categories == c).tolist() for c in np.unique(categories)]
-    return groups if min(map(len, groups)) > 1 else [list(range(len(categories)))]
+    groups = [group for group in groups if len(group) > 1]
+    if not groups:
+        raise DataError("a contrast needs a category with 2 or more problems that are fitted to")
+    return groups
 
 
 def fit_contrast(

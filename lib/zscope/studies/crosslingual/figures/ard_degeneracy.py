@@ -11,7 +11,7 @@ from zscope.figures.frames import numbers, select
 from zscope.figures.tables import Tables
 from zscope.studies.crosslingual.figures import model_marks
 from zscope.studies.crosslingual.figures.ard_fits import nearest_layer
-from zscope.studies.crosslingual.figures.lookups import count, models_of
+from zscope.studies.crosslingual.figures.lookups import count, draws_of, models_of
 from zscope.studies.crosslingual.tables import ARD, ARD_HISTORY, SIZES
 
 NEEDS = (ARD, ARD_HISTORY, SIZES)
@@ -53,7 +53,8 @@ def draw(tables: Tables) -> Figure:
         f"Layer {layer}. Dashed at 0: the objective of no Z at all (all lengthscales infinite), "
         "the only minimum of its expected value for independent tokens.",
         "Overlap: energy of the half with the shorter lengthscales in the space that the fit "
-        f"began from; dashed: chance k/d; grey: shuffled lengthscales, {tables.percent}.",
+        f"began from; dashed: chance k/d; grey: shuffled lengthscales, "
+        f"{draws_of(select(ends, metric='overlap_init'))}, {tables.percent}.",
         model_marks.lines_note(tables, intervals=False),
     )
     return fig

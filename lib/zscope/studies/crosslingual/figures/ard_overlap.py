@@ -15,6 +15,7 @@ from zscope.studies.crosslingual.figures import model_marks
 from zscope.studies.crosslingual.figures.ard_fits import INITS
 from zscope.studies.crosslingual.figures.lookups import (
     count,
+    draws_of,
     in_words,
     layers_of,
     models_of,
@@ -69,7 +70,8 @@ def draw(tables: Tables) -> Figure:
         "construction (dashed). Directions of a contrast: exp of the entropy of its weights on "
         "coordinates.",
         f"b: {in_words(tables, 'k')}; dots: models, original fits at every lambda; dashed: k/d.",
-        f"Grey: the same weights in shuffled order, {tables.percent}.",
+        f"Grey: the same weights in shuffled order, {draws_of(select(here, null='shuffled'))}, "
+        f"{tables.percent}.",
     )
     return fig
 

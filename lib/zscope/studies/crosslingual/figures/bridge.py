@@ -13,7 +13,14 @@ from zscope.figures import style
 from zscope.figures.frames import numbers, select
 from zscope.figures.tables import Tables
 from zscope.studies.crosslingual.figures import model_marks
-from zscope.studies.crosslingual.figures.lookups import count, in_words, ks_of, models_of, of_cell
+from zscope.studies.crosslingual.figures.lookups import (
+    count,
+    draws_of,
+    in_words,
+    ks_of,
+    models_of,
+    of_cell,
+)
 from zscope.studies.crosslingual.tables import BRIDGE, SIZES
 
 NEEDS = (BRIDGE, SIZES)
@@ -52,8 +59,10 @@ def draw(tables: Tables) -> Figure:
         fig,
         count(tables, rows, of="pairs"),
         f"{in_words(tables, 'layer', 'kind').capitalize()}, mean over tokens, "
-        f"{tables.declared['direction']}. Random and energy-matched: mean and {tables.percent} of "
-        f"the draws. Dashed: 0, no better than the mean (values below {LOWEST:g} are drawn there); "
+        f"{tables.declared['direction']}. Random and energy-matched (on the pooled vectors): mean "
+        f"and {tables.percent} of {draws_of(select(rows, component=None, null=None))}; pairings: "
+        f"{draws_of(select(rows, null='permutation'))}. Dashed: 0, no better than the mean (values "
+        f"below {LOWEST:g} are drawn there); "
         "in b a rotation, all singular values 1. In sample, least squares is perfect on noise as "
         "soon as there are no more pairs than dimensions.",
         model_marks.dots_note(tables, "interval, if it has one"),

@@ -10,7 +10,14 @@ from zscope.figures import style
 from zscope.figures.frames import select
 from zscope.figures.tables import Tables
 from zscope.studies.crosslingual.figures import model_marks
-from zscope.studies.crosslingual.figures.lookups import count, in_words, ks_of, layers_of, of_cell
+from zscope.studies.crosslingual.figures.lookups import (
+    count,
+    draws_of,
+    in_words,
+    ks_of,
+    layers_of,
+    of_cell,
+)
 from zscope.studies.crosslingual.tables import GEOMETRY
 
 NEEDS = (GEOMETRY,)
@@ -55,9 +62,9 @@ def draw(tables: Tables) -> Figure:
         count(tables, rows),
         f"Z of the layer, {in_words(tables, 'kind')}, all heads; first token "
         f"{tables.declared['position_0']}d. Below 1, the translations of a problem lie closer than "
-        "other problems. Shaded: the same measure in random and in energy-matched spaces, "
-        f"{tables.percent} (above: "
-        "of Z).",
+        "other problems. Shaded: the same measure in random spaces and in spaces that hold as much "
+        f"energy of these pooled vectors as Z, {draws_of(rows)} each, {tables.percent} (above: of "
+        "Z).",
         model_marks.lines_note(tables),
     )
     return fig

@@ -10,7 +10,7 @@ from zscope.figures.frames import select
 from zscope.figures.tables import Tables
 from zscope.studies.crosslingual.figures import model_marks
 from zscope.studies.crosslingual.figures.geometry import cases, geometry_rows
-from zscope.studies.crosslingual.figures.lookups import count, in_words, layers_of
+from zscope.studies.crosslingual.figures.lookups import count, draws_of, in_words, layers_of
 from zscope.studies.crosslingual.tables import GEOMETRY
 
 NEEDS = (GEOMETRY,)
@@ -43,7 +43,8 @@ def draw(tables: Tables) -> Figure:
         count(tables, rows),
         f"Z of the layer, {in_words(tables, 'kind')}; first token "
         f"{tables.declared['position_0']}d. Chance k/d: {shown}.",
-        f"Shaded: random and energy-matched spaces, {tables.percent}.",
+        f"Shaded: random spaces, and spaces that hold as much energy of these pooled vectors as Z, "
+        f"{draws_of(rows)} each, {tables.percent}.",
         model_marks.lines_note(tables),
     )
     return fig

@@ -62,6 +62,14 @@ def count(tables: Tables, *frames: pd.DataFrame, of: str = "problems") -> str:
     return f"{text}; {few if few == many else f'{few} to {many}'} {of}."
 
 
+def draws_of(frame: pd.DataFrame) -> str:
+    """How many draws are behind the nulls of a frame: "40 draws", or "no draws"."""
+    found = sorted({int(n) for n in numbers(frame["draws"]) if n == n})
+    if not found:
+        return "no draws"
+    return f"{found[0]} draws" if found[0] == found[-1] else f"{found[0]} to {found[-1]} draws"
+
+
 def layers_of(frame: pd.DataFrame) -> list[int]:
     return sorted({int(v) for v in frame["layer"].dropna()})
 

@@ -8,7 +8,7 @@ from zscope.figures import style
 from zscope.figures.frames import select
 from zscope.figures.tables import Tables
 from zscope.studies.crosslingual.figures import model_marks
-from zscope.studies.crosslingual.figures.lookups import count, ks_of, layers_of, of_cell
+from zscope.studies.crosslingual.figures.lookups import count, draws_of, ks_of, layers_of, of_cell
 from zscope.studies.crosslingual.tables import WEIGHTS
 
 NEEDS = (WEIGHTS,)
@@ -57,7 +57,7 @@ def draw(tables: Tables) -> Figure:
         fig,
         count(tables),
         f"Z of the layer, kernel {tables.declared['kind']}. Chance k/d: {chance}. Shaded: random "
-        f"spaces of the same k, {tables.percent}.",
+        f"spaces of the same k, {draws_of(rows)}, {tables.percent}.",
         model_marks.lines_note(tables, intervals=False),
     )
     return fig

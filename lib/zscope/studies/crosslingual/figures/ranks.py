@@ -10,7 +10,7 @@ from zscope.figures import marks, style
 from zscope.figures.frames import numbers, select
 from zscope.figures.tables import Tables
 from zscope.studies.crosslingual.figures import model_marks
-from zscope.studies.crosslingual.figures.lookups import count, layers_of, of_cell
+from zscope.studies.crosslingual.figures.lookups import count, draws_of, layers_of, of_cell
 from zscope.studies.crosslingual.tables import WEIGHTS
 
 NEEDS = (WEIGHTS,)
@@ -53,8 +53,8 @@ def draw(tables: Tables) -> Figure:
         fig,
         count(tables),
         f"{heads} heads per layer. Kernel {tables.declared['kind']}. Grey: heads of Gaussian "
-        f"random weights of the same shapes, {tables.percent}, dotted: their mean; blue: all heads "
-        "of those, stacked.",
+        f"random weights of the same shapes, {draws_of(rows)}, {tables.percent}, dotted: their "
+        "mean; blue: all heads of those, stacked.",
         model_marks.lines_note(tables, intervals=False),
     )
     return fig

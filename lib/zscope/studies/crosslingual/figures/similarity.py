@@ -11,7 +11,13 @@ from zscope.figures import style
 from zscope.figures.frames import numbers
 from zscope.figures.tables import Tables
 from zscope.studies.crosslingual.figures import model_marks
-from zscope.studies.crosslingual.figures.lookups import count, in_words, layers_of, of_cell
+from zscope.studies.crosslingual.figures.lookups import (
+    count,
+    draws_of,
+    in_words,
+    layers_of,
+    of_cell,
+)
 from zscope.studies.crosslingual.tables import SIZES, WEIGHTS
 
 NEEDS = (WEIGHTS, SIZES)
@@ -50,7 +56,8 @@ def draw(tables: Tables) -> Figure:
         fig,
         count(tables),
         f"{in_words(tables, 'kind', 'k').capitalize()}. "
-        f"Chance: {mean:.3g} (random spaces, {tables.percent}: {low:.3g} to {high:.3g}). "
+        f"Chance: {mean:.3g} (all pairs of {draws_of(rows)} of random spaces, {tables.percent}: "
+        f"{low:.3g} to {high:.3g}). "
         "a: median over models.",
         f"b: {model_marks.lines_note(tables, intervals=False)}",
     )

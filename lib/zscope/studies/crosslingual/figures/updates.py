@@ -7,13 +7,24 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from zscope.figures import style
-from zscope.figures.frames import select
+from zscope.figures.frames import numbers, select
 from zscope.figures.tables import Tables
 from zscope.studies.crosslingual.figures import model_marks
-from zscope.studies.crosslingual.figures.lookups import count, in_words, ks_of, layers_of, of_cell
+from zscope.studies.crosslingual.figures.lookups import (
+    count,
+    draws_of,
+    in_words,
+    ks_of,
+    layers_of,
+    of_cell,
+)
 from zscope.studies.crosslingual.tables import SIZES, UPDATES
 
 NEEDS = (UPDATES, SIZES)
+
+VERDICT_NULL = "energy_output"
+MATCHED = {"energy_input": "input", "energy_output": "output", "energy_own": "Z's layer"}
+"""The matched nulls, by the states whose energy they hold as Z does: titles of panels."""
 
 
 @style.styled
@@ -22,37 +33,44 @@ def draw(tables: Tables) -> Figure:
     if rows.empty:
         return style.nothing_to_draw("no residual update was measured", count(tables))
     layers, sizes = layers_of(rows), ks_of(rows)
-    languages = [name for name in model_marks.LANGUAGES if name in set(rows["language"])]
-    fig = style.figure(style.DOUBLE, 5.6)
-    axes = fig.subplots(3, len(sizes), sharex=True, sharey="row", squeeze=False)
-    for column, k, letter in zip(axes.T, sizes, "abcdefgh", strict=False):
-        of, last = select(rows, k=k), k == sizes[-1]
-        style.panel_title(column[0], f"{letter}  k = {k}")
-        ratio(column[0], of, languages, named=last)
-        _over_null(column[1], of, languages, named=last)
-        asymmetry = select(of, metric="asymmetry")
-        model_marks.difference(column[2], asymmetry, style.BLUE, "no\nasymmetry" if last else "")
-        model_marks.layer_axis(column[2], layers, "layer that adds")
-    # The axes of a row are one: its limits are set when all of it is drawn.
-    style.at_least(axes[0, 0], 0.0, 1.1)
-    style.at_least(axes[1, 0], 0.0, 1.1)
-    style.at_least(axes[2, 0], -0.05, 0.05)
-    axes[0, 0].set_ylabel("R, norm in Z over norm\noutside (ratio)")
-    axes[1, 0].set_ylabel("R over its null\n(ratio)")
-    axes[2, 0].set_ylabel("R of zh minus R of en")
+    fig = style.figure(style.DOUBLE, 1.8 * len(sizes) + 1.5)
+    axes = fig.subplots(len(sizes), len(MATCHED) + 1, sharex=True, squeeze=False)
+    letters = iter("abcdefghijklmnopqrstuvwxyz")
+    for line, k in zip(axes, sizes, strict=True):
+        of = select(rows, k=k)
+        for ax, (null, words) in zip(line, MATCHED.items(), strict=False):
+            style.panel_title(ax, f"{next(letters)}  {words}, k = {k}")
+            _against(ax, of, null, named=null == [*MATCHED][-1])
+            if ax is not line[0]:
+                ax.sharey(line[0])
+                ax.tick_params(labelleft=False)
+        style.at_least(line[0], 0.0, 1.1)
+        line[0].set_ylabel("R, norm in Z over\nnorm outside (ratio)")
+        style.panel_title(line[-1], f"{next(letters)}  languages, k = {k}")
+        _asymmetry(line[-1], of, named=k == sizes[-1])
+    for ax in axes[-1]:
+        model_marks.layer_axis(ax, layers, "layer that adds")
+    orange = model_marks.COLOURS["energy"]
     style.legend(
         fig,
-        {f"prompts in {n}": model_marks.LANGUAGES[n] for n in languages}
-        | {"difference": style.BLUE},
-        extra=model_marks.null_patches(rows),
+        {"R of Z, both languages": style.BLUE, "R of zh minus R of en": style.PURPLE},
+        extra=[
+            model_marks.null_patch("random spaces", model_marks.COLOURS["random"]),
+            model_marks.null_patch(
+                "spaces with as much energy as Z of the states in the title", orange
+            ),
+        ],
     )
     style.note(
         fig,
         count(tables, rows),
         f"Z of {in_words(tables, 'layer', 'kind')}; mean over tokens, first token "
         f"{tables.declared['position_0']}d. The protocol asks for R above 1; chance is "
-        "sqrt(k/(d-k)). Shaded: random and energy-matched spaces, "
-        f"{tables.percent}.",
+        f"sqrt(k/(d-k)). Shaded: {draws_of(rows)} of each null, {tables.percent}: spaces that hold "
+        "Z's share of the layer's input, of its output, or of the input of the layer that Z is of.",
+        "The verdict reads the layer's output, because the update becomes a part of it; so do the "
+        "panels of languages. Largest R over layers, its rank among each draw's own largest: "
+        f"{_places(rows)}.",
         model_marks.lines_note(tables),
     )
     return fig
@@ -74,31 +92,53 @@ def chance(rows: pd.DataFrame) -> float:
 
 
 def ratio(ax: Axes, rows: pd.DataFrame, languages: list[str], *, named: bool) -> None:
-    """R over layers by language, with chance, 1, and the bands of the nulls."""
+    """R over layers by language, with chance, 1, and the bands of the verdict's nulls."""
     of = select(rows, metric="ratio")
-    model_marks.null_bands(ax, _any_language(of))
+    _bands(ax, _any_language(of), VERDICT_NULL)
     for language in languages:
         own = model_marks.once(select(of, language=language), "layer")
         model_marks.model_lines(ax, own, model_marks.LANGUAGES[language])
+    _baselines(ax, rows, named=named)
+
+
+def _against(ax: Axes, rows: pd.DataFrame, null: str, *, named: bool) -> None:
+    """R of both languages over layers, with one of the matched nulls."""
+    of = _any_language(select(rows, metric="ratio"))
+    _bands(ax, of, null)
+    model_marks.model_lines(ax, model_marks.once(of, "layer"), style.BLUE)
+    _baselines(ax, rows, named=named)
+
+
+def _asymmetry(ax: Axes, rows: pd.DataFrame, *, named: bool) -> None:
+    of = select(rows, metric="asymmetry")
+    if of.empty:
+        style.not_applicable(ax, "not measured")
+        return
+    _bands(ax, of, VERDICT_NULL)
+    model_marks.model_lines(ax, model_marks.once(of, "layer"), style.PURPLE)
+    style.baseline(ax, 0.0, "no\nasymmetry" if named else "")
+    style.at_least(ax, -0.05, 0.05)
+
+
+def _bands(ax: Axes, rows: pd.DataFrame, matched: str) -> None:
+    for null, colour in (("random", "random"), (matched, "energy")):
+        of = select(rows, null=null)
+        if len(of):
+            model_marks.null_band(ax, of, model_marks.COLOURS[colour], null)
+
+
+def _baselines(ax: Axes, rows: pd.DataFrame, *, named: bool) -> None:
     style.baseline(ax, 1.0, "equal" if named else "")
     style.baseline(ax, chance(rows), "chance" if named else "", above=False)
 
 
-def _over_null(ax: Axes, rows: pd.DataFrame, languages: list[str], *, named: bool) -> None:
-    level = chance(rows)
-    of = select(rows, metric="ratio")
-    for null, against in model_marks.by_null(_any_language(of)).items():
-        model_marks.null_band(
-            ax, against.assign(level=level), model_marks.COLOURS[null], null, over="level"
-        )
-    over = select(rows, metric="ratio_over_null")
-    for language in languages:
-        model_marks.model_lines(
-            ax,
-            model_marks.once(select(over, language=language), "layer"),
-            model_marks.LANGUAGES[language],
-        )
-    style.baseline(ax, 1.0, "chance" if named else "")
+def _places(rows: pd.DataFrame) -> str:
+    """p of the largest ratio of every model under the verdict's null, by k."""
+    of = select(rows, metric="largest_ratio", null=VERDICT_NULL)
+    by_k = {
+        k: ", ".join(f"{p:.2g}" for p in numbers(select(of, k=k)["p"]) if p == p) for k in ks_of(of)
+    }
+    return "; ".join(f"k = {k}: p = {p or 'unknown'}" for k, p in by_k.items()) or "not measured"
 
 
 def _any_language(rows: pd.DataFrame) -> pd.DataFrame:

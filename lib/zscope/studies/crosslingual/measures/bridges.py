@@ -13,7 +13,8 @@ from English, as the protocol does). Scores are those of space.linear_map:
     singular_value      of the protocol's W, by component
 
 Space "z" carries the null of shuffled pairings within categories (permutation) and a p value.
-Spaces "random" and "energy" hold the mean over draws, their interval being that of the draws.
+Spaces "random" and "energy" hold the mean over draws, their interval being that of the draws;
+"energy" has Z's share of the pooled vectors that are mapped, of both languages.
 """
 
 # Matrices keep the capitals of the formulas.
@@ -35,10 +36,16 @@ from zscope.studies.crosslingual.config import BridgeConfig
 from zscope.studies.crosslingual.measures.intervals import (
     NO_INTERVAL,
     NO_NULL,
+    band,
     null_band,
-    quantiles,
 )
-from zscope.studies.crosslingual.measures.nulls import EnergyNull, null_spaces, pooled, real_tokens
+from zscope.studies.crosslingual.measures.nulls import (
+    POOLED,
+    EnergyNull,
+    pooled,
+    pooled_languages,
+    present,
+)
 from zscope.studies.crosslingual.measures.space_file import SpaceFile, key
 from zscope.studies.crosslingual.problems.parallel import Language
 from zscope.studies.crosslingual.space.activations import Layer
@@ -72,14 +79,21 @@ def layer_rows(
     categories: of the problems in the order of the states.
     """
     z, kind, seed = spaces.z, spaces.z.kind, bootstrap.seed
-    tokens = real_tokens(states, z.position_0)
-    energy = EnergyNull(tokens, z.draws, derive_seed(seed, f"bridge/L{layer}"))
+    energies = {
+        pooling: EnergyNull(
+            pooled_languages(states, pooling, z.position_0),
+            z.draws,
+            derive_seed(seed, f"bridge/L{layer}/{pooling}"),
+        )
+        for pooling in dict.fromkeys(config.poolings)
+    }
     for k in spaces.sizes.ks:
         if not spaces.has(layer, k, kind):
             continue
         V = spaces.load(layer, k, kind)
-        others = null_spaces(V, random[k], energy, key(layer, k, kind))
-        for pooling in config.poolings:
+        for pooling, energy in energies.items():
+            matched = energy.spaces(V, key(layer, k, kind))
+            others = present({"random": random[k], "energy": matched})
             for source, target in DIRECTIONS:
                 about = {"layer": layer, "k": k, "kind": kind, "pooling": pooling}
                 direction = f"{source}->{target}"
@@ -93,6 +107,7 @@ def layer_rows(
                     config.permutations,
                     torch.Generator().manual_seed(derive_seed(seed, name)),
                     bootstrap,
+                    {"energy": POOLED[pooling]},
                 ):
                     yield {**about, "direction": direction, **row}
 
@@ -106,11 +121,14 @@ def bridge_rows(
     permutations: int,
     generator: torch.Generator,
     bootstrap: Bootstrap,
+    matched_on: Mapping[str, str] | None = None,
 ) -> Iterator[Row]:
     """Rows of the map from x to y, without the columns that name them.
 
-    others: random spaces to compare Z with, by name. Raises DataError as `bridge`.
+    others: random spaces to compare Z with, by name; matched_on: the states whose energy they hold
+    as Z does, in words. Raises DataError as `bridge`.
     """
+    held = matched_on or {}
     n = len(x)
     found = bridge(x @ V.mT, y @ V.mT)
     null = permutation_null(x @ V.mT, y @ V.mT, categories, permutations, generator)._asdict()
@@ -125,7 +143,9 @@ def bridge_rows(
         yield _row("z", "singular_value", value, n) | {"component": i}
     for name, spaces in others.items():
         drawn = [bridge(x @ W.mT, y @ W.mT) for W in spaces]
-        yield from _drawn_rows(name, drawn, n, bootstrap)
+        about: Row = {"draws": len(drawn), "matched_on": held.get(name)}
+        for row in _drawn_rows(name, drawn, n, bootstrap):
+            yield row | about
 
 
 def _drawn_rows(name: str, drawn: list[Bridge], n: int, bootstrap: Bootstrap) -> Iterator[Row]:
@@ -139,7 +159,7 @@ def _drawn_rows(name: str, drawn: list[Bridge], n: int, bootstrap: Bootstrap) ->
 
 
 def _between(values: Float[np.ndarray, " draws"], bootstrap: Bootstrap) -> Row:
-    low, high = quantiles(values, bootstrap)
+    low, high = band(values, len(values), bootstrap)
     return {"ci_low": low, "ci_high": high}
 
 

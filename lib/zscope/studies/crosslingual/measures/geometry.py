@@ -8,9 +8,11 @@ Rows of crosslingual_geometry. Metrics, each against every null of the same k:
     language_energy   share of the difference of the languages' means that lies in the space;
                       against k/d too (null: chance)
 
-Intervals resample problems, both languages of one together; a problem drawn twice does not count as
-a pair of different problems. Layer l means its input. The state after the last layer is measured in
-the last layer's Z, because no attention reads it.
+Energy-matched spaces hold Z's share of what is measured: the pooled vectors of both languages, not
+centred, with or without the first token. Intervals resample problems, both languages of one
+together; a problem drawn twice does not count as a pair of different problems. Layer l means its
+input. The state after the last layer is measured in the last layer's Z, because no attention reads
+it.
 """
 
 # Matrices keep the capitals of the formulas.
@@ -32,12 +34,13 @@ from zscope.stats import finite
 from zscope.studies.crosslingual.config import ZConfig
 from zscope.studies.crosslingual.measures.intervals import Resamples, chance_null, null_band
 from zscope.studies.crosslingual.measures.nulls import (
+    POOLED,
     POOLINGS,
     POSITION_0,
     EnergyNull,
-    null_spaces,
     pooled,
-    real_tokens,
+    pooled_languages,
+    present,
 )
 from zscope.studies.crosslingual.measures.space_file import SpaceFile, key
 from zscope.studies.crosslingual.sizes import Sizes
@@ -60,21 +63,21 @@ def layer_rows(
     sizes, z, seed = spaces.sizes, spaces.z, resamples.bootstrap.seed
     owner = min(layer, sizes.n_layers - 1)
     for position_0 in POSITION_0:
-        tokens = real_tokens(states, position_0)
-        energy = EnergyNull(tokens, z.draws, derive_seed(seed, f"geometry/L{layer}/{position_0}"))
-        pairs = {
-            pooling: make_pairs(*(pooled(states[x], pooling, position_0) for x in ("zh", "en")))
-            for pooling in POOLINGS
-        }
-        for k, kind, head in _spaces_at(layer, z, sizes):
-            if not spaces.has(owner, k, kind, head):
-                continue
-            V = spaces.load(owner, k, kind, head)
-            nulls = null_spaces(V, random[k], energy, key(owner, k, kind, head))
-            about = {"layer": layer, "k": k, "kind": kind, "head": head, "position_0": position_0}
-            for pooling in POOLINGS:
-                for row in geometry_rows(pairs[pooling], V, nulls, resamples):
-                    yield {**about, "pooling": pooling, **row}
+        for pooling in POOLINGS:
+            vectors = pooled_languages(states, pooling, position_0)
+            name = f"geometry/L{layer}/{pooling}/{position_0}"
+            energy = EnergyNull(vectors, z.draws, derive_seed(seed, name))
+            pairs = make_pairs(*(pooled(states[x], pooling, position_0) for x in ("zh", "en")))
+            for k, kind, head in _spaces_at(layer, z, sizes):
+                if not spaces.has(owner, k, kind, head):
+                    continue
+                V = spaces.load(owner, k, kind, head)
+                matched = energy.spaces(V, key(owner, k, kind, head))
+                nulls = present({"random": random[k], "energy": matched})
+                about = {"layer": layer, "k": k, "kind": kind, "head": head}
+                about |= {"pooling": pooling, "position_0": position_0}
+                for row in geometry_rows(pairs, V, nulls, resamples, {"energy": POOLED[pooling]}):
+                    yield {**about, **row}
 
 
 def _spaces_at(layer: int, z: ZConfig, sizes: Sizes) -> Iterator[tuple[int, str, int | None]]:
@@ -148,11 +151,14 @@ def geometry_rows(
     V: Float[Tensor, "k d"],
     nulls: Mapping[str, Float[Tensor, "draws k d"]],
     resamples: Resamples,
+    matched_on: Mapping[str, str] | None = None,
 ) -> Iterator[Row]:
     """Rows without the columns that name V and the states.
 
-    nulls: random spaces to compare V with, by name.
+    nulls: random spaces to compare V with, by name. matched_on: by null, the states whose energy
+    it holds as V does, in words.
     """
+    held = matched_on or {}
     n, (k, d) = len(pairs.zh), V.shape
     inside, perp = (D[0] for D in distances(pairs, V.unsqueeze(0)))
     drawn = [resampled_separation(D, resamples.weights) for D in (inside, perp)]
@@ -175,7 +181,7 @@ def geometry_rows(
     }
     for metric, value in values.items():
         columns: list[Row] = [
-            null_band(name, drawn_values[metric], resamples.bootstrap)
+            null_band(name, drawn_values[metric], resamples.bootstrap, matched_on=held.get(name))
             for name, drawn_values in bands.items()
         ]
         if metric == "language_energy":

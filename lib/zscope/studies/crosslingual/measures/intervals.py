@@ -14,8 +14,16 @@ from zscope.config.base import Bootstrap
 from zscope.core.provenance import derive_seed
 from zscope.stats import bootstrap_weights, finite
 from zscope.tables.schema import Row
+from zscope.verdicts import LEAST_DRAWS
 
-NO_NULL: Row = {"null": None, "null_mean": None, "null_low": None, "null_high": None}
+NO_NULL: Row = {
+    "null": None,
+    "null_mean": None,
+    "null_low": None,
+    "null_high": None,
+    "draws": None,
+    "matched_on": None,
+}
 NO_INTERVAL: Row = {"ci_low": None, "ci_high": None}
 
 
@@ -43,20 +51,46 @@ class Resamples:
         return self.interval(self.weights @ values)
 
 
-def null_band(name: str, draws: ArrayLike, bootstrap: Bootstrap) -> Row:
-    """Columns of a null: mean and central interval of its draws."""
-    values = np.asarray(draws, dtype=np.float64)
-    low, high = quantiles(values, bootstrap)
-    return {"null": name, "null_mean": finite(values.mean()), "null_low": low, "null_high": high}
+def null_band(
+    name: str,
+    values: ArrayLike,
+    bootstrap: Bootstrap,
+    *,
+    matched_on: str | None = None,
+    draws: int | None = None,
+) -> Row:
+    """Columns of a null: the mean of its values and, from LEAST_DRAWS draws on, their band.
+
+    matched_on: the states whose energy the draws hold as Z does, in words. draws: how many there
+    are, where a draw has several values; by default each value is a draw of its own.
+    """
+    drawn = np.asarray(values, dtype=np.float64)
+    number = drawn.size if draws is None else draws
+    low, high = band(drawn, number, bootstrap)
+    return {
+        "null": name,
+        "null_mean": finite(drawn.mean()),
+        "null_low": low,
+        "null_high": high,
+        "draws": number,
+        "matched_on": matched_on,
+    }
+
+
+def band(
+    values: Float[np.ndarray, "*n"], draws: int, bootstrap: Bootstrap
+) -> tuple[float | None, float | None]:
+    """Ends of the central interval of draws; null if they are too few for a band."""
+    return quantiles(values, bootstrap) if draws >= LEAST_DRAWS else (None, None)
 
 
 def chance_null(value: float) -> Row:
     """Columns of an analytic null."""
-    return {"null": "chance", "null_mean": value, "null_low": None, "null_high": None}
+    return {**NO_NULL, "null": "chance", "null_mean": value}
 
 
 def quantiles(
-    values: Float[np.ndarray, " n"], bootstrap: Bootstrap
+    values: Float[np.ndarray, "*n"], bootstrap: Bootstrap
 ) -> tuple[float | None, float | None]:
     """Ends of the central interval of the values that are not NaN; null if all are."""
     with warnings.catch_warnings():

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 
 import torch
 from jaxtyping import Float
@@ -18,13 +19,16 @@ from zscope.studies.crosslingual.measures.space_file import SpaceFile
 from zscope.studies.crosslingual.space.activations import Layer, States
 from zscope.studies.crosslingual.space.subspaces import (
     energy_matched_spaces,
-    energy_spectrum,
+    energy_share,
+    energy_spectrum_of,
     random_space,
 )
 from zscope.studies.crosslingual.space.updates import pool, positions_used
 
 POOLINGS: tuple[Pooling, ...] = ("mean", "last")
 POSITION_0: tuple[Position0, ...] = ("exclude", "include")
+POOLED: dict[Pooling, str] = {"mean": "mean-pooled vectors", "last": "last tokens"}
+"""What a pooling makes of prompts, in words: column matched_on."""
 LOG = logging.getLogger(__name__)
 
 
@@ -48,6 +52,13 @@ def pooled(states: States, pooling: Pooling, position_0: Position0) -> Float[Ten
     return pool(states.states, used)
 
 
+def pooled_languages(
+    layer: Layer, pooling: Pooling, position_0: Position0
+) -> Float[Tensor, "both_n d"]:
+    """The pooled prompts of both languages, one after the other."""
+    return torch.cat([pooled(states, pooling, position_0) for states in layer.values()])
+
+
 def real_tokens(layer: Layer, position_0: Position0) -> Float[Tensor, "tokens d"]:
     """The used tokens of both languages, in float64."""
     skip = position_0 == "exclude"
@@ -55,25 +66,26 @@ def real_tokens(layer: Layer, position_0: Position0) -> Float[Tensor, "tokens d"
 
 
 class EnergyNull:
-    """Random spaces that hold as much of the tokens' energy as a given one.
+    """Random spaces that hold as much of some states' energy as a given one.
 
-    Energy is the second moment of the used tokens of both languages, not centred.
+    Energy is the second moment, not centred.
     """
 
-    def __init__(self, tokens: Float[Tensor, "tokens d"], draws: int, seed: int) -> None:
-        """seed: of the draws. Raises DataError if the tokens are all 0."""
-        self._moments = tokens.mT @ tokens
-        self._spectrum = energy_spectrum(self._moments)
+    def __init__(self, states: Float[Tensor, "n d"], draws: int, seed: int) -> None:
+        """seed: of the draws. Raises DataError if the states are all 0."""
+        self._states = states
+        self._spectrum = energy_spectrum_of(states)
         self._draws, self._seed = draws, seed
 
     def share(self, V: Float[Tensor, "k d"]) -> float:
-        """Share of the tokens' energy in the space."""
-        return float(((V @ self._moments) * V).sum() / self._moments.trace())
+        """Share of the states' energy in the space."""
+        return energy_share(self._states, V)
 
     def spaces(self, V: Float[Tensor, "k d"], name: str) -> Float[Tensor, "draws k d"] | None:
         """Spaces as large as V, with its share. None if there are none, which is logged.
 
-        name: enters the seed, so that another name draws other spaces.
+        name: enters the seed, so that another name draws other spaces. With one seed and name, draw
+        i comes from the same Gaussian matrix whatever the states.
         """
         generator = torch.Generator().manual_seed(derive_seed(self._seed, f"energy/{name}"))
         try:
@@ -85,9 +97,8 @@ class EnergyNull:
             return None
 
 
-def null_spaces(
-    V: Float[Tensor, "k d"], random: Float[Tensor, "draws k d"], energy: EnergyNull, name: str
+def present(
+    spaces: Mapping[str, Float[Tensor, "draws k d"] | None],
 ) -> dict[str, Float[Tensor, "draws k d"]]:
-    """Random spaces to compare V with, by name; without `energy` if there are none."""
-    matched = energy.spaces(V, name)
-    return {"random": random} | ({} if matched is None else {"energy": matched})
+    """The nulls that there are."""
+    return {name: drawn for name, drawn in spaces.items() if drawn is not None}

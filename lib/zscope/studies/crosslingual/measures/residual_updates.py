@@ -7,21 +7,27 @@ resid_pre. Rows of crosslingual_updates:
                      prompt (pooling mean; protocol B.2), or the mean of R over its tokens (token)
     ratio_over_null  R over the analytic null sqrt(k/(d-k)), which is not 1
     asymmetry        R of the Chinese prompt minus R of the English one (language both)
+    largest_ratio    the largest R over all layers (layer null), of means and both languages
 
-against sqrt(k/(d-k)) (null: chance) and against random spaces, uniform ones and those that hold as
-much of the energy of the layer's input as Z; z counts standard deviations of their draws. Intervals
-resample problems.
+against sqrt(k/(d-k)) (null: chance) and against random spaces: uniform ones (random), and ones that
+hold as large a share as Z of the energy of
+
+    energy_input     the layer's input
+    energy_output    the layer's output: what the update has become a part of
+    energy_own       the input of the layer that Z is of; these spaces are the same for every layer
+
+z counts standard deviations of a null's draws, p is Z's rank among them. The largest ratio is
+compared with each draw's own largest. Draw i of a matched null comes from one Gaussian matrix at
+every layer. Intervals resample problems; that of the largest ratio is of the layer where it is.
 """
-
-# Matrices keep the capitals of the formulas.
-# ruff: noqa: N803, N806
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple, TypeAlias
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -34,7 +40,7 @@ from zscope.studies.crosslingual.measures.intervals import Resamples, chance_nul
 from zscope.studies.crosslingual.measures.nulls import (
     POSITION_0,
     EnergyNull,
-    null_spaces,
+    present,
     real_tokens,
 )
 from zscope.studies.crosslingual.measures.space_file import SpaceFile, key
@@ -43,37 +49,109 @@ from zscope.studies.crosslingual.space.activations import Layer, States
 from zscope.studies.crosslingual.space.subspaces import chance_ratio
 from zscope.studies.crosslingual.space.updates import positions_used, z_score
 from zscope.tables.schema import Row
+from zscope.verdicts import draw_test
 
 UpdatePooling = Literal["mean", "token"]
 POOLINGS: tuple[UpdatePooling, ...] = ("mean", "token")
 
 
-def layer_rows(
-    before: Layer,
-    after: Layer,
-    layer: int,
-    spaces: SpaceFile,
-    random: Mapping[int, Float[Tensor, "draws k d"]],
-    resamples: Resamples,
-) -> Iterator[Row]:
-    """Every row of one layer, without the model, in Z of z.layers and in its own.
+MATCHED_ON = {
+    "energy_input": "layer input",
+    "energy_output": "layer output",
+    "energy_own": "input of Z's layer",
+}
 
-    before, after: states at the inputs of this layer and the next. random: uniform spaces by k.
-    """
-    sizes, z, seed = spaces.sizes, spaces.z, resamples.bootstrap.seed
-    kind = z.kind
-    for position_0 in POSITION_0:
-        tokens = real_tokens(before, position_0)
-        energy = EnergyNull(tokens, z.draws, derive_seed(seed, f"updates/L{layer}/{position_0}"))
-        for basis_layer in dict.fromkeys((*sizes.layers, layer)):
-            for k in sizes.ks:
-                if not spaces.has(basis_layer, k, kind):
-                    continue
-                V = spaces.load(basis_layer, k, kind)
-                nulls = null_spaces(V, random[k], energy, key(basis_layer, k, kind))
-                about = {"layer": layer, "basis_layer": basis_layer, "k": k, "kind": kind}
-                for row in update_rows(before, after, V, nulls, position_0, resamples):
-                    yield {**about, **row}
+
+class Place(NamedTuple):
+    """A Z, and which tokens are used: what the largest ratio over layers is taken for."""
+
+    basis_layer: int
+    k: int
+    position_0: Position0
+
+
+class LayerRatio(NamedTuple):
+    """R of one layer: of every prompt in Z, and its means in the draws of each null."""
+
+    own: Float[Tensor, " n"]
+    nulls: Mapping[str, Float[Tensor, " draws"]]
+
+
+class ResidualUpdates:
+    """Rows of all layers, one layer's states at a time, and then of the largest R over them."""
+
+    def __init__(
+        self,
+        spaces: SpaceFile,
+        random: Mapping[int, Float[Tensor, "draws k d"]],
+        resamples: Resamples,
+        read: Callable[[int], Layer],
+    ) -> None:
+        """random: uniform spaces by k. read: the states of a layer, for the spaces of z.layers."""
+        self._spaces, self._random, self._resamples = spaces, random, resamples
+        self._ratios: dict[Place, list[LayerRatio]] = {}
+        self._own: dict[Place, Tensor | None] = {}
+        for basis_layer in spaces.sizes.layers:
+            states = read(basis_layer)
+            for position_0 in POSITION_0:
+                energy = self._energy(states, position_0)
+                for place in self._places([basis_layer], position_0):
+                    self._own[place] = self._matched(energy, place)
+
+    def of_layer(self, before: Layer, after: Layer, layer: int) -> Iterator[Row]:
+        """Every row of one layer, without the model, in Z of z.layers and in its own.
+
+        before, after: states at the inputs of this layer and the next.
+        """
+        layers = dict.fromkeys((*self._spaces.sizes.layers, layer))
+        for position_0 in POSITION_0:
+            at_input, at_output = (self._energy(s, position_0) for s in (before, after))
+            updates = {
+                language: Updates.between(before[language], after[language], position_0)
+                for language in LANGUAGES
+            }
+            for place in self._places(layers, position_0):
+                matched = self._matched(at_input, place)
+                nulls = present(
+                    {
+                        "random": self._random[place.k],
+                        "energy_input": matched,
+                        "energy_output": self._matched(at_output, place),
+                        "energy_own": self._own.get(place, matched),
+                    }
+                )
+                found = in_spaces(updates, {"z": self._load(place).unsqueeze(0), **nulls})
+                if place in self._own:
+                    self._ratios.setdefault(place, []).append(_of_both(found["mean"]))
+                chance = chance_ratio(place.k, self._spaces.sizes.d_model)
+                for row in update_rows(found, chance, self._resamples):
+                    yield {"layer": layer, **self._about(place), **row}
+
+    def largest(self) -> Iterator[Row]:
+        """Rows of the largest R over the layers that were measured."""
+        for place, by_layer in self._ratios.items():
+            for row in largest_rows(by_layer, self._resamples):
+                yield {"layer": None, **self._about(place), **row}
+
+    def _places(self, layers: Iterable[int], position_0: Position0) -> Iterator[Place]:
+        for layer in layers:
+            for k in self._spaces.sizes.ks:
+                if self._spaces.has(layer, k, self._spaces.z.kind):
+                    yield Place(layer, k, position_0)
+
+    def _energy(self, states: Layer, position_0: Position0) -> EnergyNull:
+        seed = derive_seed(self._resamples.bootstrap.seed, f"updates/{position_0}")
+        return EnergyNull(real_tokens(states, position_0), self._spaces.z.draws, seed)
+
+    def _matched(self, energy: EnergyNull, place: Place) -> Float[Tensor, "draws k d"] | None:
+        name = key(place.basis_layer, place.k, self._spaces.z.kind)
+        return energy.spaces(self._load(place), name)
+
+    def _load(self, place: Place) -> Float[Tensor, "k d"]:
+        return self._spaces.load(place.basis_layer, place.k, self._spaces.z.kind)
+
+    def _about(self, place: Place) -> Row:
+        return {**place._asdict(), "kind": self._spaces.z.kind}
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,35 +188,70 @@ def ratios(
     return updates.mean(_norm_ratios(updates.tokens, spaces))
 
 
+Ratios: TypeAlias = Mapping[Language, Mapping[str, Float[Tensor, "n m"]]]
+
+
+def in_spaces(
+    updates: Mapping[Language, Updates], spaces: Mapping[str, Float[Tensor, "m k d"]]
+) -> dict[UpdatePooling, Ratios]:
+    """R of every prompt, by pooling, language and name of the spaces."""
+    return {
+        pooling: {
+            language: {name: ratios(of, V, pooling) for name, V in spaces.items()}
+            for language, of in updates.items()
+        }
+        for pooling in POOLINGS
+    }
+
+
 def update_rows(
-    before: Layer,
-    after: Layer,
-    V: Float[Tensor, "k d"],
-    nulls: Mapping[str, Float[Tensor, "draws k d"]],
-    position_0: Position0,
-    resamples: Resamples,
+    found: Mapping[UpdatePooling, Ratios], chance: float, resamples: Resamples
 ) -> Iterator[Row]:
     """Rows of one layer and one Z, without the columns that say which.
 
-    nulls: random spaces to compare V with, by name.
+    found: `in_spaces` with Z as "z" and its nulls. chance: R of a typical update.
     """
-    updates = {
-        language: Updates.between(before[language], after[language], position_0)
-        for language in LANGUAGES
-    }
-    spaces = {"z": V.unsqueeze(0), **nulls}
-    for pooling in POOLINGS:
-        by_language: dict[Language, dict[str, Tensor]] = {
-            language: {name: ratios(u, W, pooling) for name, W in spaces.items()}
-            for language, u in updates.items()
-        }
+    for pooling, by_language in found.items():
         zh, en = by_language["zh"], by_language["en"]
-        both = {name: (zh[name] + en[name]) / 2 for name in spaces}
-        gap = {name: zh[name] - en[name] for name in spaces}
+        both = {name: (zh[name] + en[name]) / 2 for name in zh}
+        gap = {name: zh[name] - en[name] for name in zh}
         series = (("zh", "ratio", zh), ("en", "ratio", en), ("both", "ratio", both))
         for language, metric, values in (*series, ("both", "asymmetry", gap)):
-            for row in _rows(metric, values, chance_ratio(*V.shape), resamples):
-                yield {"language": language, "pooling": pooling, "position_0": position_0, **row}
+            for row in _rows(metric, values, chance, resamples):
+                yield {"language": language, "pooling": pooling, **row}
+
+
+def largest_rows(by_layer: Sequence[LayerRatio], resamples: Resamples) -> Iterator[Row]:
+    """The largest R over layers, against the largest R over layers of every draw of each null.
+
+    The same draw is one space at every layer, or the matched one of the layer: its largest R has
+    had as many chances as Z's. A null that a layer lacks is left out, and so is all of it where an
+    R is undefined.
+    """
+    means = torch.stack([layer.own.mean() for layer in by_layer])
+    if bool(means.isnan().any()):
+        return
+    largest = by_layer[int(means.argmax())].own.numpy()
+    plain: Row = {
+        "language": "both",
+        "pooling": "mean",
+        "metric": "largest_ratio",
+        "value": finite(float(means.max())),
+        **resamples.of_mean(largest),
+        "n": len(largest),
+    }
+    for name in by_layer[0].nulls:
+        if all(name in layer.nulls for layer in by_layer):
+            draws = torch.stack([layer.nulls[name] for layer in by_layer]).amax(0)
+            yield plain | _against(name, float(means.max()), draws, resamples)
+
+
+def _of_both(by_language: Ratios) -> LayerRatio:
+    """The mean over the languages of every prompt's R."""
+    zh, en = by_language["zh"], by_language["en"]
+    both = {name: (zh[name] + en[name]) / 2 for name in zh}
+    own = both.pop("z")[:, 0]
+    return LayerRatio(own, {name: drawn.mean(0) for name, drawn in both.items()})
 
 
 def _rows(
@@ -147,24 +260,30 @@ def _rows(
     own = values["z"][:, 0].numpy()
     value, n = float(own.mean()), len(own)
     interval = resamples.of_mean(own)
+    plain: Row = {"metric": metric, "value": finite(value), **interval, "n": n}
     if metric == "ratio":
-        plain = {"value": finite(value), **interval, "z": None, "n": n}
-        yield {"metric": metric, **plain, **chance_null(chance)}
-        scaled = {end: None if x is None else x / chance for end, x in interval.items()}
-        plain |= {"value": finite(value / chance), **scaled}
-        yield {"metric": "ratio_over_null", **plain, **chance_null(1.0)}
+        untested: Row = {"z": None, "p": None}
+        yield plain | chance_null(chance) | untested
+        over: Row = {"metric": "ratio_over_null", "value": finite(value / chance)}
+        over |= {end: None if x is None else x / chance for end, x in interval.items()}
+        yield plain | over | chance_null(1.0) | untested
     for name, drawn in values.items():
         if name == "z":
             continue
-        means = drawn.mean(0)
-        yield {
-            "metric": metric,
-            "value": finite(value),
-            **interval,
-            **null_band(name, means, resamples.bootstrap),
-            "z": finite(z_score(value, means)) if bool(means.std() > 0) else None,
-            "n": n,
-        }
+        row = plain | _against(name, value, drawn.mean(0), resamples)
+        # A difference of languages has no side that was declared.
+        yield row if metric == "ratio" else row | {"p": None}
+
+
+def _against(name: str, value: float, draws: Float[Tensor, " draws"], resamples: Resamples) -> Row:
+    """Columns of a null and of Z's place in it; no place where one of the values is undefined."""
+    known = not (np.isnan(value) or bool(draws.isnan().any()))
+    spread = known and bool(draws.std() > 0)
+    return {
+        **null_band(name, draws, resamples.bootstrap, matched_on=MATCHED_ON.get(name)),
+        "z": finite(z_score(value, draws)) if spread else None,
+        "p": draw_test(value, draws.numpy()).p if known else None,
+    }
 
 
 def _norm_ratios(x: Float[Tensor, "n d"], spaces: Float[Tensor, "m k d"]) -> Float[Tensor, "n m"]:

@@ -48,8 +48,6 @@ RANK_METRICS = {
     "participation": "participation_ratio",
     "stable": "stable_rank",
 }
-# The rank of a whole stack hardly varies between draws, and takes the longest.
-STACK_DRAWS = 3
 
 
 def rank_rows(
@@ -63,17 +61,17 @@ def rank_rows(
     """Effective ranks of heads and of their stack, and how they vary across heads."""
     heads: dict[Kind, list[dict[str, Tensor]]] = {kind: [] for kind in kinds}
     stacks: dict[Kind, list[dict[str, Tensor]]] = {kind: [] for kind in kinds}
-    for i in range(draws):
+    for _ in range(draws):
         gaussian = gaussian_weights(weights, generator)
         for kind in kinds:
             heads[kind].append(head_ranks(gaussian, kind))
-            if i < STACK_DRAWS:
-                stacks[kind].append(layer_ranks(gaussian, kind))
+            stacks[kind].append(layer_ranks(gaussian, kind))
     for kind in kinds:
         own, stack = head_ranks(weights, kind), layer_ranks(weights, kind)
         for name, metric in RANK_METRICS.items():
             null = torch.stack([ranks[name] for ranks in heads[kind]])
-            band = null_band("gaussian", null.flatten(), bootstrap)
+            # The heads of a draw are several values of one draw: they share key-value heads.
+            band = null_band("gaussian", null.flatten(), bootstrap, draws=draws)
             for head, value in enumerate(own[name].tolist()):
                 yield _row(layer, metric, value, band, kind, head=head)
             stack_null = torch.stack([ranks[name] for ranks in stacks[kind]])
@@ -138,7 +136,7 @@ def similarity_rows(
     k, d = random.shape[1:]
     first, second = torch.triu_indices(len(random), len(random), offset=1)
     null = (random[first] @ random[second].mT).square().sum((1, 2)) / k
-    band = _uniform_null(null, k, d, bootstrap)
+    band = _uniform_null(null, k, d, bootstrap, len(random))
     for i, V in spaces.items():
         for j, other in spaces.items():
             if i < j:
@@ -151,8 +149,11 @@ def _energy(V: Float[Tensor, "*n k d"], moments: Float[Tensor, "d d"]) -> Float[
     return ((V @ moments) * V).sum((-2, -1))
 
 
-def _uniform_null(draws: Float[Tensor, " draws"], k: int, d: int, bootstrap: Bootstrap) -> Row:
-    return null_band("random", draws, bootstrap) | {"null_mean": chance_share(k, d)}
+def _uniform_null(
+    values: Float[Tensor, " values"], k: int, d: int, bootstrap: Bootstrap, draws: int | None = None
+) -> Row:
+    band = null_band("random", values, bootstrap, draws=draws)
+    return band | {"null_mean": chance_share(k, d)}
 
 
 def _row(

@@ -161,7 +161,13 @@ def generate(n: int, seed: int, held_out: bool) -> list[Problem]:
 
 def _draw(id_: str, category: str, held_out: bool, rng: np.random.Generator) -> Problem:
     possible = operand_tuples(category, held_out)
-    operands = possible[rng.integers(len(possible))]
+    return word(id_, category, possible[rng.integers(len(possible))], held_out, rng)
+
+
+def word(
+    id_: str, category: str, operands: tuple[int, ...], held_out: bool, rng: np.random.Generator
+) -> Problem:
+    """A problem with these operands: its names, object, templates and distractors are drawn."""
     first, second = rng.choice(len(NAMES), size=2, replace=False).tolist()
     thing = int(rng.integers(len(OBJECTS)))
     texts = {}
