@@ -292,7 +292,7 @@ UPDATES = Table(
     "results/crosslingual/models/{model}/updates.parquet",
     (
         MODEL,
-        Column("layer", INT, "", "the layer that adds"),
+        Column("layer", INT, "", "the layer that adds; null: over all layers", True),
         Column("basis_layer", INT, "", "the layer whose Z it is"),
         K,
         KIND,
@@ -304,6 +304,7 @@ UPDATES = Table(
         *INTERVAL,
         *NULL,
         Column("z", FLOAT, "standard deviations", "against the null's draws", True),
+        Column("p", FLOAT, "", "rank among the null's draws, one-sided", True),
         Column("n", INT, "problems", "problems"),
     ),
     (
