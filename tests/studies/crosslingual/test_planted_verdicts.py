@@ -6,6 +6,7 @@ words, and judged by the study's own rules.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -18,10 +19,11 @@ from scipy.stats import binom
 from zscope.stats import sign_flip_test, wilson_interval
 from zscope.studies.crosslingual.config import VerdictConfig
 from zscope.studies.crosslingual.declared import DeclaredCell, verdict_cells
-from zscope.studies.crosslingual.questions.evidence import Evidence
+from zscope.studies.crosslingual.questions.evidence import Evidence, Side
 from zscope.studies.crosslingual.questions.patched import (
     carries_the_answer,
     carries_the_answer_at_site,
+    controlled_verdict,
     is_causal,
     is_necessary,
 )
@@ -51,14 +53,17 @@ METRICS = {
     "raw_language_changed": {"switched", "both", "broken"},
 }
 DRAWN = ("energy", "energy_perp", "random")
-COMPARED = (
-    ("z", "energy", "answer_changed"),
-    ("z", "energy", "source_answer"),
-    ("z", "z_perp", "source_answer"),
-    ("z_perp", "energy_perp", "language_switched"),
-    ("z", "energy", "correct"),
-    ("z", "random", "correct"),
+# By the source of the patch: what is compared there, and the declared side.
+TRANSFER = (
+    ("z", "energy", "answer_changed", "above"),
+    ("z", "energy", "source_answer", "above"),
+    ("z", "z_perp", "source_answer", "above"),
+    ("z_perp", "energy_perp", "language_switched", "above"),
 )
+COMPARED: dict[str, tuple[tuple[str, str, str, Side], ...]] = {
+    "mismatched": TRANSFER,
+    "mean": (("z", "energy", "correct", "below"), ("z", "random", "correct", "below")),
+}
 # Shares of the words; what is left is kept.
 Shares = Mapping[str, float]
 Cell = Mapping[str, Shares]
@@ -105,7 +110,7 @@ def rate_rows(space: str, found: np.ndarray) -> Iterator[dict[str, Any]]:
             yield row | {"stratum": stratum, "ci_low": float(low), "ci_high": float(high)}
 
 
-def test_row(first: np.ndarray, second: np.ndarray, *, drawn: bool) -> dict[str, Any]:
+def paired_row(first: np.ndarray, second: np.ndarray, side: Side, *, drawn: bool) -> dict[str, Any]:
     """The paired test of the first space's one draw against the mean of the second's draws."""
     steps = len(second)
     mean = second.mean(0)
@@ -117,8 +122,7 @@ def test_row(first: np.ndarray, second: np.ndarray, *, drawn: bool) -> dict[str,
         "ci_high": difference.mean() + 0.1,
         "p": sign_flip_test(difference, steps=steps),
         "test": "exact sign-flip",
-        "p_least_above": least_paired_p(mean, "above", steps=steps),
-        "p_least_below": least_paired_p(mean, "below", steps=steps),
+        f"p_least_{side}": least_paired_p(mean, side, steps=steps),
         "sd": difference.std(ddof=1),
         "n": len(difference),
         "n_units": len(difference),
@@ -131,9 +135,6 @@ def test_row(first: np.ndarray, second: np.ndarray, *, drawn: bool) -> dict[str,
             "matched_on": "prompt tokens",
         }
     return row
-
-
-test_row.__test__ = False  # type: ignore[attr-defined]
 
 
 def planted(
@@ -155,18 +156,20 @@ def planted(
         for space, outcome in found.items():
             at = place | ({"k": None, "kind": None} if space == "full" else {})
             rows["rates"] += [at | row for row in rate_rows(space, outcome)]
-        for first, second, metric in COMPARED:
+        for first, second, metric, side in COMPARED[cell.source]:
             a, b = counted(found[first], metric), counted(found[second], metric)
             what = place | {"stratum": "baseline_correct", "metric": metric}
             pair = {"first": first, "second": second}
-            rows["tests"].append(what | pair | test_row(a, b, drawn=second in DRAWN))
+            rows["tests"].append(what | pair | paired_row(a, b, side, drawn=second in DRAWN))
             if second in DRAWN:
                 rows["draws"] += [
                     what | {"space": second, "draw": i, "value": value, "n": n}
                     for i, value in enumerate(b.mean(1))
                 ]
     frames = {
-        table.name: pd.DataFrame(rows[table.short], columns=[c.name for c in table.columns])
+        table.name: pd.DataFrame(
+            rows[table.short], columns=[c.name for c in table.columns], dtype=object
+        )
         for table in (RATES, TESTS, DRAWS)
     }
     return Evidence(frames, CELL, RULES, LEVEL, "m")
@@ -230,7 +233,6 @@ def test_partial_where_any_space_of_this_energy_is_as_necessary():
 def test_no_where_z_does_what_any_space_does(z):
     found = answers(planted(everywhere({**ORDINARY, "z": z}), seed=1))
     assert {controlled for _, controlled in found.values()} == {"no"}
-    assert found["is_causal"][0] == "no"
 
 
 def test_no_where_z_does_the_reverse():
@@ -239,6 +241,7 @@ def test_no_where_z_does_the_reverse():
     right = {**ORDINARY, "z": {}, "energy": {"changed": 0.6}, "random": {"changed": 0.6}}
     found = answers(planted(everywhere(reverse, right)))
     assert {controlled for _, controlled in found.values()} == {"no"}
+    assert found["is_causal"] == ("no", "no")
 
 
 @pytest.mark.parametrize("draws", [2, LEAST_DRAWS - 1])
@@ -257,7 +260,7 @@ def test_cannot_be_told_where_no_outcome_would_have_been_enough():
     evidence = planted(everywhere(all_change), spread=0)
     for row in (is_causal(evidence), carries_the_answer(evidence)):
         assert row["controlled_verdict"] == UNKNOWN
-        assert (row["p"], row["p_least"]) == (1, 1)
+        assert row["p_least"] == 1
         assert "the smallest p that could be reached is 1" in row["numbers"]
     few = planted(everywhere(CARRIES, NEEDED), n=5)
     assert {controlled for _, controlled in answers(few).values()} == {UNKNOWN}
@@ -316,7 +319,7 @@ def test_no_language_change_at_all_is_a_no_of_that_part():
     assert row["controlled_verdict"] == "partial"
     # Reachable, had Z-perp switched them; how often it must is the power line.
     needed = detectable(0.0, N, 0.05)
-    line = f"Z-perp against complements of energy-matched spaces: 0 and 0, difference 0 [-0.1, 0.1]"
+    line = "Z-perp against complements of energy-matched spaces: 0 and 0, difference 0 [-0.1, 0.1]"
     assert line in row["numbers"]
     assert f"could have found a difference of {needed:.3g}" in row["numbers"]
 
@@ -326,7 +329,7 @@ def test_broken_text_is_never_evidence_for_the_dissociation():
     broken = {**CARRIES, "z_perp": {"broken": 95 / 99}}
     for seed in range(5):
         row = causal(broken, n=99, spread=0, seed=seed)
-        assert (row["protocol_verdict"], row["controlled_verdict"]) == ("partial", "partial")
+        assert (row["protocol_verdict"], row["controlled_verdict"]) == ("no", "partial")
         nothing = causal({**broken, "z": {"changed": 0.2}}, n=99, spread=0, seed=seed + 10)
         assert nothing["controlled_verdict"] == "no"
     rates = planted({DECLARED: broken}, n=99, spread=0, seed=4).get(RATES, space="z_perp")
@@ -399,32 +402,30 @@ RANDOM: Cell = {
 }
 
 
-@pytest.fixture(scope="module")
-def random_studies() -> list[Evidence]:
-    return [planted(everywhere(RANDOM, RANDOM), spread=SPREAD, seed=s) for s in range(STUDIES)]
+def test_a_random_z_is_special_in_at_most_five_percent_of_studies():
+    """Up to the counting error of 200 studies: 18 of them are the 99 % bound for a rate of 5 %.
 
-
-def test_a_random_z_is_special_in_at_most_five_percent_of_studies(random_studies):
-    """Up to the counting error of 200 studies: 18 of them are the 99 % bound for a rate of 5 %."""
+    The paired test over two of the draws alone would claim it far more often: it takes the spread
+    of the spaces for an effect of Z.
+    """
     bound = binom.ppf(0.99, STUDIES, 0.05)
     assert bound == 18
-    found = [answers(evidence) for evidence in random_studies]
-    for question in found[0]:
-        controlled = [answer[question][1] for answer in found]
-        assert set(controlled) <= {"yes", "partial", "no"}  # each could have said yes
-        claimed = sum(answer in ("yes", "partial") for answer in controlled)
-        assert claimed <= bound, (question, claimed)
-
-
-def test_the_paired_test_over_two_draws_alone_would_claim_it_far_more_often(random_studies):
-    """Even after a correction for 30 comparisons: it takes the spread of spaces for that of Z."""
-    claimed = dict.fromkeys((1, 30), 0)
-    rng = np.random.default_rng(0)
-    for _ in random_studies:
-        z = counted(words(RANDOM["z"], 1, N, SPREAD, rng), "answer_changed")
-        two = counted(words(RANDOM["energy"], 2, N, SPREAD, rng), "answer_changed")
-        row = test_row(z, two, drawn=True)
-        for comparisons in claimed:
-            claimed[comparisons] += row["value"] > 0 and row["p"] * comparisons < 0.05
-    assert min(claimed.values()) > binom.ppf(0.99, STUDIES, 0.05)
-    assert claimed[1] > 3 * 0.05 * STUDIES
+    claimed, paired_only = Counter[str](), 0
+    for seed in range(STUDIES):
+        evidence = planted({DECLARED: RANDOM, ABLATED: RANDOM}, spread=SPREAD, seed=seed)
+        found = {
+            "causal": controlled_verdict(evidence)[0],
+            "carries": carries_the_answer(evidence)["controlled_verdict"],
+            "necessary": is_necessary(evidence)["controlled_verdict"],
+        }
+        for question, answer in found.items():
+            assert answer in ("yes", "partial", "no")  # each could have said yes
+            claimed[question] += answer != "no"
+        # The same Z, and the first two of the same draws.
+        rng = np.random.default_rng(seed)
+        z, energy = (words(RANDOM[x], d, N, SPREAD, rng) for x, d in (("z", 1), ("energy", 40)))
+        two = counted(energy[:2], "answer_changed")
+        row = paired_row(counted(z, "answer_changed"), two, "above", drawn=True)
+        paired_only += row["value"] > 0 and row["p"] < 0.05
+    assert max(claimed.values()) <= bound, claimed
+    assert paired_only > 1.5 * bound, paired_only
