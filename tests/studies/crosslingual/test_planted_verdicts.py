@@ -235,6 +235,23 @@ def test_no_where_z_does_what_any_space_does(z):
     assert {controlled for _, controlled in found.values()} == {"no"}
 
 
+def test_the_protocols_success_is_refuted_where_any_space_of_this_energy_does_as_much():
+    study = {**CARRIES, "energy": {"source": 0.72}, "energy_perp": {"switched": 0.9}}
+    row = causal(study)
+    assert (row["protocol_verdict"], row["controlled_verdict"]) == ("yes", "no")
+
+
+def test_another_cell_than_the_declared_one_tells_nothing():
+    evidence = replace(planted(everywhere(CARRIES, NEEDED)), cell=replace(CELL, layer=2))
+    assert set(answers(evidence).values()) == {(UNKNOWN, UNKNOWN)}
+    assert "not tested in the declared cell" in is_causal(evidence)["numbers"]
+
+
+def test_no_where_uniform_spaces_cost_as_much_as_z():
+    uniform = {**NEEDED, "random": {"changed": 0.7}}
+    assert is_necessary(planted(everywhere(CARRIES, uniform)))["controlled_verdict"] == "no"
+
+
 def test_no_where_z_does_the_reverse():
     """Whatever the size of an effect against the declared direction."""
     reverse = {**ORDINARY, "energy": {"source": 0.5}, "z": {}}

@@ -252,6 +252,27 @@ def rates(z, z_perp):
     ]
 
 
+@pytest.mark.parametrize(
+    ("z", "z_perp", "answer"),
+    [
+        ((0.9, 0.1), (0.1, 0.9), "yes"),
+        ((0.5, 0.4), (0.4, 0.5), "yes"),
+        ((0.5, 0.5), (0.4, 0.5), "partial"),  # the language of Z is not kept
+        ((0.4, 0.0), (0.3, 0.9), "partial"),  # the margin, met exactly
+        ((0.3, 0.0), (0.25, 0.9), "no"),
+        ((0.9, 0.0), (0.9, 0.9), "no"),
+        ((0.2, 0.1), (0.9, 0.9), "no"),
+    ],
+)
+def test_the_protocols_thresholds(z, z_perp, answer):
+    assert verdicts("causal", rates=rates(z, z_perp)) == (answer, UNKNOWN)
+    shown = found("causal", rates=rates(z, z_perp))["numbers"]
+    assert f"patching Z changes {z[0]:.0%} of the answers and {z[1]:.0%} of the languages" in shown
+    other = [{**row, "layer": 2} for row in rates(z, z_perp)]
+    assert verdicts("causal", rates=other) == (UNKNOWN, UNKNOWN)
+    assert verdicts("causal", rates=rates(z, z_perp)[:2]) == (UNKNOWN, UNKNOWN)
+
+
 NULLS = ("energy_input", "energy_output", "energy_own")
 
 
