@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from scipy.stats import norm
+from scipy.stats import binom, norm
 
 from zscope.stats import sign_flip_test
 from zscope.verdicts import (
@@ -13,10 +13,13 @@ from zscope.verdicts import (
     VARIES,
     DrawTest,
     all_of,
+    any_of,
     at_least,
     detectable,
+    detectable_beyond,
     draw_test,
     graded,
+    graded_if_told,
     least_paired_p,
     over_trainings,
     special,
@@ -112,6 +115,12 @@ def test_parts_become_one_word():
     assert graded("no", "yes") == graded(UNKNOWN, "yes") == "partial"
     assert graded("no", "no") == "no"
     assert graded("no", UNKNOWN) == UNKNOWN
+    assert any_of(["no", UNKNOWN, "yes"]) == "yes"
+    assert any_of(["no", UNKNOWN]) == any_of([]) == UNKNOWN
+    assert any_of(["no", "no"]) == "no"
+    assert graded_if_told(UNKNOWN, "yes") == UNKNOWN
+    assert graded_if_told("no", "yes") == "partial"
+    assert graded_if_told("yes", "yes") == "yes"
 
 
 def test_trainings_are_units():
@@ -145,3 +154,20 @@ def test_the_detectable_effect_counts_the_spread_of_the_draws():
     assert detectable(sd, n, alpha, null[:10]) == np.inf
     assert detectable(sd, n, alpha, comparisons=4) > detectable(sd, n, alpha)
     assert np.isnan(detectable(sd, 1, alpha))
+
+
+def test_where_nothing_differs_enough_examples_must_begin_to():
+    """Six of a kind are the first with a sign-flip p below 0.05: 2 / 2**6."""
+    for n in (6, 40, 95):
+        effect = detectable(0.0, n, 0.05)
+        assert binom.sf(5, n, effect) == pytest.approx(0.8)
+    assert detectable(0.0, 5, 0.05) == np.inf
+    assert sign_flip_test(np.ones(6), steps=1) < 0.05 < sign_flip_test(np.ones(5), steps=1)
+
+
+def test_beyond_a_band_counts_the_values_own_interval():
+    """A value of standard error 1 lies beyond the band's end in four of five studies."""
+    reach, half = 2.0, norm.isf(0.05)
+    effect = detectable_beyond(reach, -half, half, level=0.9)
+    assert norm.sf(reach, loc=effect) == pytest.approx(0.8)
+    assert detectable_beyond(reach, np.nan, np.nan, level=0.9) == reach

@@ -110,6 +110,14 @@ def all_of(parts: Iterable[Answer]) -> Answer:
     return "yes" if answers and all(answer == "yes" for answer in answers) else UNKNOWN
 
 
+def any_of(parts: Iterable[Answer]) -> Answer:
+    """yes if any part is; no if every part is; else it cannot be told."""
+    answers = list(parts)
+    if "yes" in answers:
+        return "yes"
+    return "no" if answers and all(answer == "no" for answer in answers) else UNKNOWN
+
+
 def graded(full: Answer, half: Answer) -> Answer:
     """yes if the whole rule is met, partial if its declared half is, else what the half says.
 
@@ -118,6 +126,12 @@ def graded(full: Answer, half: Answer) -> Answer:
     if full == "yes":
         return "yes"
     return "partial" if half == "yes" else half
+
+
+def graded_if_told(full: Answer, half: Answer) -> Answer:
+    """`graded` where the half has a weaker control: alone it claims nothing while the stronger
+    control cannot be told."""
+    return UNKNOWN if full == UNKNOWN else graded(full, half)
 
 
 def yes(holds: object) -> Answer:
@@ -155,7 +169,9 @@ def detectable(
 
     sd: of the paired differences of n examples. alpha is divided by the comparisons that are
     corrected for. With draws, the value must also rank among them: the effect is then measured from
-    their mean. inf if too few draws allow no p below alpha; NaN for n below 2.
+    their mean. Where no example differs (sd 0), enough of them must begin to: each does so with the
+    effect's probability, and all in one direction. inf if too few draws, or examples, allow no p
+    below alpha; NaN for n below 2.
     """
     from scipy.special import ndtri
 
@@ -163,7 +179,7 @@ def detectable(
         return float("nan")
     level = alpha / comparisons
     error = sd / n**0.5
-    found = (ndtri(1 - level / 2) + ndtri(POWER)) * error
+    found = (ndtri(1 - level / 2) + ndtri(POWER)) * error if sd > 0 else _from_nothing(n, level)
     if draws is None:
         return float(found)
     null = np.sort(np.asarray(draws, dtype=np.float64))[::-1]
@@ -173,3 +189,23 @@ def detectable(
         return float("inf")
     by_rank = null[allowed] - null.mean() + ndtri(POWER) * error
     return float(max(found, by_rank))
+
+
+def detectable_beyond(reach: float, low: float, high: float, level: float) -> float:
+    """The effect that would have lain outside a null's band with probability POWER.
+
+    reach: from the null's mean to the end of its band. low, high: the value's own interval, of that
+    level (normal approximation); NaN: the value is exact.
+    """
+    from scipy.special import ndtri
+
+    width = 0.0 if np.isnan(high - low) else high - low
+    return float(reach + ndtri(POWER) * width / (2 * ndtri((1 + level) / 2)))
+
+
+def _from_nothing(n: int, level: float) -> float:
+    """The probability with which each of n examples must change for a sign-flip p below level."""
+    from scipy.special import betaincinv
+
+    needed = int(np.floor(1 - np.log2(level))) + 1  # 2^(1 - needed) < level
+    return float(betaincinv(needed, n - needed + 1, POWER)) if needed <= n else float("inf")

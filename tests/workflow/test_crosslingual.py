@@ -145,6 +145,9 @@ WITH_INTERVALS = {
 }
 
 
+VERDICTS = {"summarise_model", "summarise_verdicts", "draw_figure"}
+
+
 def test_another_level_fits_patches_and_trains_nothing_again(finished: Clone) -> None:
     """Exactly the rules whose tables have intervals, and figures."""
     made = {
@@ -162,7 +165,7 @@ def test_another_level_fits_patches_and_trains_nothing_again(finished: Clone) ->
     assert set(made.values()) == WITH_INTERVALS
     finished.edit("config/smoke.yaml", "bootstrap:\n", "bootstrap:\n  level: 0.9\n")
     plan = finished.plan("crosslingual")
-    assert plan.rules == {*WITH_INTERVALS, "draw_figure"}
+    assert plan.rules == {*WITH_INTERVALS, *VERDICTS}
     drawn = {w.rpartition("figure=")[2] for r, w in plan.jobs if r == "draw_figure"}
     assert drawn == set(figure_modules("crosslingual")) - {"planted", "ard_spectrum"}
 
@@ -172,7 +175,7 @@ def test_other_layers_of_ard_fit_again_and_patch_nothing(finished: Clone) -> Non
         "config/smoke.yaml", "    lambdas: [0.01]", "    layers: [0]\n    lambdas: [0.01]"
     )
     rules = finished.plan("crosslingual").rules
-    assert rules == {"fit_ard", "measure_ard", "summarise_model", "draw_figure"}
+    assert rules == {"fit_ard", "measure_ard", *VERDICTS}
 
 
 def test_another_cell_of_the_verdict_measures_nothing_again(finished: Clone) -> None:
@@ -180,4 +183,4 @@ def test_another_cell_of_the_verdict_measures_nothing_again(finished: Clone) -> 
         "config/smoke.yaml", "crosslingual:\n", "crosslingual:\n  verdict: {where: prefill}\n"
     )
     rules = finished.plan("crosslingual").rules
-    assert rules == {"summarise_patching", "summarise_model", "draw_figure"}
+    assert rules == {"summarise_patching", *VERDICTS}

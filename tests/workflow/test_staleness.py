@@ -153,7 +153,7 @@ def test_one_condition_figure_needs_that_condition_only(finished: Clone, fresh: 
 
 
 # What hangs on a job of the cross-lingual study.
-VERDICTS = {"summarise_model", "draw_figure"}
+VERDICTS = {"summarise_model", "summarise_verdicts", "draw_figure"}
 AFTER_PATCHING = {"summarise_patching", *VERDICTS}
 
 

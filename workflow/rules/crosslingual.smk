@@ -448,6 +448,7 @@ rule summarise_model:
         geometry=rules.measure_states.output.geometry,
         updates=rules.measure_states.output.updates,
         rates=rules.summarise_patching.output.rates,
+        draws=crosslingual_tables.DRAWS.path,
         tests=rules.summarise_patching.output.tests,
         ard=rules.measure_ard.output.ard,
         bridge=rules.fit_bridge.output.bridge,
@@ -481,9 +482,41 @@ rule summarise_model:
         "../scripts/crosslingual/summarise_model.py"
 
 
+rule summarise_verdicts:
+    """Take the verdicts of all models as one: trainings that disagree have none."""
+    input:
+        summaries=expand(rules.summarise_model.output.summary, model=CROSSLINGUAL.models),
+    output:
+        verdicts=crosslingual_tables.VERDICTS.path,
+        csv=report(
+            "results/crosslingual/verdicts.csv",
+            caption="../report/caption.rst",
+            category=TITLES["crosslingual"],
+            subcategory="Tables",
+            labels={"table": "verdicts over all models", "format": "csv"},
+        ),
+    log:
+        "logs/summarise_verdicts/all.log",
+    benchmark:
+        "results/benchmarks/summarise_verdicts/all.tsv"
+    # Seconds, and once: not worth a place in a cluster's queue.
+    localrule: True
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=growing(1000),
+        runtime=growing(10),
+    params:
+        caption=lambda wildcards: caption("crosslingual", "verdicts"),
+        tracked=lambda wildcards: tracked("crosslingual/summarise_verdicts.py"),
+    script:
+        "../scripts/crosslingual/summarise_verdicts.py"
+
+
 TARGETS["crosslingual"] = [
     *expand(rules.summarise_patching.output, model=CROSSLINGUAL.models),
     *expand(rules.summarise_model.output, model=CROSSLINGUAL.models),
+    *rules.summarise_verdicts.output,
 ]
 
 

@@ -47,5 +47,10 @@ def verdict_cells(declared: DeclaredCell) -> tuple[DeclaredCell, ...]:
 
     The declared one, its mean ablation, and the same source at the answer's own position.
     """
-    site = replace(declared, design="site_answer", where="prefill")
-    return tuple(dict.fromkeys((declared, replace(declared, source="mean"), site)))
+    ablated = replace(declared, source="mean")
+    return tuple(dict.fromkeys((declared, ablated, answer_site(declared))))
+
+
+def answer_site(declared: DeclaredCell) -> DeclaredCell:
+    """The same where the answer is about to be written."""
+    return replace(declared, design="site_answer", where="prefill")

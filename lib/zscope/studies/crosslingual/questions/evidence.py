@@ -1,6 +1,6 @@
 """The evidence for a question, its answer as a row, and numbers as text. No torch.
 
-Without its data a verdict is "undetermined".
+A verdict without its data cannot be told, and its numbers say why.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
+import numpy as np
 import pandas as pd
 
 from zscope.config.base import percent
@@ -16,10 +17,25 @@ from zscope.figures.frames import select
 from zscope.studies.crosslingual.config import VerdictConfig
 from zscope.studies.crosslingual.declared import DeclaredCell
 from zscope.tables.schema import Table
+from zscope.verdicts import LEAST_DRAWS, POWER, UNKNOWN, Answer, detectable_beyond, yes
 
-Answer: TypeAlias = Literal["yes", "partial", "no", "undetermined"]
-UNKNOWN: Answer = "undetermined"
-NUMBERS = ("value", "ci_low", "ci_high", "null_mean", "null_low", "null_high", "null", "p", "n")
+Side: TypeAlias = Literal["above", "below"]
+NUMBERS = (
+    "value",
+    "ci_low",
+    "ci_high",
+    "null_mean",
+    "null_low",
+    "null_high",
+    "null",
+    "draws",
+    "matched_on",
+    "p",
+    "p_draws",
+    "p_least",
+    "detectable",
+    "n",
+)
 # Numbers that the protocol quotes for Qwen2.5-3B.
 QUOTED = {
     "ranks": "80.4 +- 6.0, CV < 0.08 (L33)",
@@ -83,12 +99,10 @@ class Question:
     ) -> dict[str, Any]:
         """A row of crosslingual_summary, without the model.
 
-        row: holds the value that the controlled verdict is about, and its interval, null, p and n
-        where it has them. numbers: those behind both verdicts, for people.
+        row: holds the value that the controlled verdict is about, and those of NUMBERS that it has.
+        numbers: those behind both verdicts, for people.
         """
         found = {} if row is None else dict(row)
-        if "p_holm" in found:
-            found["p"] = found["p_holm"]
         return {
             "question": self.id,
             "text": self.text,
@@ -110,12 +124,44 @@ def largest(frame: pd.DataFrame) -> pd.Series:
     return frame.iloc[int(frame["value"].to_numpy(float).argmax())]
 
 
-def yes(holds: Any) -> Answer:
-    return "yes" if holds else "no"
+def enough_draws(row: pd.Series | None) -> bool:
+    """Whether the row has a null with draws enough for a band."""
+    return row is not None and known(row, "draws") and int(row["draws"]) >= LEAST_DRAWS
 
 
-def graded(full: Any, half: Any) -> Answer:
-    return "yes" if full else "partial" if half else "no"
+def outside(value: float, row: pd.Series | None, side: Side) -> Answer:
+    """Whether a value lies above, or below, the band of the row's null."""
+    end = "null_high" if side == "above" else "null_low"
+    if row is None or not enough_draws(row) or not known(row, end) or np.isnan(value):
+        return UNKNOWN
+    return yes(value > row[end] if side == "above" else value < row[end])
+
+
+def ranks_above(row: pd.Series | None, alpha: float) -> Answer:
+    """Whether a value ranks above the draws of its null, whose p the row holds."""
+    if row is None or not enough_draws(row) or not known(row, "p"):
+        return UNKNOWN
+    return UNKNOWN if 1 / (1 + int(row["draws"])) >= alpha else yes(row["p"] < alpha)
+
+
+def band_power(row: pd.Series | None, side: Side, level: float) -> float | None:
+    """`detectable_beyond` of a row and its own null; None where that is no band."""
+    end = "null_high" if side == "above" else "null_low"
+    if row is None or not enough_draws(row) or not known(row, end, "null_mean"):
+        return None
+    low, high = (
+        float(row[c]) if c in row and pd.notna(row[c]) else np.nan for c in ("ci_low", "ci_high")
+    )
+    return detectable_beyond(abs(row[end] - row["null_mean"]), low, high, level)
+
+
+def power(effect: float | None) -> str:
+    """The power line of a verdict."""
+    if effect is None or np.isnan(effect):
+        return "power unknown"
+    if np.isinf(effect):
+        return "no difference could have been found"
+    return f"could have found a difference of {number(effect)} ({percent(POWER)} power)"
 
 
 def number(value: Any) -> str:
@@ -127,6 +173,10 @@ def interval(row: Mapping[str, Any] | pd.Series) -> str:
 
 
 def band(row: Any) -> str:
+    """Mean and band of a null, and how many draws are behind it."""
     if row is None or pd.isna(row["null_mean"]):
         return "none"
-    return f"{number(row['null_mean'])} [{number(row['null_low'])}, {number(row['null_high'])}]"
+    drawn = "" if pd.isna(row["draws"]) else f" ({int(row['draws'])} draws)"
+    return (
+        f"{number(row['null_mean'])} [{number(row['null_low'])}, {number(row['null_high'])}]{drawn}"
+    )

@@ -7,19 +7,28 @@ from typing import Any
 import pandas as pd
 
 from zscope.studies.crosslingual.questions.evidence import (
-    UNKNOWN,
-    Answer,
     Evidence,
     Question,
     band,
-    graded,
+    band_power,
+    enough_draws,
     interval,
     known,
     largest,
     number,
-    yes,
+    outside,
+    power,
+    ranks_above,
 )
 from zscope.studies.crosslingual.tables import ARD, BRIDGE
+from zscope.verdicts import (
+    UNKNOWN,
+    Answer,
+    all_of,
+    graded,
+    graded_if_told,
+    yes,
+)
 
 AGREES = 0.5  # index overlap from which two spaces "agree"
 THIN, NONLINEAR = 0.8, 0.5  # the protocol's bounds of R2
@@ -44,27 +53,46 @@ def ard_finds_z(evidence: Evidence) -> dict[str, Any]:
         null: evidence.one(ARD, **wanted, **gap, null=null)
         for null in ("energy", "shuffled", "random")
     }
-    protocol, controlled, numbers = UNKNOWN, UNKNOWN, []
+    protocol: Answer = UNKNOWN
+    numbers = []
     if len(index):
         best = largest(index)
-        protocol = graded(best["value"] >= AGREES, bool(best["value"] > best["null_mean"]))
-        # Half of the dimensions survive by construction, so k of them are at most 2 k/d.
-        most = min(1.0, 2 * best["null_mean"])
-        numbers.append(
-            f"original objective: index overlap {number(best['value'])}, k/d "
-            f"{number(best['null_mean'])}, at most {number(most)}"
-        )
+        protocol = graded(yes(best["value"] >= AGREES), yes(best["value"] > best["null_mean"]))
+        numbers.append(_index_overlap(evidence, best, claimed=protocol != "no"))
         numbers += _degeneracy(evidence)
-    tested = {name: row for name, row in contrast.items() if row is not None}
-    if len(tested) == len(contrast) and all(
-        known(row, "value", "null_high") for row in tested.values()
-    ):
-        above = {name: bool(row["value"] > row["null_high"]) for name, row in tested.items()}
-        bands = ", ".join(f"{name} {band(row)}" for name, row in tested.items())
-        controlled = graded(above["energy"] and above["shuffled"], above["random"])
-        numbers.append(f"contrast: energy in Z {number(tested['energy']['value'])}, {bands}")
-    text = "; ".join(numbers) or "no fits of the layer"
-    return question.answered(protocol, controlled, contrast["energy"], text)
+    above = {
+        name: UNKNOWN if row is None else outside(row["value"], row, "above")
+        for name, row in contrast.items()
+    }
+    controlled = graded_if_told(all_of((above["energy"], above["shuffled"])), above["random"])
+    energy = contrast["energy"]
+    if energy is None:
+        return question.answered(
+            protocol, controlled, None, "; ".join(numbers) or "no fits of the layer"
+        )
+    found = band_power(energy, "above", evidence.level)
+    bands = ", ".join(f"{name} {band(row)}" for name, row in contrast.items())
+    numbers.append(f"contrast: energy in Z {number(energy['value'])}, {bands}, {power(found)}")
+    row = {**energy, "detectable": found}
+    return question.answered(protocol, controlled, row, "; ".join(numbers))
+
+
+def _index_overlap(evidence: Evidence, best: pd.Series, *, claimed: bool) -> str:
+    """The protocol's overlap, and what of it holds by construction.
+
+    Half of the dimensions survive, so that the k with most of Z's energy are at most 2k/d of them.
+    A fit that starts from Z starts from lengthscales in the order of this energy: at this most.
+    """
+    most = min(1.0, 2 * best["null_mean"])
+    text = f"original objective: index overlap {number(best['value'])}, k/d "
+    text += f"{number(best['null_mean'])}, at most {number(most)} at this k"
+    begun = {"layer": evidence.cell.layer, "k": evidence.cell.k, "init": "svd_z"}
+    # The start is the Z of the largest k; only that k has rows of overlap_init.
+    if len(evidence.get(ARD, **begun, metric="overlap_init")):
+        text += f", and {number(most)} before the first step"
+    if claimed:
+        text += ": what is maximal by construction is no evidence"
+    return text
 
 
 def _degeneracy(evidence: Evidence) -> list[str]:
@@ -107,10 +135,11 @@ def bridge_is_linear(evidence: Evidence, asked: bool) -> dict[str, Any]:
         f"R2 in sample {number(fitted['value'])}, left out {number(loo['value'])}, ridge "
         f"{number(z['value'])} (p {z['p']:.2g}, shuffled {band(z)})"
     )
-    controlled, shown = _controlled_r2(z, energy, alpha)
+    controlled, shown = _controlled_r2(evidence, z, energy)
     r2 = fitted["value"]
-    protocol = graded(r2 > THIN, r2 >= NONLINEAR) if asked else UNKNOWN
-    return question.answered(protocol, controlled, z, numbers + shown + _gate(asked))
+    protocol = graded(yes(r2 > THIN), yes(r2 >= NONLINEAR)) if asked else UNKNOWN
+    row, found = _row(evidence, z)
+    return question.answered(protocol, controlled, row, numbers + shown + found + _gate(asked))
 
 
 def bridge_is_orthogonal(evidence: Evidence, asked: bool) -> dict[str, Any]:
@@ -131,9 +160,10 @@ def bridge_is_orthogonal(evidence: Evidence, asked: bool) -> dict[str, Any]:
         f"||W'W - I|| / k {number(error['value'])} ({evidence.cell.k**-0.5:.2f} for W = 0); "
         f"Procrustes R2 {number(z['value'])} (p {z['p']:.2g}, shuffled {band(z)})"
     )
-    controlled, shown = _controlled_r2(z, energy, alpha)
+    controlled, shown = _controlled_r2(evidence, z, energy)
     protocol = yes(error["value"] < ROTATION) if asked else UNKNOWN
-    return question.answered(protocol, controlled, z, numbers + shown + _gate(asked))
+    row, found = _row(evidence, z)
+    return question.answered(protocol, controlled, row, numbers + shown + found + _gate(asked))
 
 
 def _bridge(evidence: Evidence, space: str, metric: str) -> pd.Series | None:
@@ -141,14 +171,33 @@ def _bridge(evidence: Evidence, space: str, metric: str) -> pd.Series | None:
     return evidence.one(BRIDGE, **evidence.cell.of_z(), **what)
 
 
-def _controlled_r2(z: pd.Series, energy: pd.Series | None, alpha: float) -> tuple[Answer, str]:
+def _controlled_r2(
+    evidence: Evidence, z: pd.Series, energy: pd.Series | None
+) -> tuple[Answer, str]:
     """The verdict on a score of the bridge, and the control as text."""
-    beaten = bool(z["p"] < alpha)
-    full = beaten and bool(z["value"] > THIN)
-    if energy is None or not known(energy, "ci_high"):
-        return UNKNOWN if full else graded(False, beaten), ""
-    answer = graded(full and bool(z["value"] > energy["ci_high"]), beaten)
-    return answer, f", energy-matched {interval(energy)}"
+    paired = ranks_above(z, evidence.rules.alpha)
+    answers = paired, yes(z["value"] > THIN), _beyond_drawn(z, energy)
+    answer = graded_if_told(all_of(answers), paired)
+    if energy is None:
+        return answer, ", no energy-matched spaces"
+    drawn = f" ({int(energy['draws'])} draws)" if known(energy, "draws") else ""
+    return answer, f", energy-matched {interval(energy)}{drawn}"
+
+
+def _beyond_drawn(z: pd.Series, energy: pd.Series | None) -> Answer:
+    """Whether a score lies above those of drawn spaces, whose row holds their mean and band."""
+    if energy is None or not enough_draws(energy) or not known(energy, "ci_high"):
+        return UNKNOWN
+    return yes(z["value"] > energy["ci_high"])
+
+
+def _row(evidence: Evidence, z: pd.Series) -> tuple[dict[str, Any], str]:
+    """The columns of the verdict on a score of the bridge, and its power line."""
+    found = band_power(z, "above", evidence.level)
+    row = {**z.drop("p"), "p_draws": z["p"], "detectable": found}
+    if known(z, "draws"):
+        row["p_least"] = 1 / (1 + int(z["draws"]))
+    return row, f"; against shuffled pairings, {power(found)}"
 
 
 def _gate(asked: bool) -> str:

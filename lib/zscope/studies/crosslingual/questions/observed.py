@@ -4,26 +4,45 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
-from scipy.stats import norm
 
+from zscope.stats import finite
 from zscope.studies.crosslingual.questions.evidence import (
-    UNKNOWN,
-    Answer,
     Evidence,
     Question,
     band,
-    graded,
+    band_power,
     interval,
     known,
     largest,
     number,
-    yes,
+    outside,
+    power,
+    ranks_above,
 )
 from zscope.studies.crosslingual.tables import ACCURACY, GEOMETRY, UPDATES, WEIGHTS
+from zscope.verdicts import (
+    UNKNOWN,
+    Answer,
+    all_of,
+    any_of,
+    detectable,
+    graded,
+    graded_if_told,
+    least_paired_p,
+    special,
+    yes,
+)
 
 UNIFORM_RANK = 0.08  # the protocol's bound of the coefficient of variation of the heads' ranks
 FAR_ABOVE_ONE = 2.0  # what "R >> 1" is taken to be
+# What the spaces that R is compared with hold as much of as Z does, by the name of the null.
+MATCHED = {
+    "energy_input": "the layer's input",
+    "energy_output": "the layer's output",
+    "energy_own": "the input of Z's own layer",
+}
 
 
 def solves_more_in_chinese(evidence: Evidence) -> dict[str, Any]:
@@ -46,13 +65,20 @@ def solves_more_in_chinese(evidence: Evidence) -> dict[str, Any]:
         }
         for what in ({"metric": "accuracy", "category": "all"}, {"metric": "only_right"})
     )
-    more = only["zh"] > only["en"]
+    alone = only["zh"], only["en"]
+    difference = (alone[0] - alone[1]) / n
+    # Had Chinese been right everywhere: the problems that are wrong in English decide.
+    english = np.arange(n) < round(right["en"] * n)
+    least = least_paired_p(english, "above", steps=1)
+    found = detectable(float(np.sqrt(sum(alone) / n - difference**2)), n, alpha)
     numbers = (
         f"{right['zh'] * n:.0f} of {n} right in Chinese, {right['en'] * n:.0f} in English; "
-        f"{only['zh']:.0f} in Chinese alone, {only['en']:.0f} in English alone, p {p:.2g}"
+        f"{alone[0]:.0f} in Chinese alone, {alone[1]:.0f} in English alone, p {p:.2g}, smallest "
+        f"p that could be reached {least:.2g}; {power(found)}"
     )
-    row = {"value": right["zh"] - right["en"], "p": p, "n": n}
-    return question.answered(yes(more), yes(more and p < alpha), row, numbers)
+    row = {"value": difference, "p": p, "p_least": least, "detectable": finite(found), "n": n}
+    controlled = special(difference, p, least, None, alpha)
+    return question.answered(yes(difference > 0), controlled, row, numbers)
 
 
 def heads_collapse(evidence: Evidence) -> dict[str, Any]:
@@ -75,10 +101,13 @@ def heads_collapse(evidence: Evidence) -> dict[str, Any]:
         f"layer {cell.layer}: rank {mean:.1f} +- {heads['value'].std(ddof=0):.1f}, Gaussian "
         f"{band(null)}; CV {number(cv['value'])}, Gaussian {band(cv)}" + evidence.quoted("ranks")
     )
-    low, even = mean < null["null_low"], cv["value"] <= cv["null_high"]
-    protocol = yes(cv["value"] < UNIFORM_RANK)
-    row = {**cv, "n": len(heads)}
-    return question.answered(protocol, graded(low and even, low), row, numbers)
+    low, uneven = outside(mean, null, "below"), outside(cv["value"], cv, "above")
+    even: Answer = UNKNOWN if uneven == UNKNOWN else yes(uneven == "no")
+    controlled = graded_if_told(all_of((low, even)), low)
+    found = band_power(null, "below", evidence.level)
+    row = {**null, "value": mean, "detectable": found, "n": len(heads)}
+    numbers += f"; of the mean rank, {power(found)}"
+    return question.answered(yes(cv["value"] < UNIFORM_RANK), controlled, row, numbers)
 
 
 def ffn_avoids_z(evidence: Evidence) -> dict[str, Any]:
@@ -101,10 +130,12 @@ def ffn_avoids_z(evidence: Evidence) -> dict[str, Any]:
         f"{band(row)}"
         for name, row in (("share", share), ("span", span))
     )
-    below = [bool(row["value"] < row["null_low"]) for row in (share, span)]
-    protocol = yes(share["value"] < share["null_mean"])
-    controlled = graded(all(below), any(below))
-    return question.answered(protocol, controlled, share, numbers + evidence.quoted("ffn"))
+    below = [outside(row["value"], row, "below") for row in (share, span)]
+    controlled = graded(all_of(below), any_of(below))
+    found = band_power(share, "below", evidence.level)
+    numbers += f"; of the share, {power(found)}" + evidence.quoted("ffn")
+    row = {**share, "detectable": found}
+    return question.answered(yes(share["value"] < share["null_mean"]), controlled, row, numbers)
 
 
 def z_separates(evidence: Evidence) -> dict[str, Any]:
@@ -125,12 +156,13 @@ def z_separates(evidence: Evidence) -> dict[str, Any]:
     energy = _geometry(evidence, "ratio_difference", "energy")
     numbers = (
         f"ratio_Z {interval(z)}, ratio_Zperp {interval(perp)}, difference {interval(gap)}, "
-        f"energy-matched {band(energy)}, random {band(gap)}, n {gap['n']}"
+        f"{_energy(evidence, energy)}, random {band(gap)}, n {gap['n']}"
         + evidence.quoted("geometry")
     )
     controlled = _against_energy(gap["value"], energy, below=bool(gap["ci_high"] < 0))
-    row = gap if energy is None else energy
-    return question.answered(yes(gap["value"] < 0), controlled, row, numbers)
+    return question.answered(
+        yes(gap["value"] < 0), controlled, _with_power(evidence, gap, energy), numbers
+    )
 
 
 def language_is_outside(evidence: Evidence) -> dict[str, Any]:
@@ -146,21 +178,30 @@ def language_is_outside(evidence: Evidence) -> dict[str, Any]:
     if chance is None or not known(chance, "value", "ci_high"):
         return question.unanswered("no language energy of Z")
     limit = chance["null_mean"]
-    numbers = f"share {interval(chance)}, k/d {number(limit)}, energy-matched {band(energy)}"
+    numbers = (
+        f"share {interval(chance)}, k/d {number(limit)}, {_energy(evidence, energy)}, "
+        f"n {chance['n']}"
+    )
     controlled = _against_energy(chance["value"], energy, below=bool(chance["ci_high"] < limit))
-    row = chance if energy is None else energy
-    return question.answered(yes(chance["value"] < limit), controlled, row, numbers)
+    return question.answered(
+        yes(chance["value"] < limit), controlled, _with_power(evidence, chance, energy), numbers
+    )
 
 
 def z_dominated_layer(evidence: Evidence) -> dict[str, Any]:
-    """Experiment B: the largest R(l), in the declared Z."""
+    """Experiment B: the largest R(l), in the declared Z.
+
+    A layer's update becomes part of its output, so the null holds fixed how much of that output the
+    space holds. The other two nulls are shown.
+    """
     alpha = evidence.rules.alpha
     question = Question(
         "z_dominated_layer",
         "B. Is there a Z-dominated layer (R >> 1)?",
         f"R(l) is above {FAR_ABOVE_ONE:g} at some layer; partial: above 1",
-        "at some layer R is above 1, and above energy-matched spaces (normal p, Bonferroni over "
-        f"layers, < {alpha:g}); partial: above those, not above 1",
+        f"where R is largest its {evidence.interval} lies above 1, and R is larger than the "
+        "largest R of random spaces that hold as much of each layer's output (rank among the "
+        f"draws, p < {alpha:g}); partial: the second only",
     )
     cell = evidence.cell
     wanted = {
@@ -171,22 +212,37 @@ def z_dominated_layer(evidence: Evidence) -> dict[str, Any]:
         "pooling": "mean",
         "position_0": cell.position_0,
     }
-    energy = evidence.get(UPDATES, **wanted, metric="ratio", null="energy").dropna(subset="value")
-    scaled = evidence.get(UPDATES, **wanted, metric="ratio_over_null").dropna(subset="value")
-    if energy.empty or scaled.empty:
+    by_layer = evidence.get(UPDATES, **wanted, metric="ratio", null="chance").dropna(subset="value")
+    if by_layer.empty:
         return question.unanswered("no updates in the declared Z")
-    top, over = largest(energy), largest(scaled)
-    special = energy[energy["z"] > norm.isf(alpha / len(energy))]
-    numbers = (
-        f"largest R {interval(top)} at layer {top['layer']}, energy-matched {band(top)}; R over "
-        f"its null at most {interval(over)} (layer {over['layer']}); above energy-matched spaces "
-        f"at {len(special)} of {len(energy)} layers"
+    top = largest(by_layer)
+    over = {
+        null: evidence.one(UPDATES, **wanted, metric="largest_ratio", null=null) for null in MATCHED
+    }
+    special_there = {null: ranks_above(row, alpha) for null, row in over.items()}
+    large = yes(top["ci_low"] > 1) if known(top, "ci_low") else UNKNOWN
+    output = over["energy_output"]
+    found = band_power(output, "above", evidence.level)
+    shown = ", ".join(
+        f"of {MATCHED[null]} {band(row)} (p {'none' if row is None else number(row['p'])}: "
+        f"{special_there[null]})"
+        for null, row in over.items()
     )
-    protocol = graded(bool(top["value"] > FAR_ABOVE_ONE), bool(top["value"] > 1))
-    controlled = graded(bool((special["value"] > 1).any()), len(special) > 0)
-    if not energy["z"].notna().any():
-        controlled = UNKNOWN
-    return question.answered(protocol, controlled, top, numbers)
+    numbers = (
+        f"largest R {interval(top)} at layer {int(top['layer'])} of {len(by_layer)}, n {top['n']}; "
+        f"largest R of spaces with as large a share {shown}; the verdict uses that of the output, "
+        f"which the update becomes part of; {power(found)}"
+    )
+    row = {name: top[name] for name in ("value", "ci_low", "ci_high", "n")}
+    if output is not None:
+        columns = ("null", "null_mean", "null_low", "null_high", "draws", "matched_on")
+        row |= {name: output[name] for name in columns}
+        row |= {"p_draws": output["p"], "detectable": found}
+        if known(output, "draws"):
+            row["p_least"] = 1 / (1 + int(output["draws"]))
+    protocol = graded(yes(top["value"] > FAR_ABOVE_ONE), yes(top["value"] > 1))
+    above = special_there["energy_output"]
+    return question.answered(protocol, graded(all_of((above, large)), above), row, numbers)
 
 
 def _geometry(evidence: Evidence, metric: str, null: str) -> pd.Series | None:
@@ -201,13 +257,28 @@ def _geometry(evidence: Evidence, metric: str, null: str) -> pd.Series | None:
     )
 
 
+def _energy(evidence: Evidence, energy: pd.Series | None) -> str:
+    """The energy-matched spaces as text: their band, what they are matched on, and the power."""
+    if energy is None:
+        return "no energy-matched spaces"
+    on = "" if pd.isna(energy["matched_on"]) else f" (matched on {energy['matched_on']})"
+    return (
+        f"energy-matched{on} {band(energy)}, {power(band_power(energy, 'below', evidence.level))}"
+    )
+
+
+def _with_power(
+    evidence: Evidence, row: pd.Series, energy: pd.Series | None
+) -> dict[str, Any] | pd.Series:
+    """The columns of the verdict: those of the energy-matched null, where there is one."""
+    if energy is None:
+        return row
+    return {**energy, "detectable": band_power(energy, "below", evidence.level)}
+
+
 def _against_energy(value: float, energy: pd.Series | None, *, below: bool) -> Answer:
     """yes: below chance (`below`) and below the energy-matched spaces; partial: the first only.
 
-    Where no space has the energy of Z, the control can be neither passed nor failed.
+    Without spaces of the energy of Z, or with few, the control can be neither passed nor failed.
     """
-    if not below:
-        return "no"
-    if energy is None or not known(energy, "null_low"):
-        return UNKNOWN
-    return graded(value < energy["null_low"], True)
+    return graded_if_told(all_of((yes(below), outside(value, energy, "below"))), yes(below))

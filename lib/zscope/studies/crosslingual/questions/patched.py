@@ -3,61 +3,56 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
-import pandas as pd
-
-from zscope.studies.crosslingual.questions.evidence import (
-    UNKNOWN,
-    Answer,
-    Evidence,
-    Question,
-    graded,
-    interval,
-    known,
+from zscope.studies.crosslingual.declared import DeclaredCell, answer_site
+from zscope.studies.crosslingual.questions.comparisons import (
+    STRATUM,
+    Part,
+    broken,
+    compare,
+    keeps,
+    rate_row,
 )
-from zscope.studies.crosslingual.tables import RATES, TESTS
-
-# What the controlled rule compares, and the sign that the difference should have.
-CONTROLLED = {
-    "z_answers": ("z", "energy", "answer_changed", 1),
-    "z_language": ("z", "energy", "language_changed", -1),
-    "perp_answers": ("z_perp", "energy_perp", "answer_changed", -1),
-    "perp_language": ("z_perp", "energy_perp", "language_changed", 1),
-}
-NAMES = {"z": "Z", "z_perp": "Z-perp"}
-WORDS = {"answer_changed": "answers", "language_changed": "languages"}
+from zscope.studies.crosslingual.questions.evidence import Evidence, Question, interval
+from zscope.verdicts import UNKNOWN, Answer, all_of, graded, graded_if_told, yes
 
 
 def is_causal(evidence: Evidence) -> dict[str, Any]:
     """Whether Z, patched, changes answers and not the language, and the rest the reverse."""
     high, margin, alpha = evidence.rules.high, evidence.rules.margin, evidence.rules.alpha
+    kept = evidence.rules.kept
     question = Question(
         "is_causal",
         "A. Is Z causal? Patching it changes answers, not the language",
         f"Z changes {high:.0%} of the answers or more and keeps the language in {high:.0%} or "
         f"more, and Z-perp the reverse; partial: Z changes {margin:.0%} more answers than Z-perp",
-        "against random spaces of the same energy, Z changes more answers and fewer languages, "
-        f"and Z-perp the reverse (paired tests, Holm, p < {alpha:g}); partial: the answers of Z",
+        "Z changes more answers than random spaces of the same energy, and keeps the language (the "
+        f"{evidence.interval} lies at {kept:g} or above); Z-perp switches more languages than "
+        "complements of such spaces, and keeps the answers (likewise). More: paired test and rank "
+        f"among the draws, each p < {alpha:g}. A broken text keeps nothing and switches nothing. "
+        "Partial: the answers of Z",
     )
     protocol, why = protocol_verdict(evidence)
-    controlled, controlled_why = controlled_verdict(evidence)
-    row = _test(evidence, "z", "energy", "answer_changed")
-    return question.answered(protocol, controlled, row, f"{why}. {controlled_why}")
+    controlled, parts = controlled_verdict(evidence)
+    shown = "; ".join(part.text for part in parts.values())
+    spaces = ("z", "energy", "z_perp", "energy_perp")
+    numbers = f"{why}. Controlled: {shown}; {broken(evidence, STRATUM, spaces)}"
+    return question.answered(protocol, controlled, parts["z_answers"].columns, numbers)
 
 
 def protocol_verdict(evidence: Evidence) -> tuple[Answer, str]:
     """The protocol's rule, over all problems, with the numbers behind it.
 
     A rate of `high` or more counts as "changes", one of 1 - high or less as "preserves" (changes
-    wins a tie); an answer is the number extracted from any text, well formed or not. Partial: Z
-    changes `margin` more of the answers than Z-perp.
+    wins a tie); an answer is the number extracted from any text, well formed or not, and a text
+    without a language has another one. Partial: Z changes `margin` more of the answers than Z-perp.
     """
     high, margin = evidence.rules.high, evidence.rules.margin
     answers, words = (
-        {space: _rate(evidence, space, "all", metric) for space in ("z", "z_perp", "full")}
-        for metric in ("raw_answer_changed", "language_changed")
+        {space: _rate(evidence, space, metric) for space in ("z", "z_perp", "full")}
+        for metric in ("raw_answer_changed", "raw_language_changed")
     )
     of_z, of_perp = ((answers[space], words[space]) for space in ("z", "z_perp"))
     if of_z[0] is None or of_z[1] is None or of_perp[0] is None or of_perp[1] is None:
@@ -80,102 +75,91 @@ def protocol_verdict(evidence: Evidence) -> tuple[Answer, str]:
     )
     if answers["full"] is not None and words["full"] is not None:
         why += f"; everything {answers['full']:.0%} and {words['full']:.0%}"
-    return graded(dissociation, more), why
+    why += f". Broken text counts as changed here: {broken(evidence, 'all', ('z', 'z_perp'))}"
+    return graded(yes(dissociation), yes(more)), why
 
 
-def controlled_verdict(evidence: Evidence) -> tuple[Answer, str]:
-    """The rule with controls, over the problems that were right unpatched, with its numbers.
+def controlled_verdict(evidence: Evidence) -> tuple[Answer, Mapping[str, Part]]:
+    """The rule with controls, over the problems that were right unpatched, and its four parts.
 
-    yes: Z beats energy-matched random spaces on answers and stays below them on language, and
-    Z-perp is below the complements of those on answers and beats them on language, each with a
-    Holm-adjusted p < alpha. partial: only the first need hold. Only well-formed answers count.
+    yes: Z changes more answers than energy-matched spaces and keeps the language; Z-perp switches
+    more languages than the complements of those and keeps the answers. partial: the first.
     """
-    tests = {name: _test(evidence, *what[:3]) for name, what in CONTROLLED.items()}
-    found = {name: row for name, row in tests.items() if row is not None}
-    if missing := [name for name in tests if name not in found]:
-        return UNKNOWN, f"not tested in the declared cell: {', '.join(missing)}"
-    held, parts = {}, []
-    for name, (first, second, metric, sign) in CONTROLLED.items():
-        p = found[name]["p_holm"]
-        held[name] = p < evidence.rules.alpha and sign * found[name]["value"] > 0
-        shares = [_rate(evidence, space, "baseline_correct", metric) for space in (first, second)]
-        shown = " against ".join("none" if s is None else f"{s:.0%}" for s in shares)
-        parts.append(f"{NAMES[first]} changes {shown} of the {WORDS[metric]} (p {p:.2g})")
-    n = min(int(row["n"]) for row in found.values())
-    why = f"against energy-matched spaces, {n} problems: " + "; ".join(parts)
-    return graded(all(held.values()), held["z_answers"]), why
+    cell = evidence.cell
+    parts = {
+        "z_answers": compare(evidence, cell, "answer_changed", "z", "energy", "above"),
+        "z_language": keeps(evidence, "z", "language_kept", "the language"),
+        "perp_language": compare(
+            evidence, cell, "language_switched", "z_perp", "energy_perp", "above"
+        ),
+        "perp_answers": keeps(evidence, "z_perp", "answer_kept", "the answer"),
+    }
+    whole = all_of(part.answer for part in parts.values())
+    return graded(whole, parts["z_answers"].answer), parts
 
 
 def carries_the_answer(evidence: Evidence) -> dict[str, Any]:
     """Whether the answer of the source arrives, and not merely another one."""
-    alpha = evidence.rules.alpha
-    question = Question(
-        "carries_the_answer",
-        "A. Does Z carry the answer? The output becomes the source's",
-        "none: the protocol's sources share the answer of the prompt, so that nothing can be seen",
-        "more outputs give the source's answer than with energy-matched random spaces, and than "
-        f"with Z-perp (paired tests, Holm, p < {alpha:g}); partial: than with energy-matched ones "
-        "only",
+    text = "A. Does Z carry the answer? The output becomes the source's"
+    return _carries(evidence, "carries_the_answer", text, evidence.cell, "")
+
+
+def carries_the_answer_at_site(evidence: Evidence) -> dict[str, Any]:
+    """The same where the answer is about to be written, with the positive control there."""
+    cell = answer_site(evidence.cell)
+    full = rate_row(evidence, replace(cell, source="mismatched"), "full", STRATUM, "source_answer")
+    control = "unknown" if full is None else interval(full)
+    return _carries(
+        evidence,
+        "carries_the_answer_at_site",
+        "A. Does Z carry the answer at the answer's own position?",
+        cell,
+        f"; positive control, the whole state there: {control} of the source's answers",
     )
-    found = _tests_of_z(evidence, "mismatched", "source_answer", ("energy", "z_perp"))
-    if len(found) < 2:
-        return question.unanswered("not tested in the declared cell")
-    more = {n: row["p_holm"] < alpha and row["value"] > 0 for n, row in found.items()}
-    answer = graded(more["energy"] and more["z_perp"], more["energy"])
-    numbers = f"source's answers with Z minus {_differences(found)}"
-    return question.answered(UNKNOWN, answer, found["energy"], numbers)
+
+
+def _carries(
+    evidence: Evidence, name: str, text: str, cell: DeclaredCell, control: str
+) -> dict[str, Any]:
+    question = Question(
+        name,
+        text,
+        "none: the protocol's sources share the answer of the prompt, so that nothing can be seen",
+        "more outputs give the source's answer than with energy-matched random spaces (paired test "
+        f"and rank among the draws, each p < {evidence.rules.alpha:g}), and than with Z-perp "
+        "(paired test); partial: than with energy-matched ones only",
+    )
+    cell = replace(cell, source="mismatched")
+    energy, perp = (
+        compare(evidence, cell, "source_answer", "z", second, "above")
+        for second in ("energy", "z_perp")
+    )
+    answer = graded(all_of((energy.answer, perp.answer)), energy.answer)
+    numbers = f"{energy.text}; {perp.text}{control}"
+    return question.answered(UNKNOWN, answer, energy.columns, numbers)
 
 
 def is_necessary(evidence: Evidence) -> dict[str, Any]:
     """What is lost without Z: patching with the mean over problems as source."""
-    alpha = evidence.rules.alpha
     question = Question(
         "is_necessary",
         "A. Is Z necessary? Mean ablation",
         "none: the protocol patches, and never ablates",
-        "with Z at its mean fewer answers are right than with a random space of the same energy "
-        f"(paired test, Holm, p < {alpha:g}); partial: than with a uniform one only",
+        "with Z at its mean fewer answers are right than with uniform random spaces, and than with "
+        "random spaces of the same energy (each by paired test and rank among the draws, p < "
+        f"{evidence.rules.alpha:g}); partial: the first only",
     )
-    found = _tests_of_z(evidence, "mean", "correct", ("energy", "random"))
-    if "energy" not in found:
-        return question.unanswered("not tested in the declared cell")
-    worse = {n: row["p_holm"] < alpha and row["value"] < 0 for n, row in found.items()}
-    numbers = f"right answers with Z at its mean minus {_differences(found)}"
-    answer = graded(worse["energy"], worse.get("random", False))
-    return question.answered(UNKNOWN, answer, found["energy"], numbers)
+    cell = replace(evidence.cell, source="mean")
+    energy, uniform = (
+        compare(evidence, cell, "correct", "z", second, "below") for second in ("energy", "random")
+    )
+    # Z has to pass the weaker control first: so many ways to a yes or a partial have one error.
+    answer = graded_if_told(all_of((uniform.answer, energy.answer)), uniform.answer)
+    numbers = f"with Z at its mean: {energy.text}; {uniform.text}"
+    return question.answered(UNKNOWN, answer, energy.columns, numbers)
 
 
-def _rate(evidence: Evidence, space: str, stratum: str, metric: str) -> float | None:
-    wanted = asdict(evidence.cell) | {"space": space, "stratum": stratum, "metric": metric}
-    if space == "full":
-        wanted |= {"k": None, "kind": None}
-    row = evidence.one(RATES, **wanted)
+def _rate(evidence: Evidence, space: str, metric: str) -> float | None:
+    """Over all problems, in the declared cell."""
+    row = rate_row(evidence, evidence.cell, space, "all", metric)
     return None if row is None else float(row["value"])
-
-
-def _test(
-    evidence: Evidence, first: str, second: str, metric: str, source: str | None = None
-) -> pd.Series | None:
-    """A comparison in the declared cell, over the problems that were right unpatched.
-
-    source: instead of the cell's.
-    """
-    cell = replace(evidence.cell, source=source or evidence.cell.source)
-    what = {"stratum": "baseline_correct", "metric": metric, "first": first, "second": second}
-    return evidence.one(TESTS, **asdict(cell), **what)
-
-
-def _tests_of_z(
-    evidence: Evidence, source: str, metric: str, others: tuple[str, ...]
-) -> dict[str, pd.Series]:
-    """Z against each of the others, as far as it was tested."""
-    rows = {other: _test(evidence, "z", other, metric, source) for other in others}
-    return {
-        name: row for name, row in rows.items() if row is not None and known(row, "value", "p_holm")
-    }
-
-
-def _differences(found: Mapping[str, pd.Series]) -> str:
-    return ", ".join(
-        f"with {name} {interval(row)} (p {row['p_holm']:.2g})" for name, row in found.items()
-    )

@@ -1,11 +1,15 @@
-"""Every question of the study, for one model: table crosslingual_summary."""
+"""Every question of the study: for one model (crosslingual_summary), and over all models."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
+
+import pandas as pd
 
 from zscope.studies.crosslingual.questions import fitted, observed, patched
 from zscope.studies.crosslingual.questions.evidence import Evidence
+from zscope.verdicts import over_trainings, tally
 
 
 def summarise(evidence: Evidence) -> list[dict[str, Any]]:
@@ -20,9 +24,21 @@ def summarise(evidence: Evidence) -> list[dict[str, Any]]:
         observed.language_is_outside(evidence),
         causal,
         patched.carries_the_answer(evidence),
+        patched.carries_the_answer_at_site(evidence),
         patched.is_necessary(evidence),
         observed.z_dominated_layer(evidence),
         ard,
         fitted.bridge_is_linear(evidence, succeeded),
         fitted.bridge_is_orthogonal(evidence, succeeded),
     ]
+
+
+def over_models(summaries: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """Rows of crosslingual_verdicts, from crosslingual_summary of all models, in their order."""
+    for question, rows in summaries.groupby("question", sort=False):
+        values = rows["value"].astype(float)
+        out: dict[str, Any] = {"question": question, "text": rows["text"].iloc[0]}
+        for rule in ("protocol", "controlled"):
+            answers = rows[f"{rule}_verdict"].to_list()
+            out |= {f"{rule}_verdict": over_trainings(answers), f"{rule}_tally": tally(answers)}
+        yield out | {"low": values.min(), "high": values.max(), "n_models": len(rows)}
