@@ -22,6 +22,7 @@ from transformers import (
 from zscope.config.sizes import check_k, check_layer
 from zscope.core.errors import CheckpointError, ConfigError, DataError
 from zscope.models import language_model as module
+from zscope.models.identity import model_digest
 from zscope.models.language_model import (
     LanguageModel,
     load_language_model,
@@ -114,7 +115,7 @@ def test_a_folder_loads_as_the_tiny_model_does(lm, folder):
     """Also with the keys that a config block leaves empty."""
     spec = {"path": str(folder), "hub": None, "revision": None, "tiny": False}
     other = load_language_model(spec, CPU, torch.bfloat16)
-    assert other.name == str(folder)
+    assert other.name == f"{folder}@{model_digest(folder)}"
     assert other.dtype == torch.bfloat16
     ids = torch.arange(2, 30)[None]
     torch.testing.assert_close(

@@ -1,7 +1,6 @@
 import os
 import shlex
 import sys
-from glob import glob
 
 from snakemake.common.configfile import load_configfile
 from snakemake_interface_executor_plugins.settings import SharedFSUsage
