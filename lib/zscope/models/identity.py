@@ -1,9 +1,9 @@
 """Which files a model in a folder is read from, and the digest that names their content.
 
-A folder's path says nothing about the weights: a symbolic link can be pointed elsewhere, and `cp -p`
-gives a copy the date of the original. So a model is named by what its files hold. The workflow asks
-whenever it plans, so this module uses the standard library only, and the digest of a large file is
-kept and looked up by the file's state.
+A folder's path and dates say nothing about the weights: a symbolic link can be pointed elsewhere,
+and `cp -p` gives a copy the date of the original. So a model is named by what its files hold. The
+workflow asks whenever it plans, so this module uses the standard library only, and the digest of a
+large file is kept and looked up by the file's state.
 """
 
 from __future__ import annotations
@@ -108,8 +108,8 @@ def model_digest(folder: str | os.PathLike[str]) -> str:
 def file_digest(path: Path) -> str:
     """SHA-256 of a file. That of a large one is hashed once and then looked up.
 
-    It is kept under the file's true path with its inode, size and times. The time of the last change
-    of the inode is one of them: no copy that keeps a date can set it. Raises OSError.
+    It is kept under the file's true path with its inode, size and times. One of these is the time
+    of the last change of the inode, which no copy that keeps a date can set. Raises OSError.
     """
     state = _state(path)
     if state["size"] < KEPT_FROM:

@@ -46,16 +46,17 @@ def load_tokenizer(folder: Path) -> Any:
 def set_ends(folder: Path, config: Any, tokenizer: Any) -> Any:
     """The generation config with the tokens that end and pad a text, and nothing else.
 
-    The ends are those of generation_config.json, else of config.json (as in transformers), else the
-    tokenizer's. A tokenizer without a padding token is given its own end, else the first of these;
-    what is padded is masked. config: the model's, of transformers.
+    The ends are those of generation_config.json, else of config.json, else the tokenizer's. A
+    tokenizer without a padding token is given its own end, else the first of these; what is padded
+    is masked. config: the model's, of transformers.
 
     Raises ConfigError if nothing says what ends a text, or if the tokenizer has no such token.
     """
     from transformers import GenerationConfig
 
     found = _generation_config(folder, config)
-    ends = found.eos_token_id if found.eos_token_id not in (None, []) else tokenizer.eos_token_id
+    named = (found.eos_token_id, config.eos_token_id, tokenizer.eos_token_id)
+    ends = next((ids for ids in named if ids not in (None, [])), None)
     if ends is None:
         raise ConfigError(
             f"{folder}: no token ends a text: neither {GENERATION}, config.json nor the tokenizer "

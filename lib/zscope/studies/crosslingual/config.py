@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
@@ -110,8 +111,10 @@ class LanguageModelSource(Section):
     def name(self) -> str:
         """A short name for paths; a tiny model's seed is appended to it."""
         text = self.hub or self.path or "tiny"
-        last = text.rstrip("/").rpartition("/")[2]
-        return re.sub(r"[^a-z0-9.]+", "-", last.lower())[:100].strip("-.") or "model"
+        last = unicodedata.normalize("NFC", text.rstrip("/").rpartition("/")[2])
+        plain = re.sub(r"(?:[^\w.]|_)+", "-", last.lower())
+        # A file's name has at most 255 bytes, and a letter up to 4.
+        return plain.encode()[:100].decode(errors="ignore").strip("-.") or "model"
 
 
 class TinyShape(Section):
