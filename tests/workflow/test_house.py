@@ -30,7 +30,7 @@ FLOORS = (
     {"models", "figures"},
     {"training", "toy_language"},
     {"studies"},
-    {"reference", "show", "results"},
+    {"reference", "show", "compare", "results"},
 )
 # What every study's folder has, so that who knows one knows all.
 OF_A_STUDY = ("__init__.py", "config.py", "study.py", "tables.py", "figures")
