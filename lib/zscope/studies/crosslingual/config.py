@@ -77,7 +77,8 @@ class LanguageModelSource(Section):
     revision: str | None = None
     """Commit (or tag) of the hub model, so that a result names its weights."""
     path: UserPath | None = None
-    """Folder of a saved Qwen2 or Llama model: config.json, model.safetensors and a tokenizer."""
+    """Folder of a saved Qwen2 or Llama model: config.json, model.safetensors and a tokenizer.
+    `~` is the home folder."""
 
     @model_validator(mode="before")
     @classmethod
