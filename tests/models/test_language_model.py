@@ -193,6 +193,9 @@ def test_a_folder_that_names_no_end_is_told_where_to(broken):
     assert 'add its id to generation_config.json: {"eos_token_id": ...}' in str(caught.value)
     edit(broken / "generation_config.json", eos_token_id=[1, 14])
     assert load_language_model({"path": broken}, CPU, F32).end_tokens == [1, 14]
+    edit(broken / "generation_config.json", eos_token_id="<eos>")
+    with pytest.raises(ConfigError, match="eos_token_id is '<eos>', not the id of a token"):
+        load_language_model({"path": broken}, CPU, F32)
     edit(broken / "generation_config.json", eos_token_id=99999)
     with pytest.raises(ConfigError, match="the tokenizer has no token 99999, which ends a text"):
         load_language_model({"path": broken}, CPU, F32)

@@ -54,37 +54,38 @@ def set_ends(folder: Path, config: Any, tokenizer: Any) -> Any:
     """
     from transformers import GenerationConfig
 
-    found = _generation_config(folder, config)
-    named = (found.eos_token_id, config.eos_token_id, tokenizer.eos_token_id)
+    found = _generation_settings(folder)
+    named = (found.get("eos_token_id"), config.eos_token_id, tokenizer.eos_token_id)
     ends = next((ids for ids in named if ids not in (None, [])), None)
     if ends is None:
         raise ConfigError(
             f"{folder}: no token ends a text: neither {GENERATION}, config.json nor the tokenizer "
             f'names one\nadd its id to {GENERATION}: {{"eos_token_id": ...}}'
         )
+    ids = ends if isinstance(ends, list) else [ends]
+    if not all(type(i) is int and i >= 0 for i in ids):
+        raise ConfigError(
+            f"{folder}: eos_token_id is {ends!r}, not the id of a token or a list of ids"
+        )
     if tokenizer.pad_token is None:
-        first = ends[0] if isinstance(ends, list) else ends
-        end = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(first)
+        end = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(ids[0])
         if end is None:
             raise ConfigError(
-                f"{folder}: the tokenizer has no token {first}, which ends a text, and none that "
+                f"{folder}: the tokenizer has no token {ids[0]}, which ends a text, and none that "
                 f"pads one\ncorrect eos_token_id in {GENERATION} or config.json"
             )
         tokenizer.pad_token = end
-    padding = found.pad_token_id
+    padding = found.get("pad_token_id", config.pad_token_id)
     return GenerationConfig(
         eos_token_id=ends, pad_token_id=tokenizer.pad_token_id if padding is None else padding
     )
 
 
-def _generation_config(folder: Path, config: Any) -> Any:
-    """The folder's, as transformers takes it, but one that cannot be read is an error."""
-    from transformers import GenerationConfig
-
-    if not (folder / GENERATION).is_file():
-        return GenerationConfig.from_model_config(config)
+def _generation_settings(folder: Path) -> dict[str, Any]:
+    """What generation_config.json says; nothing if there is none."""
+    file = folder / GENERATION
     try:
-        return GenerationConfig.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+        return {**json.loads(file.read_text("utf-8"))} if file.is_file() else {}
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         first = str(error).splitlines()[0][:200]
-        raise ConfigError(f"{folder / GENERATION}: cannot be read ({first})") from None
+        raise ConfigError(f"{file}: cannot be read ({first})") from None
