@@ -1,7 +1,8 @@
 """Print a table of the results: `python -m zscope.show FILE [column=value ...]`.
 
 It prints the rows that have the given values. With --provenance it prints the settings, code and
-package versions that the file was made from.
+package versions that the file was made from. `python -m zscope.show --compare A B [TABLE]` says
+where two results folders, or two files, agree; it exits with 1 if they do not.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import sys
 
 import pandas as pd
 
+from zscope.compare import report
 from zscope.core.errors import TableError, ZscopeError
 from zscope.results import read_file
 from zscope.tables.read import read_provenance
@@ -35,13 +37,20 @@ def rows(path: str, where: list[str]) -> pd.DataFrame:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m zscope.show", description=__doc__)
-    parser.add_argument("path", help="a Parquet table below results/")
+    parser.add_argument("path", nargs="?", help="a Parquet table below results/")
     parser.add_argument("where", nargs="*", help="column=value: show only these rows")
     parser.add_argument("--columns", help="show only these columns, separated by commas")
     parser.add_argument("--markdown", action="store_true", help="print a Markdown table")
     parser.add_argument("--provenance", action="store_true", help="print where the file comes from")
+    parser.add_argument("--compare", nargs=2, metavar=("A", "B"), help="two folders, or two files")
+    parser.add_argument("-v", "--verbose", action="store_true", help="print the rows that differ")
     given = parser.parse_args(arguments)
+    if not given.path and not given.compare:
+        parser.error("name a table, or --compare two results")
     try:
+        if given.compare:
+            first, second = given.compare
+            return report(first, second, given.path, given.verbose)
         if given.provenance:
             print(json.dumps(read_provenance(given.path), indent=2))
             return 0

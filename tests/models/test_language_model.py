@@ -22,6 +22,7 @@ from transformers import (
 from zscope.config.sizes import check_k, check_layer
 from zscope.core.errors import CheckpointError, ConfigError, DataError
 from zscope.models import language_model as module
+from zscope.models.identity import model_digest
 from zscope.models.language_model import (
     LanguageModel,
     load_language_model,
@@ -77,6 +78,13 @@ def broken(folder, tmp_path):
     return tmp_path
 
 
+def edit(path, *leave, **settings):
+    """Set keys of a JSON file, and take some away."""
+    plain = json.loads(path.read_text()) if path.exists() else {}
+    kept = {key: value for key, value in plain.items() if key not in leave}
+    path.write_text(json.dumps({**kept, **settings}))
+
+
 @pytest.fixture(scope="module")
 def prompts():
     problems = generate(16, 6, held_out=True)
@@ -114,7 +122,7 @@ def test_a_folder_loads_as_the_tiny_model_does(lm, folder):
     """Also with the keys that a config block leaves empty."""
     spec = {"path": str(folder), "hub": None, "revision": None, "tiny": False}
     other = load_language_model(spec, CPU, torch.bfloat16)
-    assert other.name == str(folder)
+    assert other.name == f"{folder}@{model_digest(folder)}"
     assert other.dtype == torch.bfloat16
     ids = torch.arange(2, 30)[None]
     torch.testing.assert_close(
@@ -148,14 +156,93 @@ def test_a_word_outside_the_vocabulary_is_named(lm):
 
 
 def test_a_tokenizer_without_padding_pads_with_the_end(broken):
-    file = broken / "tokenizer_config.json"
-    settings = json.loads(file.read_text())
-    del settings["pad_token"]
-    file.write_text(json.dumps({**settings, "padding_side": "right"}))
+    edit(broken / "tokenizer_config.json", "pad_token", padding_side="right")
     lm = load_language_model({"path": broken}, CPU, F32)
     ids, mask = lm.encode(["Tom has 1 key.\n", "12"])
     assert ids[1].tolist() == [1] * 6 + [14]
     assert mask[1].tolist() == [0] * 6 + [1]
+
+
+def without_ends(folder, *files):
+    for file in files:
+        edit(folder / file, "eos_token", "pad_token", "eos_token_id", "pad_token_id")
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        ["tokenizer_config.json"],
+        ["tokenizer_config.json", "generation_config.json"],
+        ["tokenizer_config.json", "config.json"],
+        ["generation_config.json", "config.json"],
+    ],
+)
+def test_one_file_that_names_the_end_is_enough(broken, lm, prompts, files):
+    """What is padded is masked, so states and continuations are those of the whole folder."""
+    without_ends(broken, *files)
+    other = load_language_model({"path": broken}, CPU, F32)
+    assert other.end_tokens == lm.end_tokens == [1]
+    assert greedy(other, *other.encode(prompts), 12) == greedy(lm, *lm.encode(prompts), 12)
+
+
+def test_a_folder_that_names_no_end_is_told_where_to(broken):
+    without_ends(broken, "tokenizer_config.json", "generation_config.json", "config.json")
+    with pytest.raises(ConfigError) as caught:
+        load_language_model({"path": broken}, CPU, F32)
+    assert "no token ends a text: neither generation_config.json, config.json" in str(caught.value)
+    assert 'add its id to generation_config.json: {"eos_token_id": ...}' in str(caught.value)
+    edit(broken / "generation_config.json", eos_token_id=[1, 14])
+    assert load_language_model({"path": broken}, CPU, F32).end_tokens == [1, 14]
+    edit(broken / "generation_config.json", eos_token_id="<eos>")
+    with pytest.raises(ConfigError, match="eos_token_id is '<eos>', not the id of a token"):
+        load_language_model({"path": broken}, CPU, F32)
+    edit(broken / "generation_config.json", eos_token_id=99999)
+    with pytest.raises(ConfigError, match="the tokenizer has no token 99999, which ends a text"):
+        load_language_model({"path": broken}, CPU, F32)
+
+
+def test_tokenizer_json_alone_is_enough(broken, lm, prompts):
+    (broken / "tokenizer_config.json").unlink()
+    other = load_language_model({"path": broken}, CPU, F32)
+    mine, theirs = other.encode(prompts), lm.encode(prompts)
+    assert torch.equal(mine[1], theirs[1])
+    assert torch.equal(mine[0][mine[1].bool()], theirs[0][theirs[1].bool()])
+    assert greedy(other, *mine, 12) == greedy(lm, *theirs, 12)
+
+
+def test_settings_without_a_class_leave_the_tokenizer_as_it_was_saved(broken, lm, prompts):
+    edit(broken / "tokenizer_config.json", "tokenizer_class")
+    other = load_language_model({"path": broken}, CPU, F32)
+    assert torch.equal(other.encode(prompts)[0], lm.encode(prompts)[0])
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "words"),
+    [
+        ("tokenizer.json", "{}", "its tokenizer cannot be read"),
+        ("tokenizer_config.json", "[]", "its tokenizer cannot be read"),
+        ("generation_config.json", "{", r"generation_config\.json: cannot be read"),
+        ("generation_config.json", "[]", r"generation_config\.json: cannot be read"),
+    ],
+)
+def test_a_damaged_small_file_is_named(broken, file, text, words):
+    """transformers would take the end of config.json instead."""
+    (broken / file).write_text(text)
+    with pytest.raises(ConfigError, match=words):
+        load_language_model({"path": broken}, CPU, F32)
+
+
+def test_a_folder_without_a_tokenizer_is_told_so(broken):
+    (broken / "tokenizer.json").unlink()
+    (broken / "tokenizer_config.json").unlink()
+    with pytest.raises(ConfigError, match=r"no tokenizer \(tokenizer\.json, or"):
+        load_language_model({"path": broken}, CPU, F32)
+
+
+def test_a_tilde_is_the_home_folder(broken, monkeypatch):
+    monkeypatch.setenv("HOME", str(broken.parent))
+    spec = {"path": f"~/{broken.name}"}
+    assert load_language_model(spec, CPU, F32).name.startswith(f"~/{broken.name}@")
 
 
 def test_a_llama_is_supported_and_its_kernel_weights_are_its_own(broken, trained):
@@ -224,6 +311,31 @@ def test_another_architecture_is_refused(broken):
     file.write_text("{")
     with pytest.raises(ConfigError, match=r"config\.json: cannot be read"):
         load_language_model({"path": broken}, CPU, F32)
+
+
+@pytest.mark.parametrize(
+    ("file", "settings", "method"),
+    [
+        ("config.json", {"quantization_config": {"quant_method": "gptq", "bits": 4}}, "gptq"),
+        ("config.json", {"quantization_config": {"quant_method": "awq"}}, "awq"),
+        ("config.json", {"quantization_config": {"bits": 4}}, "quantization_config"),
+        ("config.json", {"quantization": {"bits": 4, "group_size": 64}}, "quantization"),
+        ("quantize_config.json", {"bits": 4}, "quantize_config.json"),  # of AutoGPTQ
+        ("quant_config.json", {"w_bit": 4}, "quant_config.json"),  # of AutoAWQ
+    ],
+)
+def test_quantised_weights_are_refused_with_the_way_out(broken, file, settings, method):
+    edit(broken / file, **settings)
+    for load in (read_shape, lambda spec: load_language_model(spec, CPU, F32)):
+        with pytest.raises(ConfigError) as caught:
+            load({"path": broken})
+        assert f"its weights are quantised ({method}), and only plain ones" in str(caught.value)
+        assert "take the model that it was made from" in str(caught.value)
+
+
+def test_a_quantisation_of_null_is_none(broken):
+    edit(broken / "config.json", quantization_config=None)
+    assert load_language_model({"path": broken}, CPU, F32).n_layers == 3
 
 
 def test_code_in_the_folder_is_never_run(broken):

@@ -26,11 +26,11 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # Each room may import the rooms of its own line and of the lines before it.
 FLOORS = (
     {"core"},
-    {"config", "tables", "stats"},
+    {"config", "tables", "stats", "verdicts"},
     {"models", "figures"},
     {"training", "toy_language"},
     {"studies"},
-    {"reference", "show", "results"},
+    {"reference", "show", "compare", "results"},
 )
 # What every study's folder has, so that who knows one knows all.
 OF_A_STUDY = ("__init__.py", "config.py", "study.py", "tables.py", "figures")

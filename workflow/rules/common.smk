@@ -2,7 +2,6 @@ import os
 import shlex
 import sys
 from copy import deepcopy
-from glob import glob
 
 from snakemake.cli import get_argument_parser
 from snakemake.common.configfile import load_configfile

@@ -77,7 +77,7 @@ rule describe_model:
     params:
         tracked=lambda wildcards: tracked(
             "crosslingual/describe_model.py",
-            model=CONFIG.crosslingual.model.model_dump(),
+            model=crosslingual_source(),
             dtype=CONFIG.crosslingual.dtype,
             z=CONFIG.crosslingual.z.model_dump(include={"layers", "k"}),
         ),
@@ -106,7 +106,7 @@ rule answer_problems:
         tracked=lambda wildcards: tracked(
             "crosslingual/answer_problems.py",
             generation=CONFIG.crosslingual.generation.model_dump(),
-            subject=CROSSLINGUAL_SUBJECT,
+            subject=crosslingual_subject(),
         ),
     script:
         "../scripts/crosslingual/answer_problems.py"
@@ -159,7 +159,7 @@ rule extract_activations:
             "crosslingual/extract_activations.py",
             activations=CONFIG.crosslingual.activations.model_dump(),
             batch_size=CONFIG.crosslingual.generation.batch_size,
-            subject=CROSSLINGUAL_SUBJECT,
+            subject=crosslingual_subject(),
         ),
     script:
         "../scripts/crosslingual/extract_activations.py"
@@ -186,7 +186,7 @@ rule make_spaces:
         tracked=lambda wildcards: tracked(
             "crosslingual/make_spaces.py",
             z={key: CROSSLINGUAL_Z[key] for key in ("kinds",)},
-            subject=CROSSLINGUAL_SUBJECT,
+            subject=crosslingual_subject(),
         ),
     script:
         "../scripts/crosslingual/make_spaces.py"
@@ -215,7 +215,7 @@ rule measure_weights:
             "crosslingual/measure_weights.py",
             z=CROSSLINGUAL_Z,
             bootstrap=BOOTSTRAP,
-            subject=CROSSLINGUAL_SUBJECT,
+            subject=crosslingual_subject(),
         ),
     script:
         "../scripts/crosslingual/measure_weights.py"
@@ -305,7 +305,7 @@ rule patch_layer:
             generation=CONFIG.crosslingual.generation.model_dump(),
             z={key: CROSSLINGUAL_Z[key] for key in ("kinds", "position_0")},
             seed=CONFIG.crosslingual.problems.seed,
-            subject=CROSSLINGUAL_SUBJECT,
+            subject=crosslingual_subject(),
         ),
     script:
         "../scripts/crosslingual/patch_layer.py"

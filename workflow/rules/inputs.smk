@@ -1,5 +1,8 @@
 # What the rules are made from: the plan of each study in the config, and functions of wildcards.
 
+from functools import cache
+
+from zscope.models.identity import model_digest, model_files
 from zscope.studies.crosslingual import tables as crosslingual_tables
 from zscope.studies.crosslingual.study import CrosslingualPlan
 from zscope.studies.lag import tables as lag_tables
@@ -19,12 +22,6 @@ if CONFIG.toylang:
 if CONFIG.crosslingual:
     CROSSLINGUAL = PLANS["crosslingual"] = CrosslingualPlan(CONFIG.crosslingual)
     CROSSLINGUAL_Z = CONFIG.crosslingual.z.model_dump()
-    # The model that is read, for every rule that loads it.
-    CROSSLINGUAL_SUBJECT = {
-        "model": CONFIG.crosslingual.model.model_dump(),
-        "dtype": CONFIG.crosslingual.dtype,
-        "device": CONFIG.device,
-    }
 CROSSLINGUAL_MODEL = "results/crosslingual/models/{model}"
 
 
@@ -101,15 +98,32 @@ def toylang_checkpoints(conditions):
 # --- the cross-lingual study
 
 
+@cache
+def crosslingual_source():
+    """The model of the config. One in a folder comes with the digest of its files, so that others
+    make stale what was made from them."""
+    source = CONFIG.crosslingual.model
+    if source.path is None:
+        return source.model_dump()
+    return {**source.model_dump(), "digest": checked(model_digest, source.path)}
+
+
+def crosslingual_subject():
+    """The model that is read, for every rule that loads it."""
+    return {
+        "model": crosslingual_source(),
+        "dtype": CONFIG.crosslingual.dtype,
+        "device": CONFIG.device,
+    }
+
+
 def crosslingual_weights(wildcards):
-    """The folder of the weights that are trained here, or the files of a model in a folder: other
-    files there make every result stale."""
+    """The folder of the weights that are trained here, or the files of a model in a folder. What
+    these hold is in the digest, so their dates do not count."""
     if checked(find, CROSSLINGUAL.models, wildcards.model, "model") is not None:
         return f"{CROSSLINGUAL_MODEL}/weights"
     path = CONFIG.crosslingual.model.path
-    if path is None:
-        return []
-    return [os.path.join(path, "config.json"), *sorted(glob(os.path.join(path, "*.safetensors")))]
+    return [] if path is None else [ancient(str(file)) for file in model_files(path)]
 
 
 def crosslingual_outputs(patched):

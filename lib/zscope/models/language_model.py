@@ -7,7 +7,6 @@ final norm (`hidden_states[L]` of transformers is after it).
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +22,8 @@ from torch import Tensor, nn
 from zscope.core.checksums import changed_file
 from zscope.core.errors import CheckpointError, ConfigError, DataError, rebuild
 from zscope.models.attention_kernels import AttentionWeights
+from zscope.models.identity import model_digest, shards
+from zscope.models.tokenizers import load_tokenizer, set_ends
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -30,11 +31,12 @@ if TYPE_CHECKING:
 # Models whose layers are pre-norm with an RMS gain, and whose queries and keys get nothing but a
 # rotary embedding between projection and product: what `AttentionWeights` and the kernels assume.
 ARCHITECTURES = ("Qwen2ForCausalLM", "LlamaForCausalLM")
-# The class that a saved tokenizer names if it is not of one model, in transformers 4 and 5.
-GENERIC_TOKENIZERS = ("PreTrainedTokenizerFast", "TokenizersBackend")
 HEADROOM = 1.2  # the memory that must be free, over that of the weights
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 SMALL_FILES = ("*.json", "*.txt", "*.model", "*.jinja")
+# Where quantisers write that they were there: keys of config.json, files of older ones.
+QUANTISED_KEYS = ("quantization_config", "quantization")
+QUANTISED_FILES = ("quantize_config.json", "quant_config.json")
 
 
 @dataclass(frozen=True)
@@ -251,11 +253,13 @@ def load_language_model(
     """The model of a config's `model` block, in eval mode. No code of the model's folder is run.
 
     spec: {"tiny": True}, the embedded model, from the folder `weights`; {"hub": id, "revision":
-    commit or tag}, fetched unless the hub's cache has it; {"path": folder}; other keys None.
+    commit or tag}, fetched unless the hub's cache has it; {"path": folder, "digest": of its files,
+    if it has to be that model}; other keys None.
 
     Raises:
-        ConfigError: the model or its revision cannot be found, has an architecture that is not
-            supported, or does not fit into memory (found out before the weights are read).
+        ConfigError: the model or its revision cannot be found, is another one than the digest says,
+            has an architecture that is not supported, quantised weights or an incomplete tokenizer,
+            or does not fit into memory (found out before the weights are read).
         CheckpointError: there are no safetensors weights, or they are damaged or incomplete.
     """
     folder, name = _locate(spec, weights)
@@ -264,12 +268,16 @@ def load_language_model(
     if spec.get("hub"):
         folder = _fetch(spec["hub"], spec["revision"], ("*.safetensors",))
     _check_safetensors(folder)
+    tokenizer = load_tokenizer(folder)
+    # Only the ends are kept: a repetition penalty would change greedy choices.
+    ends = set_ends(folder, config, tokenizer)
     model = _load_weights(folder, dtype).to(device).eval().requires_grad_(False)
-    return LanguageModel(model, _load_tokenizer(folder), name)
+    model.generation_config = ends
+    return LanguageModel(model, tokenizer, name)
 
 
 def _locate(spec: Mapping[str, Any], weights: str | Path | None) -> tuple[Path, str]:
-    """The folder with the model's small files, and its id with the revision."""
+    """The folder with the model's small files, and its id with the revision or digest."""
     if spec.get("tiny"):
         if not weights:
             raise ValueError("the embedded model needs the folder of its weights")
@@ -282,7 +290,14 @@ def _locate(spec: Mapping[str, Any], weights: str | Path | None) -> tuple[Path, 
     if spec.get("hub"):
         folder = _fetch(spec["hub"], spec.get("revision"), SMALL_FILES)
         return folder, f"{spec['hub']}@{folder.name}"
-    return _existing(Path(spec["path"])), str(spec["path"])
+    folder = _existing(Path(spec["path"]).expanduser())
+    digest = model_digest(folder)
+    if spec.get("digest") not in (None, digest):
+        raise ConfigError(
+            f"the model's folder {folder} holds other files now than when this run was planned\n"
+            "run the same command again: it makes anew what is made from them"
+        )
+    return folder, f"{spec['path']}@{digest}"
 
 
 def _existing(folder: Path) -> Path:
@@ -346,7 +361,22 @@ def _check_architecture(folder: Path) -> Any:
             f"{folder / 'config.json'}: architecture {found} is not supported; "
             f"there are {', '.join(ARCHITECTURES)}"
         )
+    if method := _quantised(folder, plain):
+        raise ConfigError(
+            f"{folder}: its weights are quantised ({method}), and only plain ones are read\n"
+            "take the model that it was made from, or save it with plain weights: "
+            "model.dequantize() and model.save_pretrained(folder)"
+        )
     return AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+
+
+def _quantised(folder: Path, plain: Mapping[str, Any]) -> str | None:
+    """How the weights are quantised (gptq, awq, ...); None: they are not. plain: config.json."""
+    for key in QUANTISED_KEYS:
+        if settings := plain.get(key):
+            named = settings.get("quant_method") if isinstance(settings, dict) else None
+            return str(named or key)
+    return next((name for name in QUANTISED_FILES if (folder / name).exists()), None)
 
 
 def _without_weights(config: Any) -> Any:
@@ -381,17 +411,7 @@ def free_memory(device: torch.device) -> int:
 
 
 def _check_safetensors(folder: Path) -> None:
-    for index in folder.glob("model.safetensors.index.json"):  # whose files transformers reads
-        try:
-            named = set(json.loads(index.read_text("utf-8"))["weight_map"].values())
-            wrong = sorted(n for n in named if not re.fullmatch(r"[\w.-]+\.safetensors", n))
-        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
-            raise CheckpointError(f"{index}: cannot be read\nfetch the folder again") from None
-        if wrong:
-            raise CheckpointError(
-                f"{index}: names {wrong[0]!r} as weights, which is no safetensors file of the "
-                "folder\nfetch or write the folder again"
-            )
+    shards(folder)  # raises for a damaged index
     if any(folder.glob("*.safetensors")):
         return
     pickles = sorted(p.name for pattern in PICKLES for p in folder.glob(pattern))
@@ -407,7 +427,7 @@ def _check_safetensors(folder: Path) -> None:
 
 def _load_weights(folder: Path, dtype: torch.dtype) -> Any:
     from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM, GenerationConfig
+    from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
     logging.disable_progress_bar()
@@ -432,33 +452,7 @@ def _load_weights(folder: Path, dtype: torch.dtype) -> Any:
             f"{folder}: the weights lack {len(missing)} tensors, such as {missing[0]}\n"
             "fetch or write the folder again"
         )
-    # Only the end token is kept: a repetition penalty would change greedy choices.
-    model.generation_config = GenerationConfig(
-        eos_token_id=model.generation_config.eos_token_id,
-        pad_token_id=model.generation_config.pad_token_id,
-    )
     return model
-
-
-def _load_tokenizer(folder: Path) -> Any:
-    """The folder's tokenizer, padding on the left; without a padding token it pads with the end."""
-    from transformers import AutoTokenizer, PreTrainedTokenizerFast
-
-    file = folder / "tokenizer_config.json"
-    try:
-        kind = json.loads(file.read_text("utf-8")).get("tokenizer_class")
-        # AutoTokenizer would take the class that goes with the model, whatever the folder holds.
-        own = PreTrainedTokenizerFast if kind in GENERIC_TOKENIZERS else AutoTokenizer
-        tokenizer = own.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"{folder}: its tokenizer cannot be read ({str(error).splitlines()[0][:200]})"
-        ) from None
-    tokenizer.padding_side = "left"
-    tokenizer.model_input_names = ["input_ids", "attention_mask"]
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
 
 
 def _file_digest(path: Path) -> str:

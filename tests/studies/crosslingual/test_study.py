@@ -4,7 +4,9 @@ import re
 
 import pytest
 
+from zscope.core.errors import ConfigError
 from zscope.figures.registry import figure_modules
+from zscope.studies.config import load
 from zscope.studies.crosslingual.config import CrosslingualConfig
 from zscope.studies.crosslingual.study import CrosslingualPlan
 
@@ -30,6 +32,8 @@ def test_a_tiny_model_is_a_model_for_every_seed():
         ({"path": "/data/My Models/qwen_2-finetuned/"}, "qwen-2-finetuned"),
         ({"path": "../.."}, "model"),
         ({"path": "a/$(rm -rf ~)"}, "rm-rf"),
+        ({"path": "/数据/通义千问_1"}, "通义千问-1"),
+        ({"path": "模" * 90}, "模" * 33),
     ],
 )
 def test_a_model_from_elsewhere_has_a_name_fit_for_a_path(model, name):
@@ -37,7 +41,32 @@ def test_a_model_from_elsewhere_has_a_name_fit_for_a_path(model, name):
     assert found.models == {name: None}
     assert "training" not in found.drawings
     assert found.declared["gate"] is None
-    assert re.fullmatch(r"[a-z0-9][a-z0-9.-]*", name)
+    assert re.fullmatch(r"[^\W_][^\W_A-Z.-]*([.-]+[^\W_A-Z]+)*", name)
+    assert len(name.encode()) <= 100
+
+
+def test_a_tilde_is_the_home_folder(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/ann")
+    assert plan(model={"path": "~/qwen"}).config.model.path == "/home/ann/qwen"
+    problems = {"source": "hand_written", "file": "~/own.yaml"}
+    found = plan(model={"path": "x"}, problems=problems)
+    assert found.config.problems.file == "/home/ann/own.yaml"
+
+
+@pytest.mark.parametrize(
+    ("model", "way"),
+    [
+        ("Qwen/Qwen2.5-3B", "write {hub: Qwen/Qwen2.5-3B, revision: commit} for a model of the"),
+        ("Qwen/Qwen2.5-3B", "or {path: Qwen/Qwen2.5-3B} for a folder"),
+        ("/data/my model", "write tiny, or {path: /data/my model} for a folder"),
+    ],
+)
+def test_a_model_in_one_word_is_answered_with_what_to_write(model, way):
+    with pytest.raises(ConfigError) as caught:
+        load({"crosslingual": {"model": model}})
+    assert way in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert plan(model="tiny").config.model.tiny
 
 
 def test_layers_are_named_as_the_config_writes_them():

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from zscope.config.base import (
@@ -55,6 +56,8 @@ Where = Literal["prefill", "all"]
 Direction = Literal["zh->en", "en->zh"]
 Basis = Literal["coordinates", "pca", "z"]
 Position0 = Literal["exclude", "include"]
+# A path as a shell reads it: ~ is the home folder.
+UserPath = Annotated[str, AfterValidator(os.path.expanduser)]
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
@@ -73,15 +76,33 @@ class LanguageModelSource(Section):
     """A Qwen2 or Llama model of the Hugging Face hub, such as Qwen/Qwen2.5-3B; needs a revision."""
     revision: str | None = None
     """Commit (or tag) of the hub model, so that a result names its weights."""
-    path: str | None = None
-    """Folder of a saved Qwen2 or Llama model: config.json, model.safetensors and a tokenizer."""
+    path: UserPath | None = None
+    """Folder of a saved Qwen2 or Llama model: config.json, model.safetensors and a tokenizer.
+    `~` is the home folder."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _in_words(cls, value: Any) -> Any:
+        if value == "tiny":
+            return {"tiny": True}
+        if isinstance(value, str):
+            other = "tiny"
+            if REPOSITORY.fullmatch(value):
+                other = f"{{hub: {value}, revision: commit}} for a model of the hub"
+            raise ValueError(
+                f"must be a block of keys, not {value!r}: write {other}, or "
+                f"{{path: {value or '...'}}} for a folder"
+            )
+        return value
 
     @model_validator(mode="after")
     def _one(self) -> Self:
         if self.tiny + (self.hub is not None) + (self.path is not None) != 1:
             raise ValueError("is tiny, or {hub: ..., revision: ...}, or {path: ...}: exactly one")
         if self.hub is not None and not REPOSITORY.fullmatch(self.hub):
-            raise WrongKeyError("hub", f"is no owner/name of the hub: {self.hub!r}")
+            raise WrongKeyError(
+                "hub", f"is no owner/name of the hub: {self.hub!r}; a folder is {{path: ...}}"
+            )
         _check_file("path", self.path)
         if (self.hub is None) != (self.revision is None):
             raise WrongKeyError("revision", "goes with hub: the commit that pins the weights")
@@ -202,7 +223,7 @@ class ProblemsConfig(Section):
     source: Literal["generated", "hand_written"] = "generated"
     """Where they come from. generated: of the embedded model's kind, with operands held out
     of its training; hand_written: the 24 problems of the package, or those of `file`."""
-    file: str | None = None
+    file: UserPath | None = None
     """YAML file of hand-written problems; null: the package's."""
     n: Annotated[int, Unit("problems")] = Field(100, ge=6, le=356)
     """How many are generated (hand-written ones are all used): each has operands of its own, and
@@ -377,11 +398,6 @@ class CrosslingualConfig(Section):
     """Longest time of a job that runs the model, on a cluster; doubled on a retry."""
     mem_mb: Annotated[int, Unit("MB")] = Field(4000, ge=500)
     """Memory of a job that loads the model."""
-
-    @field_validator("model", mode="before")
-    @classmethod
-    def _short(cls, value: Any) -> Any:
-        return {"tiny": True} if value == "tiny" else value
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

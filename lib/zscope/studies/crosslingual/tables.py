@@ -86,7 +86,7 @@ MODELS = Table(
     "results/crosslingual/models/{model}/model.parquet",
     (
         MODEL,
-        Column("name", TEXT, "", "what was loaded: id and revision, or folder"),
+        Column("name", TEXT, "", "what was loaded: id and commit, or folder and digest"),
         Column("n_layers", INT, "", "decoder layers"),
         Column("d_model", INT, "", "width of the residual stream"),
         Column("n_heads", INT, "", "query heads"),
