@@ -52,7 +52,7 @@ def draw(tables: Tables) -> Figure:
         "and the same prefixes with another possible word in its place. Intervals: "
         f"{tables.percent} over prefixes.",
         "a: probability of the name's top verb; thin: a seed; thick: median over seeds (from 3 "
-        "on).",
+        "on); at the top: prefixes at the distance, the fewest of any seed.",
         "b: its drop by never, and between two other words (placebo). c: change of the drop "
         "within the window when one head is ablated (below 0: the head suppresses), against how "
         "far, by its weights, never lowers the top verb's logit.",
@@ -70,6 +70,10 @@ def _distance(ax: Axes, rows: pd.DataFrame) -> None:
         marks.seed_lines(ax, of, colour, x="x")
         looks.truth_line(ax, of)
     style.share_axis(ax, "p of the top verb")
+    ax.set_ylim(top=1.2)
+    for x, n in rows.groupby("x")["n"].min().items():
+        text = {"ha": "center", "va": "center", "fontsize": style.SMALL, "label": "_n"}
+        ax.text(float(str(x)), 1.12, f"{n}", **text)
     ax.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     ax.set_xlabel("distance of never (tokens)")
 
