@@ -25,7 +25,7 @@ def others_like(rows: pd.DataFrame, chosen_by: str) -> pd.DataFrame:
     layers = {key: heads_per_layer(heads) for key, heads in sets.items()}
     heads = zip(rows["condition"], rows["seed"], rows["heads"], strict=True)
     like = [h != sets.get((c, s)) and heads_per_layer(h) == layers.get((c, s)) for c, s, h in heads]
-    return rows[like].drop_duplicates([*run, "heads", "primitive", "metric"])
+    return rows[np.array(like, dtype=bool)].drop_duplicates([*run, "heads", "primitive", "metric"])
 
 
 @dataclass(frozen=True)

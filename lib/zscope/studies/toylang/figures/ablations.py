@@ -47,7 +47,7 @@ def draw(tables: Tables) -> Figure:
         {},
         extra=[
             style.dot("heads that the weights name", looks.WEIGHTS),
-            style.dot("random heads of the same layers"),
+            style.dot("other heads of the same layers"),
             style.patch("the primitive they are named for", "#FFF3D6"),
         ],
     )

@@ -79,7 +79,7 @@ def draw(tables: Tables) -> Figure:
             "a primitive, or behaviour": looks.BEHAVIOUR,
             "weights, or heads that they name": looks.WEIGHTS,
         },
-        extra=[style.dot("random heads"), style.arrow("censored", ">")],
+        extra=[style.dot("other heads"), style.arrow("censored", ">")],
         columns=5,
     )
     style.note(
