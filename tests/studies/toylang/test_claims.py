@@ -309,11 +309,11 @@ def test_the_order_of_enough_heads_can_be_told(order, verdict):
 
 @pytest.mark.parametrize(("seeds", "verdict"), [(1, "cannot be told"), (2, "yes")])
 def test_the_named_head_is_ranked_over_seeds(seeds, verdict):
+    heads = {f"L{layer}H{head}": -0.1 * head for layer in (0, 1) for head in range(4)}
+    changes = {**heads, "L1H3": -0.5, "named L1H3": -0.5}
     rows = [
         {**phenomenon("suppression", f"{case} ablated", "change", value), "seed": seed}
-        for seed in range(seeds)
-        for case, value in [("named L1H3", -0.5), *((f"L1H{i}", -0.1 * i) for i in range(3))]
-        + [("L1H3", -0.5), *((f"L0H{i}", 0.0) for i in range(4))]
+        for seed, (case, value) in itertools.product(range(seeds), changes.items())
     ]
     row = find(summary_rows({PHENOMENA: pd.DataFrame(rows)}, CONFIG), "suppression_named_head")
     assert (row["verdict"], row["p"]) == (verdict, pytest.approx(8.0**-seeds))

@@ -613,7 +613,10 @@ def _dependency_claim(condition: str, rows: pd.DataFrame) -> Iterator[Row]:
     parts = [f"{row['verdict']}: {_shift(row)}" for _, row in pd.concat([firm, hints]).iterrows()]
     text = f"other onsets move when {changed} is {how}"
     measured = "; ".join(parts) or "none moves in one direction in all seeds"
-    verdict, n = "yes" if len(firm) else _undecided(others["reachable"].any()), int(rows["n"].max())
+    verdict, n = (
+        "yes" if len(firm) else _undecided(bool(others["reachable"].any())),
+        int(rows["n"].max()),
+    )
     columns = {"value": float(len(firm)), "unit": "primitives", "n": n}
     yield _row(condition, "other_onsets_move", text, measured, verdict, **columns)
 

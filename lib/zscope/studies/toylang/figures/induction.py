@@ -68,9 +68,9 @@ def draw(tables: Tables) -> Figure:
         "diagonal, which is induction.",
         _most_hits(tables),
         style.LINES,
-        "b, c: the pair with the largest contrast at each checkpoint, which need not be the last one's; contrast: mean "
-        f"of the diagonal minus that of the rest. Dashed in a: {EXCESS:g} nats, the "
-        "target; in c: what a random choice would hit.",
+        "b, c: the pair with the largest contrast at each checkpoint, which need not be the last "
+        "one's; contrast: mean of the diagonal minus that of the rest. Dashed in a: "
+        f"{EXCESS:g} nats, the target; in c: what a random choice would hit.",
         f"The first {MOST} of {len(seeds)} seeds." if len(seeds) > MOST else "",
         squares.cut(grid(select(cells, seed=seeds[0]))),
     )
@@ -96,8 +96,8 @@ def _most_hits(tables: Tables) -> str:
     hits = ", ".join(f"{value:.0f}" for value in most.sort_values("seed")["value"])
     return (
         f"The most hits of any pair, by seed: {hits} of {most['n'].max()}. Of "
-        f"{null['n'].max():,} orders of the objects, at most {null['value'].max():.2g} (share) give "
-        "some pair as many."
+        f"{null['n'].max():,} orders of the objects, at most {null['value'].max():.2g} (share) "
+        "give some pair as many."
     )
 
 

@@ -65,9 +65,9 @@ def draw(tables: Tables) -> Figure:
         f"program; recall: the share of its {rules} rules of single tokens that are among them; "
         "one line per seed, over the ranks that were kept; dashed: the precision of all triples. "
         "a, c: by all paths over the two tokens, for triples that can occur; a closing bracket as "
-        f"the key makes nothing likelier by itself. {_first_true(tables)}b: orange: by the same paths; blue: through one head "
-        "alone. Dots: seeds; bars: median over seeds (from 3 on); dashed: rank "
-        f"{FIRST}, the target, and chance, the mean of all ranks. c: filled: likelier in the "
+        f"the key makes nothing likelier by itself. {_first_true(tables)}b: orange: by the same "
+        "paths; blue: through one head alone. Dots: seeds; bars: median over seeds (from 3 on); "
+        f"dashed: rank {FIRST}, the target, and chance, the mean of all ranks. c: filled: likelier in the "
         "program.",
     )
     return fig
@@ -81,7 +81,7 @@ def sizes(tables: Tables) -> tuple[int, int]:
 
 
 def _first_true(tables: Tables) -> str:
-    """The precision of the first triples, with those that need a bracket around them and without."""
+    """The precision of the first triples, with those that need another bracket and without."""
     found = [
         last_readout(tables, "rules", f"precision_at_{FIRST}{end}_all_paths")["value"]
         for end in ("", "_alone")

@@ -71,9 +71,9 @@ def _distance(ax: Axes, rows: pd.DataFrame) -> None:
         looks.truth_line(ax, of)
     style.share_axis(ax, "p of the top verb")
     ax.set_ylim(top=1.2)
-    for x, n in rows.groupby("x")["n"].min().items():
-        text = {"ha": "center", "va": "center", "fontsize": style.SMALL, "label": "_n"}
-        ax.text(float(str(x)), 1.12, f"{n}", **text)
+    fewest = rows.groupby("x", as_index=False)["n"].min()
+    for x, n in zip(numbers(fewest["x"]), fewest["n"], strict=True):
+        ax.text(x, 1.12, f"{n}", ha="center", va="center", label="_n")
     ax.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     ax.set_xlabel("distance of never (tokens)")
 
