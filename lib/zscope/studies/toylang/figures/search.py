@@ -67,8 +67,8 @@ def draw(tables: Tables) -> Figure:
         "a, c: by all paths over the two tokens, for triples that can occur; a closing bracket as "
         f"the key makes nothing likelier by itself. {_first_true(tables)}b: orange: by the same "
         "paths; blue: through one head alone. Dots: seeds; bars: median over seeds (from 3 on); "
-        f"dashed: rank {FIRST}, the target, and chance, the mean of all ranks. c: filled: likelier in the "
-        "program.",
+        f"dashed: rank {FIRST}, the target, and chance, the mean of all ranks. c: filled: "
+        "likelier in the program.",
     )
     return fig
 
