@@ -2,7 +2,7 @@
 
 A claim about runs is tested on every seed by itself, and holds if it holds on all of them. A claim
 that heads do more than others is tested over the seeds together, by their ranks, because one seed
-has too few sets of heads. A claim about two conditions takes its verdict from toylang_comparisons.
+has too few sets of heads. `comparison_claims` has those about two conditions.
 What no result of this size could decide cannot be told (docs/verdicts.md). Programs find a claim by
 its id; its text is for people and names the thresholds.
 """
@@ -21,10 +21,11 @@ import pandas as pd
 from scipy.stats import spearmanr
 
 from zscope.figures.frames import numbers, select
-from zscope.stats import holm
+from zscope.studies.toylang.comparison_claims import comparison_rows
 from zscope.studies.toylang.config import ToylangConfig
 from zscope.studies.toylang.named_heads import NAMED_FOR, Rank, p_over_runs, rank_of_named
 from zscope.studies.toylang.onsets import ALPHA, ordered, worst
+from zscope.studies.toylang.summary_row import summary_row
 from zscope.studies.toylang.tables import (
     ABLATIONS,
     BEHAVIOUR,
@@ -35,7 +36,6 @@ from zscope.studies.toylang.tables import (
     PHENOMENA,
     READOUTS,
     REFERENCE,
-    SUMMARY,
     TRAINING,
     WEIGHTS,
 )
@@ -103,13 +103,9 @@ def summary_rows(tables: Mapping[Table, pd.DataFrame], config: ToylangConfig) ->
         claims = _claims(run.language.skip.max_skip, run.model.n_heads)
         found += [row for claim in claims for row in _tested(claim, condition, tables)]
         found += _order(condition, tables)
-    return [*found, *_compared(tables)]
-
-
-def _row(condition: str, claim: str, text: str, measured: str, verdict: str, **more: Any) -> Row:
-    absent = {column.name: None for column in SUMMARY.columns if column.nullable}
-    known = {"condition": condition, "claim": claim, "text": text, "measured": measured}
-    return {**absent, **known, "verdict": verdict, "unit": "", **more}
+    if COMPARISONS in tables and len(tables[COMPARISONS]):
+        found += comparison_rows(tables[COMPARISONS])
+    return found
 
 
 # --- claims about runs ---------------------------------------------------------------------------
@@ -291,7 +287,7 @@ def _tested(claim: Claim, condition: str, tables: Mapping[Table, pd.DataFrame]) 
     measured = "; ".join(filter(None, [measured, verdict.note]))
     held = sum(outcome.answer == "yes" for outcome in outcomes)
     more = {"unit": claim.unit, "p": verdict.p, "n": len(outcomes), "n_held": held}
-    return [_row(condition, claim.id, claim.text, measured, verdict.word, **columns, **more)]
+    return [summary_row(condition, claim.id, claim.text, measured, verdict.word, **columns, **more)]
 
 
 def _spread(values: list[float]) -> tuple[str, dict[str, float]]:
@@ -560,73 +556,4 @@ def _order(condition: str, tables: Mapping[Table, pd.DataFrame]) -> list[Row]:
     ]
     text = "order of onset in behaviour (median step over seeds)"
     measured, n = ", ".join(parts), int(rows["n"].max())
-    return [_row(condition, "onset_order", text, measured, "described", n=n)]
-
-
-# --- claims about two conditions -----------------------------------------------------------------
-
-
-def _compared(tables: Mapping[Table, pd.DataFrame]) -> Iterator[Row]:
-    if COMPARISONS not in tables or tables[COMPARISONS].empty:
-        return
-    comparisons = _decided(tables[COMPARISONS])
-    for condition, rows in comparisons.groupby("condition", sort=False):
-        is_model = rows["how"].iloc[0] == "model"
-        yield from (_model_claim if is_model else _dependency_claim)(str(condition), rows)
-
-
-def _decided(comparisons: pd.DataFrame) -> pd.DataFrame:
-    """With the columns firm, whether the sign test decided, and reachable, whether it could have:
-    the least p of n pairs is 2^(1-n), and after Holm it is that of the best case of all rows."""
-    tested = comparisons["p"].notna() & (comparisons["changed"] != comparisons["primitive"])
-    least = np.where(tested, 2.0 ** (1 - numbers(comparisons["n"])), np.nan)
-    firm = numbers(comparisons["p_adjusted"]) < ALPHA
-    return comparisons.assign(firm=firm, reachable=holm(least) < ALPHA)
-
-
-def _undecided(reachable: bool) -> str:
-    return "unclear" if reachable else UNKNOWN
-
-
-def _model_claim(condition: str, rows: pd.DataFrame) -> Iterator[Row]:
-    """Whether the reference learns induction before another model."""
-    for _, row in select(rows, primitive="induction").iterrows():
-        verdict = "no" if row["verdict"] == "earlier" else "yes"
-        if not row["firm"]:
-            verdict = _undecided(row["reachable"])
-        measured = _shift(row)
-        if row["verdict"] in ("all later", "all earlier"):
-            way = row["verdict"].removeprefix("all ")
-            measured += f"; {way} in all seeds, too few for a test (p = {row['p']:.2g})"
-        text = f"{row['reference']} learns induction earlier than {condition}"
-        columns = {"value": row["shift"], "unit": "doublings", "n": int(row["n"])}
-        columns |= {name: row[name] for name in ("ci_low", "ci_high", "p")}
-        yield _row(condition, "induction_before_model", text, measured, verdict, **columns)
-
-
-def _dependency_claim(condition: str, rows: pd.DataFrame) -> Iterator[Row]:
-    """Whether any other onset moves when one primitive is removed or delayed."""
-    changed, how = rows["changed"].iloc[0], rows["how"].iloc[0]
-    others = rows[rows["primitive"] != "all"]  # the changed one has a verdict of its own
-    firm = others[others["firm"]]
-    hints = others[~others["firm"] & others["verdict"].isin(["all later", "all earlier", "never"])]
-    parts = [f"{row['verdict']}: {_shift(row)}" for _, row in pd.concat([firm, hints]).iterrows()]
-    text = f"other onsets move when {changed} is {how}"
-    measured = "; ".join(parts) or "none moves in one direction in all seeds"
-    verdict, n = (
-        "yes" if len(firm) else _undecided(bool(others["reachable"].any())),
-        int(rows["n"].max()),
-    )
-    columns = {"value": float(len(firm)), "unit": "primitives", "n": n}
-    yield _row(condition, "other_onsets_move", text, measured, verdict, **columns)
-
-
-def _shift(row: pd.Series) -> str:
-    if pd.isna(row["shift"]):
-        return f"{row['primitive']}: {row['verdict']} (censored in {row['n_censored']})"
-    ends = [row["ci_low"], row["ci_high"]]
-    text = f"{row['primitive']} {row['shift']:+.2f} doublings"
-    if any(pd.notna(end) for end in ends):
-        low, high = ("beyond" if pd.isna(end) else f"{end:+.2f}" for end in ends)
-        text += f" ({low} to {high})"
-    return text
+    return [summary_row(condition, "onset_order", text, measured, "described", n=n)]
