@@ -312,7 +312,7 @@ def test_search_has_a_line_a_seed_and_chance_and_fills_true_rules(figures):
     assert len([p for p in first.containers if p.get_label() == "_true"]) == len(fake.SKIP_RULES)
     assert (
         "Of the first 10, 0.8 to 0.8 (share) are true; of the first 10 that need no other bracket "
-        "around them, 1 to 1."
+        "around them, 0.99 to 1."
     ) in words(fig)
     smoke = titled(figures["smoke", "search"], "c  ")
     assert not [p for p in smoke.containers if p.get_label() == "_true"]
