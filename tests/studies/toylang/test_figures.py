@@ -21,7 +21,7 @@ from zscope.studies.toylang.figures.lookups import (
     of_runs,
     readout,
 )
-from zscope.studies.toylang.named_heads import NAMED_FOR, random_like
+from zscope.studies.toylang.named_heads import NAMED_FOR, others_like
 from zscope.studies.toylang.onsets import paired
 from zscope.studies.toylang.tables import (
     ABLATIONS,
@@ -266,9 +266,11 @@ def test_direct_writes_the_probability_beside_the_true_one(figures):
     assert [t.get_text() for t in theirs.texts][:4] == [".70", ".20", ".10", "0"]
     assert len(ours.texts) == len(fake.NAMES) * len(fake.VERBS)
     assert [t.get_text() for t in ours.get_yticklabels()] == list(fake.NAMES)
-    agreement = titled(fig, "c")
-    assert points(agreement, "_dots") == 2 * len(fake.SEEDS)
-    assert vertical(agreement) == [0.95]
+    distance, agreement = titled(fig, "c  distance"), titled(fig, "d  r")
+    for ax in (distance, agreement):
+        assert points(ax, "_dots") == 2 * len(fake.SEEDS)
+    assert vertical(distance) == [0.05]
+    assert "over 18 cells, both centred by name" in words(fig)
 
 
 def test_skip_shows_the_heads_that_make_the_rules_and_frames_them(full, figures):
@@ -308,6 +310,10 @@ def test_search_has_a_line_a_seed_and_chance_and_fills_true_rules(figures):
     assert points(rank, "_dots") == 2 * len(fake.SEEDS) * len(fake.SKIP_RULES)
     assert vertical(rank) == [10, (triples + 1) / 2]
     assert len([p for p in first.containers if p.get_label() == "_true"]) == len(fake.SKIP_RULES)
+    assert (
+        "Of the first 10, 0.8 to 0.8 (share) are true; of the first 10 that need no other bracket "
+        "around them, 0.99 to 1."
+    ) in words(fig)
     smoke = titled(figures["smoke", "search"], "c  ")
     assert not [p for p in smoke.containers if p.get_label() == "_true"]
 
@@ -346,6 +352,9 @@ def test_induction_has_the_matrix_of_every_seed_and_its_hits(figures):
     for letter in "abc":
         assert len(lines(titled(fig, f"{letter}  "), "_seed")) == len(fake.SEEDS)
     assert baselines(titled(fig, "c  ")) == [1 / 6]
+    text = words(fig)
+    assert "The most hits of any pair, by seed: 6, 6, 6, 6, 6 of 6." in text
+    assert "Of 720 orders of the objects, at most 0.0014 (share) give some pair as many." in text
 
 
 def test_the_timeline_starts_after_step_0_and_takes_the_worst_rank(full, figures):
@@ -358,6 +367,7 @@ def test_the_timeline_starts_after_step_0_and_takes_the_worst_rank(full, figures
     assert shares.max() == 1
     fig = figures["full", "timeline"]
     assert len(all_axes(fig)) == 8
+    assert baselines(titled(fig, "a  bigram")) == [0.05]  # nats
     for ax in all_axes(fig):
         assert len(lines(ax, "_seed")) == len(fake.SEEDS)
 
@@ -384,7 +394,7 @@ def test_suppression_in_the_weights_frames_the_top_verb(figures):
 def test_random_sets_have_as_many_heads_of_each_layer_as_the_named_set(full):
     rows = select(full.get(ABLATIONS), metric="change", condition=REFERENCE)
     for by, layers in (("induction", "01"), ("rules", "11"), ("suppression", "1")):
-        heads = set(random_like(rows, by)["heads"])
+        heads = set(others_like(rows, by)["heads"])
         assert heads
         assert {"".join(h[1] for h in of.split("+")) for of in heads} == {layers}
 
@@ -395,7 +405,7 @@ def test_ablations_show_named_and_random_sets_and_every_head_of_every_seed(full,
     for letter, by in zip("abc", NAMED_FOR, strict=True):
         ax = titled(fig, f"{letter}  ")
         assert points(ax, "_dots") == len(select(rows, chosen_by=by))
-        assert points(ax, "_random") == len(random_like(rows, by)) > 0
+        assert points(ax, "_random") == len(others_like(rows, by)) > 0
         (own,) = [p for p in ax.patches if p.get_label() == "_own"]
         names = labels_of(rows)
         assert own.get_y() + 0.5 == names.index(NAMED_FOR[by])
@@ -432,6 +442,12 @@ def test_suppression_shows_the_truth_the_placebo_and_the_named_head(figures):
     assert len(lines(distance, "_seed")) == 2 * len(fake.SEEDS)
     truths = [line.get_ydata().tolist() for line in lines(distance, "_truth")]
     assert truths == [[0.7] * 12, [0.0] * 6 + [0.7] * 6]
+    counts = {
+        text.get_position()[0]: text.get_text()
+        for text in distance.texts
+        if text.get_label() == "_n"
+    }
+    assert counts == {float(x): "3" if x == 3 else "48" for x in range(1, 13)}
     for case in ("within window", "beyond window", "placebo"):
         assert points(drops, f"_dots {case}") == len(fake.SEEDS)
     assert points(heads, "_heads named") == len(fake.SEEDS)

@@ -75,7 +75,7 @@ def test_the_share_cannot_be_reached_from_the_last_token_alone():
 def test_weights_set_in_at_their_thresholds():
     readouts = pd.concat(
         [
-            readout([np.nan, 0.5, 0.95, 0.96, 0.97], "direct", "r"),
+            readout([3.37, 0.5, 0.29, 0.01, 0.01], "direct", "kl_self"),
             readout([9e4, 10, 3, 1, 1], "rules", "rank_all_paths", "beach .. big -> at"),
             readout([9e4, 300, 11, 10, 2], "rules", "rank_all_paths", "lake .. new -> or"),
             readout([0, 4, 4, 5, 6], "induction", "hits"),

@@ -18,8 +18,9 @@ from zscope.config.base import Bootstrap
 from zscope.core.errors import DataError
 from zscope.core.provenance import derive_seed
 from zscope.models.tensor_heads import ReplacedHeads, head_z, mean_z
-from zscope.models.tensor_transformer import TensorConfig, TensorTransformer
-from zscope.studies.toylang.config import ReadoutConfig
+from zscope.models.tensor_transformer import TensorConfig, TensorTransformer, make_optimizers
+from zscope.studies.toylang.config import ReadoutConfig, ToyOnsetConfig, ToyTraining
+from zscope.studies.toylang.onsets import run_onsets
 from zscope.studies.toylang.readouts.ablations import (
     _largest,
     _random_sets,
@@ -31,6 +32,7 @@ from zscope.studies.toylang.readouts.induction import induction_heads
 from zscope.studies.toylang.readouts.program_truth import (
     boosting_rules,
     copying_truth,
+    pairs_alone,
     pairs_that_occur,
     program_boosts,
     skip_triples,
@@ -39,7 +41,16 @@ from zscope.studies.toylang.readouts.program_truth import (
 )
 from zscope.studies.toylang.readouts.readout_rows import Reading
 from zscope.studies.toylang.readouts.weights import TensorWeights
-from zscope.studies.toylang.tables import ABLATIONS, DEGREES, MATRICES, READOUTS, SEARCH
+from zscope.studies.toylang.tables import (
+    ABLATIONS,
+    DEGREES,
+    MATRICES,
+    READOUTS,
+    SEARCH,
+    WEIGHTS,
+)
+from zscope.studies.toylang.targets import DIRECT_KL_ONSET
+from zscope.studies.toylang.training import next_token_loss
 from zscope.toy_language.config import LanguageConfig
 from zscope.toy_language.distributions import LABELS
 from zscope.toy_language.excess import ToyEvaluation
@@ -111,16 +122,45 @@ def test_an_untrained_model_is_all_ties(language, rules):
     assert ranks == [(65**3 + 1) / 2] * 4
     assert of["direct", "all", "r"] is None
     assert [value for (_, _, metric), value in of.items() if metric == "edge"] == [None] * 4
-    zero = ("top1", "top1_self", "hits", "hits_together", "contrast", "below", "drop")
+    zero = ("top1", "top1_self", "hits", "most_hits", "hits_together", "contrast", "below", "drop")
     assert all(of[key] == 0 for key in of if key[2] in zero)
     assert of["rules", "all", "precision_at_10"] == of["rules", "all", "average_precision"] == 0
     p = 1 / 65
     entropy = -sum(x * math.log(x) for x in (0.7, 0.2, 0.1))
-    assert of["direct", "all", "kl"] == pytest.approx(-math.log(p) - entropy)
+    for metric in ("kl", "kl_self"):
+        assert of["direct", "all", metric] == pytest.approx(-math.log(p) - entropy)
+    assert of["induction", "all", "most_hits_p"] == 1
     assert len(Reading(weights, language, rules, CONFIG).matrices()) > 0
     assert named_heads(weights, language, rules, CONFIG) == {}
     degrees = degree_rows(model, language, 0)
     assert all(r["value"] == r["share"] == r["error"] == 0 for r in degrees)
+
+
+def test_the_bigrams_are_not_in_the_weights_after_one_step(language, rules):
+    """r is free of scale: one step, which takes a tenth of a nat off, brings it to nearly 0.9."""
+    model = TensorTransformer(TensorConfig(d_vocab=65)).init_weights(0)
+    training = ToyTraining()
+    optimizers = make_optimizers(model, training.muon_lr, training.adamw_lr)
+    readouts = []
+    for step in range(3):
+        weights = TensorWeights.from_model(model)
+        rows = Reading(weights, language, rules, CONFIG).numbers()
+        readouts.append(pd.DataFrame(rows).assign(condition="reference", seed=0, step=step))
+        if step == 0:
+            batch = language.sample(64, np.random.default_rng(0)).tokens
+            next_token_loss(torch.device("cpu"))(model, batch).backward()
+            for optimizer in optimizers:
+                optimizer.step()
+    readouts = pd.concat(readouts)
+    direct = readouts[(readouts["readout"] == "direct") & (readouts["step"] == 1)]
+    value = direct.set_index("metric")["value"].astype(float)
+    assert value["r"] > 0.8
+    assert value["kl_self"] > 10 * DIRECT_KL_ONSET
+    curve = {"split": "held_out", "primitive": "skip", "metric": "excess", "value": 4.0}
+    training_rows = pd.DataFrame([{"condition": "reference", "seed": 0, "step": 0, **curve}])
+    found = run_onsets(training_rows, readouts, ToyOnsetConfig())
+    when = {row["primitive"]: row["onset"] for row in found if row["kind"] == WEIGHTS}
+    assert when == dict.fromkeys(("bigram", "skip", "induction", "suppress"))
 
 
 BY_PRIMITIVE = {
@@ -182,9 +222,39 @@ def test_equal_weights_leave_the_forbidden_verb_first():
     assert verbs == [[first, first + 1], [first + 2, first], [first + 1, first + 2]]
 
 
-def test_a_pair_occurs_unless_it_closes_what_was_not_opened(language):
+def test_pairs_occur_as_in_texts(language):
+    """Against sampled texts. Every pair but those that end in a topic occurs, closing brackets
+    before a query too."""
+    tokens = language.sample(20_000, np.random.default_rng(0)).tokens
+    seen = np.zeros((65, 65), dtype=bool)
+    for distance in range(1, 9):
+        seen[tokens[:, distance:], tokens[:, :-distance]] = True
+    occur, topics = pairs_that_occur(language, range(1, 9)), language.vocabulary.members["topic"]
+    np.testing.assert_array_equal(occur, seen)
+    assert not occur[topics].any()
+    assert np.delete(occur, topics, axis=0).all()
+
+
+def test_pairs_that_occur_follow_the_config():
+    language = ToyLanguage(LanguageConfig(primitives=["bigram", "skip"]))
+    occur, ids = pairs_that_occur(language, range(1, 9)), language.vocabulary.ids
+    for bracket in "()[]":
+        assert not occur[ids[bracket]].any()
+        assert not occur[:, ids[bracket]].any()
+    assert occur[ids["big"], ids["beach"]]
+    adjacent = pairs_that_occur(language, range(1, 2))
+    assert adjacent[ids["sees"], ids["alice"]]
+    assert not adjacent[ids["knows"], ids["alice"]]  # a verb of another name
+    short = ToyLanguage(LanguageConfig(length=2))
+    occur = pairs_that_occur(short, range(1, 9))
+    topics = short.vocabulary.members["topic"]
+    assert occur[short.vocabulary.ids["alice"], topics].all()
+    assert not np.delete(occur, topics, axis=1).any()
+
+
+def test_a_pair_stands_alone_unless_it_closes_what_was_not_opened(language):
     opener = {")": "(", "]": "["}
-    words, occur = language.vocabulary.tokens, pairs_that_occur(language)
+    words, occur = language.vocabulary.tokens, pairs_alone(language)
     for query, key in np.ndindex(occur.shape):
         open_, fits = [], True
         for word in (words[key], words[query]):
@@ -201,15 +271,23 @@ def test_a_pair_occurs_unless_it_closes_what_was_not_opened(language):
                 assert opener[word] in seen[:i]
 
 
-def test_brackets_that_close_nothing_are_not_listed(language):
-    """A head that reads them is believed only where they can stand."""
-    ids = language.vocabulary.ids
-    model = blank(language)
-    attend(model, 0, 0, 4, ids["lake"], [ids[")"], ids["beach"]])
+def test_a_head_that_reads_closing_brackets_is_wrong_about_texts(language):
+    """They stand before other words in texts, and change nothing after them. Where no bracket is
+    around, the same head says something true."""
+    ids, model = language.vocabulary.ids, blank(language)
+    places, adjectives = (language.vocabulary.members[kind] for kind in ("place", "adjective"))
+    attend(model, 0, 0, 4, [*places, *adjectives], ids[")"])
     write(model, 0, 0, 0, ids[")"], {ids["."]: 9.0})
+    attend(model, 0, 1, 4, ids["lake"], ids["("])
+    write(model, 0, 1, 0, ids["("], {ids[")"]: 5.0})
     rules = [Rule("skip", "beach", "big", "at", 0.9, 1, 8, 5)]
-    found = Reading(TensorWeights.from_model(model), language, rules, CONFIG).search()
-    assert not {row["key"] for row in found} & {")", "]"}
+    reading = Reading(TensorWeights.from_model(model), language, rules, CONFIG)
+    first = reading.search()[:10]
+    assert {(row["key"], row["output"], row["primitive"]) for row in first} == {(")", ".", None)}
+    numbers = reading.numbers()
+    for paths in ("", "_all_paths"):
+        assert one(numbers, metric=f"precision_at_10{paths}")["value"] == 0
+        assert one(numbers, metric=f"precision_at_10_alone{paths}")["value"] > 0
 
 
 def test_program_boosts_are_the_programs(language):
@@ -280,6 +358,7 @@ def test_planted_bigrams_are_read_exactly(language, rules):
     assert of["r"] == of["r_self"] == pytest.approx(1)
     assert of["top1"] == of["top1_self"] == 6
     assert abs(of["kl"]) < 1e-9
+    assert abs(of["kl_self"]) < 1e-9
     rows = Reading(*arguments).matrices()
     for readout in ("direct", "direct_logit"):
         cells = [r for r in rows if r["readout"] == readout]
@@ -512,7 +591,7 @@ def test_ablation_rows_are_excess_against_the_intact_model(ablated):
     assert pair["value"] == pytest.approx(change.mean(), abs=1e-9)
 
 
-def test_random_sets_are_of_the_same_layers_and_none_is_named(ablated):
+def test_other_sets_are_of_the_same_layers_and_none_is_named(ablated):
     _, _, arguments = ablated
     rows = ablation_rows(*arguments)
 
@@ -525,7 +604,7 @@ def test_random_sets_are_of_the_same_layers_and_none_is_named(ablated):
     assert drawn.isdisjoint(named)
     assert {layers(heads) for heads in drawn} <= {layers(heads) for heads in named}
     pair = one(rows, chosen_by="induction", primitive="all", metric="change")["heads"]
-    assert sum(layers(heads) == layers(pair) for heads in drawn) == 4
+    assert sum(layers(heads) == layers(pair) for heads in drawn) == 8  # all others of 3 x 3
 
 
 def test_a_model_whose_weights_are_not_read_has_single_heads_alone(language):
@@ -537,13 +616,15 @@ def test_a_model_whose_weights_are_not_read_has_single_heads_alone(language):
 
 def test_all_other_sets_are_drawn_if_there_are_few():
     named = [((0, 1), (1, 2)), ((1, 0),)]
-    drawn = list(_random_sets((0, 1), 4, named, 100, np.random.default_rng(0)))
+    drawn = list(_random_sets((0, 1), 4, named, 3, np.random.default_rng(0)))
     every = {((0, a), (1, b)) for a, b in itertools.product(range(4), range(4))}
     assert len(drawn) == 15
     assert set(drawn) == every - {named[0]}
     two = list(_random_sets((1, 1), 4, [], 3, np.random.default_rng(0)))
-    assert len(set(two)) == 3
+    assert len(two) == len(set(two)) == 6
     assert all(a[0] == b[0] == 1 and a[1] < b[1] for a, b in two)
+    many = list(_random_sets((0, 1), 8, named, 5, np.random.default_rng(0)))
+    assert len(many) == len(set(many)) == 5  # 63 are too many to take them all
 
 
 def test_the_heads_named_for_rules_give_four_fifths():

@@ -23,9 +23,9 @@ from zscope.studies.toylang.readouts.direct import (
     self_attention,
     token_logits,
 )
-from zscope.studies.toylang.readouts.induction import induction_heads
+from zscope.studies.toylang.readouts.induction import VirtualHead, induction_heads, most_hits
 from zscope.studies.toylang.readouts.precision import precision_recall
-from zscope.studies.toylang.readouts.rule_search import search, window_edge, window_profile
+from zscope.studies.toylang.readouts.rule_search import Scores, window_edge, window_profile
 from zscope.studies.toylang.readouts.suppression import suppression
 from zscope.studies.toylang.readouts.two_tokens import alone_logits, two_token_logits
 from zscope.studies.toylang.readouts.weights import TensorWeights
@@ -61,6 +61,13 @@ def product_slice(weights, layer, head, offset, queries, keys, outputs):
     """A(q, k, offset) OV(k -> o): the logits that the head adds, free of gauge."""
     pattern = qk_slice(weights, layer, head, offset, queries, keys)
     return pattern.unsqueeze(-1) * ov_slice(weights, layer, head, keys, outputs)
+
+
+def search(weights, offsets, n, rules=(), paths="one_head", among=None):
+    """The first triples, and the ranks of `rules`."""
+    scores = Scores.of(weights, offsets, paths)
+    every = np.ones((weights.d_vocab, weights.d_vocab), dtype=bool)
+    return scores.first(n, every if among is None else among), scores.ranks(rules)
 
 
 def row_centred(x):
@@ -424,6 +431,49 @@ def test_its_matrix_is_what_the_model_says():
             said[i, j] += (logits[colour] - sum(others) / 2) / 6
     torch.testing.assert_close(best.matrix, said, **EXACT)
     assert said.diagonal().min() > 10 * abs(said.fill_diagonal_(0)).max()
+
+
+def pair_of(matched, contrast):
+    """A pair whose object i matches object matched[i], or none for None."""
+    matrix = torch.zeros(len(matched), len(matched), dtype=torch.float64)
+    for row, column in enumerate(matched):
+        if column is not None:
+            matrix[row, column] = contrast
+    return VirtualHead((0, 1), matrix, ((0, 0), (1, int(contrast))))
+
+
+def test_some_pair_is_the_one_with_the_most_hits_not_with_the_largest_contrast():
+    five, six = pair_of([0, 1, 2, 3, 4, 4], 9.0), pair_of(range(6), 1.0)
+    assert five.contrast > six.contrast
+    found = most_hits([five, six])
+    assert (found.pair, found.pair.hits, found.permutations) == (six, 6, 720)
+    assert found.p == 1 / 720  # the true order alone
+    larger = pair_of(range(6), 2.0)
+    assert most_hits([five, six, larger]).pair is larger
+
+
+def test_the_null_is_of_the_maximum_over_pairs():
+    """A pair that matches the objects in another order is as good: every such pair adds to p."""
+    true, turned = pair_of(range(6), 1.0), pair_of([1, 2, 3, 4, 5, 0], 3.0)
+    assert most_hits([true, turned]).p == 2 / 720
+    swapped = pair_of([1, 0, 2, 3, 4, 5], 3.0)
+    assert most_hits([true, turned, swapped]).p == 3 / 720
+    nothing = pair_of([None] * 6, 0.0)
+    assert (most_hits([nothing]).pair.hits, most_hits([nothing]).p) == (0, 1)
+    three = most_hits([pair_of(range(3), 1.0)])
+    assert three.p == 1 / three.permutations == 1 / 6
+    nine = most_hits([pair_of(range(9), 1.0)])  # too many orders to take them all
+    assert nine.p == 1 / nine.permutations == 1 / 5000
+
+
+def test_pairs_drawn_at_random_pass_the_null_of_the_maximum_no_more_often_than_they_may():
+    rng = np.random.default_rng(0)
+    p = []
+    for _ in range(300):
+        matrices = torch.from_numpy(rng.standard_normal((16, 4, 4)))
+        p.append(most_hits([VirtualHead((0, 1), matrix) for matrix in matrices]).p)
+    assert np.mean(np.array(p) < 0.05) <= 0.05
+    assert np.mean(np.array(p) < 0.5) <= 0.55
 
 
 def test_no_pair_is_found_without_composition():

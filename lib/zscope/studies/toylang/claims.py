@@ -1,26 +1,31 @@
 """The claims of the toy language study: what was measured, and whether each held. No torch.
 
 A claim about runs is tested on every seed by itself, and holds if it holds on all of them. A claim
-about two conditions takes its verdict from toylang_comparisons. Programs find a claim by its id;
-its text is for people and names the thresholds.
+that heads do more than others is tested over the seeds together, by their ranks, because one seed
+has too few sets of heads. `comparison_claims` has those about two conditions.
+What no result of this size could decide cannot be told (docs/verdicts.md). Programs find a claim by
+its id; its text is for people and names the thresholds.
 """
 
 from __future__ import annotations
 
+import math
 import operator
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from scipy.stats import spearmanr
 
 from zscope.figures.frames import numbers, select
+from zscope.studies.toylang.comparison_claims import comparison_rows
 from zscope.studies.toylang.config import ToylangConfig
-from zscope.studies.toylang.named_heads import NAMED_FOR, random_like
-from zscope.studies.toylang.onsets import ordered, worst
+from zscope.studies.toylang.named_heads import NAMED_FOR, Rank, p_over_runs, rank_of_named
+from zscope.studies.toylang.onsets import ALPHA, ordered, worst
+from zscope.studies.toylang.summary_row import summary_row
 from zscope.studies.toylang.tables import (
     ABLATIONS,
     BEHAVIOUR,
@@ -31,25 +36,44 @@ from zscope.studies.toylang.tables import (
     PHENOMENA,
     READOUTS,
     REFERENCE,
-    SUMMARY,
     TRAINING,
     WEIGHTS,
 )
-from zscope.studies.toylang.targets import DIRECT_R, EXACT_PATCHING, EXCESS, EXCESS_OF_ALL, FIRST
+from zscope.studies.toylang.targets import DIRECT_KL, EXACT_PATCHING, EXCESS, EXCESS_OF_ALL, FIRST
 from zscope.tables.schema import Row, Table
+from zscope.verdicts import UNKNOWN, VARIES, Answer, over_trainings, yes
 
 NEAR = 0.05  # largest difference between probabilities that count as equal
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of one seed: a number, and whether the claim holds."""
+    """The result of one seed: a number, and whether the claim holds.
+
+    rank: of heads among other sets of heads, for a claim about these; the claim holds on the seed
+    if no other set does as much.
+    """
 
     value: float
-    holds: bool
+    answer: Answer
+    rank: Rank | None = None
+
+
+class Verdict(NamedTuple):
+    """The word for all seeds together, what the row says beside its numbers, and a p value."""
+
+    word: str
+    note: str = ""
+    p: float | None = None
 
 
 OfSeed = Callable[[pd.DataFrame], Outcome | None]
+
+
+def _each_seed(outcomes: Sequence[Outcome], rows: pd.DataFrame) -> Verdict:
+    """yes: on every seed, no: on none, partly: on some."""
+    found = over_trainings([outcome.answer for outcome in outcomes])
+    return Verdict("partly" if found == VARIES else found)
 
 
 @dataclass(frozen=True)
@@ -57,7 +81,7 @@ class Claim:
     """A claim about runs.
 
     unit: of the outcome's value. of_seed: from the table's rows of one run to its outcome, None if
-    they say nothing.
+    they say nothing. over: from the outcomes, and the table's rows of all runs, to the verdict.
     """
 
     id: str
@@ -65,6 +89,7 @@ class Claim:
     unit: str
     of_seed: OfSeed
     table: Table
+    over: Callable[[Sequence[Outcome], pd.DataFrame], Verdict] = _each_seed
 
 
 def summary_rows(tables: Mapping[Table, pd.DataFrame], config: ToylangConfig) -> list[Row]:
@@ -74,23 +99,21 @@ def summary_rows(tables: Mapping[Table, pd.DataFrame], config: ToylangConfig) ->
     """
     found: list[Row] = []
     for condition in (REFERENCE, *config.models):
-        claims = _claims(config.conditions[condition].language.skip.max_skip)
+        run = config.conditions[condition]
+        claims = _claims(run.language.skip.max_skip, run.model.n_heads)
         found += [row for claim in claims for row in _tested(claim, condition, tables)]
         found += _order(condition, tables)
-    return [*found, *_compared(tables)]
-
-
-def _row(condition: str, claim: str, text: str, measured: str, verdict: str, **more: Any) -> Row:
-    absent = {column.name: None for column in SUMMARY.columns if column.nullable}
-    known = {"condition": condition, "claim": claim, "text": text, "measured": measured}
-    return {**absent, **known, "verdict": verdict, "unit": "", **more}
+    if COMPARISONS in tables and len(tables[COMPARISONS]):
+        found += comparison_rows(tables[COMPARISONS])
+    return found
 
 
 # --- claims about runs ---------------------------------------------------------------------------
 
 
-def _claims(max_skip: int) -> list[Claim]:
-    """The claims for a language whose skip rules reach `max_skip` tokens."""
+def _claims(max_skip: int, n_heads: int) -> list[Claim]:
+    """The claims for a language whose skip rules reach `max_skip` tokens, and a model with so many
+    heads in a layer."""
     return [
         Claim(
             "excess_overall",
@@ -111,10 +134,12 @@ def _claims(max_skip: int) -> list[Claim]:
             Claim(
                 f"ablation_{primitive}",
                 f"ablating the heads named for {chosen_by} raises the excess of {primitive} more "
-                "than any random set of as many heads of the same layers",
+                "than other sets of as many heads of the same layers do (ranks over seeds, "
+                f"p < {ALPHA:g})",
                 "nats",
-                _named_beats_random(chosen_by, primitive),
+                _named_among_others(chosen_by, n_heads),
                 ABLATIONS,
+                _by_ranks,
             )
             for chosen_by, primitive in NAMED_FOR.items()
         ),
@@ -147,9 +172,11 @@ def _claims_about_weights(max_skip: int) -> Iterator[Claim]:
     claim = partial(Claim, table=READOUTS)
     yield claim(
         "bigram_in_weights",
-        f"names x verbs in the weights have r of at least {DIRECT_R} with the truth",
-        "r",
-        lambda rows: _judge(_last(rows, "direct", "r"), operator.ge, DIRECT_R),
+        "E U and attention to the own token give each name's next tokens to within "
+        f"{DIRECT_KL:g} nats (KL, mean over names)",
+        "nats",
+        lambda rows: _judge(_last(rows, "direct", "kl_self"), operator.le, DIRECT_KL),
+        over=_beside_direct,
     )
     yield claim(
         "top_verb_in_weights",
@@ -171,6 +198,12 @@ def _claims_about_weights(max_skip: int) -> Iterator[Claim]:
             "share",
             _all_true(f"precision_at_{FIRST}{suffix}"),
         )
+        yield claim(
+            f"first_triples_alone_true{end}",
+            f"the same for triples that need no bracket around them, by {paths}",
+            "share",
+            _all_true(f"precision_at_{FIRST}_alone{suffix}"),
+        )
     yield claim(
         "window_in_weights",
         f"the window of every rule ends at max_skip, {max_skip} tokens",
@@ -179,9 +212,11 @@ def _claims_about_weights(max_skip: int) -> Iterator[Claim]:
     )
     yield claim(
         "induction_in_weights",
-        "one pair of heads matches every object to itself (induction)",
+        "some pair of heads matches every object to itself (induction), more than it would match "
+        f"permuted objects (null of the maximum over pairs, p < {ALPHA:g})",
         "objects",
-        lambda rows: _all_of(_last(rows, "induction", "hits")),
+        _some_pair,
+        over=_beside_pairs,
     )
     yield claim(
         "suppression_in_weights",
@@ -201,17 +236,20 @@ def _claims_about_phenomena() -> Iterator[Claim]:
             f"distance {words}",
             "share",
             _farthest(within=place == "within"),
+            over=partial(_beside_distances, within=place == "within"),
         )
     yield claim(
         "suppression_named_head",
-        "the head that the weights name for suppression carries more of it than any other",
+        "the head that the weights name for suppression carries more of it than other heads do "
+        f"(ranks over seeds, p < {ALPHA:g})",
         "share",
         _named_suppression,
+        over=_by_ranks,
     )
     yield claim(
         "suppression_head_order",
         "the weights order heads by how much suppression their ablation removes (rank correlation "
-        "above 0, p < 0.05)",
+        f"above 0, p < {ALPHA:g})",
         "rank correlation",
         _suppression_order,
     )
@@ -239,16 +277,17 @@ def _tested(claim: Claim, condition: str, tables: Mapping[Table, pd.DataFrame]) 
     """No row if nothing was measured."""
     if claim.table not in tables:
         return []
-    runs = select(tables[claim.table], condition=condition).groupby("seed")
+    rows = select(tables[claim.table], condition=condition)
+    runs = rows.groupby("seed")
     outcomes = [found for _, of_run in runs if (found := claim.of_seed(of_run)) is not None]
     if not outcomes:
         return []
-    n, held = len(outcomes), sum(outcome.holds for outcome in outcomes)
-    values = [outcome.value for outcome in outcomes]
-    verdict = "yes" if held == n else "partly" if held else "no"
-    measured, columns = _spread(values)
-    counts = {"unit": claim.unit, "n": n, "n_held": held}
-    return [_row(condition, claim.id, claim.text, measured, verdict, **columns, **counts)]
+    verdict = claim.over(outcomes, rows)
+    measured, columns = _spread([outcome.value for outcome in outcomes])
+    measured = "; ".join(filter(None, [measured, verdict.note]))
+    held = sum(outcome.answer == "yes" for outcome in outcomes)
+    more = {"unit": claim.unit, "p": verdict.p, "n": len(outcomes), "n_held": held}
+    return [summary_row(condition, claim.id, claim.text, measured, verdict.word, **columns, **more)]
 
 
 def _spread(values: list[float]) -> tuple[str, dict[str, float]]:
@@ -273,7 +312,7 @@ def _judge(value: Any, test: Callable[[float, float], bool], bound: float) -> Ou
             return None
         (value,) = value["value"]
         value = np.nan if pd.isna(value) else value
-    return None if value is None else Outcome(float(value), bool(test(float(value), bound)))
+    return None if value is None else Outcome(float(value), yes(test(float(value), bound)))
 
 
 def _all_of(rows: pd.DataFrame) -> Outcome | None:
@@ -311,22 +350,86 @@ def _edges(rows: pd.DataFrame, max_skip: int) -> Outcome | None:
         return None
     edges = numbers(rows["value"])
     if np.isnan(edges).any():
-        return Outcome(float("nan"), False)
-    return Outcome(float(edges[np.abs(edges - max_skip).argmax()]), bool((edges == max_skip).all()))
+        return Outcome(float("nan"), "no")
+    return Outcome(float(edges[np.abs(edges - max_skip).argmax()]), yes((edges == max_skip).all()))
 
 
-def _named_beats_random(chosen_by: str, primitive: str) -> OfSeed:
+def _beside_direct(outcomes: Sequence[Outcome], rows: pd.DataFrame) -> Verdict:
+    """What E U gives alone, and r, which is free of scale and so no part of the claim."""
+    alone, r = (_last_of_all(rows, "direct", metric) for metric in ("kl", "r_self"))
+    parts = [f"E U alone {_spread_of(alone)} nats"] if len(alone) else []
+    if len(r):
+        parts.append(f"r {_spread_of(r)} over {r['n'].iloc[0]} cells, centred by name")
+    return _each_seed(outcomes, rows)._replace(note="; ".join(parts))
+
+
+def _some_pair(rows: pd.DataFrame) -> Outcome | None:
+    """The most hits of any pair. The claim cannot be told with so few objects that every order of
+    them would do."""
+    most, null = (_last(rows, "induction", metric) for metric in ("most_hits", "most_hits_p"))
+    if most.empty:
+        return None
+    hits, p, orders = float(most["value"].iloc[0]), null["value"].iloc[0], null["n"].iloc[0]
+    if hits < most["n"].iloc[0]:
+        return Outcome(hits, "no")
+    return Outcome(hits, UNKNOWN if 1 / orders >= ALPHA else yes(p < ALPHA))
+
+
+def _beside_pairs(outcomes: Sequence[Outcome], rows: pd.DataFrame) -> Verdict:
+    """The pair with the largest contrast, and the null of the maximum: the largest p of a seed."""
+    by_contrast, null = (
+        _last_of_all(rows, "induction", metric) for metric in ("hits", "most_hits_p")
+    )
+    p = float(null["value"].max())
+    note = f"p of the maximum over pairs at most {p:.2g} ({null['n'].max()} orders of the objects)"
+    if len(by_contrast):
+        note = f"by the pair with the largest contrast {_spread_of(by_contrast)}; {note}"
+    return _each_seed(outcomes, rows)._replace(note=note, p=p)
+
+
+def _last_of_all(rows: pd.DataFrame, readout: str, metric: str) -> pd.DataFrame:
+    """`_last` of every run."""
+    return pd.concat([_last(of_run, readout, metric) for _, of_run in rows.groupby("seed")])
+
+
+def _spread_of(rows: pd.DataFrame) -> str:
+    return _spread(numbers(rows["value"]).tolist())[0]
+
+
+# --- ranks of heads ------------------------------------------------------------------------------
+
+
+def _named_among_others(chosen_by: str, n_heads: int) -> OfSeed:
     def of_seed(rows: pd.DataFrame) -> Outcome | None:
-        rows = select(rows, metric="change", primitive=primitive)
-        named = select(rows, chosen_by=chosen_by)
-        if named.empty:
-            return None
-        heads, rise = str(named["heads"].iloc[0]), float(named["value"].iloc[0])
-        random = random_like(rows, chosen_by)
-        random = random[random["heads"] != heads]
-        return None if random.empty else Outcome(rise, bool((random["value"] < rise).all()))
+        return _of_rank(rank_of_named(select(rows, metric="change"), chosen_by, n_heads))
 
     return of_seed
+
+
+def _of_rank(rank: Rank | None) -> Outcome | None:
+    return None if rank is None else Outcome(rank.change, yes(rank.hits == 0), rank)
+
+
+def _by_ranks(outcomes: Sequence[Outcome], rows: pd.DataFrame) -> Verdict:
+    """One test over the seeds: `p_over_runs`."""
+    ranks = [outcome.rank for outcome in outcomes if outcome.rank is not None]
+    p, least = p_over_runs(ranks)
+    first = sum(rank.hits == 0 for rank in ranks)
+    drawn, possible = (
+        _range([getattr(rank, name) for rank in ranks]) for name in ("others", "possible")
+    )
+    among = (
+        f"all {drawn}" if all(r.others == r.possible for r in ranks) else f"{drawn} of {possible}"
+    )
+    note = f"above {among} others on {first} of {len(ranks)} seeds; p = {p:.2g} over seeds"
+    alone = min(1 / (1 + rank.others) for rank in ranks)
+    note += f", where the least possible is {least:.2g} (of one seed {alone:.2g})"
+    return Verdict(UNKNOWN if least >= ALPHA else yes(p < ALPHA), note, p)
+
+
+def _range(counts: Sequence[int]) -> str:
+    low, high = min(counts), max(counts)
+    return f"{low}" if low == high else f"{low} to {high}"
 
 
 # --- the experiments -----------------------------------------------------------------------------
@@ -337,30 +440,46 @@ def _farthest(*, within: bool) -> OfSeed:
     in the program, or over those at which it does not."""
 
     def of_seed(rows: pd.DataFrame) -> Outcome | None:
-        p_top = select(rows, experiment="suppression", metric="p_top")
-        with_never, without = (
-            select(p_top, case=case).set_index("x") for case in ("with never", "without never")
-        )
-        acts = with_never["truth"] != without["truth"].reindex(with_never.index)
-        off = (with_never["value"] - with_never["truth"]).abs()[acts == within]
+        at = _distances(rows, within=within)
+        off = (at["value"] - at["truth"]).abs()
         return None if off.empty else _judge(off.max(), operator.le, NEAR)
 
     return of_seed
 
 
+def _distances(rows: pd.DataFrame, *, within: bool) -> pd.DataFrame:
+    """The rows of one run with `never`, by distance."""
+    p_top = select(rows, experiment="suppression", metric="p_top")
+    with_never, without = (
+        select(p_top, case=case).set_index("x") for case in ("with never", "without never")
+    )
+    acts = with_never["truth"] != without["truth"].reindex(with_never.index)
+    return with_never[acts == within]
+
+
+def _beside_distances(outcomes: Sequence[Outcome], rows: pd.DataFrame, *, within: bool) -> Verdict:
+    """How few prefixes the probability at a distance rests on."""
+    runs = [_distances(of_run, within=within) for _, of_run in rows.groupby("seed")]
+    counts = pd.concat(runs)["n"].astype(int).tolist()
+    return _each_seed(outcomes, rows)._replace(note=f"{_range(counts)} pairs at a distance")
+
+
 def _named_suppression(rows: pd.DataFrame) -> Outcome | None:
-    """The change of the drop by the named head, which must be more negative than by any other."""
+    """The change of the drop by the named head, and how negative it is among those by all heads."""
     changes = select(rows, experiment="suppression", metric="change")
     is_named = changes["case"].str.startswith("named ")
     if not is_named.any():
         return None
     named = changes[is_named].iloc[0]
     others = changes[~is_named & (changes["case"] != named["case"].removeprefix("named "))]
-    return Outcome(float(named["value"]), bool((others["value"] > named["value"]).all()))
+    if others.empty:
+        return None
+    hits, n = int((others["value"] <= named["value"]).sum()), len(others)
+    return _of_rank(Rank(float(named["value"]), hits, n, n))
 
 
 def _suppression_order(rows: pd.DataFrame) -> Outcome | None:
-    """Spearman's rank correlation over heads."""
+    """Spearman's rank correlation over heads. Its least p is that of one order of two."""
     heads = select(rows, experiment="suppression")
     heads = heads[~heads["case"].str.startswith("named ")]
     by_weights, change = (
@@ -370,7 +489,9 @@ def _suppression_order(rows: pd.DataFrame) -> Outcome | None:
     if len(by_weights) < 3 or by_weights.nunique() < 2 or change.nunique() < 2:
         return None
     found = spearmanr(by_weights, -change[by_weights.index])
-    return Outcome(float(found.statistic), bool(found.statistic > 0 and found.pvalue < 0.05))
+    if 2 / math.factorial(len(by_weights)) >= ALPHA:
+        return Outcome(float(found.statistic), UNKNOWN)
+    return Outcome(float(found.statistic), yes(found.statistic > 0 and found.pvalue < ALPHA))
 
 
 def _error(rows: pd.DataFrame, case: str, metric: str, x: float) -> pd.DataFrame:
@@ -382,7 +503,7 @@ def _repaired(rows: pd.DataFrame) -> Outcome | None:
     repair = select(rows, experiment="error_correction", metric="repair")
     if repair.empty:
         return None
-    return Outcome(float(repair["value"].max()), bool((repair["ci_low"] > 0).any()))
+    return Outcome(float(repair["value"].max()), yes((repair["ci_low"] > 0).any()))
 
 
 def _reused(rows: pd.DataFrame) -> Outcome | None:
@@ -407,7 +528,7 @@ def _first_and_last(rows: pd.DataFrame) -> Outcome | None:
     others = when.drop(["bigram", "induction"])
     first = bool((others >= when["bigram"]).all())
     last = bool((others <= when["induction"]).all() and when["induction"] > when["bigram"])
-    return Outcome(float(when["induction"] / when["bigram"]), first and last)
+    return Outcome(float(when["induction"] / when["bigram"]), yes(first and last))
 
 
 def _weights_beside_behaviour(rows: pd.DataFrame) -> Outcome | None:
@@ -417,7 +538,7 @@ def _weights_beside_behaviour(rows: pd.DataFrame) -> Outcome | None:
     if np.isnan(weights + behaviour) or np.isinf([weights, behaviour]).all():
         return None
     ratio = float(weights / behaviour)
-    return Outcome(ratio, 0.5 <= ratio <= 2)
+    return Outcome(ratio, yes(0.5 <= ratio <= 2))
 
 
 def _order(condition: str, tables: Mapping[Table, pd.DataFrame]) -> list[Row]:
@@ -435,54 +556,4 @@ def _order(condition: str, tables: Mapping[Table, pd.DataFrame]) -> list[Row]:
     ]
     text = "order of onset in behaviour (median step over seeds)"
     measured, n = ", ".join(parts), int(rows["n"].max())
-    return [_row(condition, "onset_order", text, measured, "described", n=n)]
-
-
-# --- claims about two conditions -----------------------------------------------------------------
-
-
-def _compared(tables: Mapping[Table, pd.DataFrame]) -> Iterator[Row]:
-    if COMPARISONS not in tables:
-        return
-    for condition, rows in tables[COMPARISONS].groupby("condition", sort=False):
-        is_model = rows["how"].iloc[0] == "model"
-        yield from (_model_claim if is_model else _dependency_claim)(str(condition), rows)
-
-
-def _model_claim(condition: str, rows: pd.DataFrame) -> Iterator[Row]:
-    """Whether the reference learns induction before another model."""
-    for _, row in select(rows, primitive="induction").iterrows():
-        verdict = {"later": "yes", "never": "yes", "earlier": "no"}.get(row["verdict"], "unclear")
-        measured = _shift(row)
-        if row["verdict"] in ("all later", "all earlier"):
-            way = row["verdict"].removeprefix("all ")
-            measured += f"; {way} in all seeds, too few for a test (p = {row['p']:.2g})"
-        text = f"{row['reference']} learns induction earlier than {condition}"
-        columns = {"value": row["shift"], "unit": "doublings", "n": int(row["n"])}
-        columns |= {name: row[name] for name in ("ci_low", "ci_high", "p")}
-        yield _row(condition, "induction_before_model", text, measured, verdict, **columns)
-
-
-def _dependency_claim(condition: str, rows: pd.DataFrame) -> Iterator[Row]:
-    """Whether any other onset moves when one primitive is removed or delayed."""
-    changed, how = rows["changed"].iloc[0], rows["how"].iloc[0]
-    others = rows[rows["primitive"] != "all"]  # the changed one has a verdict of its own
-    firm = others[others["verdict"].isin(["later", "earlier", "never"])]
-    hints = others[others["verdict"].isin(["all later", "all earlier"])]
-    parts = [f"{row['verdict']}: {_shift(row)}" for _, row in pd.concat([firm, hints]).iterrows()]
-    text = f"other onsets move when {changed} is {how}"
-    measured = "; ".join(parts) or "none moves in one direction in all seeds"
-    verdict, n = "yes" if len(firm) else "unclear", int(rows["n"].max())
-    columns = {"value": float(len(firm)), "unit": "primitives", "n": n}
-    yield _row(condition, "other_onsets_move", text, measured, verdict, **columns)
-
-
-def _shift(row: pd.Series) -> str:
-    if pd.isna(row["shift"]):
-        return f"{row['primitive']}: {row['verdict']} (censored in {row['n_censored']})"
-    ends = [row["ci_low"], row["ci_high"]]
-    text = f"{row['primitive']} {row['shift']:+.2f} doublings"
-    if any(pd.notna(end) for end in ends):
-        low, high = ("beyond" if pd.isna(end) else f"{end:+.2f}" for end in ends)
-        text += f" ({low} to {high})"
-    return text
+    return [summary_row(condition, "onset_order", text, measured, "described", n=n)]

@@ -168,7 +168,8 @@ class ReadoutConfig(Section):
     top: int = Field(100, ge=10, le=10000)
     """Triples that the rule search keeps."""
     random_heads: int = Field(10, ge=1)
-    """Random sets of heads with which an ablation of named heads is compared."""
+    """Random sets of heads with which an ablation of named heads is compared. Where there are at
+    most 40 other sets of as many heads in the same layers, all of them are ablated instead."""
 
 
 class ToyOnsetConfig(Section):

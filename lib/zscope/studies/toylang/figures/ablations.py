@@ -11,7 +11,7 @@ from zscope.figures.frames import select
 from zscope.figures.tables import Tables
 from zscope.studies.toylang.figures import looks, squares
 from zscope.studies.toylang.figures.lookups import labels_of, matrices_of_runs, seeds_of, seeds_text
-from zscope.studies.toylang.named_heads import NAMED_FOR, random_like
+from zscope.studies.toylang.named_heads import NAMED_FOR, others_like
 from zscope.studies.toylang.tables import ABLATIONS, REFERENCE
 
 NEEDS = (ABLATIONS,)
@@ -47,7 +47,7 @@ def draw(tables: Tables) -> Figure:
         {},
         extra=[
             style.dot("heads that the weights name", looks.WEIGHTS),
-            style.dot("random heads of the same layers"),
+            style.dot("other heads of the same layers"),
             style.patch("the primitive they are named for", "#FFF3D6"),
         ],
     )
@@ -70,7 +70,7 @@ def panel(ax: Axes, rows: pd.DataFrame, by: str, names: list[str]) -> None:
     """Change of excess by primitive with the named heads ablated, and with random sets."""
     seeds = seeds_of(rows)
     named = select(rows, chosen_by=by)
-    null = random_like(rows, by)
+    null = others_like(rows, by)
     for place, name in enumerate(names):
         if name == NAMED_FOR[by]:
             ax.axhspan(place - 0.5, place + 0.5, color="#FFF3D6", zorder=0, label="_own")

@@ -29,7 +29,7 @@ from zscope.studies.toylang.figures.lookups import (
     seeds_of,
     seeds_text,
 )
-from zscope.studies.toylang.named_heads import NAMED_FOR, random_like
+from zscope.studies.toylang.named_heads import NAMED_FOR, others_like
 from zscope.studies.toylang.tables import (
     ABLATIONS,
     MATRICES,
@@ -79,7 +79,7 @@ def draw(tables: Tables) -> Figure:
             "a primitive, or behaviour": looks.BEHAVIOUR,
             "weights, or heads that they name": looks.WEIGHTS,
         },
-        extra=[style.dot("random heads"), style.arrow("censored", ">")],
+        extra=[style.dot("other heads"), style.arrow("censored", ">")],
         columns=5,
     )
     style.note(
@@ -175,7 +175,7 @@ def _ablation(ax: Axes, tables: Tables, named: pd.DataFrame) -> None:
     seeds, chosen = seeds_of(rows), ablations.named_in(named)
     for place, by in enumerate(chosen):
         name = NAMED_FOR[by]
-        null = select(random_like(rows, by), primitive=name)
+        null = select(others_like(rows, by), primitive=name)
         looks.random_dots(ax, place + 0.2, null, 0.36, name)
         own = select(rows, chosen_by=by, primitive=name)
         looks.seed_dots(ax, place - 0.2, own, seeds, looks.WEIGHTS, name=by, width=0.36)

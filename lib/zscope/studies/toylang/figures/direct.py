@@ -14,7 +14,7 @@ from zscope.figures.tables import Tables
 from zscope.studies.toylang.figures import looks, squares
 from zscope.studies.toylang.figures.lookups import grid, last_readout, matrix, seeds_of, seeds_text
 from zscope.studies.toylang.tables import MATRICES, READOUTS
-from zscope.studies.toylang.targets import DIRECT_R
+from zscope.studies.toylang.targets import DIRECT_KL
 
 NEEDS = (MATRICES, READOUTS)
 PATHS = {"": "E U alone", "_self": "and heads at the token"}
@@ -39,17 +39,22 @@ def draw(tables: Tables) -> Figure:
     theirs.set_ylabel("")
     theirs.tick_params(labelleft=False)
     squares.colour_bar(ours, image, "p (share)", [ours, theirs])
-    r, top = lower.subplots(1, 2)
-    style.panel_title(r, "c  agreement, all seeds")
-    _agreement(r, tables, seeds_of(cells))
-    style.panel_title(top, "d  top verb right, all seeds")
-    _top1(top, tables, seeds_of(cells))
+    distance, r, top = lower.subplots(1, 3)
+    seeds = seeds_of(cells)
+    style.panel_title(distance, "c  distance, all seeds")
+    _distance(distance, tables, seeds)
+    style.panel_title(r, "d  r, all seeds")
+    n_cells = _agreement(r, tables, seeds)
+    style.panel_title(top, "e  top verb right")
+    _top1(top, tables, seeds)
     style.note(
         fig,
         f"{seeds_text(cells)} a: softmax over the whole vocabulary of E U plus what heads "
         "add when a token attends to itself; no text was run through the model.",
-        "c: Pearson r of logits with true log-probabilities, both centred by name; dashed: the "
-        f"target {DIRECT_R}.",
+        "c: KL from the program to the weights over the whole vocabulary, mean over names; dashed: "
+        f"the target {DIRECT_KL:g} nats. d: Pearson r of logits with true log-probabilities over "
+        f"{n_cells} cells, both centred by name; it is free of scale, so it is high before "
+        "anything is known.",
         looks.DOTS,
         squares.cut(weights),
     )
@@ -64,17 +69,32 @@ def panel(ax: Axes, square: pd.DataFrame) -> AxesImage:
     return image
 
 
-def _agreement(ax: Axes, tables: Tables, seeds: list[int]) -> None:
+def _distance(ax: Axes, tables: Tables, seeds: list[int]) -> None:
     values: list[float] = []
+    for place, path in enumerate(PATHS):
+        rows = last_readout(tables, "direct", f"kl{path}")
+        looks.seed_dots(ax, place, rows, seeds, style.BLUE, name=f"kl{path}")
+        values += list(numbers(rows["value"]))
+    looks.log_x(ax, values, DIRECT_KL, 1.0)
+    style.vertical(ax, DIRECT_KL)
+    looks.named_rows(ax, [*PATHS.values()], "paths")
+    ax.set_xlabel("KL (nats)")
+
+
+def _agreement(ax: Axes, tables: Tables, seeds: list[int]) -> int:
+    """Draws r; the number of cells that it is over."""
+    values: list[float] = []
+    n_cells = 0
     for place, path in enumerate(PATHS):
         rows = last_readout(tables, "direct", f"r{path}")
         looks.seed_dots(ax, place, rows, seeds, style.BLUE, name=f"r{path}")
         values += list(numbers(rows["value"]))
-    style.vertical(ax, DIRECT_R)
+        n_cells = max([n_cells, *rows["n"].astype(int)])
     known = [v for v in values if v == v]
     ax.set_xlim(min([0.9, *(v - 0.02 for v in known)]), 1.005)
-    looks.named_rows(ax, [*PATHS.values()], "paths")
+    looks.named_rows(ax, [*PATHS], shown=False)
     ax.set_xlabel("Pearson r")
+    return n_cells
 
 
 def _top1(ax: Axes, tables: Tables, seeds: list[int]) -> None:

@@ -66,10 +66,11 @@ def draw(tables: Tables) -> Figure:
         "followed the object of the column, against the other colours, through the pair of heads "
         "with the largest contrast alone. In brackets: rows whose largest entry is on the "
         "diagonal, which is induction.",
+        _most_hits(tables),
         style.LINES,
-        "b, c: the best pair at each checkpoint, which need not be the last one's; contrast: mean "
-        f"of the diagonal minus that of the rest. Dashed in a: {EXCESS:g} nats, the "
-        "target; in c: what a random choice would hit.",
+        "b, c: the pair with the largest contrast at each checkpoint, which need not be the last "
+        "one's; contrast: mean of the diagonal minus that of the rest. Dashed in a: "
+        f"{EXCESS:g} nats, the target; in c: what a random choice would hit.",
         f"The first {MOST} of {len(seeds)} seeds." if len(seeds) > MOST else "",
         squares.cut(grid(select(cells, seed=seeds[0]))),
     )
@@ -82,6 +83,22 @@ def panel(ax: Axes, cells: pd.DataFrame, norm: Normalize, *, title: str) -> Axes
     image = squares.square(ax, grid(cells), norm, squares.DIVERGING, text=False)
     ax.set_xlabel("object before")
     return image
+
+
+def _most_hits(tables: Tables) -> str:
+    """The most hits of any pair, which is what the claim is about, and the null of this maximum."""
+    most, null = (
+        last_readout(tables, "induction", metric, item="all")
+        for metric in ("most_hits", "most_hits_p")
+    )
+    if most.empty or null.empty:
+        return ""
+    hits = ", ".join(f"{value:.0f}" for value in most.sort_values("seed")["value"])
+    return (
+        f"The most hits of any pair, by seed: {hits} of {most['n'].max()}. Of "
+        f"{null['n'].max():,} orders of the objects, at most {null['value'].max():.2g} (share) "
+        "give some pair as many."
+    )
 
 
 def _hits(tables: Tables, seed: int) -> str:

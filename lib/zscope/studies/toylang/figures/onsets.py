@@ -17,7 +17,7 @@ from zscope.studies.toylang.tables import BEHAVIOUR, ONSET_SUMMARY, ONSETS, REFE
 NEEDS = (ONSETS, ONSET_SUMMARY)
 COLOURS = {BEHAVIOUR: looks.BEHAVIOUR, WEIGHTS: looks.WEIGHTS}
 METRICS = {
-    "r": "direct path r",
+    "kl_self": "KL of names",
     "rank_all_paths": "worst rank",
     "hits": "diagonal of M",
     "below": "top verb lowest",

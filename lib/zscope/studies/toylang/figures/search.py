@@ -13,7 +13,14 @@ from zscope.figures import style
 from zscope.figures.frames import numbers, select
 from zscope.figures.tables import Tables
 from zscope.studies.toylang.figures import looks, squares
-from zscope.studies.toylang.figures.lookups import NAMES, at_last, readout, seeds_of, seeds_text
+from zscope.studies.toylang.figures.lookups import (
+    NAMES,
+    at_last,
+    last_readout,
+    readout,
+    seeds_of,
+    seeds_text,
+)
 from zscope.studies.toylang.tables import READOUTS, REFERENCE, SEARCH
 from zscope.studies.toylang.targets import FIRST
 from zscope.toy_language.rules import triple_text
@@ -57,11 +64,11 @@ def draw(tables: Tables) -> Figure:
         "a: precision: the share of the first triples whose key makes the output likelier in the "
         f"program; recall: the share of its {rules} rules of single tokens that are among them; "
         "one line per seed, over the ranks that were kept; dashed: the precision of all triples. "
-        "a, c: by all paths over the two tokens, for triples that can occur (no text has a bracket "
-        "that closes nothing). b: orange: by the same paths; blue: through one head "
-        "alone. Dots: seeds; bars: median over seeds (from 3 on); dashed: rank "
-        f"{FIRST}, the target, and chance, the mean of all ranks. c: filled: likelier in the "
-        "program.",
+        "a, c: by all paths over the two tokens, for triples that can occur; a closing bracket as "
+        f"the key makes nothing likelier by itself. {_first_true(tables)}b: orange: by the same "
+        "paths; blue: through one head alone. Dots: seeds; bars: median over seeds (from 3 on); "
+        f"dashed: rank {FIRST}, the target, and chance, the mean of all ranks. c: filled: "
+        "likelier in the program.",
     )
     return fig
 
@@ -71,6 +78,21 @@ def sizes(tables: Tables) -> tuple[int, int]:
     ranks, found = readout(tables, "rules", "rank"), readout(tables, "rules", "recall_at_10")
     triples, rules = (int(f["n"].max()) if len(f) else 0 for f in (ranks, found))
     return triples, rules
+
+
+def _first_true(tables: Tables) -> str:
+    """The precision of the first triples, with those that need another bracket and without."""
+    found = [
+        last_readout(tables, "rules", f"precision_at_{FIRST}{end}_all_paths")["value"]
+        for end in ("", "_alone")
+    ]
+    if any(values.empty for values in found):
+        return ""
+    every, alone = (f"{numbers(v).min():.2g} to {numbers(v).max():.2g}" for v in found)
+    return (
+        f"Of the first {FIRST}, {every} (share) are true; of the first {FIRST} that need no other "
+        f"bracket around them, {alone}. "
+    )
 
 
 def panel(ax: Axes, tables: Tables) -> None:

@@ -52,7 +52,7 @@ def draw(tables: Tables) -> Figure:
         "and the same prefixes with another possible word in its place. Intervals: "
         f"{tables.percent} over prefixes.",
         "a: probability of the name's top verb; thin: a seed; thick: median over seeds (from 3 "
-        "on).",
+        "on); at the top: prefixes at the distance, the fewest of any seed.",
         "b: its drop by never, and between two other words (placebo). c: change of the drop "
         "within the window when one head is ablated (below 0: the head suppresses), against how "
         "far, by its weights, never lowers the top verb's logit.",
@@ -70,6 +70,11 @@ def _distance(ax: Axes, rows: pd.DataFrame) -> None:
         marks.seed_lines(ax, of, colour, x="x")
         looks.truth_line(ax, of)
     style.share_axis(ax, "p of the top verb")
+    ax.set_ylim(top=1.3)
+    fewest = rows.groupby("x", as_index=False)["n"].min()
+    for i, (x, n) in enumerate(zip(numbers(fewest["x"]), fewest["n"], strict=True)):
+        height = 1.2 if i % 2 else 1.08  # two rows, so that neighbours do not touch
+        ax.text(x, height, f"{n}", ha="center", va="center", label="_n")
     ax.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     ax.set_xlabel("distance of never (tokens)")
 

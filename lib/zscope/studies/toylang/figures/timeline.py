@@ -14,11 +14,11 @@ from zscope.studies.toylang.figures import learning, looks
 from zscope.studies.toylang.figures.lookups import NAMES, excess, readout, seeds_text
 from zscope.studies.toylang.onsets import worst
 from zscope.studies.toylang.tables import READOUTS, TRAINING
-from zscope.studies.toylang.targets import DIRECT_R, EXCESS, FIRST
+from zscope.studies.toylang.targets import DIRECT_KL, EXCESS, FIRST
 
 NEEDS = (READOUTS, TRAINING)
 READ = {  # primitive -> readout, metric, label
-    "bigram": ("direct", "r", "direct path: r"),
+    "bigram": ("direct", "kl_self", "KL from the truth (nats)"),
     "skip": ("rules", "rank_all_paths", "worst rank of a rule"),
     "suppress": ("suppression", "below", "top verb lowest\n(share of names)"),
     "induction": ("induction", "hits", "diagonal of M\n(share of objects)"),
@@ -47,8 +47,8 @@ def draw(tables: Tables) -> Figure:
         f"{seeds_text(*read.values())} {style.LINES}",
         "Step 0 of the readouts is left out: there U is zero, and all is tied. Ranks run upwards: "
         "1 is the top.",
-        f"Dashed: targets (r {DIRECT_R}; rank {FIRST}; {EXCESS:g} nats) and what a random choice "
-        "would have.",
+        f"Dashed: targets (KL and excess {EXCESS:g} nats; rank {FIRST}) and what a random choice "
+        "would have. KL: of each name's next tokens, by E U and attention to the own token.",
     )
     return fig
 
@@ -81,9 +81,9 @@ def weights(ax: Axes, tables: Tables, name: str, metric: str) -> None:
         ax.set_ylim(float(rows["n"].max()), 0.7)  # up is better
         ax.axhline(FIRST, **style.DASHED)
         ax.axhline((float(rows["n"].max()) + 1) / 2, **style.DASHED)
-    elif metric == "r":
-        ax.set_ylim(min(-0.1, np.nanmin(numbers(rows["value"]), initial=0) - 0.05), 1.05)
-        ax.axhline(DIRECT_R, **style.DASHED)
+    elif metric == "kl_self":
+        ax.set_yscale("log", nonpositive="mask")
+        ax.axhline(DIRECT_KL, **style.DASHED)
     elif metric in ("hits", "below"):
         style.share_axis(ax, "share")
         chance = {"hits": 1 / float(rows["n"].max())}.get(metric)

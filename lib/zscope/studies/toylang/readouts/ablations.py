@@ -8,7 +8,6 @@ loses only what the head tells about the prefix.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import product
@@ -22,6 +21,7 @@ from zscope.core.provenance import derive_seed
 from zscope.models.tensor_heads import Head, ReplacedHeads, head_name, mean_z
 from zscope.models.tensor_transformer import TensorTransformer
 from zscope.studies.toylang.config import ReadoutConfig
+from zscope.studies.toylang.head_sets import count_sets
 from zscope.studies.toylang.readouts.circuits import head_boosts
 from zscope.studies.toylang.readouts.readout_rows import Reading
 from zscope.studies.toylang.readouts.suppression import head_drops
@@ -30,6 +30,7 @@ from zscope.tables.schema import Row
 from zscope.toy_language.excess import ToyEvaluation
 from zscope.toy_language.language import ToyLanguage
 from zscope.toy_language.rules import Rule
+from zscope.verdicts import LEAST_DRAWS
 
 Heads = tuple[Head, ...]  # ascending
 SHARE = 0.8  # the heads named for the skip rules have this share of their summed boost
@@ -45,7 +46,7 @@ def named_heads(
 ) -> dict[str, Heads]:
     """The heads that the weights name; a primitive that is off or does not show names none.
 
-    induction: the pair with the largest contrast (`Reading.best_pairs`), if it is positive.
+    induction: the pair with the largest contrast (`Reading.pairs`), if it is positive.
     rules: the fewest heads that together give `SHARE` of the boost of the true skip rules' outputs
         against the mean of all outputs, summed over rules and heads.
     suppression: the head through which `never` lowers the names' top verbs most against their
@@ -53,7 +54,7 @@ def named_heads(
     """
     named: dict[str, Heads] = {}
     reading = Reading(weights, language, rules, config)
-    if reading.best_pairs and (pair := reading.best_pairs[0]).contrast > 0:
+    if reading.pairs and (pair := reading.pairs[0]).contrast > 0:
         named["induction"] = pair.heads
     if skip := reading.skip:
         boosts = head_boosts(weights, reading.offsets, [rule[:2] for rule in skip])
@@ -95,9 +96,10 @@ def ablation_rows(
 
     Metrics: `excess` over the floor, and `change`, the paired difference from the intact model.
     Sets: none (the intact model), every single head, the `named_heads`, and random sets. A random
-    set has as many heads in each layer as a named set. Up to `config.random_heads` of them (draw:
-    0, 1, ...) go with each such combination; all differ, and none is a named set. A model whose
-    weights cannot be read has single heads only.
+    set has as many heads in each layer as a named set; all differ, and none is a named set. With
+    each such combination go all others if they are at most LEAST_DRAWS, so that the rank of the
+    named set among them is exact, else `config.random_heads` of them (draw: 0, 1, ...). A model
+    whose weights cannot be read has single heads only.
     """
     c = model.config
     means = mean_z(model, evaluation.tokens)
@@ -145,11 +147,12 @@ def _random_sets(
     n: int,
     rng: np.random.Generator,
 ) -> Iterator[Heads]:
-    """Up to `n` different sets of heads, one per entry of `layers`, none of them in `excluded`."""
+    """Different sets of heads, one per entry of `layers`, none of them in `excluded`: all, if they
+    are at most LEAST_DRAWS, else `n`."""
     counts = Counter(layers)
-    all_sets = math.prod(math.comb(n_heads, count) for count in counts.values())
     seen = {heads for heads in excluded if _layers(heads) == layers}
-    for _ in range(min(n, all_sets - len(seen))):
+    others = count_sets(counts.values(), n_heads) - len(seen)
+    for _ in range(others if others <= LEAST_DRAWS else min(n, others)):
         while True:
             heads = tuple(
                 (layer, head)

@@ -26,13 +26,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import permutations
 
-from jaxtyping import Float
+import numpy as np
+import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from zscope.core.errors import DataError
+from zscope.core.provenance import derive_seed
 from zscope.models.tensor_heads import Head, head_name
 from zscope.studies.toylang.readouts.weights import TensorWeights
+
+ENUMERATED = 7  # objects; they have 5040 orders
+DRAWN = 4999  # random orders of more objects
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,11 +68,50 @@ class VirtualHead:
         rest = (self.matrix.sum() - diagonal.sum()) / (n * (n - 1))
         return float(diagonal.mean() - rest)
 
+    @cached_property
+    def matched(self) -> Int[np.ndarray, " object"]:
+        """The column of each row's largest entry; -1 where it is not unique."""
+        largest = self.matrix == self.matrix.amax(1, keepdim=True)
+        column = torch.where(largest.sum(1) == 1, self.matrix.argmax(1), -1)
+        return column.numpy()
+
     @property
     def hits(self) -> int:
         """Rows with a unique largest entry that is on the diagonal."""
-        largest = self.matrix == self.matrix.amax(1, keepdim=True)
-        return int((largest.diagonal() & (largest.sum(1) == 1)).sum())
+        return int((self.matched == np.arange(len(self.matched))).sum())
+
+
+@dataclass(frozen=True, eq=False)
+class MostHits:
+    """The pair with the most hits (of equal ones, that with the largest contrast), and its null.
+
+    Attributes:
+        p: the chance that some pair has as many hits when every object is to be matched to another
+            one's name: the most hits of any pair, over permutations of the columns. The maximum
+            over the pairs is taken for every permutation, as it is for the true order.
+        permutations: how many there are, or how many were drawn; the true order counts.
+    """
+
+    pair: VirtualHead
+    p: float
+    permutations: int
+
+
+def most_hits(pairs: Sequence[VirtualHead]) -> MostHits:
+    """The pair that matches the most objects to themselves.
+
+    All permutations of up to ENUMERATED objects are taken, else DRAWN random ones and the true
+    order, so that p is exact or valid (Phipson and Smyth 2010).
+    """
+    best = max(pairs, key=lambda pair: (pair.hits, pair.contrast))
+    n = len(best.matched)
+    if n <= ENUMERATED:
+        orders = np.array(list(permutations(range(n))))
+    else:
+        rng = np.random.default_rng(derive_seed(0, "permutations of objects"))
+        orders = np.stack([np.arange(n), *(rng.permutation(n) for _ in range(DRAWN))])
+    hits = [(orders == pair.matched).sum(1) for pair in pairs]
+    return MostHits(best, float((np.max(hits, axis=0) >= best.hits).mean()), len(orders))
 
 
 def induction_heads(

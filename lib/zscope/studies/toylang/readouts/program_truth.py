@@ -7,13 +7,14 @@ full stops elsewhere. Only the rules come from samples (`toy_language.rule_findi
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from zscope.studies.toylang.readouts.rule_search import Triple
-from zscope.toy_language.distributions import DistributionBuilder
+from zscope.toy_language.distributions import CLOSERS, DistributionBuilder
 from zscope.toy_language.language import ToyLanguage
 from zscope.toy_language.rules import Rule, triple_text
 
@@ -62,11 +63,11 @@ def program_boosts(
     return with_key - without[:, None], language.distributions.label[rows[0]]
 
 
-def pairs_that_occur(language: ToyLanguage) -> Bool[np.ndarray, "query key"]:
+def pairs_alone(language: ToyLanguage) -> Bool[np.ndarray, "query key"]:
     """Whether brackets allow a query with a key before it and no other bracket around.
 
-    No prefix holds a bracket that closes nothing, so its effect on the next token is neither true
-    nor false.
+    No text holds a bracket that closes nothing. It may hold the same two tokens with the opening
+    bracket before them: `pairs_that_occur`.
     """
     members, size = language.vocabulary.members, len(language.vocabulary)
     occur = np.ones((size, size), dtype=bool)
@@ -76,6 +77,89 @@ def pairs_that_occur(language: ToyLanguage) -> Bool[np.ndarray, "query key"]:
             occur[closer, [key for key in range(size) if key not in openers]] = False
         occur[:, closers] = False
     return occur
+
+
+@lru_cache(maxsize=1)
+def pairs_that_occur(language: ToyLanguage, offsets: range) -> Bool[np.ndarray, "query key"]:
+    """Whether the program can write a text with the key at one of `offsets` before the query.
+
+    Found by writing texts: after the shortest text for every last token and everything that can be
+    open then (that token is the key), all continuations that the program allows are followed. Of
+    the continuations of one key that agree in the last token and in what is open, one is followed
+    further. So every pair that is found has a text. One could be missed if all of its texts need
+    something else before them; none is in the default language, at the default offsets.
+    """
+    size, pushed = len(language.vocabulary), _open_after(language)
+    occur = np.zeros((size, size), dtype=bool)
+    topics = language.vocabulary.members["topic"][:, None]
+    level = _Texts(topics, np.zeros(len(topics), dtype=np.int64), topics[:, 0])
+    known: set[tuple[int, int]] = set()
+    while len(level.tokens):
+        texts = level
+        for distance in range(1, max(offsets) + 1):
+            texts = _continued(language, pushed, texts)
+            if distance in offsets:
+                occur[texts.tokens[:, -1], texts.key] = True
+        known |= {*zip(level.open.tolist(), level.key.tolist(), strict=True)}
+        following = _continued(language, pushed, level)
+        key = following.tokens[:, -1]
+        kept = _first_of_each(following.open, key)
+        new = [i for i in kept if (int(following.open[i]), int(key[i])) not in known]
+        level = _Texts(following.tokens[new], following.open[new], key[new])
+    return occur
+
+
+@dataclass(frozen=True, eq=False)
+class _Texts:
+    """Texts of one length that the program can write, what is open after each, and a token."""
+
+    tokens: Int[np.ndarray, "n seq"]
+    open: Int[np.ndarray, " n"]  # row of `_open_after`
+    key: Int[np.ndarray, " n"]
+
+
+def _continued(
+    language: ToyLanguage, pushed: Int[np.ndarray, "open vocab"], texts: _Texts
+) -> _Texts:
+    """All texts one token longer, one for every key, last token and what is open; none that are
+    longer than the language's."""
+    n, length = texts.tokens.shape
+    if n == 0 or length == language.config.length:
+        return _Texts(np.empty((0, length + 1), dtype=np.int64), *[np.empty(0, dtype=np.int64)] * 2)
+    # The last token of what `rows` is given does not matter.
+    rows = language.rows(np.pad(texts.tokens, ((0, 0), (0, 1))))[:, -1]
+    text, token = np.nonzero(language.distributions.p[rows] > 0)
+    open_, key = pushed[texts.open[text], token], texts.key[text]
+    kept = _first_of_each(open_, token, key)
+    longer = np.column_stack([texts.tokens[text[kept]], token[kept]])
+    return _Texts(longer, open_[kept], key[kept])
+
+
+def _first_of_each(*columns: Int[np.ndarray, " n"]) -> Int[np.ndarray, " kept"]:
+    """Index of the first of all rows that agree in every column."""
+    if not len(columns[0]):
+        return np.empty(0, dtype=np.int64)
+    code = np.ravel_multi_index(columns, [int(column.max()) + 1 for column in columns])
+    return np.unique(code, return_index=True)[1]
+
+
+def _open_after(language: ToyLanguage) -> Int[np.ndarray, "open vocab"]:
+    """What is open after a token, for everything that can be open before it; row 0: nothing."""
+    stacks: list[tuple[str, ...]] = [()]
+    table = []
+    for stack in stacks:  # it grows on the way
+        after = []
+        for category in language.vocabulary.categories:
+            now = stack
+            if stack and category == CLOSERS[stack[-1]]:
+                now = stack[:-1]
+            elif category in language.config.open_delimiters:
+                now = (*stack, category)
+            if now not in stacks and len(now) <= language.config.delimiters.max_depth:
+                stacks.append(now)
+            after.append(stacks.index(now) if now in stacks else stacks.index(stack))
+        table.append(after)
+    return np.array(table)
 
 
 def skip_triples(language: ToyLanguage, rules: Iterable[Rule]) -> list[Triple]:

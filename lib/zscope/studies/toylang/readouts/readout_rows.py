@@ -18,7 +18,7 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from zscope.models.tensor_heads import head_name
@@ -26,13 +26,14 @@ from zscope.stats import finite
 from zscope.studies.toylang.config import ReadoutConfig
 from zscope.studies.toylang.readouts.circuits import head_boosts
 from zscope.studies.toylang.readouts.direct import direct_path, fit_direct, token_logits
-from zscope.studies.toylang.readouts.induction import VirtualHead, induction_heads
+from zscope.studies.toylang.readouts.induction import VirtualHead, induction_heads, most_hits
 from zscope.studies.toylang.readouts.precision import precision_recall
 from zscope.studies.toylang.readouts.program_truth import (
     after,
     after_pair,
     boosting_rules,
     copying_truth,
+    pairs_alone,
     pairs_that_occur,
     program_boosts,
     rule_text,
@@ -42,9 +43,8 @@ from zscope.studies.toylang.readouts.program_truth import (
 )
 from zscope.studies.toylang.readouts.rule_search import (
     Paths,
-    RuleTable,
+    Scores,
     Triple,
-    search,
     window_edge,
     window_profile,
 )
@@ -71,19 +71,24 @@ class Reading:
     def numbers(self) -> list[Row]:
         """The numbers of one checkpoint: readout, item, metric, value, n.
 
-        direct, item all: `r` and `top1` (names) compare E U on names x transitive verbs with the
-            true log-probabilities (`fit_direct`); `r_self` and `top1_self` do so for B =
-            `token_logits`; `kl` is the mean over names of KL(p || softmax(B)), in nats.
+        direct, item all: `kl` is the mean over names of KL(p || softmax(E U)) over the whole
+            vocabulary, in nats; `r` and `top1` (names) compare E U on names x transitive verbs with
+            the true log-probabilities (`fit_direct`; r is free of scale, so it says little before
+            the KL is small). `kl_self`, `r_self` and `top1_self` are those of B = `token_logits`.
         rules, item a skip rule: `rank` of its dP among all triples; ties share their mean rank.
-            Item all, over the first triples by dP that can occur: `precision_at_10`, the share
-            whose key makes the output likelier in the program, whatever governs; `chance`, this
-            share among all triples. Against the boosting single-token rules alone:
+            Item all, over the first triples by dP that can occur (`pairs_that_occur`):
+            `precision_at_10`, the share whose key makes the output likelier in the program,
+            whatever governs (a closing bracket without its opening one makes nothing likelier);
+            `precision_at_10_alone`, the same over the triples of `pairs_alone` among them;
+            `chance`, this share among all triples. Against the boosting single-token rules alone:
             `rule_precision_at_10`, `recall_at_10`, and `average_precision` of the first
             `config.top`. By one head; with the suffix `_all_paths`, by all paths over two tokens.
         window, item a skip rule: `edge` (`window_edge`), in tokens; null without a positive boost.
-        induction, item the best pair of heads (L0H3->L1H1), and again item all: `hits` (objects)
-            and `contrast` (nats) of its matrix. Item all also has `hits_together` and
-            `contrast_together` of all heads of two layers at once.
+        induction, item the pair of heads with the largest contrast (L0H3->L1H1), and again item
+            all: `hits` (objects) and `contrast` (nats) of its matrix. Item the pair with the most
+            hits, and again item all: `most_hits`. Item all also has `most_hits_p`, of the null of
+            this maximum (`most_hits`; n: permutations), and `hits_together` and `contrast_together`
+            of all heads of two layers at once.
         suppression, item all: `below`, the names whose top verb is below all their other verbs;
             `drop`, how far `never` lowers the top verb against the others, in nats, mean over
             names.
@@ -105,8 +110,8 @@ class Reading:
             centred in the same way, null unless all are possible. Item a head: its part, no truth.
         window, item all: skip rule x distance (tokens), boost of its output against the mean of all
             outputs, in nats; truth: the change of its log-odds.
-        induction, item the best pair of heads: object of the query x object before the colour, M in
-            nats; truth: `copying_truth`, 0 off the diagonal.
+        induction, item the pair of heads with the largest contrast: object of the query x object
+            before the colour, M in nats; truth: `copying_truth`, 0 off the diagonal.
         induction_together, item the pair of layers (L0->L1): the same for all their heads at once.
         suppression, item without or with (`never`): name x transitive verb, B (with: plus the boost
             of `never`) minus its mean over the name's verbs other than the top one, in nats; truth:
@@ -125,7 +130,7 @@ class Reading:
         """
         if not self.boosting:
             return []
-        table, _ = self._searched("all")
+        table = self._scores("all").first(self.config.top, self._occur)
         triples = table.triples
         named = self._named(triples)
         precision = precision_recall(triples, named).precision if named else np.zeros(len(triples))
@@ -160,19 +165,16 @@ class Reading:
         return skip_triples(self.language, self.rules)
 
     @cached_property
-    def best_pairs(self) -> tuple[VirtualHead, VirtualHead] | None:
-        """The pair of heads with the largest induction contrast, and the best pair of layers by all
-        their heads at once; None for one layer, without induction, or with a single object or
-        colour."""
+    def pairs(self) -> list[VirtualHead]:
+        """Every pair of heads, the largest induction contrast first; none for one layer, without
+        induction, or with a single object or colour."""
+        return self._virtual_heads(together=False)
+
+    def _virtual_heads(self, *, together: bool) -> list[VirtualHead]:
         words = self._members("object"), self._members("colour")
-        possible = self.language.config.on("induction") and min(map(len, words)) > 1
-        if not possible or self.weights.n_layers < 2:
-            return None
-        heads, layers = (
-            induction_heads(self.weights, *words, self.offsets, together=together)
-            for together in (False, True)
-        )
-        return heads[0], layers[0]
+        if not self.language.config.on("induction") or min(map(len, words)) < 2:
+            return []
+        return induction_heads(self.weights, *words, self.offsets, together=together)
 
     @cached_property
     def _profile(self) -> Float[np.ndarray, "rule offset"]:
@@ -182,9 +184,12 @@ class Reading:
             return np.empty((0, len(distances)))
         return window_profile(self.weights, self.skip, distances)
 
-    def _searched(self, paths: Paths) -> tuple[RuleTable, Float[np.ndarray, " rule"]]:
-        occur = pairs_that_occur(self.language)
-        return search(self.weights, self.offsets, self.config.top, self.skip, paths, occur)
+    def _scores(self, paths: Paths) -> Scores:
+        return Scores.of(self.weights, self.offsets, paths)
+
+    @property
+    def _occur(self) -> Bool[np.ndarray, "query key"]:
+        return pairs_that_occur(self.language, self.offsets)
 
     def _named(self, triples: Iterable[Triple]) -> dict[Triple, str]:
         """The true ones among `triples`, with the primitive that governs where they apply."""
@@ -217,11 +222,11 @@ class Reading:
         log_p = p[:, verbs].log()
         B = token_logits(self.weights)[names]
         for logits, suffix in ((direct_path(self.weights)[names], ""), (B, "_self")):
+            kl = (torch.xlogy(p, p) - p * logits.log_softmax(1)).sum(1).mean()
+            yield _number("direct", "all", f"kl{suffix}", float(kl), len(names))
             fit = fit_direct(logits[:, verbs], log_p)
             yield _number("direct", "all", f"r{suffix}", fit.pearson_r, fit.cells)
             yield _number("direct", "all", f"top1{suffix}", fit.top1, fit.rows)
-        kl = (torch.xlogy(p, p) - p * B.log_softmax(1)).sum(1).mean()
-        yield _number("direct", "all", "kl", float(kl), len(names))
 
     def _direct_matrices(self) -> Iterator[Row]:
         if not self.language.config.on("bigram"):
@@ -243,17 +248,20 @@ class Reading:
 
     def _rules_by(self, paths: Paths) -> Iterator[Row]:
         suffix, n_triples = PATHS_SUFFIX[paths], self.weights.d_vocab**3
-        table, ranks = self._searched(paths)
-        for rule, rank in zip(self.skip, ranks, strict=True):
+        scores = self._scores(paths)
+        for rule, rank in zip(self.skip, scores.ranks(self.skip), strict=True):
             item = rule_text(rule, self.language)
             yield _number("rules", item, f"rank{suffix}", float(rank), n_triples)
         if not self.boosting:
             return
-        n_rules, found = len(self.boosting), precision_recall(table.triples, self.boosting)
-        first = table.triples[:FIRST]
+        triples = scores.first(self.config.top, self._occur).triples
+        n_rules, found = len(self.boosting), precision_recall(triples, self.boosting)
+        first = triples[:FIRST]
+        alone = scores.first(FIRST, self._occur & pairs_alone(self.language)).triples
         n, last = len(first), len(first) - 1
         for metric, value, of in (
             (f"precision_at_{FIRST}", len(self._named(first)) / n, n),
+            (f"precision_at_{FIRST}_alone", len(self._named(alone)) / len(alone), len(alone)),
             (f"rule_precision_at_{FIRST}", found.precision[last], n),
             (f"recall_at_{FIRST}", found.recall[last], n_rules),
             ("average_precision", found.average_precision, n_rules),
@@ -317,20 +325,23 @@ class Reading:
     # --- induction -------------------------------------------------------------------------------
 
     def _induction(self) -> Iterator[Row]:
-        if self.best_pairs is None:
+        if not self.pairs:
             return
-        pair, layers = self.best_pairs
-        n = len(pair.matrix)
+        pair, most = self.pairs[0], most_hits(self.pairs)
+        layers, n = self._virtual_heads(together=True)[0], len(pair.matrix)
         for item in (pair.text, "all"):
             yield _number("induction", item, "hits", pair.hits, n)
             yield _number("induction", item, "contrast", pair.contrast, n)
+        for item in (most.pair.text, "all"):
+            yield _number("induction", item, "most_hits", most.pair.hits, n)
+        yield _number("induction", "all", "most_hits_p", most.p, most.permutations)
         yield _number("induction", "all", "hits_together", layers.hits, n)
         yield _number("induction", "all", "contrast_together", layers.contrast, n)
 
     def _induction_matrices(self) -> Iterator[Row]:
-        if self.best_pairs is None:
+        if not self.pairs:
             return
-        pair, layers = self.best_pairs
+        pair, layers = self.pairs[0], self._virtual_heads(together=True)[0]
         objects = self._words(self._members("object"))
         truth = np.zeros(pair.matrix.shape)
         np.fill_diagonal(truth, copying_truth(self.language))

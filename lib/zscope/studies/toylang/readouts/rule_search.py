@@ -12,7 +12,7 @@ query's logits by the key.
 """
 
 # Matrices keep the capitals of the formulas.
-# ruff: noqa: N806
+# ruff: noqa: N806, N815
 
 from __future__ import annotations
 
@@ -49,54 +49,50 @@ class RuleTable:
         return list(zip(self.query.tolist(), self.key.tolist(), self.output.tolist(), strict=True))
 
 
-def search(
-    weights: TensorWeights,
-    offsets: Sequence[int],
-    n: int,
-    rules: Sequence[Triple] = (),
-    paths: Paths = "one_head",
-    among: Bool[np.ndarray, "query key"] | None = None,
-) -> tuple[RuleTable, Float[np.ndarray, " rule"]]:
-    """The `n` triples with the largest dP, and the ranks of `rules` among all triples.
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """T and dP of all triples: a few tables of V^3 numbers, 2 MiB each for 65 tokens, 200 MiB for
+    300."""
 
-    among: pairs whose triples may be listed (default: all). Ranks are always among all triples.
-    offsets: distances of the key, over which T is averaged.
+    T: Float[Tensor, "q k o"]
+    dP: Float[Tensor, "q k o"]
 
-    Ranks start at 1. Equal triples share their mean rank: in an untrained model, whose U is 0, all
-    triples have rank (V^3 + 1) / 2. Holds a few tables of V^3 numbers: 2 MiB each for 65 tokens,
-    200 MiB for 300.
+    @classmethod
+    def of(cls, weights: TensorWeights, offsets: Sequence[int], paths: Paths) -> Scores:
+        """offsets: distances of the key, over which T is averaged.
 
-    Raises:
-        DataError: no offset.
-    """
-    V = weights.d_vocab
-    T, dP = _scores(weights, offsets, paths)
-    of_rules = torch.tensor(list(rules), dtype=torch.long).reshape(-1, 3)
-    own = dP[tuple(of_rules.T)]
-    flat = dP.flatten()
-    ranks = [float((flat > x).sum() + ((flat == x).sum() + 1) / 2) for x in own]
-    # All candidates for the first n, including ties at the edge, by increasing index.
-    pairs = torch.from_numpy(np.ones((V, V), dtype=bool) if among is None else among)
-    listed = torch.where(pairs.unsqueeze(-1), dP, -torch.inf).flatten()
-    n = min(n, int(pairs.sum()) * V)
-    chosen = (listed >= listed.topk(n).values[-1]).nonzero().squeeze(1)
-    found = chosen[listed[chosen].argsort(descending=True, stable=True)[:n]]
-    query, key, output = np.unravel_index(found.numpy(), (V, V, V))
-    table = RuleTable(query, key, output, T.flatten()[found].numpy(), flat[found].numpy())
-    return table, np.array(ranks)
+        Raises:
+            DataError: no offset.
+        """
+        if paths == "one_head":
+            B = token_logits(weights).unsqueeze(1)
+            T = _one_head(weights, offsets)
+        else:
+            B = alone_logits(weights).unsqueeze(1)
+            T = two_token_logits(weights, offsets) - B
+        return cls(T, (B + T).softmax(-1) - B.softmax(-1))
 
+    def first(self, n: int, among: Bool[np.ndarray, "query key"]) -> RuleTable:
+        """The `n` triples with the largest dP of the pairs `among`."""
+        pairs = torch.from_numpy(among)
+        n = min(n, int(pairs.sum()) * self.dP.shape[-1])
+        # All candidates for the first n, including ties at the edge, by increasing index.
+        listed = torch.where(pairs.unsqueeze(-1), self.dP, -torch.inf).flatten()
+        chosen = (listed >= listed.topk(n).values[-1]).nonzero().squeeze(1)
+        found = chosen[listed[chosen].argsort(descending=True, stable=True)[:n]]
+        query, key, output = np.unravel_index(found.numpy(), self.dP.shape)
+        T, dP = (x.flatten()[found].numpy() for x in (self.T, self.dP))
+        return RuleTable(query, key, output, T, dP)
 
-def _scores(
-    weights: TensorWeights, offsets: Sequence[int], paths: Paths
-) -> tuple[Float[Tensor, "q k o"], Float[Tensor, "q k o"]]:
-    """T and dP of all triples."""
-    if paths == "one_head":
-        B = token_logits(weights).unsqueeze(1)
-        T = _one_head(weights, offsets)
-    else:
-        B = alone_logits(weights).unsqueeze(1)
-        T = two_token_logits(weights, offsets) - B
-    return T, (B + T).softmax(-1) - B.softmax(-1)
+    def ranks(self, rules: Sequence[Triple]) -> Float[np.ndarray, " rule"]:
+        """The ranks of `rules` among all triples, from 1.
+
+        Equal triples share their mean rank: in an untrained model, whose U is 0, all triples have
+        rank (V^3 + 1) / 2.
+        """
+        of_rules = torch.tensor(list(rules), dtype=torch.long).reshape(-1, 3)
+        flat, own = self.dP.flatten(), self.dP[tuple(of_rules.T)]
+        return np.array([float((flat > x).sum() + ((flat == x).sum() + 1) / 2) for x in own])
 
 
 def _one_head(weights: TensorWeights, offsets: Sequence[int]) -> Float[Tensor, "q k o"]:
