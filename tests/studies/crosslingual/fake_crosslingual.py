@@ -19,6 +19,7 @@ from zscope.studies.crosslingual import tables as declared_tables
 from zscope.studies.crosslingual.accuracy import answer_rows
 from zscope.studies.crosslingual.tables import TABLES
 from zscope.tables.schema import FLOAT, INT
+from zscope.verdicts import over_trainings, tally
 
 CATEGORIES = ("add", "subtract", "double", "half", "sequence", "two_step")
 KINDS = ("qk", "ov")
@@ -164,7 +165,11 @@ def frames(study):
         for table, make in makers.items()
     }
     seeds = range(min(3, len(study.models)))
-    return found | {"crosslingual_planted": frame(declared_tables.PLANTED, list(planted(seeds)))}
+    of_all = {
+        declared_tables.PLANTED: planted(seeds),
+        declared_tables.VERDICTS: verdicts(found["crosslingual_summary"]),
+    }
+    return found | {table.name: frame(table, list(rows)) for table, rows in of_all.items()}
 
 
 def frame(table, rows):
@@ -660,9 +665,9 @@ def summary(study, model):
         "z_separates": ("2. Does Z separate problem from language?", "yes", "no"),
         "language_is_outside": ("2. Is the language energy in Z below chance?", "yes", "partial"),
         "is_causal": (CAUSAL, "partial", "no"),
-        "is_necessary": ("A. Is Z necessary? Mean ablation", "undetermined", "no"),
+        "is_necessary": ("A. Is Z necessary? Mean ablation", "cannot be told", "no"),
         "z_dominated_layer": ("B. Is there a Z-dominated layer (R >> 1)?", "no", "no"),
-        "ard_finds_z": ("C. Does ARD find Z?", "yes", "undetermined"),
+        "ard_finds_z": ("C. Does ARD find Z?", "yes", "cannot be told"),
         "bridge_is_linear": ("D. Is the bridge linear?", "yes", "partial"),
         "bridge_is_orthogonal": ("D. Is the bridge orthogonal?", "yes", "no"),
     }
@@ -676,5 +681,21 @@ def summary(study, model):
             "protocol_verdict": protocol,
             "controlled_criterion": "against energy-matched spaces",
             "controlled_verdict": controlled,
+            **between(0.05 + noise(f"{model}{question}"), 0.07),
             "numbers": "none",
+            "n": 95,
+            **({"draws": 40, "detectable": 0.12} if text.startswith("A.") else {}),
         }
+
+
+def verdicts(rows):
+    """The models' words as one, of rows of `summary`."""
+    for question, of in rows.groupby("question", sort=False):
+        words = {
+            f"{rule}_{what}": make(list(of[f"{rule}_verdict"]))
+            for rule in ("protocol", "controlled")
+            for what, make in (("verdict", over_trainings), ("tally", tally))
+        }
+        ends = {"low": of["value"].min(), "high": of["value"].max()}
+        common = {"question": question, "text": of["text"].iloc[0], "n_models": len(of)}
+        yield common | words | ends

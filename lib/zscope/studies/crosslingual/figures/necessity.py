@@ -57,6 +57,7 @@ def draw(tables: Tables) -> Figure:
         "right unpatched.",
         model_marks.dots_note(tables, "Wilson interval"),
         rates.draws_note(tables, cells),
+        rates.elsewhere_note(tables, cells),
         "Z is necessary if fewer answers are right without it than without nearly every "
         "energy-matched draw.",
     )

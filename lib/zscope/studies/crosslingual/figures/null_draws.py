@@ -20,10 +20,8 @@ from zscope.studies.crosslingual.figures.lookups import (
     count,
     in_words,
     models_of,
-    of_range,
 )
 from zscope.studies.crosslingual.tables import DRAWS, RATES, SIZES, TESTS
-from zscope.verdicts import LEAST_DRAWS
 
 NEEDS = (RATES, DRAWS, TESTS, SIZES)
 
@@ -43,37 +41,29 @@ class Comparison:
     changes: Mapping[str, str] = field(default_factory=dict)
 
 
-SITE = {"design": "site_answer", "source": "mismatched", "where": "prefill"}
+TRANSFER = {"source": "mismatched"}
+SITE = {**TRANSFER, "design": "site_answer", "where": "prefill"}
+MEAN = {"source": "mean"}
+SWITCHES = "Z-perp switches more languages"
+AT_SITE = "At the answer's own position, Z gives more of the source's answers"
+LOST = "With Z at its mean fewer answers are right"
+# As the questions about patching read them.
 COMPARISONS = (
-    Comparison("Z: the answer changes", rates.Z, rates.ENERGY, "answer_changed", "above"),
-    Comparison("Z: the source's answer", rates.Z, rates.ENERGY, "source_answer", "above"),
+    Comparison("Z changes more answers", rates.Z, rates.ENERGY, "answer_changed", "above"),
+    Comparison(SWITCHES, rates.Z_PERP, rates.ENERGY_PERP, "language_switched", "above"),
     Comparison(
-        "Z-perp: the answer changes", rates.Z_PERP, rates.ENERGY_PERP, "answer_changed", "below"
-    ),
-    Comparison(
-        "Z-perp: the language switches",
-        rates.Z_PERP,
-        rates.ENERGY_PERP,
-        "language_switched",
-        "above",
-    ),
-    Comparison(
-        "Z at its mean: right answers",
-        rates.Z,
-        rates.ENERGY,
-        "correct",
-        "below",
-        {"source": "mean"},
-    ),
-    Comparison(
-        "Z at the answer's site: the source's answer",
+        "Z gives more of the source's answers",
         rates.Z,
         rates.ENERGY,
         "source_answer",
         "above",
-        SITE,
+        TRANSFER,
     ),
+    Comparison(AT_SITE, rates.Z, rates.ENERGY, "source_answer", "above", SITE),
+    Comparison(LOST, rates.Z, rates.ENERGY, "correct", "below", MEAN),
+    Comparison(f"{LOST}: uniform spaces", rates.Z, rates.RANDOM, "correct", "below", MEAN),
 )
+LETTERS = "abcdefgh"
 # Columns of numbers right of the panels: name, and where it starts, in points.
 COLUMNS = {"draws as\nfar or farther": 6, "p, by\nrank": 72, "p,\npaired": 106, "n": 140}
 
@@ -81,16 +71,16 @@ COLUMNS = {"draws as\nfar or farther": 6, "p, by\nrank": 72, "p,\npaired": 106, 
 @style.styled
 def draw(tables: Tables) -> Figure:
     cell = cell_of(tables)
-    found = {c: _rows(tables, cell, c) for c in COMPARISONS}
-    shown = [c for c, rows in found.items() if all(len(frame) for frame in rows)]
+    found = [(c, *_rows(tables, cell, c)) for c in COMPARISONS]
+    shown = [(c, rows, draws) for c, rows, draws in found if len(rows) and len(draws)]
     if not shown:
         return style.nothing_to_draw("no verdict has a null of random spaces", count(tables))
     models = models_of(tables)
     fig = style.figure(style.DOUBLE, len(shown) * (0.42 + 0.26 * len(models)) + 1.7)
     axes = fig.subplots(len(shown), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
-    for ax, c, letter in zip(axes, shown, "abcdefgh", strict=False):
+    for ax, (c, rows, draws), letter in zip(axes, shown, LETTERS, strict=False):
         style.panel_title(ax, f"{letter}  {c.title}")
-        _panel(ax, models, c, *found[c])
+        _panel(ax, models, c, rows, draws)
         _numbers(ax, models, c, _test(tables, cell, c), named=ax is axes[0])
     model_marks.name_axis(axes[0], models)
     axes[len(axes) // 2].set_ylabel("model")
@@ -102,25 +92,25 @@ def draw(tables: Tables) -> Figure:
             style.line("Z", rates.Z.colour, marker="D", linewidth=1.2),
             style.line("Z-perp", rates.Z_PERP.colour, marker="D", linewidth=1.2),
             style.dot("an energy-matched space, or its complement", rates.ENERGY.colour),
+            style.dot("a uniform space", rates.RANDOM.colour),
         ],
     )
-    drawn = pd.concat([found[c][1] for c in shown], ignore_index=True)
+    nulls = [draws for _, _, draws in shown]
     style.note(
         fig,
-        count(tables, *(found[c][0] for c in shown)),
+        count(tables, *(rows for _, rows, _ in shown)),
         f"{in_words(tables, 'layer', 'k', 'kind', 'design', 'source', 'where').capitalize()}, "
         f"{tables.declared['direction']}, where a title says nothing else.",
         f"Diamonds: with their {tables.percent} Wilson interval over problems.",
-        _draws(drawn),
-        _matched({letter: found[c][1] for letter, c in zip("abcdefgh", shown, strict=False)}),
-        "As far: at least as high, or, for the answers that Z-perp changes and those that stay "
-        "right with Z at its mean, at least as low; ties count. p by rank is one-sided, (1 + these "
-        "draws) / (1 + all), p paired two-sided over problems; a verdict needs both.",
+        rates.dots_of(pd.concat(nulls)),
+        _matched(dict(zip(LETTERS, nulls, strict=False))),
+        "As far: in the direction that the title names; ties count. p by rank is one-sided, "
+        "(1 + these draws) / (1 + all), p paired two-sided over problems; a verdict needs both.",
     )
     return fig
 
 
-def of_comparison(cell: Mapping[str, Any], comparison: Comparison) -> dict[str, Any]:
+def cell_of_comparison(cell: Mapping[str, Any], comparison: Comparison) -> dict[str, Any]:
     """The cell that a comparison is made in."""
     return {**cell, **comparison.changes}
 
@@ -129,13 +119,13 @@ def _rows(
     tables: Tables, cell: Mapping[str, Any], c: Comparison
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The rates of the space, one per model, and those of its null's draws."""
-    where = of_comparison(cell, c)
+    where = cell_of_comparison(cell, c)
     rows = rates.condition_rows(tables, where, c.space, c.metric)
     return rows, rates.draw_rows(tables, where, c.null.space, c.metric)
 
 
 def _test(tables: Tables, cell: Mapping[str, Any], c: Comparison) -> pd.DataFrame:
-    where = {column: of_comparison(cell, c)[column] for column in CELL}
+    where = {column: cell_of_comparison(cell, c)[column] for column in CELL}
     return tables.get(
         TESTS,
         **where,
@@ -187,15 +177,15 @@ def _beside(ax: Axes, text: str, left: float, y: float, height: str, **look: Any
     shift = (left, 4 if height == "axes fraction" else 0)
     coordinates: Any = ("axes fraction", height)
     ax.annotate(
-        text, (1.0, y), shift, coordinates, "offset points", ha="left", annotation_clip=False, **look
+        text,
+        (1.0, y),
+        shift,
+        coordinates,
+        "offset points",
+        ha="left",
+        annotation_clip=False,
+        **look,
     )
-
-
-def _draws(rows: pd.DataFrame) -> str:
-    """How many draws are shown, and whether they are a null."""
-    counts = rows.groupby(["model", "space", *CELL], dropna=False)["draw"].nunique()
-    few = f" Fewer than {LEAST_DRAWS} are no null." * bool(counts.min() < LEAST_DRAWS)
-    return f"Small dots: {of_range(counts, 'draw')} each.{few}"
 
 
 def _matched(letters: Mapping[str, pd.DataFrame]) -> str:

@@ -60,6 +60,7 @@ def draw(tables: Tables) -> Figure:
         "Only problems that were right unpatched; dashed: unpatched outputs, 0 by definition.",
         model_marks.dots_note(tables, "Wilson interval"),
         rates.draws_note(tables, cells),
+        rates.elsewhere_note(tables, cells),
         "Z would be causal if Z changed more answers than nearly every energy-matched draw and "
         "kept the language, and Z-perp switched the language and kept the answers. Broken text "
         "is neither a changed answer nor another language.",

@@ -155,23 +155,25 @@ def band(
 
 
 def draws_note(tables: Tables, cells: Sequence[Mapping[str, Any]]) -> str:
-    """How many draws the random spaces of the cells have, and what the energy is matched on."""
-    apart, others = [], []
-    for cell in cells:
-        drawn = [draw_rows(tables, cell, space) for space in DRAWN]
-        apart += drawn
-        if all(rows.empty for rows in drawn):
-            tests = tables.get(TESTS, **{column: cell[column] for column in CELL})
-            others.append(numbers(tests[tests["second"].isin(DRAWN)]["draws"]))
-    rows = pd.concat(apart, ignore_index=True)
-    sentences = []
-    if len(rows):
-        counts = rows.groupby(["model", "space", *CELL], dropna=False)["draw"].nunique()
-        few = f" (fewer than {LEAST_DRAWS} are no null)" * bool(counts.min() < LEAST_DRAWS)
-        sentences.append(f"Small dots: {of_range(counts, 'draw')} of each random space{few}.")
-    if matched := list(rows["matched_on"].dropna().unique()):
-        sentences.append(f"Energy is matched on {', '.join(matched)}.")
-    if known := of_range([v for values in others for v in values], "draw"):
-        where = "elsewhere" if len(rows) else "of each random space"
-        sentences.append(f"{known} {where}: no null.".capitalize())
-    return " ".join(sentences)
+    """What the small dots of the cells are, and what the energy is matched on."""
+    rows = pd.concat([draw_rows(tables, cell, space) for cell in cells for space in DRAWN])
+    matched = ", ".join(rows["matched_on"].dropna().unique())
+    return dots_of(rows) + f" Energy is matched on {matched}." * bool(matched)
+
+
+def dots_of(rows: pd.DataFrame) -> str:
+    """How many draws are small dots, and whether they are a null; rows: of DRAWS."""
+    counts = rows.groupby(["model", "space", *CELL], dropna=False)["draw"].nunique()
+    if counts.empty:
+        return ""
+    few = f" (fewer than {LEAST_DRAWS} are no null)" * bool(counts.min() < LEAST_DRAWS)
+    return f"Small dots: {of_range(counts, 'draw')} of each random space{few}."
+
+
+def elsewhere_note(tables: Tables, cells: Sequence[Mapping[str, Any]]) -> str:
+    """How many draws are behind the random spaces of the cells that no verdict reads."""
+    of_cells = [tables.get(TESTS, **{column: cell[column] for column in CELL}) for cell in cells]
+    tests = pd.concat(of_cells)
+    draws = numbers(tests[tests["second"].isin(DRAWN)]["draws"])
+    few = of_range(draws[draws < LEAST_DRAWS], "draw")
+    return f"Without small dots: {few} of each random space, no null." * bool(few)
