@@ -71,8 +71,8 @@ def draw_dots(
     """
     offsets = dict(zip(models, marks.spread(len(models), 0.7 * width), strict=True))
     room = 0.7 * width if len(models) == 1 else 0.55 * width / (len(models) - 1)
-    for model, rows in frame.groupby("model", sort=False):
-        values = numbers(rows["value"])
+    for model in frame["model"].unique():
+        values = numbers(select(frame, model=model)["value"])
         values = values[np.isfinite(values)]
         ax.scatter(
             values,
