@@ -123,7 +123,7 @@ def test_no_value_is_outside_its_panel(drawn, module, case):
     for ax in all_axes(fig):
         (left, right), (low, high) = sorted(ax.get_xlim()), sorted(ax.get_ylim())
         found = [np.asarray(line.get_xydata(), float) for line in lines(ax, ("_seed", "_model"))]
-        marks = ("_dots", "_heads", "_random", "_onset", "_counts")
+        marks = ("_dots", "_draws", "_heads", "_random", "_onset", "_counts")
         dots = [c for c in ax.collections if str(c.get_label()).startswith(marks)]
         found += [np.asarray(c.get_offsets(), float) for c in dots]
         for xy in found:

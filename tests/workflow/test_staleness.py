@@ -167,6 +167,7 @@ def test_editing_an_experiment_reruns_it_and_its_dependants_only(finished: Clone
         "patching",
         "patching_grid",
         "necessity",
+        "null_draws",
         "dashboard",
     }
 

@@ -19,6 +19,7 @@ from zscope.studies.crosslingual import tables as declared_tables
 from zscope.studies.crosslingual.accuracy import answer_rows
 from zscope.studies.crosslingual.tables import TABLES
 from zscope.tables.schema import FLOAT, INT
+from zscope.verdicts import over_trainings, tally
 
 CATEGORIES = ("add", "subtract", "double", "half", "sequence", "two_step")
 KINDS = ("qk", "ov")
@@ -32,18 +33,42 @@ MATCHED = {
     "energy_output": ("layer output", 1.5),
     "energy_own": ("input of Z's layer", 1.3),
 }
-# answer_changed, source_answer, language_changed, correct in the cell with source mismatched.
+# answer_changed, source_answer, correct, broken, language_switched with source mismatched.
 RATES = {
-    "z": (0.85, 0.06, 0.05, 0.12),
-    "energy": (0.80, 0.05, 0.07, 0.15),
-    "energy_perp": (0.55, 0.05, 0.60, 0.40),
-    "random": (0.20, 0.02, 0.02, 0.78),
-    "random_perp": (0.82, 0.06, 0.70, 0.12),
-    "z_perp": (0.40, 0.04, 0.75, 0.55),
-    "full": (0.90, 0.10, 0.95, 0.05),
+    "z": (0.85, 0.06, 0.12, 0.03, 0.02),
+    "energy": (0.80, 0.05, 0.15, 0.04, 0.04),
+    "energy_perp": (0.50, 0.05, 0.35, 0.14, 0.40),
+    "random": (0.20, 0.02, 0.78, 0.01, 0.01),
+    "random_perp": (0.72, 0.06, 0.12, 0.15, 0.50),
+    "z_perp": (0.35, 0.04, 0.45, 0.20, 0.50),
+    "full": (0.92, 0.10, 0.05, 0.03, 0.90),
 }
 SITE = {"z": 0.30, "energy": 0.25, "energy_perp": 0.50, "z_perp": 0.45, "full": 0.90}
-METRICS = ("answer_changed", "source_answer", "language_changed", "correct")
+TESTED = ("answer_changed", "source_answer", "correct", "broken", "language_switched")
+METRICS = (
+    *TESTED,
+    "raw_answer_changed",
+    "answer_kept",
+    "raw_language_changed",
+    "language_kept",
+)
+DRAWN = ("energy", "energy_perp", "random", "random_perp")
+COMPARISONS = (
+    ("z", "energy"),
+    ("z", "random"),
+    ("z", "z_perp"),
+    ("z", "own"),
+    ("z_perp", "energy_perp"),
+    ("z_perp", "random_perp"),
+)
+# Draws of a condition that a verdict reads, and of the others.
+N_DRAWS = {True: 40, False: 1}
+MATCHED_ON = {
+    ("mean", "prefill"): "prompt tokens",
+    ("mean", "all"): "prompt and completion tokens",
+    ("site_answer", "prefill"): "answer site",
+}
+Z_SHARE = 0.6
 
 
 @dataclass(frozen=True)
@@ -127,6 +152,7 @@ def frames(study):
         declared_tables.TRAINING: training,
         declared_tables.ACCURACY: accuracy,
         declared_tables.RATES: rates,
+        declared_tables.DRAWS: draws,
         declared_tables.TESTS: paired_tests,
         declared_tables.WEIGHTS: weights,
         declared_tables.GEOMETRY: geometry,
@@ -145,7 +171,11 @@ def frames(study):
         for table, make in makers.items()
     }
     seeds = range(min(3, len(study.models)))
-    return found | {"crosslingual_planted": frame(declared_tables.PLANTED, list(planted(seeds)))}
+    of_all = {
+        declared_tables.PLANTED: planted(seeds),
+        declared_tables.VERDICTS: verdicts(found["crosslingual_summary"]),
+    }
+    return found | {table.name: frame(table, list(rows)) for table, rows in of_all.items()}
 
 
 def frame(table, rows):
@@ -227,78 +257,175 @@ def rates(study, model):
             where = {"layer": layer, "position_0": "exclude", "direction": direction}
             for forced in ("none", "site_answer"):
                 same = where | {"design": forced, "source": "none", "where": "none"}
-                yield from _rate_rows(study, same | {"space": "none"}, (None, None, None, 1.0))
-            for source in ("matched", "mismatched", "own", "placebo", "mean"):
-                for part in ("prefill", "all"):
-                    same = where | {"design": "mean", "source": source, "where": part}
-                    yield from _spaces(study, model, same)
-            same = where | {"design": "site_answer", "source": "mismatched", "where": "prefill"}
-            yield from _spaces(study, model, same)
-
-
-def _spaces(study, model, same):
-    for space, base in RATES.items():
-        answers, source, language, right = base
-        if same["source"] == "placebo":
-            answers, source, right = 0.9 * answers, 0.02, 0.2
-        if same["source"] == "matched":
-            answers, right = 0.9 * answers, min(1, right + 0.1)
-        if same["where"] == "all":
-            language = min(1, 1.3 * language)
-        if same["design"] == "site_answer":
-            source = SITE.get(space, 0.02)
-        if same["source"] != "mismatched":
-            source = None
-        shift = noise(f"{model}{space}{same}", 0.03)
-        values = [
-            None if v is None else min(max(v + shift, 0.0), 1.0)
-            for v in (answers, source, language, right)
-        ]
-        for k in (None,) if space == "full" else study.sizes:
-            kind = None if space == "full" else "qk"
-            yield from _rate_rows(study, same | {"space": space, "k": k, "kind": kind}, values)
-
-
-def _rate_rows(study, what, values):
-    for stratum, n in (("all", study.n), ("baseline_correct", round(0.95 * study.n))):
-        for metric, value in zip(METRICS, values, strict=True):
-            if value is None:
+                unpatched = {"correct": 1.0, "broken": 0.0}
+                yield from _rate_rows(study, same | {"space": "none"}, unpatched)
+    for same in conditions(study):
+        for space in RATES:
+            if space == "full" and same["k"] != study.sizes[0]:
                 continue
-            low, high = wilson_interval(value * n, n, LEVEL)
+            values = _values(study, model, same, space)
+            if space == "full":
+                same = same | {"k": None, "kind": None}
+            yield from _rate_rows(study, same | {"space": space}, values)
+
+
+def conditions(study):
+    """Every patched condition, without its space."""
+    designs = [
+        ("mean", source, where)
+        for source in ("matched", "mismatched", "own", "placebo", "mean")
+        for where in ("prefill", "all")
+    ]
+    designs += [("site_answer", source, "prefill") for source in ("mismatched", "mean")]
+    for layer in study.layers:
+        for direction in ("zh->en", "en->zh"):
+            for design, source, where in designs:
+                for k in study.sizes:
+                    yield {
+                        "layer": layer,
+                        "k": k,
+                        "kind": "qk",
+                        "design": design,
+                        "source": source,
+                        "where": where,
+                        "position_0": "exclude",
+                        "direction": direction,
+                    }
+
+
+def is_read_by_a_verdict(study, same):
+    """The declared cell, its mean ablation, and the same source at the answer's site."""
+    read = {("mean", "mismatched"), ("mean", "mean"), ("site_answer", "mismatched")}
+    own = cell(study)
+    return all(same[c] == own[c] for c in ("layer", "k", "kind", "where", "direction")) and (
+        (same["design"], same["source"]) in read
+    )
+
+
+def _values(study, model, same, space):
+    """The rate of every metric; the mean over the draws of a random space."""
+    answers, source, right, broken, switched = RATES[space]
+    if same["source"] == "placebo":
+        answers, right = 0.9 * answers, 0.1
+    if same["source"] == "matched":
+        answers, right = 0.9 * answers, right + 0.05
+    if same["where"] == "all":
+        switched = min(1 - broken, 1.2 * switched)
+    if same["design"] == "site_answer":
+        source = SITE.get(space, 0.02)
+    shift = noise(f"{model}{space}{same}", 0.03)
+    answers = min(max(answers + shift, 0.0), 1 - broken)
+    values = {
+        "answer_changed": answers,
+        "source_answer": min(max(source + shift, 0.0), answers),
+        "correct": min(max(right - shift, 0.0), 1 - answers - broken),
+        "broken": broken,
+        "language_switched": switched,
+    }
+    if same["source"] != "mismatched":
+        del values["source_answer"]
+    return values
+
+
+def _of_draws(study, model, same, space):
+    """Rates of each draw, around `_values`."""
+    n = N_DRAWS[is_read_by_a_verdict(study, same)]
+    for metric, value in _values(study, model, same, space).items():
+        rng = np.random.default_rng(zlib.crc32(f"{model}{same}{space}{metric}".encode()))
+        spread = rng.normal(0, 0.08, n)
+        yield metric, np.clip(value + spread - spread.mean(), 0, 1)
+
+
+def _rate_rows(study, what, tested):
+    values = dict(tested)
+    if what["space"] != "none":
+        broken = tested["broken"]
+        values |= {
+            "raw_answer_changed": tested["answer_changed"] + broken,
+            "answer_kept": 1 - tested["answer_changed"] - broken,
+            "raw_language_changed": tested["language_switched"] + broken,
+            "language_kept": 1 - tested["language_switched"] - broken,
+        }
+    for stratum, n in strata(study):
+        for metric, value in values.items():
+            low, high = wilson_interval(min(max(value, 0.0), 1.0) * n, n, LEVEL)
             yield what | {
                 "stratum": stratum,
                 "metric": metric,
-                "value": value,
+                "value": min(max(value, 0.0), 1.0),
                 "ci_low": float(low),
                 "ci_high": float(high),
                 "n": n,
             }
 
 
+def strata(study):
+    return (("all", study.n), ("baseline_correct", round(0.95 * study.n)))
+
+
+def _matching(same, space):
+    """The columns that say what a space is matched on."""
+    if not space.startswith("energy"):
+        return {"matched_on": None}
+    return {"matched_on": MATCHED_ON[same["design"], same["where"]]}
+
+
+def draws(study, model):
+    for same in conditions(study):
+        if not is_read_by_a_verdict(study, same):
+            continue
+        for space in DRAWN:
+            share = Z_SHARE if space.startswith("energy") else None
+            shares = {"energy_share": share, "z_energy_share": share}
+            for metric, values in _of_draws(study, model, same, space):
+                for stratum, n in strata(study):
+                    row = same | {"space": space, "stratum": stratum, "metric": metric, "n": n}
+                    row |= shares | _matching(same, space)
+                    for draw, value in enumerate(values):
+                        yield row | {"draw": draw, "value": value}
+
+
 def paired_tests(study, model):
-    for layer in study.layers:
-        for k in study.sizes:
-            for direction in ("zh->en", "en->zh"):
-                for metric, value in (("answer_changed", 0.05), ("language_changed", -0.02)):
-                    yield {
-                        "layer": layer,
-                        "k": k,
-                        "kind": "qk",
-                        "design": "mean",
-                        "source": "mismatched",
-                        "where": "prefill",
-                        "position_0": "exclude",
-                        "direction": direction,
-                        "stratum": "baseline_correct",
-                        "metric": metric,
-                        "first": "z",
-                        "second": "energy",
-                        **between(value + noise(f"{model}{layer}{k}{metric}{direction}"), 0.07),
-                        "p": 0.2,
-                        "p_holm": 0.6,
-                        "test": "paired permutation",
-                        "n": round(0.95 * study.n),
-                    }
+    for same in conditions(study):
+        for first, second in COMPARISONS:
+            other, space = (same, second)
+            if second == "own":
+                other, space = same | {"source": "own"}, first
+            if second == "own" and (same["source"] == "own" or same["design"] != "mean"):
+                continue
+            values = _values(study, model, same, first)
+            against = _values(study, model, other, space)
+            for metric in sorted(values.keys() & against.keys()):
+                difference = values[metric] - against[metric]
+                row = same | {"metric": metric, "first": first, "second": second}
+                row |= between(difference, 0.07) | _matching(same, second)
+                row |= _ranks(study, model, same, second, metric, values[metric])
+                for stratum, n in strata(study):
+                    yield row | _test(difference, n) | {"stratum": stratum}
+
+
+def _ranks(study, model, same, second, metric, value):
+    if second not in DRAWN:
+        return {"draws": None, "draws_above": None, "draws_below": None}
+    null = dict(_of_draws(study, model, same, second))[metric]
+    above, below = int((null >= value).sum()), int((null <= value).sum())
+    return {"draws": len(null), "draws_above": above, "draws_below": below}
+
+
+def _test(difference, n):
+    """A normal approximation of the paired test; sd .4 throughout."""
+    z = abs(difference) / (0.4 / math.sqrt(n))
+    p = max(math.erfc(z / math.sqrt(2)), 2.0 ** (1 - n))
+    return {
+        "p": p,
+        "p_holm": min(1.0, 5 * p),
+        "test": "exact sign-flip",
+        "p_least_above": 2.0**-20,
+        "p_least_below": 2.0**-20,
+        "sd": 0.4,
+        "n": n,
+        "n_units": n - 5,
+    }
 
 
 def weights(study, model):
@@ -566,9 +693,9 @@ def summary(study, model):
         "z_separates": ("2. Does Z separate problem from language?", "yes", "no"),
         "language_is_outside": ("2. Is the language energy in Z below chance?", "yes", "partial"),
         "is_causal": (CAUSAL, "partial", "no"),
-        "is_necessary": ("A. Is Z necessary? Mean ablation", "undetermined", "no"),
+        "is_necessary": ("A. Is Z necessary? Mean ablation", "cannot be told", "no"),
         "z_dominated_layer": ("B. Is there a Z-dominated layer (R >> 1)?", "no", "no"),
-        "ard_finds_z": ("C. Does ARD find Z?", "yes", "undetermined"),
+        "ard_finds_z": ("C. Does ARD find Z?", "yes", "cannot be told"),
         "bridge_is_linear": ("D. Is the bridge linear?", "yes", "partial"),
         "bridge_is_orthogonal": ("D. Is the bridge orthogonal?", "yes", "no"),
     }
@@ -582,5 +709,21 @@ def summary(study, model):
             "protocol_verdict": protocol,
             "controlled_criterion": "against energy-matched spaces",
             "controlled_verdict": controlled,
+            **between(0.05 + noise(f"{model}{question}"), 0.07),
             "numbers": "none",
+            "n": 95,
+            **({"draws": 40, "detectable": 0.12} if text.startswith("A.") else {}),
         }
+
+
+def verdicts(rows):
+    """The models' words as one, of rows of `summary`."""
+    for question, of in rows.groupby("question", sort=False):
+        words = {
+            f"{rule}_{what}": make(list(of[f"{rule}_verdict"]))
+            for rule in ("protocol", "controlled")
+            for what, make in (("verdict", over_trainings), ("tally", tally))
+        }
+        ends = {"low": of["value"].min(), "high": of["value"].max()}
+        common = {"question": question, "text": of["text"].iloc[0], "n_models": len(of)}
+        yield common | words | ends

@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import textwrap
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -14,10 +15,29 @@ import fake_crosslingual as fake
 from looking import all_axes, baselines, has_median, lines, points, titled, vertical, words
 from zscope.figures.frames import numbers, select
 from zscope.figures.registry import figure_modules
-from zscope.studies.crosslingual.figures import dashboard, model_marks, patching, rates
+from zscope.studies.crosslingual.figures import (
+    dashboard,
+    model_marks,
+    null_draws,
+    patching,
+    rates,
+    verdict_table,
+)
 from zscope.studies.crosslingual.figures.ard_fits import declared_fits, nearest_layer
 from zscope.studies.crosslingual.figures.lookups import cell_of
-from zscope.studies.crosslingual.tables import ACCURACY, LENGTHSCALES, RATES, SIZES, WEIGHTS
+from zscope.studies.crosslingual.figures.verdict_table import MARKS
+from zscope.studies.crosslingual.tables import (
+    ACCURACY,
+    DRAWS,
+    LENGTHSCALES,
+    RATES,
+    SIZES,
+    SUMMARY,
+    TESTS,
+    VERDICTS,
+    WEIGHTS,
+)
+from zscope.verdicts import Answer
 
 NAMES = tuple(figure_modules("crosslingual"))
 MODELS = fake.TINY.models
@@ -86,7 +106,8 @@ def test_the_number_of_models_or_seeds_is_stated(figures, which, name):
 
 @EVERY
 def test_three_models_have_a_median_and_one_has_none(figures, name):
-    assert has_median(figures["tiny", name])
+    # One row per model has no place for a median over them.
+    assert has_median(figures["tiny", name]) == (name != "null_draws")
     assert has_median(figures["real", name]) == (name == "ard_spectrum")
 
 
@@ -273,10 +294,11 @@ def test_patching_starts_with_the_declared_cell_and_has_its_three_neighbours(tin
 
 def test_patching_shows_every_condition_and_model_with_its_wilson_interval(figures, tiny):
     fig = figures["tiny", "patching"]
-    answers, source, language = fig.subfigs[0].axes
+    answers, source, switched, broken = fig.subfigs[0].axes
     names = [c.name for c in patching.CONDITIONS]
     assert [t.get_text() for t in answers.get_yticklabels()] == names
-    for ax, metric in ((answers, "answer_changed"), (language, "language_changed")):
+    metrics = ("answer_changed", "language_switched", "broken")
+    for ax, metric in zip((answers, switched, broken), metrics, strict=True):
         assert dots_of(ax) == {f"{metric} {name}": len(MODELS) for name in names}
         assert vertical(ax) == [0.0]
         assert len(lines(ax, "_interval")) == len(names) * len(MODELS)
@@ -305,6 +327,123 @@ def test_a_rate_is_of_the_cell_alone(tiny):
     assert set(none["design"]) == {"none"}
     site = {**cell_of(tiny), "design": "site_answer"}
     assert set(rates.condition_rows(tiny, site, rates.NONE, "correct")["design"]) == {"site_answer"}
+
+
+# --- draws of a null ---------------------------------------------------------------------------
+
+
+def draws_of(ax):
+    """Values of the small dots, sorted, by name."""
+    return {
+        str(c.get_label()).removeprefix("_draws "): sorted(c.get_offsets()[:, 0])
+        for c in ax.collections
+        if str(c.get_label()).startswith("_draws")
+    }
+
+
+def few_draws(tables, n):
+    """The tables with the first n draws alone."""
+    return mutated(tables, DRAWS, lambda f: f[f["draw"] < n])
+
+
+def of_null(tables, space, metric, model, **changes):
+    where = {**cell_of(tables), **changes, "space": space, "metric": metric, "model": model}
+    rows = tables.get(DRAWS, **where, stratum="baseline_correct")
+    return sorted(rows["value"])
+
+
+@pytest.mark.parametrize("n", [40, 2])
+def test_the_small_dots_are_the_table_s_draws_and_there_is_no_band(tiny, n):
+    given = few_draws(tiny, n)
+    fig = draw("patching", given)
+    declared, *others = fig.subfigs
+    for ax, metric in zip(declared.axes, patching.METRICS, strict=True):
+        found = draws_of(ax)
+        assert len(found) == 3 * len(MODELS)
+        for space, name in (("energy", "energy-matched"), ("random", "random")):
+            for model in MODELS:
+                drawn = found[f"{metric} {name} {model}"]
+                assert len(drawn) == n
+                assert drawn == of_null(given, space, metric, model)
+        assert bands(ax) == []
+        assert [c for c in ax.containers if c.get_label() == "_null"] == []
+    assert all(draws_of(ax) == {} for band in others for ax in band.axes)
+    text = words(fig)
+    assert f"Small dots: {n} draws of each random space" in text
+    assert ("are no null" in text) == (n < 40)
+    assert "Without small dots: 1 draw of each random space, no null" in text
+    assert "Energy is matched on prompt tokens" in text
+
+
+def test_necessity_has_draws_where_the_verdict_is_read(figures, tiny):
+    cells = {band.get_suptitle()[3:]: band.axes for band in figures["tiny", "necessity"].subfigs}
+    found = draws_of(cells.pop("layer 3, k = 16")[0])
+    expected = of_null(tiny, "energy", "correct", MODELS[1], source="mean")
+    assert found[f"correct energy-matched {MODELS[1]}"] == expected
+    assert all(draws_of(ax) == {} for axes in cells.values() for ax in axes)
+
+
+def test_every_comparison_of_a_verdict_shows_its_draws_and_ranks(figures, tiny):
+    fig = figures["tiny", "null_draws"]
+    axes = all_axes(fig)
+    assert len(axes) == len(null_draws.COMPARISONS) == 6
+    for ax, c in zip(axes, null_draws.COMPARISONS, strict=True):
+        assert c.title in ax.get_title(loc="left")
+        where = null_draws.cell_of_comparison(cell_of(tiny), c)
+        tests = tiny.get(TESTS, **where, metric=c.metric, first=c.space.space)
+        tests = select(tests, second=c.null.space, stratum="baseline_correct")
+        shown = [t.get_text() for t in ax.texts]
+        for place, model in enumerate(MODELS):
+            drawn = draws_of(ax)[f"{c.metric} {model}"]
+            assert drawn == of_null(tiny, c.null.space, c.metric, model, **c.changes)
+            (row,) = select(tests, model=model).to_dict("records")
+            dots = [x for x in ax.collections if str(x.get_label()).startswith("_dots")]
+            ((z, at),) = dots[place].get_offsets()
+            hits = sum(d >= z if c.side == "above" else d <= z for d in drawn)
+            assert at == place
+            assert hits == row[f"draws_{c.side}"]
+            assert f"{hits} of 40" in shown
+            assert f"{(1 + hits) / 41:.2g}" in shown
+            assert f"{row['p']:.2g}" in shown
+    assert "Energy is matched on prompt tokens (a, b, c, e); answer site (d)." in words(fig)
+
+
+def test_a_comparison_without_draws_is_left_out(tiny):
+    energy = mutated(tiny, DRAWS, lambda f: f[f["space"] == "energy"])
+    titles = [ax.get_title(loc="left") for ax in all_axes(draw("null_draws", energy))]
+    assert titles[0] == "a  Z changes more answers"
+    assert len(titles) == 4
+    none = mutated(tiny, DRAWS, lambda f: f.iloc[:0])
+    assert "not applicable: no verdict has a null" in words(draw("null_draws", none))
+
+
+def test_equal_draws_stand_side_by_side_and_within_their_row():
+    values = np.array([0.5] * 9 + [0.1, 0.5001])
+    offsets = model_marks.swarm(values, 0.6)
+    assert len(set(offsets[values > 0.4].round(9))) == 10
+    assert np.ptp(offsets) == pytest.approx(0.6)
+    assert offsets[values == 0.1] == 0
+    assert np.ptp(model_marks.swarm(values[:2], 0.6)) == pytest.approx(0.1)
+
+
+def test_a_null_of_fewer_than_40_draws_has_no_band():
+    frame = pd.DataFrame({"layer": [0, 1], "null_low": 0.1, "null_mean": 0.2, "null_high": 0.3})
+    for draws, n in (([40, 100], 1), ([39, 2], 0), ([pd.NA, pd.NA], 1)):
+        ax = Figure().subplots()
+        rows = frame.assign(draws=pd.array(draws, dtype="Int64"))
+        model_marks.null_band(ax, rows, "k", "x")
+        model_marks.null_bar(ax, 0, rows)
+        assert len(bands(ax)) == len(ax.containers) == n
+
+
+def test_the_grid_fills_the_dots_that_have_a_null(figures):
+    for ax in all_axes(figures["tiny", "patching_grid"])[:2]:
+        dots = [c for c in ax.collections if str(c.get_label()).startswith("_dots")]
+        filled = [c for c in dots if c.get_facecolor()[0].tolist() != [1, 1, 1, 1]]
+        assert len(dots) == 4
+        assert [round(float(c.get_offsets()[:, 1].mean())) for c in filled] == [2]
+    text = words(figures["tiny", "patching_grid"])
+    assert "Open: 1 energy-matched draw, no null. Filled: 40 draws." in text
 
 
 def test_the_grid_shows_every_cell_and_marks_the_declared_one(figures, tiny):
@@ -450,12 +589,29 @@ def test_a_left_out_r2_far_below_0_stays_in_the_panel(figures):
     assert "values below -1 are drawn there" in words(figures["real", "bridge"])
 
 
-def test_verdicts_are_counted_where_models_disagree(tiny):
-    found = {row["question"]: row for row in dashboard.verdicts(tiny)}
-    causal = "\n".join(textwrap.wrap(fake.CAUSAL, dashboard.COLUMNS["question"][1]))
-    assert found[causal]["protocol's rule"] == "partial 2, yes 1"
-    assert found[causal]["controlled rule"] == "no"
+def test_the_table_has_every_model_s_word_and_that_over_trainings(tiny):
+    found = {row.text: row for row in verdict_table.asked(tiny)}
     assert len(found) == 11
+    causal = found["\n".join(textwrap.wrap(fake.CAUSAL, verdict_table.WIDTHS["question"]))]
+    assert causal.words["protocol"] == ["partial", "yes", "partial"]
+    assert causal.words["controlled"] == ["no"] * 3
+    assert causal.whole == {"protocol": "varies between\ntrainings", "controlled": "no"}
+    assert (causal.detectable, causal.n, causal.draws) == ("0.12", "95", "40")
+    values = tiny.get(SUMMARY, question="is_causal")["value"]
+    assert causal.value == f"{values.min():.2g} to {values.max():.2g}"
+
+
+def test_an_effect_that_cannot_be_found_is_none(tiny):
+    endless = mutated(tiny, SUMMARY, lambda f: f.assign(detectable=[0.2, *[np.inf] * (len(f) - 1)]))
+    first, *others = verdict_table.asked(endless)
+    assert first.detectable == "0.2 to none"
+    assert {row.detectable for row in others} == {"none"}
+
+
+def test_every_verdict_has_a_mark_of_its_own_without_colours():
+    looks = {(m["marker"], m.get("fillstyle"), "markerfacecolor" in m) for m in MARKS.values()}
+    assert len(looks) == len(MARKS) == len(get_args(Answer))
+    assert set(MARKS) == set(get_args(Answer))
 
 
 def test_the_dashboard_has_six_panels_and_all_verdicts(figures):
@@ -464,8 +620,11 @@ def test_the_dashboard_has_six_panels_and_all_verdicts(figures):
     assert [ax.get_title(loc="left")[0] for ax in panels] == list("abcdef")
     assert vertical(titled(fig, "e")) == [0.12]
     text = words(fig)
-    for words_of_it in ("C. Does ARD find Z?", "undetermined", "partial 2, yes 1"):
+    for words_of_it in ("C. Does ARD find Z?", "cannot be told", "varies between"):
         assert words_of_it in text
+    marks = [str(line.get_label()) for ax in fig.axes for line in lines(ax, "_verdict")]
+    assert len(marks) == 11 * 2 * len(MODELS)
+    assert marks.count("_verdict cannot be told") == 2 * len(MODELS)
 
 
 @pytest.mark.slow
@@ -475,7 +634,8 @@ def test_the_dashboard_draws_what_there_is(tiny):
         frames = {name: frame for name, frame in of_it.frames.items() if name != table.name}
         text = words(draw("dashboard", dataclasses.replace(of_it, frames=frames)))
         # Without sizes there is no declared cell.
-        missing = {RATES: 2, SIZES: 4}.get(table, 1)
+        # Without draws or words over trainings it shows the rest.
+        missing = {RATES: 2, SIZES: 4, DRAWS: 0, VERDICTS: 0}.get(table, 1)
         assert text.count("not applicable: ") == missing, table.name
 
 

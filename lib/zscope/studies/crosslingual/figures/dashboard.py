@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import textwrap
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -21,31 +18,37 @@ from zscope.studies.crosslingual.figures import (
     rates,
     retrieval,
     updates,
+    verdict_table,
 )
 from zscope.studies.crosslingual.figures.ard_fits import declared_fits, nearest_layer
 from zscope.studies.crosslingual.figures.lookups import cell_of, count, in_words, layers_of, of_cell
-from zscope.studies.crosslingual.tables import ACCURACY, ARD, BRIDGE, RATES, SIZES, SUMMARY, UPDATES
+from zscope.studies.crosslingual.tables import (
+    ACCURACY,
+    ARD,
+    BRIDGE,
+    DRAWS,
+    RATES,
+    SIZES,
+    SUMMARY,
+    UPDATES,
+    VERDICTS,
+)
+from zscope.verdicts import POWER
 
-NEEDS = (ACCURACY, RATES, UPDATES, ARD, BRIDGE, SUMMARY, SIZES)
+NEEDS = (ACCURACY, RATES, DRAWS, UPDATES, ARD, BRIDGE, SUMMARY, VERDICTS, SIZES)
 
-VERDICTS = {
-    "yes": style.GREEN,
-    "partial": style.ORANGE,
-    "no": style.VERMILLION,
-    "undetermined": style.GREY,
-}
+CHANGED = {**rates.CHANGES, "broken": style.BLACK}
 PATCHED = (rates.Z, rates.ENERGY, rates.OWN, rates.Z_PERP, rates.ENERGY_PERP, rates.FULL)
 SITE = (rates.Z, rates.ENERGY, rates.Z_PERP, rates.FULL)
 SCORES = {"protocol_r2": "fit", "loo_r2": "LOO", "ridge_loo_r2": "ridge", "procrustes_r2": "rot."}
-COLUMNS = {"question": (0.0, 68), "protocol's rule": (0.52, 22), "controlled rule": (0.76, 22)}
 
 
 @style.styled
 def draw(tables: Tables) -> Figure:
-    questions = verdicts(tables)
-    lines = sum(map(style.count_lines, questions))
-    fig = style.figure(style.DOUBLE, 5.9 + 0.15 * lines)
-    upper, lower = style.stacked(fig, 4.6, 0.5 + 0.15 * max(lines, 1))
+    questions = verdict_table.asked(tables)
+    table = verdict_table.height(questions)
+    fig = style.figure(style.DOUBLE, 7.1 + table)
+    upper, lower = style.stacked(fig, 5.2, table)
     (answers, site, cell), (update, retrieved, mapped) = upper.subplots(2, 3)
     style.panel_title(answers, "a  accuracy")
     accuracy.panel(answers, tables)
@@ -55,18 +58,18 @@ def draw(tables: Tables) -> Figure:
     one = declared | {"design": "site_answer", "source": "mismatched", "where": "prefill"}
     _rates(site, tables, one, SITE, {"source_answer": None}, "answer of the source (share)")
     style.panel_title(cell, "c  the declared cell")
-    _rates(cell, tables, declared, PATCHED, {**rates.CHANGES}, "changed (share)")
+    _rates(cell, tables, declared, PATCHED, CHANGED, "share of problems")
     style.panel_title(update, "d  R(l), added inside Z")
     _updates(update, tables)
     style.panel_title(retrieved, "e  held-out retrieval")
     _retrieval(retrieved, tables)
     style.panel_title(mapped, "f  linear bridge in Z")
     _bridge(mapped, tables)
-    _table(lower.subplots(), questions)
+    verdict_table.draw_table(lower.subplots(), questions)
     style.legend(
         fig,
         {f"a, d: {n}": c for n, c in model_marks.LANGUAGES.items()}
-        | {f"c: {rates.METRICS[m]}": c for m, c in rates.CHANGES.items()}
+        | {f"c: {rates.METRICS[m]}": c for m, c in CHANGED.items()}
         | {f"f: {name}": bridge.SPACES[s] for s, name in bridge.NAMES.items()},
         columns=4,
     )
@@ -80,40 +83,12 @@ def draw(tables: Tables) -> Figure:
         "median over models (from 3 on). Dashed: chance, or no effect; shaded: energy-matched "
         "(orange) and random or permuted (grey). f: fit, in sample as in the protocol; LOO, left "
         "out; rot., a rotation.",
+        rates.draws_note(tables, [declared, one]),
+        "Table: a mark per model, then the word over trainings; value and detectable, from the "
+        f"least to the largest among models. Detectable: the effect that is found with probability "
+        f"{POWER:g}.",
     )
     return fig
-
-
-def verdicts(tables: Tables) -> list[dict[str, str]]:
-    """One row per question: its text, wrapped, and how many models have which verdict, by rule."""
-    rows = tables.get(SUMMARY)
-    out = []
-    for _, of in rows.groupby("question", sort=False):
-        out.append(
-            {
-                "question": textwrap.fill(of["text"].iloc[0], COLUMNS["question"][1]),
-                "protocol's rule": _counted(of["protocol_verdict"]),
-                "controlled rule": _counted(of["controlled_verdict"]),
-            }
-        )
-    return out
-
-
-def _counted(column: pd.Series) -> str:
-    """The verdict, or each with its number of models, the most frequent first."""
-    counts = Counter(column)
-    if len(counts) == 1:
-        return str(column.iloc[0])
-    return ", ".join(f"{verdict} {n}" for verdict, n in counts.most_common())
-
-
-def _table(ax: Axes, questions: list[dict[str, str]]) -> None:
-    if not questions:
-        style.not_applicable(ax, "there is no summary")
-        return
-    columns = {name: left for name, (left, _) in COLUMNS.items()}
-    # Where models disagree no colour speaks for all of them.
-    style.word_table(ax, columns, questions, lambda _, text: VERDICTS.get(text, style.BLACK))
 
 
 def _rates(

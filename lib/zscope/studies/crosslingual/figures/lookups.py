@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
@@ -54,12 +55,20 @@ def count(tables: Tables, *frames: pd.DataFrame, of: str = "problems") -> str:
     models = models_of(tables)
     names = ", ".join(models) if len(models) <= 3 else f"{models[0]} to {models[-1]}"
     text = f"n = {len(models)} model{'s' * (len(models) != 1)}" + f" ({names})" * bool(names)
-    known = [numbers(f["n"]) for f in frames if "n" in f and len(f)]
-    found = sorted({int(v) for values in known for v in values if v == v})
+    known = [v for f in frames if "n" in f and len(f) for v in numbers(f["n"])]
+    found = of_range(known)
+    return f"{text}; {found} {of}." if found else f"{text}."
+
+
+def of_range(values: Iterable[float], unit: str = "") -> str:
+    """Whole numbers from the least to the largest, in words: "1 draw", "2 to 40 draws"; "" without
+    any. unit: of one; NaN is left out."""
+    found = sorted({int(v) for v in values if v == v})
     if not found:
-        return f"{text}."
+        return ""
     few, many = found[0], found[-1]
-    return f"{text}; {few if few == many else f'{few} to {many}'} {of}."
+    text = f"{few}" if few == many else f"{few} to {many}"
+    return f"{text} {unit}{'s' * (many != 1)}" if unit else text
 
 
 def draws_of(frame: pd.DataFrame) -> str:

@@ -16,6 +16,7 @@ from zscope.figures import marks, style
 from zscope.figures.frames import numbers, select
 from zscope.figures.tables import Tables
 from zscope.studies.crosslingual.figures.lookups import models_of
+from zscope.verdicts import LEAST_DRAWS
 
 COLOURS = {
     "none": style.BLACK,
@@ -46,7 +47,57 @@ OBJECTIVE_NAMES = {
     "random": "random weights",
 }
 
+BIN = 0.012
+"""Draws whose values are closer than this are drawn one above the other: shares of 100 problems."""
+
 model_dots = partial(marks.group_dots, by="model")
+
+
+def draw_dots(
+    ax: Axes,
+    place: float,
+    frame: pd.DataFrame,
+    models: Sequence[str],
+    colour: Any,
+    *,
+    name: str,
+    width: float = 0.6,
+    size: float = 2.5,
+) -> None:
+    """A small dot per draw of a null, around the place that `model_dots` gives to its model.
+
+    frame: one row per model and draw, with columns model and value. Values run along x. size: area
+    of a dot, in square points.
+    """
+    offsets = dict(zip(models, marks.spread(len(models), 0.7 * width), strict=True))
+    room = 0.7 * width if len(models) == 1 else 0.55 * width / (len(models) - 1)
+    for model in frame["model"].unique():
+        values = numbers(select(frame, model=model)["value"])
+        values = values[np.isfinite(values)]
+        ax.scatter(
+            values,
+            place + offsets[model] + swarm(values, room),
+            s=size,
+            color=colour,
+            alpha=0.45,
+            linewidths=0,
+            zorder=1.2,
+            clip_on=False,
+            label=f"_draws {name} {model}",
+        )
+
+
+def swarm(values: np.ndarray, room: float) -> np.ndarray:
+    """Offsets across the axis, within `room` around 0, that put about equal values side by side."""
+    bins = np.round(values / BIN).astype(int)
+    sizes = {b: int((bins == b).sum()) for b in bins}
+    step = room / max(6, *(n - 1 for n in sizes.values()), 1)
+    seen: dict[int, int] = {}
+    out = np.zeros(len(values))
+    for i, b in enumerate(bins):
+        seen[b] = seen.get(b, -1) + 1
+        out[i] = (seen[b] - (sizes[b] - 1) / 2) * step
+    return out
 
 
 def model_lines(
@@ -109,8 +160,10 @@ def null_band(
 ) -> None:
     """The null's interval as a band, its mean as a thin dotted line: medians over models.
 
-    over: a column that the null is divided by. Nothing is drawn without null_low and null_high.
+    over: a column that the null is divided by. Nothing is drawn without null_low and null_high, or
+    where a null has fewer draws than a band needs.
     """
+    frame = enough(frame)
     scale = numbers(frame[over]) if over else 1.0
     columns = {c: numbers(frame[c]) / scale for c in ("null_low", "null_mean", "null_high")}
     middle = pd.DataFrame({x: frame[x].to_numpy(float), **columns}).groupby(x).median()
@@ -148,7 +201,9 @@ def difference(ax: Axes, frame: pd.DataFrame, colour: Any, named: str) -> None:
 def null_bar(
     ax: Axes, place: float, frame: pd.DataFrame, *, width: float = 0.8, horizontal: bool = True
 ) -> None:
-    """The null's interval as a grey bar behind the dots at `place`: median over models."""
+    """The null's interval as a grey bar behind the dots at `place`: median over models; nothing
+    where it has fewer draws than an interval needs."""
+    frame = enough(frame)
     low, high = (constant(frame, column) for column in ("null_low", "null_high"))
     if not np.isfinite(low) or not np.isfinite(high):
         return
@@ -157,6 +212,13 @@ def null_bar(
         ax.barh(place, high - low, width, left=low, **look)
     else:
         ax.bar(place, high - low, width, bottom=low, **look)
+
+
+def enough(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows whose null has LEAST_DRAWS draws, or needs none."""
+    if "draws" not in frame:
+        return frame
+    return frame[~(numbers(frame["draws"]) < LEAST_DRAWS)]
 
 
 def name_axis(ax: Axes, names: Sequence[str], label: str = "") -> None:

@@ -9,7 +9,7 @@ from zscope.figures.frames import select
 from zscope.figures.tables import Tables
 from zscope.studies.crosslingual.figures import model_marks, rates
 from zscope.studies.crosslingual.figures.lookups import count, in_words, ks_of, layers_of, of_cell
-from zscope.studies.crosslingual.tables import RATES
+from zscope.studies.crosslingual.tables import DRAWS, RATES, TESTS
 
 CONDITIONS = (
     rates.NONE,
@@ -21,8 +21,8 @@ CONDITIONS = (
     rates.FULL,
 )
 
-NEEDS = (RATES,)
-METRICS = ("correct", "answer_changed", "language_changed")
+NEEDS = (RATES, DRAWS, TESTS)
+METRICS = ("correct", "answer_changed", "broken")
 
 
 @style.styled
@@ -40,8 +40,10 @@ def draw(tables: Tables) -> Figure:
         for layer in layers_of(rows)
         for k in ks_of(rows)
     ]
-    fig = style.figure(style.DOUBLE, 1.6 * len(cells) + 1.0)
-    bands = style.stacked(fig, *[1.0] * len(cells))
+    # The draws need room, where they are kept apart.
+    heights = [2.8 if len(rates.draw_rows(tables, cell, "energy")) else 1.6 for cell in cells]
+    fig = style.figure(style.DOUBLE, sum(heights) + 1.0)
+    bands = style.stacked(fig, *heights)
     for band, cell, letter in zip(bands, cells, "abcdefghijklmnop", strict=False):
         title = f"{letter}  layer {cell['layer']}, k = {cell['k']}"
         metrics = dict.fromkeys(METRICS, "not run")
@@ -54,7 +56,9 @@ def draw(tables: Tables) -> Figure:
         f"{tables.declared['direction']} names the prompt's language last. Only problems that were "
         "right unpatched.",
         model_marks.dots_note(tables, "Wilson interval"),
-        "Z is necessary if without it fewer answers are right than without an energy-matched "
-        "space.",
+        rates.draws_note(tables, cells),
+        rates.elsewhere_note(tables, cells),
+        "Z is necessary if fewer answers are right without it than without nearly every "
+        "energy-matched draw.",
     )
     return fig

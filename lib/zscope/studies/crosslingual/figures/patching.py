@@ -8,7 +8,7 @@ from zscope.figures import style
 from zscope.figures.tables import Tables
 from zscope.studies.crosslingual.figures import model_marks, rates
 from zscope.studies.crosslingual.figures.lookups import cell_of, count, in_words
-from zscope.studies.crosslingual.tables import RATES, SIZES
+from zscope.studies.crosslingual.tables import DRAWS, RATES, SIZES, TESTS
 
 CONDITIONS = (
     rates.Z,
@@ -21,8 +21,8 @@ CONDITIONS = (
     rates.FULL,
 )
 
-NEEDS = (RATES, SIZES)
-METRICS = ("answer_changed", "source_answer", "language_changed")
+NEEDS = (RATES, DRAWS, TESTS, SIZES)
+METRICS = ("answer_changed", "source_answer", "language_switched", "broken")
 SOURCES = {"mismatched": "another problem's", "matched": "the translation's"}
 WHERE = {"prefill": "the prompt", "all": "every token"}
 
@@ -34,8 +34,9 @@ def draw(tables: Tables) -> Figure:
     if tables.get(RATES, stratum="baseline_correct").empty:
         return style.nothing_to_draw(rates.NONE_RIGHT, count(tables))
     cells = neighbours(tables)
-    fig = style.figure(style.DOUBLE, 1.85 * len(cells) + 1.0)
-    bands = style.stacked(fig, *[1.0] * len(cells))
+    # The draws need room in the declared cell.
+    fig = style.figure(style.DOUBLE, 1.85 * len(cells) + 2.1)
+    bands = style.stacked(fig, 1.5, *[1.0] * (len(cells) - 1))
     for band, cell, letter in zip(bands, cells, "abcde", strict=False):
         source = SOURCES.get(cell["source"], f"the {cell['source']}")
         title = f"{letter}  {source} states ({cell['source']}), at {WHERE[cell['where']]}"
@@ -58,8 +59,11 @@ def draw(tables: Tables) -> Figure:
         f"{tables.declared['direction']} (source -> prompt).",
         "Only problems that were right unpatched; dashed: unpatched outputs, 0 by definition.",
         model_marks.dots_note(tables, "Wilson interval"),
-        "Z would be causal if Z were above energy-matched on answers and below it on language, "
-        "and Z-perp the reverse of its own (open orange).",
+        rates.draws_note(tables, cells),
+        rates.elsewhere_note(tables, cells),
+        "Z would be causal if Z changed more answers than nearly every energy-matched draw and "
+        "kept the language, and Z-perp switched the language and kept the answers. Broken text "
+        "is neither a changed answer nor another language.",
     )
     return fig
 

@@ -10,9 +10,10 @@ from zscope.figures import style
 from zscope.figures.frames import numbers, select
 from zscope.figures.tables import Tables
 from zscope.studies.crosslingual.figures import model_marks
-from zscope.studies.crosslingual.figures.lookups import count, models_of, of_cell
+from zscope.studies.crosslingual.figures.lookups import count, models_of, of_cell, of_range
 from zscope.studies.crosslingual.figures.rates import CHANGES, METRICS
 from zscope.studies.crosslingual.tables import SIZES, TESTS
+from zscope.verdicts import LEAST_DRAWS
 
 NEEDS = (TESTS, SIZES)
 
@@ -61,16 +62,36 @@ def draw(tables: Tables) -> Figure:
         f"Design {tables.declared['design']}, source {tables.declared['source']}, "
         f"where {tables.declared['where']}; only problems that were right unpatched. Dashed: no "
         "difference. Z carries the answer alone if blue lies right of it and red left.",
-        model_marks.dots_note(tables, "bootstrap interval"),
+        model_marks.dots_note(tables, "bootstrap interval over problems"),
+        _draws(rows),
         "A robustness table, not a search: the verdict is read from the declared cell.",
     )
     return fig
 
 
+def _draws(rows: pd.DataFrame) -> str:
+    """How many draws are behind the differences, and which are open dots."""
+    draws = numbers(rows["draws"])
+    few = draws < LEAST_DRAWS
+    text = f"Open: {of_range(draws[few], 'energy-matched draw')}, no null. " if few.any() else ""
+    enough = of_range(draws[draws >= LEAST_DRAWS], "draw")
+    return text + (f"Filled: {enough}." if enough else "")
+
+
 def _panel(ax: Axes, tables: Tables, rows: pd.DataFrame, order: list[tuple], metric: str) -> None:
     for place, (layer, kind, k) in enumerate(order):
         of = select(rows, layer=layer, kind=kind, k=k)
-        model_marks.model_dots(ax, place, of, models_of(tables), CHANGES[metric], name=metric)
+        no_null = numbers(of["draws"]) < LEAST_DRAWS
+        for kept, filled in ((~no_null, True), (no_null, False)):
+            model_marks.model_dots(
+                ax,
+                place,
+                of[kept],
+                models_of(tables),
+                CHANGES[metric],
+                name=metric,
+                filled=filled,
+            )
     style.vertical(ax, 0.0)
     ax.set_xlabel(f"{METRICS[metric]},\nZ minus energy-matched\n(difference of shares)")
 

@@ -10,19 +10,22 @@ from matplotlib.axes import Axes
 from matplotlib.figure import SubFigure
 
 from zscope.figures import style
-from zscope.figures.frames import select
+from zscope.figures.frames import numbers, select
 from zscope.figures.tables import Tables
 from zscope.studies.crosslingual.figures import model_marks
-from zscope.studies.crosslingual.figures.lookups import models_of
-from zscope.studies.crosslingual.tables import RATES
+from zscope.studies.crosslingual.figures.lookups import CELL, models_of, of_range
+from zscope.studies.crosslingual.tables import DRAWS, RATES, TESTS
+from zscope.verdicts import LEAST_DRAWS
 
 METRICS = {
     "answer_changed": "answer changed",
     "source_answer": "answer of the source",
-    "language_changed": "language changed",
+    "language_switched": "language switched",
     "correct": "right answer",
+    "broken": "broken text",
 }
-CHANGES = {"answer_changed": style.BLUE, "language_changed": style.VERMILLION}
+CHANGES = {"answer_changed": style.BLUE, "language_switched": style.VERMILLION}
+DRAWN = ("random", "energy", "random_perp", "energy_perp")
 STRIPE = "#F4F4F4"
 NONE_RIGHT = "no problem was right unpatched"
 
@@ -74,6 +77,16 @@ def condition_rows(
     return select(rows, k=cell["k"], kind=cell["kind"])
 
 
+def draw_rows(
+    tables: Tables, cell: Mapping[str, Any], space: str, metric: str | None = None
+) -> pd.DataFrame:
+    """One row per model and draw of a random space, over the problems that were right unpatched;
+    none where the draws were not kept apart. metric: None for all."""
+    wanted = {"metric": metric} if metric else {}
+    where = {column: cell[column] for column in CELL}
+    return tables.get(DRAWS, **where, space=space, stratum="baseline_correct", **wanted)
+
+
 def panel(
     ax: Axes,
     tables: Tables,
@@ -82,7 +95,7 @@ def panel(
     metrics: Mapping[str, str | None],
     why: str = "not run",
 ) -> None:
-    """Conditions on y, rates on x, one dot per model.
+    """Conditions on y, rates on x, one dot per model; behind it a small one per draw, if there are.
 
     metrics: name -> colour (None: the condition's); several share a condition's row, from above.
     why: what an empty panel says.
@@ -103,16 +116,15 @@ def panel(
         if place % 2:
             ax.axhspan(place - 0.5, place + 0.5, color=STRIPE, linewidth=0, zorder=0)
         for j, (metric, colour) in enumerate(metrics.items()):
-            model_marks.model_dots(
-                ax,
-                place + (j - (len(metrics) - 1) / 2) * height,
-                found[condition, metric],
-                models_of(tables),
-                colour or condition.colour,
-                name=f"{metric} {condition.name}",
-                width=0.75 * height,
-                filled=not condition.space.endswith("_perp"),
-            )
+            at = place + (j - (len(metrics) - 1) / 2) * height
+            models, look = models_of(tables), colour or condition.colour
+            named: dict[str, Any] = {"name": f"{metric} {condition.name}", "width": 0.75 * height}
+            filled = not condition.space.endswith("_perp")
+            rows = found[condition, metric]
+            model_marks.model_dots(ax, at, rows, models, look, **named, filled=filled)
+            if condition.space in DRAWN:
+                draws = draw_rows(tables, cell, condition.space, metric)
+                model_marks.draw_dots(ax, at, draws, models, look, **named)
     model_marks.name_axis(ax, [c.name for c in conditions])
     ax.tick_params(axis="y", length=0)
     model_marks.share_axis(ax)
@@ -140,3 +152,28 @@ def band(
         if ax is not axes[0]:
             ax.tick_params(labelleft=False)
     return list(axes)
+
+
+def draws_note(tables: Tables, cells: Sequence[Mapping[str, Any]]) -> str:
+    """What the small dots of the cells are, and what the energy is matched on."""
+    rows = pd.concat([draw_rows(tables, cell, space) for cell in cells for space in DRAWN])
+    matched = ", ".join(rows["matched_on"].dropna().unique())
+    return dots_of(rows) + f" Energy is matched on {matched}." * bool(matched)
+
+
+def dots_of(rows: pd.DataFrame) -> str:
+    """How many draws are small dots, and whether they are a null; rows: of DRAWS."""
+    counts = rows.groupby(["model", "space", *CELL], dropna=False)["draw"].nunique()
+    if counts.empty:
+        return ""
+    few = f" (fewer than {LEAST_DRAWS} are no null)" * bool(counts.min() < LEAST_DRAWS)
+    return f"Small dots: {of_range(counts, 'draw')} of each random space{few}."
+
+
+def elsewhere_note(tables: Tables, cells: Sequence[Mapping[str, Any]]) -> str:
+    """How many draws are behind the random spaces of the cells that no verdict reads."""
+    of_cells = [tables.get(TESTS, **{column: cell[column] for column in CELL}) for cell in cells]
+    tests = pd.concat(of_cells)
+    draws = numbers(tests[tests["second"].isin(DRAWN)]["draws"])
+    few = of_range(draws[draws < LEAST_DRAWS], "draw")
+    return f"Without small dots: {few} of each random space, no null." * bool(few)
