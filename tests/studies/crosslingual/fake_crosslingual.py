@@ -406,7 +406,7 @@ def _test(difference, n):
     return {
         "p": p,
         "p_holm": min(1.0, 5 * p),
-        "test": "exact sign-flip",
+        "test": "exact sign flips",
         "p_least_above": 2.0**-20,
         "p_least_below": 2.0**-20,
         "sd": 0.4,

@@ -75,7 +75,9 @@ def energy_matched_spaces(
             f"no space of {k} of {d} dimensions holds {target_share:.4f} of this energy: "
             f"they hold {least:.4f} to {most:.4f}"
         )
-    gaussian = torch.randn(n_draws, d, k, generator=generator, dtype=torch.float64)
+    # Drawn in the stream's coordinates: eigenvectors have no sign, and those of equal energies no
+    # order, which rounding may change.
+    gaussian = vectors.mT @ torch.randn(n_draws, d, k, generator=generator, dtype=torch.float64)
     logs = (energy / energy[0]).clamp(min=1e-12).log()
 
     def spaces(a: Tensor) -> Tensor:
