@@ -21,7 +21,7 @@ from zscope.studies.crosslingual.patching.patched_generation import Component
 from zscope.studies.crosslingual.space.subspaces import (
     energy_matched_spaces,
     energy_share,
-    energy_spectrum,
+    energy_spectrum_of,
     random_space,
 )
 from zscope.tables.schema import Row
@@ -88,7 +88,7 @@ def draw_spaces(
         ]
     if energy := _both("energy", "energy_perp", names):
         wide = states.double().cpu()
-        spectrum = energy_spectrum(wide.mT @ wide / len(wide))
+        spectrum = energy_spectrum_of(wide)
         of_z = energy_share(wide, Z.cpu())
         found = [
             energy_matched_spaces(spectrum, k, of_z, 1, generator)[0]

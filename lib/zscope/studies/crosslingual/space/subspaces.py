@@ -17,6 +17,8 @@ from torch import Tensor
 
 from zscope.core.errors import DataError
 
+LEAST_RATIO = 1e-12
+"""Eigenvalues below this share of the largest one count as no energy."""
 STEEPEST = 64.0
 """Largest |a| tried for an energy-matched space: (eigenvalue ratio)^32 is past float64 anyway."""
 
@@ -37,18 +39,36 @@ def energy_share(x: Float[Tensor, "*n d"], V: Float[Tensor, "k d"]) -> float:
 
 
 class EnergySpectrum(NamedTuple):
-    """Eigenvalues (falling, summing to 1) and eigenvectors (columns) of second moments."""
+    """Eigenvalues (falling, summing to 1) and eigenvectors (columns) of second moments.
 
-    energy: Float[Tensor, " d"]
-    vectors: Float[Tensor, "d d"]
+    Directions of no energy may be left out: then there are fewer than d.
+    """
+
+    energy: Float[Tensor, " r"]
+    vectors: Float[Tensor, "d r"]
 
 
 def energy_spectrum(cov: Float[Tensor, "d d"]) -> EnergySpectrum:
     """The spectrum of second moments, in float64. Raises DataError if they are 0."""
     values, vectors = torch.linalg.eigh(cov.double())
-    values, vectors = values.flip(0).clamp(min=0), vectors.flip(1)
+    return _spectrum(values.flip(0).clamp(min=0), vectors.flip(1))
+
+
+def energy_spectrum_of(states: Float[Tensor, "n d"]) -> EnergySpectrum:
+    """The spectrum of X^T X, in float64; n directions if there are fewer states than dimensions.
+
+    Raises DataError if the states are all 0.
+    """
+    X = states.double()
+    if len(X) >= X.shape[1]:
+        return energy_spectrum(X.mT @ X)
+    _, s, Vh = torch.linalg.svd(X, full_matrices=False)
+    return _spectrum(s.square(), Vh.mT)
+
+
+def _spectrum(values: Float[Tensor, " r"], vectors: Float[Tensor, "d r"]) -> EnergySpectrum:
     if not float(values[0]) > 0:
-        raise DataError("a covariance of 0 has no energy to match")
+        raise DataError("states that are all 0 have no energy to match")
     return EnergySpectrum(values / values.sum(), vectors)
 
 
@@ -63,25 +83,26 @@ def energy_matched_spaces(
     """orth(C^(a/2) G), G Gaussian, with a such that tr(V C V^T) / tr(C) is `target_share`.
 
     The null for "Z is special": random spaces that hold as much energy as Z. Each draw has its own
-    a. Raises DataError if no space of k dimensions can hold that share, or none is found within
-    `tolerance`.
+    a. G is drawn in the stream's coordinates, so that one generator gives draws that belong
+    together for spectra that are alike, as those of neighbouring layers. Raises DataError if no
+    space of k dimensions can hold that share, or none is found within `tolerance`.
     """
-    energy, vectors = spectrum
-    d = len(energy)
+    d = len(spectrum.vectors)
     _check_k(k, d)
-    least, most = float(energy[d - k :].sum()), float(energy[:k].sum())
+    held = torch.cat([spectrum.energy, spectrum.energy.new_zeros(d - len(spectrum.energy))])
+    least, most = float(held[d - k :].sum()), float(held[:k].sum())
     if not least - tolerance <= target_share <= most + tolerance:
         raise DataError(
             f"no space of {k} of {d} dimensions holds {target_share:.4f} of this energy: "
             f"they hold {least:.4f} to {most:.4f}"
         )
-    # Drawn in the stream's coordinates: eigenvectors have no sign, and those of equal energies no
-    # order, which rounding may change.
-    gaussian = vectors.mT @ torch.randn(n_draws, d, k, generator=generator, dtype=torch.float64)
-    logs = (energy / energy[0]).clamp(min=1e-12).log()
+    gaussian, energy, basis = _in_few_dimensions(
+        spectrum, torch.randn(n_draws, d, k, generator=generator, dtype=torch.float64)
+    )
+    logs = (energy / energy[0]).clamp(min=LEAST_RATIO).log()
 
     def spaces(a: Tensor) -> Tensor:
-        """In eigenvector coordinates. The largest rows come first, or QR would lose the small."""
+        """In the few dimensions. The largest rows come first, or QR would lose the small."""
         logw = a.unsqueeze(1) / 2 * logs
         rows = (logw - logw.amax(1, keepdim=True)).exp().unsqueeze(-1) * gaussian
         falling = (a >= 0).view(-1, 1, 1)
@@ -115,7 +136,30 @@ def energy_matched_spaces(
     if bool((error.abs() > tolerance).any()):
         worst = float(error[error.abs().argmax()])
         raise DataError(f"a random space came within {worst:+.2g} of a share of {target_share:.4f}")
-    return V @ vectors.mT
+    return V @ basis.mT
+
+
+def _in_few_dimensions(
+    spectrum: EnergySpectrum, gaussian: Float[Tensor, "draws d k"]
+) -> tuple[Float[Tensor, "draws m k"], Float[Tensor, " m"], Float[Tensor, "*draws d m"]]:
+    """G in an orthonormal basis, the energies of the basis, and the basis (columns).
+
+    The basis has the eigenvectors with energy and, for each draw, the k directions outside them
+    that its G has: all others are weighted alike, so that they count as one.
+    """
+    d, k = gaussian.shape[1:]
+    r = int((spectrum.energy > LEAST_RATIO * spectrum.energy[0]).sum())
+    top = spectrum.vectors[:, :r]
+    if d - r <= k:
+        rest = torch.linalg.qr(top, mode="complete").Q[:, r:] if r < d else top[:, d:]
+        basis, energy = torch.cat([top, rest], 1), spectrum.energy.new_zeros(d)
+        energy[:r] = spectrum.energy[:r]
+        return basis.mT @ gaussian, energy, basis
+    inside = top.mT @ gaussian
+    Q, R = torch.linalg.qr(gaussian - top @ inside)
+    energy = torch.cat([spectrum.energy[:r], spectrum.energy.new_zeros(Q.shape[-1])])
+    basis = torch.cat([top.expand(len(Q), d, r), Q], dim=-1)
+    return torch.cat([inside, R], dim=1), energy, basis
 
 
 def chance_share(k: int, d: int) -> float:
