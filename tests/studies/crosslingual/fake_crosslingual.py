@@ -362,7 +362,7 @@ def draws(study, model):
         if not is_read_by_a_verdict(study, same):
             continue
         for space in DRAWN:
-            share = Z_SHARE if space.startswith("energy") else None
+            share = {"energy": Z_SHARE, "energy_perp": 1 - Z_SHARE}.get(space)
             shares = {"energy_share": share, "z_energy_share": share}
             for metric, values in _of_draws(study, model, same, space):
                 for stratum, n in strata(study):
