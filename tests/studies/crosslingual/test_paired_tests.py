@@ -280,7 +280,7 @@ def test_the_ranks_of_tests_are_those_of_the_table_of_draws():
         if not len(null):
             assert row["second"] == "z_perp"
             assert np.isnan(row["draws"])
-            assert row["matched_on"] is None
+            assert pd.isna(row["matched_on"])
             continue
         value = known[row["first"], row["stratum"], row["metric"]]
         assert row["draws_above"] == sum(x > value or np.isclose(x, value) for x in null)
