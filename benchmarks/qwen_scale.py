@@ -15,25 +15,28 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from zscope.config.sizes import check_layer
+from zscope.config.sizes import check_k, check_layer
 from zscope.models.attention_kernels import stacked_right_space
 from zscope.models.language_model import LanguageModel, free_memory
 from zscope.studies.crosslingual.config import CrosslingualConfig
+from zscope.studies.crosslingual.declared import declared_cell, verdict_cells
 from zscope.studies.crosslingual.patching.conditions import n_parts
 from zscope.studies.crosslingual.patching.patched_generation import generate_from, run_prefix
 from zscope.studies.crosslingual.problems.parallel import load_problems
 from zscope.studies.crosslingual.problems.tokenizer import make_tokenizer
+from zscope.studies.crosslingual.sizes import Sizes
 
 ROOT = Path(__file__).parents[1]
 LAYERS = 36
 WIDTH = 48  # tokens of a prompt: the longest of the hand-written problems with Qwen's tokenizer
 # Qwen/Qwen2.5-3B's config.json.
-SHAPE = {
+SHAPE: dict[str, Any] = {
     "vocab_size": 151936,
     "hidden_size": 2048,
     "intermediate_size": 11008,
@@ -97,6 +100,29 @@ def measure(lm: LanguageModel, prompts: int, tokens: int) -> Costs:
     return Costs(clean + one, (more - one) / tokens, space)
 
 
+def conditions(config: CrosslingualConfig, n_problems: int) -> int:
+    """Conditions of all patched layers, with the draws of the cells that verdicts read."""
+    kv = SHAPE["num_key_value_heads"] * SHAPE["hidden_size"] // SHAPE["num_attention_heads"]
+    sizes = Sizes(
+        LAYERS,
+        SHAPE["hidden_size"],
+        SHAPE["num_attention_heads"],
+        layer_of={str(x): check_layer(x, LAYERS) for x in config.z.layers},
+        k_of={str(x): check_k(x, kv) for x in config.z.k},
+    )
+    read = verdict_cells(declared_cell(config.verdict, config.z, sizes))
+    return sum(
+        n_parts(
+            config.patching,
+            sizes.ks,
+            n_problems,
+            config.generation.batch_size,
+            [cell for cell in read if cell.layer == layer],
+        )
+        for layer in sizes.layers
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -124,15 +150,14 @@ def main() -> None:
 
     length = config.generation.max_new_tokens
     layers = [check_layer(layer, LAYERS) for layer in config.z.layers]
-    parts = n_parts(config.patching, len(config.z.k), n, config.generation.batch_size)
+    parts = conditions(config, n)
     # A condition goes on from the clean states before its layer, then writes `length` tokens.
     rest = sum(costs.prefill * (LAYERS - layer) / LAYERS for layer in layers) / len(layers)
     jobs = {
         "answer_problems": 2 * (costs.prefill + length * costs.token),
         "extract_activations": 2 * costs.prefill,
         "measure_weights, its V_Z": LAYERS * len(config.z.kinds) * len(config.z.k) * costs.space,
-        f"patch_layer, {len(layers)} jobs of {parts} conditions": len(layers)
-        * parts
+        f"patch_layer, {len(layers)} jobs of {parts} conditions": parts
         * (rest + length * costs.token),
     }
     print(f"config/qwen.yaml on {device}, {n} problems, outputs of {length} tokens:")

@@ -287,6 +287,7 @@ rule patch_layer:
         spaces=rules.make_spaces.output.spaces,
     output:
         outputs=crosslingual_outputs("layer_{layer}"),
+        energy_shares=crosslingual_tables.ENERGY_SHARES.path.replace("{patched}", "layer_{layer}"),
     log:
         "logs/patch_layer/{model}/{layer}.log",
     benchmark:
@@ -301,7 +302,7 @@ rule patch_layer:
         tracked=lambda wildcards: tracked(
             "crosslingual/patch_layer.py",
             layer=checked(find, CROSSLINGUAL.layers, wildcards.layer, "layer"),
-            patching=CONFIG.crosslingual.patching.model_dump(),
+            **CROSSLINGUAL.patching_of(wildcards.layer),
             generation=CONFIG.crosslingual.generation.model_dump(),
             z={key: CROSSLINGUAL_Z[key] for key in ("kinds", "position_0")},
             seed=CONFIG.crosslingual.problems.seed,
@@ -319,8 +320,12 @@ rule summarise_patching:
         outputs=expand(
             rules.patch_layer.output.outputs, layer=CROSSLINGUAL.layers, allow_missing=True
         ),
+        energy_shares=expand(
+            rules.patch_layer.output.energy_shares, layer=CROSSLINGUAL.layers, allow_missing=True
+        ),
     output:
         rates=crosslingual_tables.RATES.path,
+        draws=crosslingual_tables.DRAWS.path,
         tests=crosslingual_tables.TESTS.path,
         table=crosslingual_tables.PATCHED.path,
         html=report(
@@ -344,10 +349,11 @@ rule summarise_patching:
         caption=lambda wildcards: caption("crosslingual", "table", model=wildcards.model),
         tracked=lambda wildcards: tracked(
             "crosslingual/summarise_patching.py",
-            verdict=CONFIG.crosslingual.verdict.model_dump(exclude={"high", "margin", "alpha"}),
+            verdict=CONFIG.crosslingual.verdict.model_dump(
+                exclude={"kept", "high", "margin", "alpha"}
+            ),
             z={key: CROSSLINGUAL_Z[key] for key in ("kinds", "position_0")},
             bootstrap=BOOTSTRAP,
-            seed=CONFIG.crosslingual.problems.seed,
         ),
     script:
         "../scripts/crosslingual/summarise_patching.py"

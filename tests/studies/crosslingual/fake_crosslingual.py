@@ -375,7 +375,7 @@ def draws(study, model):
         if not is_read_by_a_verdict(study, same):
             continue
         for space in DRAWN:
-            share = Z_SHARE if space.startswith("energy") else None
+            share = {"energy": Z_SHARE, "energy_perp": 1 - Z_SHARE}.get(space)
             shares = {"energy_share": share, "z_energy_share": share}
             for metric, values in _of_draws(study, model, same, space):
                 for stratum, n in strata(study):
@@ -419,7 +419,7 @@ def _test(difference, n):
     return {
         "p": p,
         "p_holm": min(1.0, 5 * p),
-        "test": "exact sign-flip",
+        "test": "exact sign flips",
         "p_least_above": 2.0**-20,
         "p_least_below": 2.0**-20,
         "sd": 0.4,

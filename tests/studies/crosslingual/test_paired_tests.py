@@ -1,10 +1,10 @@
-"""Rates, paired tests and verdicts on outputs that are planted, against libraries and by hand."""
+"""Rates, draws and paired tests of outputs that are planted, against libraries and by hand."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from html.parser import HTMLParser
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -15,20 +15,25 @@ from statsmodels.stats.proportion import proportion_confint
 
 from zscope.config.base import Bootstrap
 from zscope.core.errors import DataError
-from zscope.stats import holm
-from zscope.studies.crosslingual.config import VerdictConfig
-from zscope.studies.crosslingual.declared import DeclaredCell
+from zscope.stats import holm, sign_flip_test
+from zscope.studies.crosslingual.declared import DeclaredCell, verdict_cells
 from zscope.studies.crosslingual.patching import paired_tests as tested
-from zscope.studies.crosslingual.patching.paired_tests import METRICS, by_problem
+from zscope.studies.crosslingual.patching.paired_tests import (
+    METRICS,
+    STRATA,
+    TESTED,
+    by_output,
+    draw_rates,
+    units_of,
+)
 from zscope.studies.crosslingual.patching.patched_table import patched_html, patched_table
-from zscope.studies.crosslingual.questions.evidence import Evidence
-from zscope.studies.crosslingual.questions.patched import controlled_verdict, protocol_verdict
-from zscope.studies.crosslingual.tables import RATES, TESTS
+from zscope.studies.crosslingual.tables import DRAWS, ENERGY_SHARES, RATES, TESTS
+from zscope.tables.write import write_table
 
 N = 60
 BOOTSTRAP = Bootstrap(level=0.95, resamples=1000, seed=0)
 DECLARED = DeclaredCell(2, 16, "qk", "mean", "mismatched", "prefill", "exclude", "zh->en")
-DRAWS = {"random": 3, "random_perp": 3, "energy": 3, "energy_perp": 3}
+DRAWS_OF = {"random": 3, "random_perp": 3, "energy": 3, "energy_perp": 3}
 # Share of the problems whose answer, and whose language, a space changes.
 Effects = dict[str, tuple[float, float]]
 DISSOCIATION: Effects = {
@@ -81,7 +86,7 @@ def _plant(effects: Effects, seed: int = 0) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
     rows = [_row(i, "none", 0, i, "en") for i in range(N)]
     for space, shares in effects.items():
-        for draw in range(DRAWS.get(space, 1)):
+        for draw in range(DRAWS_OF.get(space, 1)):
             answers, languages = (set(rng.permutation(N)[: round(x * N)]) for x in shares)
             rows += [
                 _row(
@@ -92,112 +97,42 @@ def _plant(effects: Effects, seed: int = 0) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def rates(measures: pd.DataFrame) -> pd.DataFrame:
-    return tested.rates(measures, BOOTSTRAP.level)
+def rates(outputs: pd.DataFrame) -> pd.DataFrame:
+    return tested.rates(by_output(outputs), BOOTSTRAP.level)
 
 
-def paired_tests(measures: pd.DataFrame) -> pd.DataFrame:
-    return tested.paired_tests(measures, BOOTSTRAP, 0)
+def paired_tests(outputs: pd.DataFrame, units: dict[str, str] | None = None) -> pd.DataFrame:
+    """Each problem is its own unit unless `units` says otherwise."""
+    own = {problem: problem for problem in outputs["problem"]} | (units or {})
+    return tested.paired_tests(by_output(outputs), own, BOOTSTRAP)
 
 
-def _evidence(cell: DeclaredCell = DECLARED, **tables: pd.DataFrame) -> Evidence:
-    names = {"rates": RATES.name, "tests": TESTS.name}
-    frames = {names[name]: frame for name, frame in tables.items()}
-    return Evidence(frames, cell, VerdictConfig(), BOOTSTRAP.level, "m")
+def draws(outputs: pd.DataFrame) -> pd.DataFrame:
+    return draw_rates(by_output(outputs), _shares(outputs), verdict_cells(DECLARED))
 
 
-def _verdicts(outputs: pd.DataFrame) -> tuple[str, str, str, str]:
-    measures = by_problem(outputs)
-    evidence = _evidence(rates=rates(measures), tests=paired_tests(measures))
-    (protocol, protocol_why), (controlled, why) = (
-        rule(evidence) for rule in (protocol_verdict, controlled_verdict)
-    )
-    return protocol, controlled, protocol_why, why
+def _shares(outputs: pd.DataFrame) -> pd.DataFrame:
+    """The draw's number says its share."""
+    matched = {"mean": "prompt tokens", "site_answer": "answer site"}
+    names = [c.name for c in ENERGY_SHARES.columns]
+    spaces = outputs[outputs["space"].isin(["energy", "energy_perp"])]
+    out = spaces.assign(
+        matched_on=spaces["design"].map(matched),
+        energy_share=0.5 + spaces["draw"] / 100,
+        z_energy_share=0.5,
+    )[names]
+    return out.drop_duplicates()
 
 
-# --- verdicts ------------------------------------------------------------------------------
-
-
-def test_a_planted_double_dissociation_passes_both_rules_and_says_its_numbers():
-    protocol, controlled, protocol_why, controlled_why = _verdicts(_plant(DISSOCIATION))
-    assert (protocol, controlled) == ("yes", "yes")
-    for number in ("90%", "95%", "5%", "0%"):
-        assert number in protocol_why
-    for number in (
-        "90% against 20%",
-        "0% against 40%",
-        "5% against 60%",
-        "95% against 30%",
-        "60 p",
-    ):
-        assert number in controlled_why
-
-
-def test_the_protocols_success_is_refuted_where_a_space_of_the_same_energy_does_as_much():
-    effects = DISSOCIATION | {"energy": (0.88, 0.02), "energy_perp": (0.08, 0.93)}
-    assert _verdicts(_plant(effects))[:2] == ("yes", "no")
-
-
-def test_the_protocols_partial_success_is_refuted_by_energy_and_upheld_without_it():
-    effects = DISSOCIATION | {"z_perp": (0.4, 0.1)}
-    assert _verdicts(_plant(effects | {"energy": (0.86, 0.0)}))[:2] == ("partial", "no")
-    assert _verdicts(_plant(effects | {"energy": (0.3, 0.0)}))[:2] == ("partial", "partial")
-
-
-def test_no_effect_is_null_by_both():
-    effects = dict.fromkeys(DISSOCIATION, (0.3, 0.1))
-    assert _verdicts(_plant(effects))[:2] == ("no", "no")
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"energy": (0.2, 0.0)},  # Z does not stay below it on language
-        {"energy_perp": (0.05, 0.3)},  # Z-perp does not stay below it on answers
-        {"energy_perp": (0.6, 0.95)},  # Z-perp does not beat it on language
-    ],
-)
-def test_each_half_of_the_double_dissociation_is_needed(change):
-    assert _verdicts(_plant(DISSOCIATION | change))[1] == "partial"
-    assert _verdicts(_plant(DISSOCIATION | {"energy": (0.9, 0.4)}))[1] == "no"
-
-
-@pytest.mark.parametrize(
-    ("shares", "answer"),
-    [
-        (((0.5, 0.4), (0.4, 0.5)), "yes"),
-        (((0.5, 0.5), (0.4, 0.5)), "partial"),  # the language of Z is not kept
-        (((0.4, 0.0), (0.3, 0.9)), "partial"),
-        (((0.3, 0.0), (0.25, 0.9)), "no"),  # a margin of .05
-        (((0.9, 0.0), (0.9, 0.9)), "no"),
-    ],
-)
-def test_the_protocols_thresholds(shares, answer):
-    effects = DISSOCIATION | {"z": shares[0], "z_perp": shares[1]}
-    found = _evidence(rates=rates(by_problem(_plant(effects))))
-    assert protocol_verdict(found)[0] == answer
-
-
-def test_broken_texts_count_for_the_protocol_and_not_for_the_controls():
-    outputs = _plant(dict.fromkeys(DISSOCIATION, (0.0, 0.0)))
-    broken = outputs["space"] == "z"
-    lost = {"answer": None, "status": "none", "well_formed": False, "correct": False}
-    outputs = pd.concat([outputs[~broken], outputs[broken].assign(**lost, changed=False)])
-    protocol, controlled, protocol_why, _ = _verdicts(outputs)
-    assert (protocol, controlled) == ("partial", "no")
-    assert "Z changes 100% of the answers" in protocol_why
-
-
-def test_without_the_declared_cell_there_is_no_verdict():
-    measures = by_problem(_plant(DISSOCIATION))
-    found, tests = rates(measures), paired_tests(measures)
-    other = _evidence(replace(DECLARED, layer=3), rates=found, tests=tests)
-    assert protocol_verdict(other)[0] == "undetermined"
-    answer, why = controlled_verdict(other)
-    assert answer == "undetermined"
-    assert "not tested" in why
-    untested = _evidence(rates=found, tests=tests[:0])
-    assert controlled_verdict(untested)[0] == "undetermined"
+def _broken(outputs: pd.DataFrame, rows: pd.Series) -> pd.DataFrame:
+    """The same with the texts of these rows lost."""
+    outputs = outputs.astype({"answer": object, "changed": object})
+    lost = {"text": "", "answer": None, "status": "none", "language": "undetermined",
+            "well_formed": False, "correct": False, "source_answer": False, "changed": False,
+            "language_changed": True}  # fmt: skip
+    for column, value in lost.items():
+        outputs.loc[rows, column] = value
+    return outputs
 
 
 # --- rates ---------------------------------------------------------------------------------
@@ -205,20 +140,65 @@ def test_without_the_declared_cell_there_is_no_verdict():
 
 def test_rates_equal_a_loop_and_their_intervals_statsmodels():
     outputs = _plant(DISSOCIATION)
-    table = rates(by_problem(outputs))
-    column = {"answer_changed": "changed"}
+    table = rates(outputs)
+
+    def of(metric: str, row: Any) -> bool:
+        return {
+            "answer_changed": row["changed"],
+            "answer_kept": row["changed"] is False,
+            "raw_answer_changed": row["answer"] != row["problem"].removeprefix("p"),
+            "broken": not row["well_formed"],
+            "language_switched": row["language"] == "zh",
+            "language_kept": row["language"] == "en",
+            "raw_language_changed": row["language"] == "zh",
+        }.get(metric, row.get(metric))
+
     for row in table.to_dict("records"):
-        if row["metric"] in ("language_preserved", "raw_answer_changed"):
-            continue
-        cell = outputs[outputs["space"] == row["space"]]
-        values = [bool(x) for x in cell[column.get(row["metric"], row["metric"])]]
-        assert row["value"] == pytest.approx(np.mean(values))
+        cell = outputs[outputs["space"] == row["space"]].to_dict("records")
+        assert row["value"] == pytest.approx(np.mean([of(row["metric"], r) for r in cell]))
         assert row["n"] == N, "problems, whatever the number of draws"
         low, high = proportion_confint(row["value"] * N, N, method="wilson")
         assert (row["ci_low"], row["ci_high"]) == pytest.approx((low, high))
     none = table[table["space"] == "none"]
-    assert set(none["metric"]) == {"correct", "well_formed", "language_preserved"}
+    assert set(none["metric"]) == {"correct", "broken"}
     assert set(table["metric"]) == set(METRICS)
+
+
+def test_broken_text_switches_no_language_and_keeps_no_answer():
+    """All outputs but one are empty; the original protocol sees as many languages changed."""
+    outputs = _plant(dict.fromkeys(DISSOCIATION, (0.0, 0.0)))
+    here = (outputs["space"] == "z_perp") & (outputs["problem"] != "p0")
+    table = rates(_broken(outputs, here)).set_index(["space", "stratum", "metric"])["value"]
+    lost = (N - 1) / N
+    for stratum in STRATA:
+        found = {metric: table.loc["z_perp", stratum, metric] for metric in METRICS}
+        for metric in ("broken", "raw_language_changed", "raw_answer_changed"):
+            assert found[metric] == pytest.approx(lost)
+        assert found["language_switched"] == found["answer_changed"] == 0
+        for metric in ("answer_kept", "language_kept"):
+            assert found[metric] == pytest.approx(1 - lost)
+
+
+@pytest.mark.parametrize(
+    ("language", "formed", "before", "switched", "kept"),
+    [
+        ("zh", True, "en", 1, 0),
+        ("en", True, "en", 0, 1),
+        ("zh", False, "en", 0, 0),
+        ("en", False, "en", 0, 0),
+        ("mixed", True, "en", 0, 0),
+        ("undetermined", True, "en", 0, 0),
+        ("en", True, "zh", 1, 0),
+        ("en", True, "undetermined", None, None),
+    ],
+)
+def test_a_switch_is_well_formed_text_in_the_other_language(
+    language, formed, before, switched, kept
+):
+    rows = [_row(0, "none", 0, 0, "en"), _row(0, "z", 0, 0, "en", well_formed=formed)]
+    found = by_output(pd.DataFrame(rows).assign(language=[before, language])).iloc[1]
+    for metric, value in (("language_switched", switched), ("language_kept", kept)):
+        assert np.isnan(found[metric]) if value is None else found[metric] == value
 
 
 def test_strata_and_their_denominators():
@@ -228,7 +208,7 @@ def test_strata_and_their_denominators():
     outputs.loc[bad, "baseline_correct"] = False
     outputs.loc[bad & (outputs["space"] == "z"), "changed"] = None  # no answer to change
     outputs.loc[bad & (outputs["space"] == "z"), "source_answer"] = True
-    table = rates(by_problem(outputs)).set_index(["space", "stratum", "metric"])
+    table = rates(outputs).set_index(["space", "stratum", "metric"])
     assert table.loc[("z", "all", "answer_changed"), "n"] == N - 10
     assert table.loc[("z", "all", "source_answer"), "n"] == N
     assert table.loc[("z", "baseline_correct", "source_answer"), "n"] == N - 10
@@ -242,41 +222,160 @@ def test_the_forced_stem_has_a_baseline_of_its_own():
     forced = pd.DataFrame([_row(0, "none", 0, 5, "en", design="site_answer", correct=False)])
     site = pd.DataFrame([_row(0, "z", 0, 5, "en", design="site_answer", changed=False)])
     plain = pd.DataFrame([_row(0, "none", 0, 0, "en")])
-    measures = by_problem(pd.concat([plain, forced, site]))
+    measures = by_output(pd.concat([plain, forced, site]))
     assert measures.loc[measures["space"] == "z", "raw_answer_changed"].tolist() == [0.0]
     with pytest.raises(DataError, match="unpatched output is missing"):
-        by_problem(pd.concat([plain, site]))
+        by_output(pd.concat([plain, site]))
+
+
+# --- draws ---------------------------------------------------------------------------------
+
+
+def test_each_draw_has_a_rate_of_its_own_in_the_cells_of_a_verdict_alone():
+    outputs = _plant(DISSOCIATION)
+    site = outputs.assign(design="site_answer")
+    other = outputs[outputs["space"] != "none"].assign(source="matched")
+    table = draws(pd.concat([outputs, site, other]))
+    spaces = {name: n for name, n in DRAWS_OF.items() if n > 1}
+    wanted = product(("mean", "site_answer"), spaces, range(3), STRATA, TESTED)
+    found = table.set_index(["design", "space", "draw", "stratum", "metric"])
+    assert set(found.index) == set(wanted)
+    assert set(table["source"]) == {"mismatched"}
+    for draw in range(3):
+        here = outputs[(outputs["space"] == "energy") & (outputs["draw"] == draw)]
+        row = found.loc["mean", "energy", draw, "all", "answer_changed"]
+        assert (row["value"], row["n"]) == (here["changed"].astype(bool).mean(), N)
+        assert (row["energy_share"], row["z_energy_share"]) == (0.5 + draw / 100, 0.5)
+        assert row["matched_on"] == "prompt tokens"
+        assert found.loc["site_answer", "energy", draw, "all", "broken"]["matched_on"] == (
+            "answer site"
+        )
+    random = table[table["space"].str.startswith("random")]
+    assert random[["matched_on", "energy_share", "z_energy_share"]].isna().all(axis=None)
+
+
+@pytest.mark.parametrize("changed", [3, 5, 6])
+def test_draws_are_counted_that_reach_the_first_space(changed):
+    """By hand: draws with 2, 5 and 5 changed answers of 10; ties count on both sides."""
+    rows = [_row(i, "none", 0, i, "en") for i in range(10)]
+    for space, draw, n in (("z", 0, changed), *(("energy", i, x) for i, x in enumerate((2, 5, 5)))):
+        rows += [_row(i, space, draw, 100 + i if i < n else i, "en") for i in range(10)]
+    tests = paired_tests(pd.DataFrame(rows)).set_index(["stratum", "metric", "second"])
+    row = tests.loc["all", "answer_changed", "energy"]
+    above, below = {3: (2, 1), 5: (2, 3), 6: (0, 3)}[changed]
+    assert (row["draws"], row["draws_above"], row["draws_below"]) == (3, above, below)
+    assert row["matched_on"] == "prompt tokens"
+
+
+def test_the_ranks_of_tests_are_those_of_the_table_of_draws():
+    outputs = _plant(DISSOCIATION)
+    tests, table = paired_tests(outputs), draws(outputs)
+    known = rates(outputs).set_index(["space", "stratum", "metric"])["value"]
+    for row in tests.to_dict("records"):
+        null = table[
+            (table["space"] == row["second"])
+            & (table["stratum"] == row["stratum"])
+            & (table["metric"] == row["metric"])
+        ]["value"].to_numpy()
+        if not len(null):
+            assert row["second"] == "z_perp"
+            assert np.isnan(row["draws"])
+            assert pd.isna(row["matched_on"])
+            continue
+        value = known[row["first"], row["stratum"], row["metric"]]
+        assert row["draws_above"] == sum(x > value or np.isclose(x, value) for x in null)
+        assert row["draws_below"] == sum(x < value or np.isclose(x, value) for x in null)
+
+
+def test_every_column_of_the_tables_is_there(tmp_path):
+    outputs = _plant(DISSOCIATION)
+    for table, rows in ((RATES, rates(outputs)), (TESTS, paired_tests(outputs)),
+                        (DRAWS, draws(outputs))):  # fmt: skip
+        write_table(rows.assign(model="m"), tmp_path / f"{table.short}.parquet", table, {})
 
 
 # --- tests ---------------------------------------------------------------------------------
 
 
-def test_mcnemar_where_both_have_one_output_and_a_permutation_test_elsewhere():
-    outputs = _plant(DISSOCIATION)
-    tests = paired_tests(by_problem(outputs))
-    both = tests.set_index(["stratum", "metric", "first", "second"])
-    row = both.loc["all", "answer_changed", "z", "z_perp"]
-    changed = outputs[outputs["space"].isin(["z", "z_perp"])].pivot(
+def _difference(outputs: pd.DataFrame, first: str, second: str) -> pd.Series:
+    means = outputs.assign(changed=outputs["changed"].astype(float)).pivot_table(
         index="problem", columns="space", values="changed"
     )
-    up = int((changed["z"] & ~changed["z_perp"].astype(bool)).sum())
-    down = int((changed["z_perp"] & ~changed["z"].astype(bool)).sum())
+    return means[first] - means[second]
+
+
+def test_one_output_each_is_mcnemar_and_several_are_every_sign_pattern():
+    outputs = _plant(DISSOCIATION)
+    both = paired_tests(outputs).set_index(["stratum", "metric", "first", "second"])
+    row = both.loc["all", "answer_changed", "z", "z_perp"]
+    difference = _difference(outputs, "z", "z_perp")
+    up, down = int((difference > 0).sum()), int((difference < 0).sum())
     assert row["test"] == "exact McNemar"
     assert row["p"] == pytest.approx(min(1, binomtest(up, up + down, 0.5).pvalue))
     assert row["value"] == pytest.approx((up - down) / N)
     assert row["ci_low"] < row["value"] < row["ci_high"]
-    energy = both.loc["all", "answer_changed", "z", "energy"]
-    assert energy["test"] == "paired permutation"
-    assert energy["value"] == pytest.approx(0.7)
-    assert energy["n"] == N
-    again = paired_tests(by_problem(outputs))
-    pd.testing.assert_frame_equal(tests, again)
+    assert (row["n"], row["n_units"]) == (N, N)
+    assert row["sd"] == pytest.approx(np.std(difference, ddof=1))
+    # Had Z changed every answer, or none.
+    base = outputs[outputs["space"] == "z_perp"]["changed"].sum()
+    assert row["p_least_above"] == pytest.approx(binomtest(N - base, N - base).pvalue)
+    assert row["p_least_below"] == pytest.approx(binomtest(base, base).pvalue)
+
+
+def test_the_test_of_a_mean_over_draws_is_that_of_all_sign_patterns():
+    few = {f"p{i}" for i in range(10)}
+    outputs = _plant({"z": (0.6, 0.0), "energy": (0.3, 0.0)})
+    outputs = outputs[outputs["problem"].isin(few)]
+    tests = paired_tests(outputs).set_index(["stratum", "metric", "first", "second"])
+    row = tests.loc["all", "answer_changed", "z", "energy"]
+    d = _difference(outputs, "z", "energy").to_numpy()
+    sums = [abs(np.dot(signs, d)) for signs in product((-1, 1), repeat=len(d))]
+    assert row["test"] == "exact sign flips"
+    assert row["p"] == pytest.approx(np.mean(np.array(sums) >= abs(d.sum()) - 1e-9))
+
+
+def test_a_p_is_the_same_whatever_the_seed_and_the_order():
+    outputs = _plant(DISSOCIATION)
+    own = {problem: problem for problem in outputs["problem"]}
+    key = ["stratum", "metric", "first", "second"]
+    found = [
+        tested.paired_tests(
+            by_output(rows), own, Bootstrap(level=0.95, resamples=100, seed=seed)
+        ).set_index(key)
+        for seed, rows in ((0, outputs), (9, outputs.sample(frac=1, random_state=1)))
+    ]
+    exact = ["p", "p_holm", "p_least_above", "p_least_below"]
+    np.testing.assert_allclose(found[0][exact], found[1].loc[found[0].index, exact], rtol=1e-9)
+
+
+def test_problems_with_the_same_operands_are_one_unit():
+    outputs = _plant(DISSOCIATION)
+    units = {f"p{i}": f"unit {i // 2}" for i in range(20)}
+    tests = paired_tests(outputs, units).set_index(["stratum", "metric", "first", "second"])
+    alone = paired_tests(outputs).set_index(["stratum", "metric", "first", "second"])
+    for second, steps in (("z_perp", 1), ("energy", 3)):
+        row = tests.loc["all", "answer_changed", "z", second]
+        d = _difference(outputs, "z", second)
+        named = [units.get(problem, problem) for problem in d.index]
+        assert row["p"] == pytest.approx(sign_flip_test(d.to_numpy(), steps=steps, clusters=named))
+        assert row["p"] > alone.loc["all", "answer_changed", "z", second]["p"]
+        assert (row["n"], row["n_units"], row["test"]) == (N, N - 10, "exact sign flips")
+    problems = pd.DataFrame(
+        {
+            "problem": list("abcdef"),
+            "category": ["add", "add", "add", "two", "by hand", "by hand"],
+            "operands": ["1,2", "1,2", "2,1", "1,2", "", ""],
+        }
+    )
+    found = units_of(problems)
+    assert found["a"] == found["b"]
+    assert len(set(found.values())) == 5
 
 
 def test_holm_is_over_a_cells_comparisons_in_one_stratum():
     outputs = _plant(DISSOCIATION)
     elsewhere = _plant(DISSOCIATION, seed=1).assign(layer=3)
-    tests = paired_tests(by_problem(pd.concat([outputs, elsewhere])))
+    tests = paired_tests(pd.concat([outputs, elsewhere]))
     assert len(tests) == 2 * 2 * 5 * 5  # layers, strata, metrics, comparisons (none with own)
     for _, family in tests.groupby(["layer", "stratum"]):
         np.testing.assert_allclose(family["p_holm"], holm(family["p"].to_numpy()))
@@ -284,9 +383,10 @@ def test_holm_is_over_a_cells_comparisons_in_one_stratum():
 
 def test_every_interval_follows_the_level_and_the_resamples_and_no_p_does():
     outputs = _plant(DISSOCIATION)
-    measures = by_problem(outputs)
+    measures = by_output(outputs)
+    own = {problem: problem for problem in outputs["problem"]}
     wide, narrow = (
-        tested.paired_tests(measures, Bootstrap(level=level, resamples=n, seed=0), 0)
+        tested.paired_tests(measures, own, Bootstrap(level=level, resamples=n, seed=0))
         for level, n in ((0.95, 1000), (0.5, 50))
     )
     pd.testing.assert_frame_equal(
@@ -304,7 +404,7 @@ def test_own_is_the_same_space_with_the_prompts_own_mean():
     outputs = _plant(DISSOCIATION)
     own = _plant({"z": (0.5, 0.0)}, seed=2).assign(source="own", source_answer=None)
     own = own[own["space"] == "z"]
-    tests = paired_tests(by_problem(pd.concat([outputs, own])))
+    tests = paired_tests(pd.concat([outputs, own]))
     row = tests[(tests["second"] == "own") & (tests["metric"] == "answer_changed")].iloc[0]
     assert (row["first"], row["source"], row["n"]) == ("z", "mismatched", N)
     assert row["value"] == pytest.approx(0.9 - 0.5)
@@ -313,7 +413,7 @@ def test_own_is_the_same_space_with_the_prompts_own_mean():
 
 def test_equal_outputs_have_p_1():
     same = dict.fromkeys(DISSOCIATION, (0.0, 0.0))
-    tests = paired_tests(by_problem(_plant(same)))
+    tests = paired_tests(_plant(same))
     assert (tests["p"] == 1).all()
     assert (tests["value"] == 0).all()
 

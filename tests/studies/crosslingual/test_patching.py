@@ -9,6 +9,7 @@ import copy
 from collections import Counter
 from dataclasses import replace
 from fractions import Fraction
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -19,18 +20,24 @@ from zscope.core.errors import ConfigError, DataError
 from zscope.core.provenance import derive_seed
 from zscope.models.attention_kernels import stacked_right_space
 from zscope.models.language_model import LanguageModel, generate
-from zscope.studies.crosslingual.config import GenerationConfig, PatchingConfig
-from zscope.studies.crosslingual.patching.conditions import cells, draw_spaces, n_parts, patch_layer
+from zscope.studies.crosslingual.config import GenerationConfig, PatchingConfig, Space
+from zscope.studies.crosslingual.declared import DeclaredCell, verdict_cells
+from zscope.studies.crosslingual.patching.conditions import cells, n_parts
+from zscope.studies.crosslingual.patching.layer_patching import LayerPatching
+from zscope.studies.crosslingual.patching.matching import matched_on
+from zscope.studies.crosslingual.patching.null_spaces import draw_spaces
 from zscope.studies.crosslingual.patching.patched_generation import (
     Component,
     Patch,
     generate_from,
+    last_position,
     patched,
     run_prefix,
 )
 from zscope.studies.crosslingual.patching.readouts import output_columns, read_text, stopping_rule
 from zscope.studies.crosslingual.patching.sources import (
     SOURCES_OF,
+    completion_states,
     forced_stem,
     mismatched_partners,
     read_states,
@@ -43,6 +50,8 @@ from zscope.studies.crosslingual.space.subspaces import energy_share, random_spa
 from zscope.studies.crosslingual.tiny_qwen import TinyShape, build_tiny_qwen
 
 LAYER, N, LENGTH, K = 2, 5, 5, 12
+RANDOM = ("random", "random_perp", "energy", "energy_perp")
+DECLARED = DeclaredCell(LAYER, K, "qk", "mean", "mismatched", "all", "exclude", "zh->en")
 GENERATION = GenerationConfig(max_new_tokens=LENGTH, batch_size=N)
 
 
@@ -79,9 +88,13 @@ def rows(lm, problems, Z):
     return [r for part in _study(lm, problems, Z, config) for r in part]
 
 
-def _study(lm, problems, Z, config, batch_size=N, position_0=False, seed=7):
+def _patching(lm, problems, Z, config, batch_size=N, position_0=False, seed=7, read=()):
     settings = GENERATION.model_copy(update={"batch_size": batch_size})
-    return list(patch_layer(lm, problems, LAYER, [Z], config, settings, position_0, seed))
+    return LayerPatching(lm, problems, LAYER, [Z], config, settings, position_0, seed, read)
+
+
+def _study(lm, problems, Z, config, **more):
+    return list(_patching(lm, problems, Z, config, **more).outputs())
 
 
 # --- one prompt at a time, with explicit projectors ----------------------------------------
@@ -125,7 +138,7 @@ def _slow_text(lm, problems, i, row, Z, drawn, position_0):
     design, source = row["design"], row["source"]
     forced = design == "site_answer"
     j = [p.id for p in problems].index(row["source_problem"]) if row["source_problem"] else None
-    P = _projector(row["space"], K, Z, drawn[language])
+    P = _projector(row["space"], K, Z, drawn[language, matched_on(design, row["where"])])
     skip = 0 if position_0 else 1
 
     def text(problem, language):
@@ -158,16 +171,38 @@ def _slow_text(lm, problems, i, row, Z, drawn, position_0):
     return _alone(lm, text(problems[i], language), change).text
 
 
+def _patched_states(lm, problems, matched, language, position_0=False):
+    """What the patches act on, one problem at a time."""
+    if matched == "answer site":
+        texts = [p.prompt(language) + forced_stem(language) for p in problems]
+        return torch.stack([_states(lm, text)[-1] for text in texts])
+    prompts = [p.prompt(language) for p in problems]
+    if matched == "last prompt tokens":
+        return torch.stack([_states(lm, text)[-1] for text in prompts])
+    skip = 0 if position_0 else 1
+    if matched == "prompt tokens":
+        return torch.cat([_states(lm, text)[skip:] for text in prompts])
+    found = []
+    for text in prompts:
+        ids, _ = lm.encode([text])
+        written = lm.model.generate(input_ids=ids, max_new_tokens=LENGTH, do_sample=False)
+        states = lm.model(input_ids=written, output_hidden_states=True).hidden_states[LAYER][0]
+        found.append(states[skip:-1])  # the last token is never run
+    return torch.cat(found)
+
+
 def _drawn(lm, problems, Z, position_0=False, seed=7):
-    """The random spaces of the study, found again."""
+    """The random spaces of the study, found again, by language and what they are matched on."""
     out = {}
     for language in LANGUAGES:
-        states = read_states(lm, problems, language, LAYER, N)
-        tokens = torch.cat([x[0 if position_0 else 1 :] for x in states.prompts])
-        spaces = draw_spaces(
-            [Z], tokens, PatchingConfig(draws=1), derive_seed(seed, f"spaces/{language}")
-        )
-        out[language] = {s.space: s.component.V for s in spaces}
+        for design, where in (("mean", "prefill"), ("mean", "all"), ("site_answer", "prefill"),
+                              ("site_language", "prefill")):  # fmt: skip
+            matched = matched_on(design, where)
+            states = _patched_states(lm, problems, matched, language, position_0)
+            spaces = draw_spaces(
+                Z, states, get_args(Space), 1, derive_seed(seed, f"spaces/{language}"), matched
+            )
+            out[language, matched] = {s.space: s.component.V for s in spaces}
     return out
 
 
@@ -257,9 +292,72 @@ def test_batch_size_and_rerun_change_nothing(lm, problems, Z, rows):
 
     parts = _study(lm, problems, Z, config)
     assert [r for part in parts for r in part] == rows
-    assert len(parts) == n_parts(config, 1, N, N)
+    assert len(parts) == n_parts(config, [K], N, N)
     small = [r for part in _study(lm, problems, Z, config, batch_size=2) for r in part]
     assert sorted(small, key=key) == sorted(rows, key=key)
+
+
+@pytest.mark.parametrize("where", ["prefill", "all"])
+@pytest.mark.parametrize("placebo", [False, True])
+def test_draws_that_are_patched_together_equal_one_at_a_time(lm, prefix, Z, where, placebo):
+    generator = torch.Generator().manual_seed(9)
+    drawn = [random_space(lm.d_model, K, generator).float() for _ in range(3)]
+    components = [Component(V, perp) for perp in (False, True) for V in (Z.float(), *drawn)]
+    source, noise = torch.randn(2, N, 1, lm.d_model, generator=generator)
+
+    def patch(component, prefix, times):
+        directions = None
+        if placebo:
+            inside = component.of(noise.repeat(times, 1, 1)).squeeze(1)
+            directions = torch.nn.functional.normalize(inside, dim=-1)
+        used = prefix.used(False)
+        return Patch(component, source.repeat(times, 1, 1), used, where, directions)
+
+    many = prefix.repeated(len(components))
+    together = patch(Component.stacked(components, N), many, len(components))
+    alone = [patch(component, prefix, 1) for component in components]
+    torch.testing.assert_close(
+        together.prompt(many.states), torch.cat([p.prompt(prefix.states) for p in alone])
+    )
+    texts = [o for p in alone for o in generate_from(lm, prefix, p, LENGTH)]
+    assert generate_from(lm, many, together, LENGTH) == texts
+    assert len({o.text for o in texts}) > N, "the draws must differ"
+
+
+def test_a_whole_stream_is_never_stacked(Z):
+    with pytest.raises(ValueError, match="alone"):
+        Component.stacked([Component(Z), Component(None)], N)
+
+
+@pytest.mark.parametrize("layer", [0, LAYER, 3])
+def test_a_patch_of_the_last_position_equals_running_the_whole_prompt(lm, problems, Z, layer):
+    ids, mask = lm.encode([p.prompt("en") for p in problems])
+    whole = run_prefix(lm, ids, mask, layer)
+    site = last_position(lm, whole)
+    before = [keys.clone() for keys, _ in site.cache]
+    assert site.states.shape[1] == 1
+    source = torch.randn(N, 1, lm.d_model, generator=torch.Generator().manual_seed(6))
+    at_last = torch.zeros_like(mask, dtype=torch.bool)
+    at_last[:, -1] = True
+    texts = []
+    for component in _components(Z.float()):
+        one = Patch(component, source, torch.ones(N, 1, dtype=torch.bool))
+        slow = generate_from(lm, whole, Patch(component, source, at_last), LENGTH)
+        assert generate_from(lm, site, one, LENGTH) == slow
+        texts += slow
+    assert generate_from(lm, site, None, LENGTH) == generate_from(lm, whole, None, LENGTH)
+    assert len({o.text for o in texts}) > N
+    for keys, old in zip(site.cache, before, strict=True):
+        assert torch.equal(keys[0], old), "a run leaves the shared cache as it was"
+
+
+def test_a_study_with_large_batches_equals_one_component_at_a_time(lm, problems, Z):
+    config = PatchingConfig(draws=2, directions=["zh->en"], sources=["mismatched", "placebo"])
+    alone, together = (
+        [row for part in _study(lm, problems, Z, config, batch_size=n) for row in part]
+        for n in (N, 7 * N)
+    )
+    assert together == alone
 
 
 def test_transformer_lens_hooks_give_the_same_tokens(lm, problems, prefix, Z):
@@ -350,7 +448,8 @@ def test_a_placebo_has_the_norm_of_the_difference_and_stays_in_the_component(pre
     source, noise = torch.randn(2, N, Z.shape[1], generator=generator)
     used, h = prefix.used(False), prefix.states
     for component in _components(Z):
-        directions = torch.nn.functional.normalize(component.of(noise), dim=-1)
+        inside = component.of(noise.unsqueeze(1)).squeeze(1)
+        directions = torch.nn.functional.normalize(inside, dim=-1)
         patch = Patch(component, source.unsqueeze(1), used, "prefill", directions)
         moved = (patch.prompt(h) - h)[used]
         wanted = component.of(source.unsqueeze(1) - h)[used]
@@ -421,7 +520,7 @@ def test_the_site_of_a_model_that_reads_one_position_carries_everything(lm, prob
     )
     Z = random_space(lm.d_model, K, torch.Generator().manual_seed(0))
     settings = GenerationConfig(max_new_tokens=1, batch_size=N)
-    parts = patch_layer(deaf, problems, LAYER, [Z], config, settings, False, 7)
+    parts = LayerPatching(deaf, problems, LAYER, [Z], config, settings, False, 7).outputs()
     texts = {p.id: p for p in problems}
     hit = Counter()
     for row in (r for part in parts for r in part if r["space"] != "none"):
@@ -460,9 +559,9 @@ def test_a_problem_alone_in_its_category_takes_another_and_says_so():
 
 def test_energy_matched_spaces_hold_zs_share_and_random_ones_do_not(lm, problems, Z):
     states = torch.cat(read_states(lm, problems, "en", LAYER, N).prompts)
-    spaces = draw_spaces([Z], states, PatchingConfig(draws=4), 0)
-    drawn = dict.fromkeys(("random", "random_perp", "energy", "energy_perp"), 4)
-    assert Counter(s.space for s in spaces) == {"z": 1, "z_perp": 1, "full": 1, **drawn}
+    spaces = draw_spaces(Z, states, get_args(Space), 4, 0, "prompt tokens")
+    drawn = dict.fromkeys(RANDOM, 4)
+    assert Counter(s.space for s in spaces) == {"z": 1, "z_perp": 1, **drawn}
     share = {s: [] for s in ("z", "energy", "random")}
     for s in spaces:
         if s.space in share:
@@ -475,6 +574,78 @@ def test_energy_matched_spaces_hold_zs_share_and_random_ones_do_not(lm, problems
         both = {s.space: s.component for s in spaces if s.draw == 2 and s.space.startswith(name)}
         x = states[:3]
         torch.testing.assert_close(both[name].of(x) + both[f"{name}_perp"].of(x), x)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_each_energy_is_of_the_states_that_the_patch_acts_on(lm, problems, Z, language):
+    """Against states that are read one problem at a time, from transformers' own outputs."""
+    direction = "zh->en" if language == "en" else "en->zh"
+    config = PatchingConfig(spaces=["energy", "energy_perp"], directions=[direction], draws=2)
+    study = _patching(lm, problems, Z, config)
+    rows = list(study.energy_shares())
+    assert len(rows) == 4 * 2 * 2
+    drawn = {
+        (cell.matched_on, s.space, s.draw): s.component
+        for cell in cells(config)
+        for spaces in study.runs(cell, N)
+        for s in spaces
+    }
+    of_z = {}
+    for row in rows:
+        matched, space = row["matched_on"], row["space"]
+        states = _patched_states(lm, problems, matched, language)
+        V = drawn[matched, space, row["draw"]].V
+        shares = energy_share(states, V), energy_share(states, Z)
+        if space == "energy_perp":
+            shares = 1 - shares[0], 1 - shares[1]
+        assert (row["energy_share"], row["z_energy_share"]) == pytest.approx(shares, abs=1e-4)
+        assert row["energy_share"] == pytest.approx(row["z_energy_share"], abs=2e-4)
+        of_z[matched, space] = row["z_energy_share"]
+    assert len({round(x, 6) for (_, space), x in of_z.items() if space == "energy"}) == 4
+
+
+def test_the_completions_tokens_are_those_that_a_patch_of_all_tokens_sees(lm, problems, Z):
+    """Caught behind the hook of a patch that puts in nothing."""
+    ids, mask = lm.encode([p.prompt("zh") for p in problems])
+    seen = []
+    handle = lm.layer(LAYER).register_forward_pre_hook(lambda m, args: seen.append(args[0]))
+    generate_from(lm, run_prefix(lm, ids, mask, LAYER), None, LENGTH)
+    handle.remove()
+    found = completion_states(lm, problems, "zh", LAYER, GENERATION)
+    torch.testing.assert_close(found, torch.cat([h.squeeze(1) for h in seen[1:]]))
+    outputs = generate_from(lm, run_prefix(lm, ids, mask, LAYER), None, LENGTH)
+    assert len(found) == sum(o.n_tokens - (not o.finished) for o in outputs) > 0
+
+
+def test_the_cells_of_a_verdict_have_all_draws_and_no_others(lm, problems, Z):
+    config = PatchingConfig(draws=1, verdict_draws=3, sources=["mismatched", "mean"])
+    read = verdict_cells(DECLARED)
+    parts = _study(lm, problems[:2], Z, config, batch_size=30, read=read)
+    assert len(parts) == n_parts(config, [K], 2, 30, read)
+    counts = Counter()
+    for row in (part[0] for part in parts):
+        if row["space"] in RANDOM:
+            counts[tuple(row[c] for c in ("design", "source", "where", "direction"))] += 1
+    many = {
+        ("mean", "mismatched", "all", "zh->en"),
+        ("mean", "mean", "all", "zh->en"),
+        ("site_answer", "mismatched", "prefill", "zh->en"),
+    }
+    assert len(counts) == len(cells(config))
+    assert {cell: n for cell, n in counts.items() if n != 4} == dict.fromkeys(many, 4 * 3)
+    assert PatchingConfig().verdict_draws == 40
+    elsewhere = [replace(cell, k=K + 1) for cell in read]
+    assert n_parts(config, [K], 2, 30, elsewhere) == n_parts(config, [K], 2, 30)
+
+
+def test_a_draw_is_the_same_whatever_the_number_of_draws(lm, problems, Z):
+    states = torch.cat(read_states(lm, problems, "en", LAYER, N).prompts)
+    few, many = (
+        {(s.space, s.draw): s.component.V for s in draw_spaces(Z, states, RANDOM, n, 0, "x")}
+        for n in (2, 5)
+    )
+    assert len(many) == 4 * 5
+    assert all(torch.equal(V, many[key]) for key, V in few.items())
 
 
 def test_a_design_without_a_source_is_refused_and_never_in_the_grid(lm, problems):

@@ -91,3 +91,22 @@ def test_figures_are_told_the_declared_cell_and_the_gate():
         "planted",
         "ard_spectrum",
     }
+
+
+def test_a_layer_reads_the_declared_cell_only_if_it_is_its_own():
+    """So that another cell, or number of its draws, patches the declared layers again, no other."""
+    first = plan(z={"layers": [0.25, 0.5, 0.75]})
+    cell = {"layer": 0.75, "k": 0.5, "direction": "en->zh"}
+    moved = plan(z={"layers": [0.25, 0.5, 0.75]}, verdict=cell)
+    ruled = plan(z={"layers": [0.25, 0.5, 0.75]}, verdict={"alpha": 0.01, "kept": 0.8})
+    drawn = plan(z={"layers": [0.25, 0.5, 0.75]}, patching={"verdict_draws": 50})
+    assert moved.patching_of("0.75")["verdict"] == {
+        "design": "mean", "source": "mismatched", "where": "all", **cell
+    }  # fmt: skip
+
+    def changed(other):
+        return {x for x in first.layers if first.patching_of(x) != other.patching_of(x)}
+
+    assert changed(moved) == {"0.5", "0.75"}
+    assert changed(ruled) == set()
+    assert changed(drawn) == {"0.5"}

@@ -6,13 +6,26 @@ from pathlib import Path
 from zscope.config.base import Bootstrap
 from zscope.core.files import atomic_path
 from zscope.core.jobs import Provenance, job
-from zscope.core.provenance import derive_seed
 from zscope.studies.crosslingual.config import VerdictConfig, ZConfig
-from zscope.studies.crosslingual.declared import DeclaredCell, declared_cell
-from zscope.studies.crosslingual.patching.paired_tests import by_problem, paired_tests, rates
+from zscope.studies.crosslingual.declared import DeclaredCell, declared_cell, verdict_cells
+from zscope.studies.crosslingual.patching.paired_tests import (
+    by_output,
+    draw_rates,
+    paired_tests,
+    rates,
+    units_of,
+)
 from zscope.studies.crosslingual.patching.patched_table import patched_html, patched_table
 from zscope.studies.crosslingual.sizes import read_sizes
-from zscope.studies.crosslingual.tables import OUTPUTS, PATCHED, PROBLEMS, RATES, TESTS
+from zscope.studies.crosslingual.tables import (
+    DRAWS,
+    ENERGY_SHARES,
+    OUTPUTS,
+    PATCHED,
+    PROBLEMS,
+    RATES,
+    TESTS,
+)
 from zscope.tables.read import read_table, read_tables
 from zscope.tables.write import write_csv, write_table
 
@@ -20,21 +33,26 @@ from zscope.tables.write import write_csv, write_table
 def summarise_patching(
     problems: str,
     outputs: Sequence[str],
+    energy_shares: Sequence[str],
     written: Mapping[str, str],
     *,
     model: str,
     cell: DeclaredCell,
     bootstrap: Bootstrap,
-    seed: int,
     provenance: Provenance,
 ) -> None:
-    """outputs: one file per layer. written: paths of rates, tests, table, html and csv."""
+    """outputs, energy_shares: one file per layer. written: paths of rates, draws, tests, table,
+    html and csv."""
     texts = read_tables(outputs, OUTPUTS)
-    measures = by_problem(texts)
-    table = patched_table(texts, read_table(problems, PROBLEMS), cell)
-    tests = paired_tests(measures, bootstrap, derive_seed(seed, "patching"))
+    known = read_table(problems, PROBLEMS)
+    measures = by_output(texts)
+    shares = read_tables(energy_shares, ENERGY_SHARES)
+    draws = draw_rates(measures, shares, verdict_cells(cell))
+    table = patched_table(texts, known, cell)
+    tests = paired_tests(measures, units_of(known), bootstrap)
     for path, rows, kind in (
         (written["rates"], rates(measures, bootstrap.level), RATES),
+        (written["draws"], draws, DRAWS),
         (written["tests"], tests, TESTS),
         (written["table"], table, PATCHED),
     ):
@@ -52,10 +70,10 @@ if __name__ == "__main__":
         summarise_patching(
             this.input.problems,
             this.input.outputs,
+            this.input.energy_shares,
             dict(this.output.items()),
             model=this.wildcards.model,
             cell=declared_cell(rules, z, read_sizes(this.input.sizes)),
             bootstrap=Bootstrap.model_validate(this.slice["bootstrap"]),
-            seed=this.slice["seed"],
             provenance=this.provenance,
         )

@@ -244,8 +244,9 @@ class GenerationConfig(Section):
 
     max_new_tokens: Annotated[int, Unit("tokens")] = Field(12, ge=1)
     """Longest output; the protocol allows 100."""
-    batch_size: Annotated[int, Unit("prompts")] = Field(100, ge=1)
-    """Prompts of one batch, for generation and extraction."""
+    batch_size: Annotated[int, Unit("rows")] = Field(500, ge=1)
+    """Rows of one batch: prompts, or prompts times the spaces that are patched into them together;
+    bounds the memory of generation, patching and extraction."""
     min_letters: Annotated[int, Unit("letters")] = Field(1, ge=1)
     """An output with fewer letters has no language; use 5 for real models."""
     strict: Flag = True

@@ -47,6 +47,18 @@ class CrosslingualPlan:
             "gate": self.config.tiny.training.gate if self.config.model.tiny else None,
         }
 
+    def patching_of(self, layer: str) -> dict[str, Any]:
+        """What the patching of a layer reads of the config, beside what all layers read.
+
+        Only the declared layer has cells that verdicts read, and their draws. layer: a text of the
+        config, as in `layers`.
+        """
+        verdict, patching = self.config.verdict, self.config.patching
+        if layer != str(verdict.layer):
+            return {"patching": patching.model_dump(exclude={"verdict_draws"}), "verdict": None}
+        cell = {"layer", "k", "design", "source", "where", "direction"}
+        return {"patching": patching.model_dump(), "verdict": verdict.model_dump(include=cell)}
+
     @cached_property
     def drawings(self) -> dict[str, Drawing]:
         """The figures, by name; one that shows a training only if there is one."""

@@ -171,6 +171,25 @@ ACCURACY = Table(
     ),
     ("model", "metric", "step", "category", "language"),
 )
+ENERGY_SHARES = Table(
+    "crosslingual_energy_shares",
+    "an energy-matched subspace of patching, and the energy that it is matched on",
+    "results/crosslingual/models/{model}/patching/energy_shares/{patched}.parquet",
+    (
+        MODEL,
+        LAYER,
+        K,
+        KIND,
+        Column("space", TEXT, "", "energy, or energy_perp: outside it"),
+        POSITION_0,
+        Column("direction", TEXT, "", "language of the source -> language of the prompt"),
+        MATCHED_ON,
+        Column("draw", INT, "", "which random subspace"),
+        Column("energy_share", FLOAT, "a share", "energy of matched_on in this subspace"),
+        Column("z_energy_share", FLOAT, "a share", "the same in Z; of energy_perp: outside Z"),
+    ),
+    ("model", "layer", "k", "kind", "space", "position_0", "direction", "matched_on", "draw"),
+)
 RATES = Table(
     "crosslingual_rates",
     "a rate of a condition of patching",
@@ -199,7 +218,7 @@ DRAWS = Table(
         Column("value", FLOAT, "a share", "the rate"),
         N,
         Column("energy_share", FLOAT, "a share", "energy of matched_on in this subspace", True),
-        Column("z_energy_share", FLOAT, "a share", "the same in Z", True),
+        Column("z_energy_share", FLOAT, "a share", "the same in Z; of ..._perp: outside Z", True),
         MATCHED_ON,
     ),
     ("model", *CELL_KEY, "draw", "stratum", "metric"),
@@ -449,6 +468,7 @@ TABLES = (
     TIMING,
     OUTPUTS,
     ACCURACY,
+    ENERGY_SHARES,
     RATES,
     DRAWS,
     TESTS,

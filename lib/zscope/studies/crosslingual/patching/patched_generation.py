@@ -8,7 +8,10 @@ with P the projector onto a component of the stream (protocol A.4) and s the sou
 never formed as a matrix of d x d. Prompts are padded on the left; padding is never patched.
 
 The clean prompts are run once up to layer l (`run_prefix`); every patch goes on from there, with a
-KV cache, and rows that have ended are dropped.
+KV cache, and rows that have ended are dropped. Several components of equal size are patched into
+the same prompts as one batch (`Component.stacked`, `Prefix.repeated`): each is a change of rank k
+of states that they share. Where only the last position is patched, the clean run's keys and values
+of all earlier positions hold at every layer, and one token is run (`last_position`).
 """
 
 # Matrices keep the capitals of the formulas.
@@ -19,6 +22,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -34,22 +38,47 @@ from zscope.studies.crosslingual.space.updates import positions_used
 
 @dataclass(frozen=True, eq=False)
 class Component:
-    """A part of the stream: the space of V [k, d], its complement (`perp`), or all (V None)."""
+    """A part of the stream: the space of V, its complement (`perp`), or all (V None).
 
-    V: Float[Tensor, "k d"] | None
-    perp: bool = False
+    V: [k, d], or of each row of a batch its own, [batch, k, d]; then `perp` is of each row too.
+    """
 
-    def of(self, x: Float[Tensor, "*n d"]) -> Float[Tensor, "*n d"]:
+    V: Float[Tensor, "*batch k d"] | None
+    perp: bool | Bool[Tensor, " batch"] = False
+
+    @staticmethod
+    def stacked(components: Sequence[Component], rows: int) -> Component:
+        """Of a batch in which each component has `rows` rows, one after another.
+
+        They have equal k. Raises ValueError for several without a space.
+        """
+        if len(components) == 1:
+            return components[0]
+        if any(c.V is None for c in components):
+            raise ValueError("a component without a space is patched alone")
+        V = torch.stack([c.V for c in components if c.V is not None])
+        perp = torch.tensor([bool(c.perp) for c in components], device=V.device)
+        return Component(V.repeat_interleave(rows, 0), perp.repeat_interleave(rows))
+
+    def select(self, rows: Int[Tensor, " kept"]) -> Component:
+        """The component of these rows of the batch."""
+        if isinstance(self.perp, bool) or self.V is None:
+            return self
+        return Component(self.V[rows], self.perp[rows])
+
+    def of(self, x: Float[Tensor, "batch n d"]) -> Float[Tensor, "batch n d"]:
         """P x."""
         if self.V is None:
             return x
         V = self.V.to(x)
         inside = (x @ V.mT) @ V
-        return x - inside if self.perp else inside
+        if isinstance(self.perp, bool):
+            return x - inside if self.perp else inside
+        return torch.where(self.perp.view(-1, 1, 1), x - inside, inside)
 
     def replaced(
-        self, x: Float[Tensor, "*n d"], source: Float[Tensor, "*n d"]
-    ) -> Float[Tensor, "*n d"]:
+        self, x: Float[Tensor, "batch n d"], source: Float[Tensor, "batch one_or_n d"]
+    ) -> Float[Tensor, "batch n d"]:
         """x - P x + P s."""
         return source if self.V is None else x + self.of(source - x)
 
@@ -98,6 +127,7 @@ class Patch:
         """The patch of these rows of the batch."""
         return replace(
             self,
+            component=self.component.select(rows),
             source=self.source[rows],
             positions=self.positions[rows],
             directions=None if self.directions is None else self.directions[rows],
@@ -139,17 +169,19 @@ class Prefix:
     """Prompts run, unpatched, up to the input of a layer, with what the rest of the run needs.
 
     Attributes:
-        states: resid_pre(layer).
-        cache: keys and values of the layers before it, each [batch, n_kv, seq, d_head].
-        positions: of the tokens, from 0 at the first real one.
-        attention, rotary: the causal mask and rotary embedding of the prompts.
+        mask: of the prompts' tokens.
+        states: resid_pre(layer), of all positions, or of the last one (`last_position`).
+        cache: keys and values of the layers before it, each [batch, n_kv, seq, d_head]; of the last
+            position's prefix, of all layers, from `layer` on without that position.
+        positions: of the states' tokens, from 0 at the first real one.
+        attention, rotary: the causal mask and rotary embedding of the states' tokens.
     """
 
     layer: int
     mask: Int[Tensor, "batch seq"]
-    states: Float[Tensor, "batch seq d"]
+    states: Float[Tensor, "batch seq_or_one d"]
     cache: tuple[tuple[Tensor, Tensor], ...]
-    positions: Int[Tensor, "batch seq"]
+    positions: Int[Tensor, "batch seq_or_one"]
     attention: Any
     rotary: tuple[Tensor, Tensor]
 
@@ -159,6 +191,25 @@ class Prefix:
     def used(self, position_0: bool) -> Bool[Tensor, "batch seq"]:
         """Positions that a patch of whole prompts acts on. DataError if a prompt has none."""
         return positions_used(self.mask, skip_first=not position_0)
+
+    def repeated(self, times: int) -> Prefix:
+        """The same prompts `times` over, one copy of the batch after another."""
+        if times == 1:
+            return self
+
+        def again(x: Tensor) -> Tensor:
+            return x.repeat(times, *[1] * (x.ndim - 1))
+
+        cos, sin = self.rotary
+        return replace(
+            self,
+            mask=again(self.mask),
+            states=again(self.states),
+            cache=tuple((again(keys), again(values)) for keys, values in self.cache),
+            positions=again(self.positions),
+            attention=None if self.attention is None else again(self.attention),
+            rotary=(again(cos), again(sin)),
+        )
 
 
 @torch.no_grad()
@@ -187,6 +238,30 @@ def run_prefix(
 
 
 @torch.no_grad()
+def last_position(lm: LanguageModel, prefix: Prefix) -> Prefix:
+    """The prefix's last position alone, for patches of that one position.
+
+    No earlier position sees it, so their keys and values are those of the unpatched run, which is
+    done here, at every layer.
+    """
+    cache = _cache_of(lm, prefix)
+    layers = lm.model.model.layers[prefix.layer :]
+    _run_layers(layers, prefix.states, prefix.attention, prefix.rotary, prefix.positions, cache)
+    cos, sin = prefix.rotary
+    return replace(
+        prefix,
+        states=prefix.states[:, -1:],
+        cache=tuple(
+            (x.keys, x.values) if i < prefix.layer else (x.keys[:, :, :-1], x.values[:, :, :-1])
+            for i, x in enumerate(cache.layers)
+        ),
+        positions=prefix.positions[:, -1:],
+        attention=None if prefix.attention is None else prefix.attention[:, :, -1:],
+        rotary=(cos[:, -1:], sin[:, -1:]),
+    )
+
+
+@torch.no_grad()
 def generate_from(
     lm: LanguageModel,
     prefix: Prefix,
@@ -212,13 +287,9 @@ def _generate(
     max_new_tokens: int,
     stop: Callable[[str], bool] | None,
 ) -> list[Generated]:
-    from transformers import DynamicCache
-
     model = lm.model.model
     ends = torch.tensor(lm.end_tokens, dtype=torch.long, device=prefix.mask.device)
-    cache = DynamicCache(config=lm.model.config)
-    for i, (keys, values) in enumerate(prefix.cache):
-        cache.update(keys, values, i)
+    cache = _cache_of(lm, prefix)
     mask, positions = prefix.mask, prefix.positions
     h = _run_layers(
         model.layers[prefix.layer :],
@@ -228,6 +299,7 @@ def _generate(
         positions,
         cache,
     )
+    decode = lru_cache(len(prefix))(lm.decode)  # many rows write the same
     rows = torch.arange(len(prefix), device=mask.device)  # those that go on
     out = torch.full((len(prefix), max_new_tokens), -1, device=mask.device)
     last = model.norm(h[:, -1:])
@@ -236,7 +308,7 @@ def _generate(
         out[rows, i] = token
         going = ~torch.isin(token, ends)
         if stop is not None:
-            texts = [lm.decode(tokens).text for tokens in out[rows, : i + 1].tolist()]
+            texts = [decode(tuple(tokens)).text for tokens in out[rows, : i + 1].tolist()]
             going &= ~torch.tensor([stop(text) for text in texts], device=going.device)
         if i + 1 == max_new_tokens or not bool(going.any()):
             break
@@ -244,7 +316,7 @@ def _generate(
             kept = going.nonzero().flatten()
             rows, token, mask, positions = (x[kept] for x in (rows, token, mask, positions))
             cache.batch_select_indices(kept)
-            if hook is not None:
+            if hook is not None and hook.patch.where == "all":
                 hook.patch = hook.patch.select(kept)
         mask = torch.cat([mask, torch.ones_like(mask[:, :1])], 1)
         positions = positions[:, -1:] + 1
@@ -255,7 +327,17 @@ def _generate(
             past_key_values=cache,
             use_cache=True,
         ).last_hidden_state
-    return [lm.decode([token for token in row if token >= 0]) for row in out.tolist()]
+    return [decode(tuple(token for token in row if token >= 0)) for row in out.tolist()]
+
+
+def _cache_of(lm: LanguageModel, prefix: Prefix) -> Any:
+    """A new cache with the prefix's keys and values."""
+    from transformers import DynamicCache
+
+    cache: Any = DynamicCache(config=lm.model.config)
+    for i, (keys, values) in enumerate(prefix.cache):
+        cache.update(keys, values, i)
+    return cache
 
 
 def _run_layers(

@@ -27,8 +27,9 @@ from torch import Tensor
 
 from zscope.core.errors import DataError
 from zscope.models.language_model import LanguageModel
-from zscope.studies.crosslingual.config import Design, PatchSource
-from zscope.studies.crosslingual.patching.patched_generation import run_prefix
+from zscope.studies.crosslingual.config import Design, GenerationConfig, PatchSource
+from zscope.studies.crosslingual.patching.patched_generation import generate_from, run_prefix
+from zscope.studies.crosslingual.patching.readouts import stopping_rule
 from zscope.studies.crosslingual.problems.parallel import Language, Problem
 from zscope.studies.crosslingual.problems.wording import COMPLETIONS
 from zscope.studies.crosslingual.space.alignment import barycentric_image
@@ -91,6 +92,10 @@ class PromptStates:
             raise DataError("a prompt of one token has nothing left to pool without position 0")
         return torch.stack([x[skip:].double().mean(0) for x in self.prompts]).float()
 
+    def tokens(self, position_0: bool) -> Float[Tensor, "tokens d"]:
+        """Of all prompts, one after another; position_0: with the first of each."""
+        return torch.cat([x[0 if position_0 else 1 :] for x in self.prompts])
+
     def site(self, design: Design) -> Float[Tensor, "n d"]:
         """The states at a site design's position."""
         if design == "site_answer":
@@ -111,6 +116,33 @@ def read_states(
         prompts += [h[m.bool()].float() for h, m in zip(prefix.states, prefix.mask, strict=True)]
         sites.append(run_prefix(lm, *lm.encode([t + stem for t in part]), layer).states[:, -1])
     return PromptStates(prompts, torch.cat(sites).float())
+
+
+def completion_states(
+    lm: LanguageModel,
+    problems: Sequence[Problem],
+    language: Language,
+    layer: int,
+    generation: GenerationConfig,
+) -> Float[Tensor, "tokens d"]:
+    """resid_pre(l) of the tokens of the unpatched completions, in float32, in the order of steps.
+
+    The last token of a completion is never run, so no patch acts on it.
+    """
+    seen: list[Tensor] = []
+    found = [torch.empty(0, lm.d_model, device=lm.device)]
+    stop = stopping_rule(generation.strict)
+    for start in range(0, len(problems), generation.batch_size):
+        part = problems[start : start + generation.batch_size]
+        prefix = run_prefix(lm, *lm.encode([p.prompt(language) for p in part]), layer)
+        hook = lm.layer(layer).register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+        try:
+            generate_from(lm, prefix, None, generation.max_new_tokens, stop)
+        finally:
+            hook.remove()
+        found += [h.squeeze(1).float() for h in seen[1:]]  # the first are the prompts
+        seen.clear()
+    return torch.cat(found)
 
 
 def source_states(
