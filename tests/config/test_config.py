@@ -413,9 +413,13 @@ def test_the_name_of_a_model_keeps_the_letters_of_every_script(path, name):
     assert LanguageModelSource(path=path).name == name
 
 
-@given(st.text(min_size=1, max_size=150))
+# Printable, as the config asks for.
+IN_A_NAME = st.characters(exclude_characters="/{}", exclude_categories=("C", "Z")) | st.just(" ")
+
+
+@given(st.text(IN_A_NAME, min_size=1, max_size=150))
 def test_the_name_of_a_model_is_one_safe_part_of_a_path(last):
-    assume("/" not in last and last.isprintable() and not set("{}") & set(last))
+    assume(last.isprintable())
     name = LanguageModelSource(path=f"/models/{last}").name
     assert 1 <= len(name.encode()) <= 100
     assert not set(" /{}*?[]()'\"$&;|<>\\\n") & set(name)

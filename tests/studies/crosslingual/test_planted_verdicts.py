@@ -394,7 +394,14 @@ def test_the_positive_control_stands_beside_the_answers_site():
     row = carries_the_answer_at_site(planted(everywhere(ORDINARY, site=site)))
     assert row["controlled_verdict"] == "yes"
     low, high = wilson_interval(N, N, LEVEL)
-    assert f"the whole state there: 1 [{low:.3g}, {high:.3g}]" in row["numbers"]
+    assert f"positive control: 1 [{low:.3g}, {high:.3g}]" in row["numbers"]
+
+
+@pytest.mark.parametrize(("share", "answer"), [(0.95, "no"), (0.1, UNKNOWN)])
+def test_without_its_positive_control_a_no_at_the_answers_site_cannot_be_told(share, answer):
+    site = {**ORDINARY, "full": {"source": share}}
+    row = carries_the_answer_at_site(planted(everywhere(CARRIES, site=site)))
+    assert row["controlled_verdict"] == answer
 
 
 def test_the_answer_is_looked_for_with_a_source_that_has_another_one():

@@ -18,6 +18,8 @@ from zscope.studies.crosslingual.questions.comparisons import (
 from zscope.studies.crosslingual.questions.evidence import Evidence, Question, interval
 from zscope.verdicts import UNKNOWN, Answer, all_of, graded, graded_if_told, yes
 
+CONTROL = 0.5  # least share of the source's answers in the positive control (its whole interval)
+
 
 def is_causal(evidence: Evidence) -> dict[str, Any]:
     """Whether Z, patched, changes answers and not the language, and the rest the reverse."""
@@ -105,21 +107,29 @@ def carries_the_answer(evidence: Evidence) -> dict[str, Any]:
 
 
 def carries_the_answer_at_site(evidence: Evidence) -> dict[str, Any]:
-    """The same where the answer is about to be written, with the positive control there."""
+    """The same where the answer is about to be written, with the positive control there.
+
+    Where the whole state does not carry the answer, that Z does not says nothing.
+    """
     cell = answer_site(evidence.cell)
     full = rate_row(evidence, replace(cell, source="mismatched"), "full", STRATUM, "source_answer")
-    control = "unknown" if full is None else interval(full)
-    return _carries(
+    row = _carries(
         evidence,
         "carries_the_answer_at_site",
         "A. Does Z carry the answer at the answer's own position?",
         cell,
-        f"; positive control, the whole state there: {control} of the source's answers",
+        f"; a no needs the positive control: the whole state there carries {CONTROL:.0%} or more",
     )
+    seen = full is not None and bool(full["ci_low"] >= CONTROL)
+    if row["controlled_verdict"] == "no" and not seen:
+        row["controlled_verdict"] = UNKNOWN
+    control = "unknown" if full is None else interval(full)
+    row["numbers"] += f"; positive control: {control} of the source's answers"
+    return row
 
 
 def _carries(
-    evidence: Evidence, name: str, text: str, cell: DeclaredCell, control: str
+    evidence: Evidence, name: str, text: str, cell: DeclaredCell, more: str
 ) -> dict[str, Any]:
     question = Question(
         name,
@@ -127,7 +137,7 @@ def _carries(
         "none: the protocol's sources share the answer of the prompt, so that nothing can be seen",
         "more outputs give the source's answer than with energy-matched random spaces (paired test "
         f"and rank among the draws, each p < {evidence.rules.alpha:g}), and than with Z-perp "
-        "(paired test); partial: than with energy-matched ones only",
+        f"(paired test); partial: than with energy-matched ones only{more}",
     )
     cell = replace(cell, source="mismatched")
     energy, perp = (
@@ -135,7 +145,7 @@ def _carries(
         for second in ("energy", "z_perp")
     )
     answer = graded(all_of((energy.answer, perp.answer)), energy.answer)
-    numbers = f"{energy.text}; {perp.text}{control}"
+    numbers = f"{energy.text}; {perp.text}"
     return question.answered(UNKNOWN, answer, energy.columns, numbers)
 
 
