@@ -39,7 +39,7 @@ test: setup ## every test
 test-quick: setup ## the tests that take seconds
 	$(SINGLE_THREADED) python -m pytest -n 2 --dist loadfile -m "not slow" $(ARGS)
 
-test-other-cpu: setup ## the tests that train or compare sums, as on another CPU (minutes)
+test-other-cpu: setup ## the tests that train, and those of models, as on another CPU (minutes)
 	$(SINGLE_THREADED) $(OTHER_CPU) python -m pytest -n 2 --dist loadfile -m "numerics and not slow" $(ARGS)
 
 lint: setup ## style, types, the rules, and that the generated files are in step

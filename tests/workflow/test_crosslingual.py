@@ -30,7 +30,12 @@ SMALL = {
         "generation": {"max_new_tokens": 4},
         "z": {"layers": [0.34, 0.9], "k": [0.195, 8], "kinds": ["qk", "ov"]},
         "verdict": {"layer": 0.34, "k": 0.195},
-        "patching": {"draws": 1, "designs": ["mean", "site_answer"], "where": ["all"]},
+        "patching": {
+            "draws": 1,
+            "verdict_draws": 2,
+            "designs": ["mean", "site_answer"],
+            "where": ["all"],
+        },
         "ard": {
             "layers": [1, 3],
             "steps": 10,

@@ -378,3 +378,20 @@ def test_loops_are_degenerate(text):
 )
 def test_what_is_no_loop(text):
     assert not is_degenerate(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [
+        ("5+7=12=13", "multiple"),
+        ("The answer is 5+7=12=13.", "multiple"),
+        ("答案是5加7等于12等于13。", "multiple"),
+        ("x = 3 = 4", "multiple"),
+        ("3+4=7=7", "ok"),
+        ("x = 12 = 3*4 = 12", "ok"),
+        ("The total is 3+4+5 = 7+5 = 12.", "ok"),
+        ("1/2=0.5", "ok"),
+    ],
+)
+def test_a_chain_of_unequal_numbers_is_never_certain(text, status):
+    assert extract_answer(text).status == status

@@ -250,10 +250,7 @@ SUMMARY = Table(
         Column("text", TEXT, "", "the claim as a sentence"),
         Column("measured", TEXT, "", "the result in words"),
         Column(
-            "verdict",
-            TEXT,
-            "",
-            "yes (on every seed), partly, no, unclear, cannot be told, described",
+            "verdict", TEXT, "", "yes (all seeds), partly, no, unclear, cannot be told, described"
         ),
         Column("value", FLOAT, "as unit", "median over seeds; null: not one number", True),
         Column("low", FLOAT, "as unit", "least over seeds; null: as value, or a comparison", True),

@@ -56,9 +56,7 @@ def draw(tables: Tables) -> Figure:
         {"R of Z, both languages": style.BLUE, "R of zh minus R of en": style.PURPLE},
         extra=[
             model_marks.null_patch("random spaces", model_marks.COLOURS["random"]),
-            model_marks.null_patch(
-                "spaces with as much energy as Z of the states in the title", orange
-            ),
+            model_marks.null_patch("energy-matched spaces", orange),
         ],
     )
     style.note(

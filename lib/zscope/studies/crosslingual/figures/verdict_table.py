@@ -36,7 +36,7 @@ COLUMNS = {
     "n": 0.89,
     "draws": 0.955,
 }
-WIDTHS = {"question": 40, "word": 15}
+WIDTHS = {"question": 36, "word": 15}
 HEAD = 1.4  # height of the names of the columns, in lines
 GAP = 0.35  # between two questions, in lines
 

@@ -193,6 +193,8 @@ def _read(text: str, finished: bool) -> tuple[Answer, bool]:
         before = [(m, a) for m, a, _ in found[:-1] if a.status == "ok" and a.value != answer.value]
         if before and not _WITHDRAWN.search(text, before[-1][0].end(), marker.end()):
             answer = replace(answer, status="multiple" if answer.status == "ok" else answer.status)
+        if answer.status == "ok" and _is_wrong_chain(whole):
+            answer = replace(answer, status="multiple")
         return _unless_contradicted(whole, answer, end, final=True), True
     if markers and not text[markers[-1].end() :].strip(" :$\n"):
         return Answer(None, "truncated", True), True
@@ -204,6 +206,8 @@ def _read(text: str, finished: bool) -> tuple[Answer, bool]:
             answer, end = clause
             if answer.status == "ok" and not finished:
                 return replace(answer, status="unclear"), False  # the calculation may go on
+            if answer.status == "ok" and _is_wrong_chain(whole):
+                return replace(answer, status="multiple"), False
             return _unless_contradicted(whole, answer, end, final=False), False
     return _all_agree(whole), False
 
@@ -248,6 +252,20 @@ def _unless_contradicted(whole: _Text, answer: Answer, end: int, *, final: bool)
     if withdrawn and not later:
         return Answer(None, "unclear", True)
     return answer
+
+
+def _is_wrong_chain(whole: _Text) -> bool:
+    """Whether two numbers that nothing is done to are called equal and differ ("5+7=12=13")."""
+    for first, second in itertools.pairwise(whole.numbers):
+        before, after = whole.text[: first.start], whole.text[second.end :].lstrip()
+        if (
+            _EQUALS.fullmatch(whole.text[first.end : second.start].strip())
+            and re.search(r"(?:=|等于)\s*$", before)
+            and not _OPERATOR.match(after)
+            and first.value != second.value
+        ):
+            return True
+    return False
 
 
 def _is_aside(text: str, start: int, number: Number, *, reasons: bool) -> bool:
