@@ -227,7 +227,7 @@ class ProblemsConfig(Section):
     """YAML file of hand-written problems; null: the package's."""
     n: Annotated[int, Unit("problems")] = Field(100, ge=6, le=356)
     """How many are generated (hand-written ones are all used): each has operands of its own, and
-    every category that is used at least 6 problems; there are no more than 356 such."""
+    every category that is used has at least 6 problems; there are no more than 356 such."""
     seed: Seed = 0
     """Seed of the generator; the same problems for every model."""
 
@@ -264,7 +264,8 @@ class ZConfig(Section):
     kinds: Annotated[list[Kind], Field(min_length=1)] = ["qk", "kq", "ov"]
     """Which kernels; patching, updates, ARD and the bridge use the first."""
     draws: int = Field(40, ge=40)
-    """Number of random and of energy-matched subspaces behind every null band."""
+    """Random and energy-matched subspaces (and Gaussian layers) behind every null of the weights,
+    the states, ARD and the bridge; patching has its own numbers."""
     position_0: Position0 = "exclude"
     """Whether the first token, which collects attention, is pooled and patched."""
 
@@ -289,21 +290,22 @@ class PatchingConfig(Section):
     of each position under optimal transport (protocol A.6); site_answer, site_language: one
     position, the answer's or the last of the prompt."""
     spaces: Annotated[list[Space], Field(min_length=1)] = list(get_args(Space))
-    """What is replaced. energy: random spaces that hold as much energy as Z; _perp: everything
-    outside a space; full: everything."""
+    """What is replaced. energy: random spaces that hold as much energy as Z of the states that are
+    patched; _perp: everything outside a space; full: everything."""
     sources: Annotated[list[PatchSource], Field(min_length=1)] = list(get_args(PatchSource))
     """Where the new content comes from. matched: the translation; mismatched: another problem with
-    another answer; own: the prompt's own mean; placebo: a random vector of the same norm; mean: the
-    mean over problems (necessity)."""
+    another answer; own: the prompt's own mean; placebo: a random direction inside the space, as
+    long as the change by mismatched; mean: the mean over the other problems (necessity)."""
     where: Annotated[list[Where], Field(min_length=1)] = ["prefill", "all"]
     """Patch the prompt alone, or (design mean) every generated token too."""
     directions: Annotated[list[Direction], Field(min_length=1)] = ["zh->en", "en->zh"]
     """Source language -> prompt language."""
     draws: int = Field(1, ge=1)
-    """Random and energy-matched spaces of a condition that no verdict reads."""
+    """Draws of each random and energy-matched space in the conditions that no verdict reads; fewer
+    than 40 are no null."""
     verdict_draws: int = Field(40, ge=1)
-    """Random and energy-matched spaces of the conditions that the verdicts read; below 40 those
-    verdicts cannot be told."""
+    """The same in the conditions that the verdicts read: the declared cell, its mean ablation, and
+    the answer's own position; below 40 those verdicts cannot be told."""
 
 
 class VerdictConfig(Section):
@@ -316,20 +318,21 @@ class VerdictConfig(Section):
     design: Design = "mean"
     """Design of the patch."""
     source: PatchSource = "mismatched"
-    """Source of the patch."""
+    """Source of the patch; the questions about the source's answer read mismatched in any case."""
     where: Where = "all"
     """Which tokens are patched; the protocol's hook stays during generation and patches all."""
     direction: Direction = "zh->en"
     """Source language -> prompt language."""
     kept: Probability = 0.9
-    """Controlled rule: a patch preserves what is kept in at least this share of the problems (the
-    whole interval); broken texts keep nothing."""
+    """Controlled rule: a patch preserves what is kept in at least this share of the problems that
+    were right unpatched (the whole interval); broken texts keep nothing."""
     high: Probability = 0.5
     """Protocol's rule: a rate from here on counts as "changes", one minus it as "preserves"."""
     margin: Probability = 0.1
     """Protocol's partial success: Z changes this much more of the answers than Z-perp does."""
     alpha: float = Field(0.05, gt=0, lt=1)
-    """Level of every test of the controlled rules; each comparison of a rule has to pass."""
+    """Level of every test of the controlled rules: of the paired test and of the rank among draws.
+    Each comparison of a rule has to pass, so none is corrected for the others."""
 
 
 class ArdConfig(Section):
