@@ -45,12 +45,16 @@ def declared_cell(wanted: VerdictConfig, z: ZConfig, sizes: Sizes) -> DeclaredCe
 def verdict_cells(declared: DeclaredCell) -> tuple[DeclaredCell, ...]:
     """The conditions that verdicts read, and whose nulls have all their draws.
 
-    The declared one, its mean ablation, and the same source at the answer's own position.
+    The declared one, its mean ablation, and those of `transferred`.
     """
     ablated = replace(declared, source="mean")
-    return tuple(dict.fromkeys((declared, ablated, answer_site(declared))))
+    return tuple(dict.fromkeys((declared, ablated, *transferred(declared))))
 
 
-def answer_site(declared: DeclaredCell) -> DeclaredCell:
-    """The same where the answer is about to be written."""
-    return replace(declared, design="site_answer", where="prefill")
+def transferred(declared: DeclaredCell) -> tuple[DeclaredCell, DeclaredCell]:
+    """Where a transfer of the answer can be seen, with a source that has another answer.
+
+    The declared condition, and the one at the answer's own position.
+    """
+    everywhere = replace(declared, source="mismatched")
+    return everywhere, replace(everywhere, design="site_answer", where="prefill")

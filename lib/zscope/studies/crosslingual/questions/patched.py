@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from zscope.studies.crosslingual.declared import DeclaredCell, answer_site
+from zscope.studies.crosslingual.declared import DeclaredCell, transferred
 from zscope.studies.crosslingual.questions.comparisons import (
     STRATUM,
     Part,
@@ -103,7 +103,7 @@ def controlled_verdict(evidence: Evidence) -> tuple[Answer, Mapping[str, Part]]:
 def carries_the_answer(evidence: Evidence) -> dict[str, Any]:
     """Whether the answer of the source arrives, and not merely another one."""
     text = "A. Does Z carry the answer? The output becomes the source's"
-    return _carries(evidence, "carries_the_answer", text, evidence.cell, "")
+    return _carries(evidence, "carries_the_answer", text, transferred(evidence.cell)[0], "")
 
 
 def carries_the_answer_at_site(evidence: Evidence) -> dict[str, Any]:
@@ -111,8 +111,8 @@ def carries_the_answer_at_site(evidence: Evidence) -> dict[str, Any]:
 
     Where the whole state does not carry the answer, that Z does not says nothing.
     """
-    cell = answer_site(evidence.cell)
-    full = rate_row(evidence, replace(cell, source="mismatched"), "full", STRATUM, "source_answer")
+    cell = transferred(evidence.cell)[1]
+    full = rate_row(evidence, cell, "full", STRATUM, "source_answer")
     row = _carries(
         evidence,
         "carries_the_answer_at_site",
@@ -139,7 +139,6 @@ def _carries(
         f"and rank among the draws, each p < {evidence.rules.alpha:g}), and than with Z-perp "
         f"(paired test); partial: than with energy-matched ones only{more}",
     )
-    cell = replace(cell, source="mismatched")
     energy, perp = (
         compare(evidence, cell, "source_answer", "z", second, "above")
         for second in ("energy", "z_perp")
