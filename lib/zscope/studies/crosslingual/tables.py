@@ -431,7 +431,7 @@ SUMMARY = Table(
         Column("p", FLOAT, "", "of the controlled rule's paired test; null: it has none", True),
         Column("p_draws", FLOAT, "", "rank among the null's draws; null: it has none", True),
         Column("p_least", FLOAT, "", "smallest p that both tests could have reached", True),
-        Column("detectable", FLOAT, "as value", "effect that is found in 80 % of studies", True),
+        Column("detectable", FLOAT, "as value", "effect found in 80 % of studies; inf: none", True),
         Column("n", INT, "", "problems, pairs, heads or layers behind the value", True),
         Column("numbers", TEXT, "", "the numbers behind both verdicts, for people"),
     ),

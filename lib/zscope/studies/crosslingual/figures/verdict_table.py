@@ -145,6 +145,12 @@ def _word(whole: pd.DataFrame, rule: str) -> str:
 
 
 def _range(values: Any) -> str:
-    """Numbers from the least to the largest."""
-    found = sorted(v for v in values if v == v)
-    return " to ".join(dict.fromkeys(f"{v:.2g}" for v in (found[0], found[-1]))) if found else ""
+    """Numbers from the least to the largest; an infinite one is none that can be reached."""
+    found = sorted(
+        {"none" if v == float("inf") else f"{v:.2g}" for v in values if v == v}, key=_key
+    )
+    return " to ".join(dict.fromkeys((found[0], found[-1]))) if found else ""
+
+
+def _key(text: str) -> float:
+    return float("inf") if text == "none" else float(text)

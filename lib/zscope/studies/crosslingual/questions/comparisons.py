@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from zscope.stats import finite, wilson_interval
+from zscope.stats import wilson_interval
 from zscope.studies.crosslingual.declared import DeclaredCell
 from zscope.studies.crosslingual.questions.evidence import (
     Evidence,
@@ -95,7 +95,7 @@ def compare(
         "null": second,
         **_null(drawn, test, evidence.level),
         "p_least": max(least, test.least if test else 0.0),
-        "detectable": finite(found),
+        "detectable": found,
     }
     return Part(answer, f"{text}; {power(found)}", columns)
 

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from zscope.stats import finite
 from zscope.studies.crosslingual.questions.evidence import (
     Evidence,
     Question,
@@ -76,7 +75,7 @@ def solves_more_in_chinese(evidence: Evidence) -> dict[str, Any]:
         f"{alone[0]:.0f} in Chinese alone, {alone[1]:.0f} in English alone, p {p:.2g}, smallest "
         f"p that could be reached {least:.2g}; {power(found)}"
     )
-    row = {"value": difference, "p": p, "p_least": least, "detectable": finite(found), "n": n}
+    row = {"value": difference, "p": p, "p_least": least, "detectable": found, "n": n}
     controlled = special(difference, p, least, None, alpha)
     return question.answered(yes(difference > 0), controlled, row, numbers)
 
