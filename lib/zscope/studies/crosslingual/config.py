@@ -159,7 +159,7 @@ class TinyShape(Section):
 class TinyTraining(AdamWSection):
     """How the embedded model is trained: AdamW, with weight decay on the matrices only."""
 
-    steps: Steps = Field(4000, ge=1)
+    steps: Steps = Field(5000, ge=1)
     warmup_steps: Steps = Field(60, ge=0)
     final_lr_fraction: Probability = 0.03
     lr: float = Field(2e-3, gt=0)
