@@ -181,7 +181,7 @@ class TinyTraining(AdamWSection):
     """Held-out problems of an evaluation, the last one's accuracy being the gate's."""
     checkpoint_every: Steps = Field(500, ge=1)
     """Steps between the checkpoints that a killed job resumes from."""
-    gate: Probability = 0.95
+    gate: Probability = 0.9
     """Least exact accuracy on held-out operands in either language; below it the job fails."""
 
 
