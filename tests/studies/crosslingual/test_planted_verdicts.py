@@ -62,7 +62,10 @@ TRANSFER = (
 )
 COMPARED: dict[str, tuple[tuple[str, str, str, Side], ...]] = {
     "mismatched": TRANSFER,
-    "mean": (("z", "energy", "correct", "below"), ("z", "random", "correct", "below")),
+    "mean": (
+        ("z", "energy", "answer_changed", "above"),
+        ("z", "random", "answer_changed", "above"),
+    ),
 }
 # Shares of the words; what is left is kept.
 Shares = Mapping[str, float]
@@ -362,7 +365,7 @@ def test_broken_text_is_never_evidence_for_the_dissociation():
 def test_the_protocols_rule_counts_broken_text_as_it_is_written():
     broken = {**ORDINARY, "z": {"broken": 0.9}, "z_perp": {}}
     row = causal(broken, spread=0)
-    assert (row["protocol_verdict"], row["controlled_verdict"]) == ("partial", "no")
+    assert (row["protocol_verdict"], row["controlled_verdict"]) == ("partial", UNKNOWN)
 
 
 # --- numbers -------------------------------------------------------------------------------------
@@ -374,7 +377,7 @@ def test_the_row_has_both_tests_and_what_could_have_been_found():
         (is_causal, DECLARED, "answer_changed", 1),
         (carries_the_answer, DECLARED, "source_answer", 1),
         (carries_the_answer_at_site, SITE, "source_answer", 1),
-        (is_necessary, ABLATED, "correct", -1),
+        (is_necessary, ABLATED, "answer_changed", 1),
     ):
         row = question(evidence)
         test = evidence.one(TESTS, **vars(cell), metric=metric, first="z", second="energy")
@@ -410,6 +413,14 @@ def test_the_answer_is_looked_for_with_a_source_that_has_another_one():
     evidence = replace(planted(everywhere(CARRIES)), cell=declared)
     assert carries_the_answer(evidence)["controlled_verdict"] == "yes"
     assert is_causal(evidence)["controlled_verdict"] == UNKNOWN  # not patched there
+
+
+def test_an_ablation_that_breaks_the_text_does_not_show_that_z_is_necessary():
+    """Every answer is lost, as in a loop of full stops behind each of them."""
+    broken = {**NEEDED, "z": {"broken": 1.0}}
+    row = is_necessary(planted(everywhere(CARRIES, broken)))
+    assert row["controlled_verdict"] == UNKNOWN
+    assert "of the texts of Z are broken" in row["numbers"]
 
 
 # --- Z drawn at random ---------------------------------------------------------------------------

@@ -46,7 +46,7 @@ SITE = {**TRANSFER, "design": "site_answer", "where": "prefill"}
 MEAN = {"source": "mean"}
 SWITCHES = "Z-perp switches more languages"
 AT_SITE = "At the answer's own position, Z gives more of the source's answers"
-LOST = "With Z at its mean fewer answers are right"
+LOST = "With Z at its mean more answers change"
 # As the questions about patching read them.
 COMPARISONS = (
     Comparison("Z changes more answers", rates.Z, rates.ENERGY, "answer_changed", "above"),
@@ -60,8 +60,8 @@ COMPARISONS = (
         TRANSFER,
     ),
     Comparison(AT_SITE, rates.Z, rates.ENERGY, "source_answer", "above", SITE),
-    Comparison(LOST, rates.Z, rates.ENERGY, "correct", "below", MEAN),
-    Comparison(f"{LOST}: uniform spaces", rates.Z, rates.RANDOM, "correct", "below", MEAN),
+    Comparison(LOST, rates.Z, rates.ENERGY, "answer_changed", "above", MEAN),
+    Comparison(f"{LOST}: uniform spaces", rates.Z, rates.RANDOM, "answer_changed", "above", MEAN),
 )
 LETTERS = "abcdefgh"
 # Columns of numbers right of the panels: name, and where it starts, in points.

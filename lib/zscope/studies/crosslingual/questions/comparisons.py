@@ -45,9 +45,9 @@ METRICS = {
     "answer_changed": "answers changed",
     "language_switched": "languages switched",
     "source_answer": "the source's answers",
-    "correct": "right answers",
 }
 DRAWN = ("energy", "energy_perp", "random")
+READABLE = 0.5  # least share of well-formed texts from which two spaces are compared
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,9 @@ def compare(
     test = _draw_test(row, side) if second in DRAWN else None
     effect = float(row["value"]) * (1 if side == "above" else -1)
     answer = special(effect, float(row["p"]), least, test, alpha)
+    lost = _mostly_broken(evidence, cell, (first, second))
+    if lost:
+        answer = UNKNOWN
     drawn = evidence.get(DRAWS, **asdict(cell), **what, space=second)["value"].to_numpy(float)
     # The units of the paired test: problems with the same operands count once. The rank below is
     # that above of what is lost.
@@ -89,7 +92,7 @@ def compare(
     if test is not None:
         text += f", {test.hits} of {test.draws} draws as far {side} (p {test.p:.2g})"
     if answer == UNKNOWN:
-        text += f", {_why(least, test, alpha)}"
+        text += f", {lost or _why(least, test, alpha)}"
     columns = {
         **{name: row[name] for name in ("value", "ci_low", "ci_high", "matched_on", "p", "n")},
         "null": second,
@@ -155,6 +158,16 @@ def _why(least: float, test: DrawTest | None, alpha: float) -> str:
     if test is not None and test.least >= alpha:
         return f"cannot be told: {test.draws} draws reach no p below {number(test.least)}"
     return f"cannot be told: the smallest p that could be reached is {number(least)}"
+
+
+def _mostly_broken(evidence: Evidence, cell: DeclaredCell, spaces: Iterable[str]) -> str:
+    """Why two spaces cannot be compared: texts of one are mostly broken, which is no evidence for
+    or against what well-formed texts would say. Empty if they can be."""
+    for space in spaces:
+        row = rate_row(evidence, cell, space, STRATUM, "broken")
+        if row is not None and row["value"] > 1 - READABLE:
+            return f"cannot be told: {row['value']:.0%} of the texts of {NAMES[space]} are broken"
+    return ""
 
 
 def _rates(evidence: Evidence, cell: DeclaredCell, metric: str, first: str, second: str) -> str:

@@ -154,13 +154,14 @@ def is_necessary(evidence: Evidence) -> dict[str, Any]:
         "is_necessary",
         "A. Is Z necessary? Mean ablation",
         "none: the protocol patches, and never ablates",
-        "with Z at its mean fewer answers are right than with uniform random spaces, and than with "
+        "with Z at its mean more answers change than with uniform random spaces, and than with "
         "random spaces of the same energy (each by paired test and rank among the draws, p < "
-        f"{evidence.rules.alpha:g}); partial: the first only",
+        f"{evidence.rules.alpha:g}); a broken text is no changed answer; partial: the first only",
     )
     cell = replace(evidence.cell, source="mean")
     energy, uniform = (
-        compare(evidence, cell, "correct", "z", second, "below") for second in ("energy", "random")
+        compare(evidence, cell, "answer_changed", "z", second, "above")
+        for second in ("energy", "random")
     )
     # Z has to pass the weaker control first: so many ways to a yes or a partial have one error.
     answer = graded_if_told(all_of((uniform.answer, energy.answer)), uniform.answer)
