@@ -35,7 +35,7 @@ NULL = np.arange(40) / 100
 )
 def test_a_draw_test_is_the_rank_and_ties_count_against(value, side, hits):
     test = draw_test(value, NULL, side)
-    assert test == DrawTest((1 + hits) / 41, hits, 40)
+    assert (test.p, test.hits, test.draws) == ((1 + hits) / 41, hits, 40)
     assert test.least == 1 / 41
 
 
@@ -68,7 +68,7 @@ def test_forty_draws_keep_five_percent_and_two_do_not_say_anything():
     ],
 )
 def test_special_needs_both_tests_and_a_reachable_p(effect, p, least_p, hits, answer):
-    assert special(effect, p, least_p, DrawTest((1 + hits) / 41, hits, 40), 0.05) == answer
+    assert special(effect, p, least_p, DrawTest(hits, 40), 0.05) == answer
 
 
 def test_no_draws_are_needed_against_one_fixed_thing():

@@ -29,19 +29,26 @@ POWER = 0.8
 class DrawTest(NamedTuple):
     """Where a value lies among the draws of its null.
 
-    Attributes:
-        p: (1 + hits) / (1 + draws), one-sided (Phipson and Smyth 2010).
-        hits: draws that lie as far as the value, or farther; ties count against it.
+    hits: draws that lie as far as the value, or farther; ties count against it.
     """
 
-    p: float
     hits: int
     draws: int
 
     @property
+    def p(self) -> float:
+        """(1 + hits) / (1 + draws), one-sided (Phipson and Smyth 2010)."""
+        return (1 + self.hits) / (1 + self.draws)
+
+    @property
     def least(self) -> float:
         """The smallest p that so many draws allow."""
-        return 1 / (1 + self.draws)
+        return least_rank_p(self.draws)
+
+
+def least_rank_p(draws: int) -> float:
+    """The p of a value that no draw of its null reaches."""
+    return 1 / (1 + draws)
 
 
 def draw_test(
@@ -54,7 +61,7 @@ def draw_test(
     sign = 1 if side == "above" else -1
     # Rates that are equal in exact arithmetic must count as ties.
     hits = int(np.sum(sign * null >= sign * value - 1e-12))
-    return DrawTest((1 + hits) / (1 + len(null)), hits, len(null))
+    return DrawTest(hits, len(null))
 
 
 def least_paired_p(

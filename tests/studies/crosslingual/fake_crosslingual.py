@@ -17,6 +17,8 @@ from zscope.figures.tables import Tables
 from zscope.stats import wilson_interval
 from zscope.studies.crosslingual import tables as declared_tables
 from zscope.studies.crosslingual.accuracy import answer_rows
+from zscope.studies.crosslingual.patching.matching import matched_on
+from zscope.studies.crosslingual.patching.paired_tests import COMPARISONS, DRAWN
 from zscope.studies.crosslingual.tables import TABLES
 from zscope.tables.schema import FLOAT, INT
 from zscope.verdicts import over_trainings, tally
@@ -44,30 +46,8 @@ RATES = {
     "full": (0.92, 0.10, 0.05, 0.03, 0.90),
 }
 SITE = {"z": 0.30, "energy": 0.25, "energy_perp": 0.50, "z_perp": 0.45, "full": 0.90}
-TESTED = ("answer_changed", "source_answer", "correct", "broken", "language_switched")
-METRICS = (
-    *TESTED,
-    "raw_answer_changed",
-    "answer_kept",
-    "raw_language_changed",
-    "language_kept",
-)
-DRAWN = ("energy", "energy_perp", "random", "random_perp")
-COMPARISONS = (
-    ("z", "energy"),
-    ("z", "random"),
-    ("z", "z_perp"),
-    ("z", "own"),
-    ("z_perp", "energy_perp"),
-    ("z_perp", "random_perp"),
-)
 # Draws of a condition that a verdict reads, and of the others.
 N_DRAWS = {True: 40, False: 1}
-MATCHED_ON = {
-    ("mean", "prefill"): "prompt tokens",
-    ("mean", "all"): "prompt and completion tokens",
-    ("site_answer", "prefill"): "answer site",
-}
 Z_SHARE = 0.6
 
 
@@ -367,7 +347,7 @@ def _matching(same, space):
     """The columns that say what a space is matched on."""
     if not space.startswith("energy"):
         return {"matched_on": None}
-    return {"matched_on": MATCHED_ON[same["design"], same["where"]]}
+    return {"matched_on": matched_on(same["design"], same["where"])}
 
 
 def draws(study, model):

@@ -22,6 +22,7 @@ from zscope.studies.crosslingual.figures.lookups import (
     models_of,
 )
 from zscope.studies.crosslingual.tables import DRAWS, RATES, SIZES, TESTS
+from zscope.verdicts import DrawTest
 
 NEEDS = (RATES, DRAWS, TESTS, SIZES)
 
@@ -165,9 +166,13 @@ def _numbers(
     for text, left in COLUMNS.items() if named else ():
         _beside(ax, text, left, 1.0, "axes fraction", va="bottom")
     for row in tests.dropna(subset=["draws"]).to_dict("records"):
-        hits, draws = int(row[f"draws_{c.side}"]), int(row["draws"])
-        rank = (1 + hits) / (1 + draws)
-        texts = (f"{hits} of {draws}", f"{rank:.2g}", f"{row['p']:.2g}", f"{row['n']}")
+        rank = DrawTest(int(row[f"draws_{c.side}"]), int(row["draws"]))
+        texts = (
+            f"{rank.hits} of {rank.draws}",
+            f"{rank.p:.2g}",
+            f"{row['p']:.2g}",
+            f"{row['n']}",
+        )
         for text, left in zip(texts, COLUMNS.values(), strict=True):
             _beside(ax, text, left, models.index(row["model"]), "data", va="center")
 

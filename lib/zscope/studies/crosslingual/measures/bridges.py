@@ -49,8 +49,9 @@ from zscope.studies.crosslingual.measures.nulls import (
 from zscope.studies.crosslingual.measures.space_file import SpaceFile, key
 from zscope.studies.crosslingual.problems.parallel import Language
 from zscope.studies.crosslingual.space.activations import Layer
-from zscope.studies.crosslingual.space.linear_map import Bridge, bridge, p_value, permutation_null
+from zscope.studies.crosslingual.space.linear_map import Bridge, bridge, permutation_null
 from zscope.tables.schema import Row
+from zscope.verdicts import draw_test
 
 SCORES = (
     "protocol_r2",
@@ -137,7 +138,9 @@ def bridge_rows(
         columns: Row = {**NO_NULL, "p": None}
         if metric in null:
             columns = null_band("permutation", null[metric], bootstrap)
-            columns["p"] = p_value(value, null[metric])
+            # An undefined score has no place among the draws.
+            known = finite(value) is not None
+            columns["p"] = draw_test(value, null[metric].numpy()).p if known else None
         yield _row("z", metric, value, n) | columns
     for i, value in enumerate(found.singular_values.tolist()):
         yield _row("z", "singular_value", value, n) | {"component": i}

@@ -193,8 +193,6 @@ def _read(text: str, finished: bool) -> tuple[Answer, bool]:
         before = [(m, a) for m, a, _ in found[:-1] if a.status == "ok" and a.value != answer.value]
         if before and not _WITHDRAWN.search(text, before[-1][0].end(), marker.end()):
             answer = replace(answer, status="multiple" if answer.status == "ok" else answer.status)
-        if answer.status == "ok" and _is_wrong_chain(whole):
-            answer = replace(answer, status="multiple")
         return _unless_contradicted(whole, answer, end, final=True), True
     if markers and not text[markers[-1].end() :].strip(" :$\n"):
         return Answer(None, "truncated", True), True
@@ -206,8 +204,6 @@ def _read(text: str, finished: bool) -> tuple[Answer, bool]:
             answer, end = clause
             if answer.status == "ok" and not finished:
                 return replace(answer, status="unclear"), False  # the calculation may go on
-            if answer.status == "ok" and _is_wrong_chain(whole):
-                return replace(answer, status="multiple"), False
             return _unless_contradicted(whole, answer, end, final=False), False
     return _all_agree(whole), False
 
@@ -240,6 +236,8 @@ def _unless_contradicted(whole: _Text, answer: Answer, end: int, *, final: bool)
     """The answer of a clause that ends at `end`, or why the rest of the text makes it uncertain."""
     if answer.status != "ok":
         return answer
+    if _is_wrong_chain(whole):
+        return replace(answer, status="multiple")
     text = whole.text
     later = [n for n in whole.numbers if n.start >= end]
     withdrawn = _WITHDRAWN.search(text, end)

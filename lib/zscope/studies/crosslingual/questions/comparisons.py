@@ -148,7 +148,7 @@ def rate_row(
 def _draw_test(row: pd.Series, side: Side) -> DrawTest:
     draws = int(row["draws"]) if pd.notna(row["draws"]) else 0
     hits = int(row[f"draws_{side}"]) if draws else 0
-    return DrawTest((1 + hits) / (1 + draws), hits, draws)
+    return DrawTest(hits, draws)
 
 
 def _why(least: float, test: DrawTest | None, alpha: float) -> str:

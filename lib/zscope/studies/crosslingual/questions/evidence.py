@@ -17,7 +17,15 @@ from zscope.figures.frames import select
 from zscope.studies.crosslingual.config import VerdictConfig
 from zscope.studies.crosslingual.declared import DeclaredCell
 from zscope.tables.schema import Table
-from zscope.verdicts import LEAST_DRAWS, POWER, UNKNOWN, Answer, detectable_beyond, yes
+from zscope.verdicts import (
+    LEAST_DRAWS,
+    POWER,
+    UNKNOWN,
+    Answer,
+    detectable_beyond,
+    least_rank_p,
+    yes,
+)
 
 Side: TypeAlias = Literal["above", "below"]
 NUMBERS = (
@@ -141,7 +149,7 @@ def ranks_above(row: pd.Series | None, alpha: float) -> Answer:
     """Whether a value ranks above the draws of its null, whose p the row holds."""
     if row is None or not enough_draws(row) or not known(row, "p"):
         return UNKNOWN
-    return UNKNOWN if 1 / (1 + int(row["draws"])) >= alpha else yes(row["p"] < alpha)
+    return UNKNOWN if least_rank_p(int(row["draws"])) >= alpha else yes(row["p"] < alpha)
 
 
 def band_power(row: pd.Series | None, side: Side, level: float) -> float | None:

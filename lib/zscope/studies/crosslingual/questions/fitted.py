@@ -27,6 +27,7 @@ from zscope.verdicts import (
     all_of,
     graded,
     graded_if_told,
+    least_rank_p,
     yes,
 )
 
@@ -196,7 +197,7 @@ def _row(evidence: Evidence, z: pd.Series) -> tuple[dict[str, Any], str]:
     found = band_power(z, "above", evidence.level)
     row = {**z.drop("p"), "p_draws": z["p"], "detectable": found}
     if known(z, "draws"):
-        row["p_least"] = 1 / (1 + int(z["draws"]))
+        row["p_least"] = least_rank_p(int(z["draws"]))
     return row, f"; against shuffled pairings, {power(found)}"
 
 

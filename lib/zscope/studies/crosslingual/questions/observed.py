@@ -30,6 +30,7 @@ from zscope.verdicts import (
     graded,
     graded_if_told,
     least_paired_p,
+    least_rank_p,
     special,
     yes,
 )
@@ -238,7 +239,7 @@ def z_dominated_layer(evidence: Evidence) -> dict[str, Any]:
         row |= {name: output[name] for name in columns}
         row |= {"p_draws": output["p"], "detectable": found}
         if known(output, "draws"):
-            row["p_least"] = 1 / (1 + int(output["draws"]))
+            row["p_least"] = least_rank_p(int(output["draws"]))
     protocol = graded(yes(top["value"] > FAR_ABOVE_ONE), yes(top["value"] > 1))
     above = special_there["energy_output"]
     return question.answered(protocol, graded(all_of((above, large)), above), row, numbers)

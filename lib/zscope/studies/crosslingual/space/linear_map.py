@@ -95,11 +95,6 @@ def permutation_null(
     )
 
 
-def p_value(value: float, null: Float[Tensor, " draws"]) -> float:
-    """One-sided: (1 + draws that reach `value`) / (1 + draws)."""
-    return (1 + int((null >= value).sum())) / (1 + len(null))
-
-
 def shuffle_within(
     categories: Shaped[np.ndarray, " n"], generator: torch.Generator
 ) -> Int[Tensor, " n"]:

@@ -170,6 +170,11 @@ class Reading:
         induction, or with a single object or colour."""
         return self._virtual_heads(together=False)
 
+    @cached_property
+    def layer_pairs(self) -> list[VirtualHead]:
+        """The same for pairs of layers, by all their heads at once."""
+        return self._virtual_heads(together=True)
+
     def _virtual_heads(self, *, together: bool) -> list[VirtualHead]:
         words = self._members("object"), self._members("colour")
         if not self.language.config.on("induction") or min(map(len, words)) < 2:
@@ -328,7 +333,7 @@ class Reading:
         if not self.pairs:
             return
         pair, most = self.pairs[0], most_hits(self.pairs)
-        layers, n = self._virtual_heads(together=True)[0], len(pair.matrix)
+        layers, n = self.layer_pairs[0], len(pair.matrix)
         for item in (pair.text, "all"):
             yield _number("induction", item, "hits", pair.hits, n)
             yield _number("induction", item, "contrast", pair.contrast, n)
@@ -341,7 +346,7 @@ class Reading:
     def _induction_matrices(self) -> Iterator[Row]:
         if not self.pairs:
             return
-        pair, layers = self.pairs[0], self._virtual_heads(together=True)[0]
+        pair, layers = self.pairs[0], self.layer_pairs[0]
         objects = self._words(self._members("object"))
         truth = np.zeros(pair.matrix.shape)
         np.fill_diagonal(truth, copying_truth(self.language))
