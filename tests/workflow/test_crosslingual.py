@@ -183,9 +183,12 @@ def test_other_layers_of_ard_fit_again_and_patch_nothing(finished: Clone) -> Non
     assert rules == {"fit_ard", "measure_ard", *VERDICTS}
 
 
-def test_another_cell_of_the_verdict_measures_nothing_again(finished: Clone) -> None:
+def test_another_cell_of_the_verdict_patches_its_layer_and_measures_nothing_else(
+    finished: Clone,
+) -> None:
+    """The cell that the verdict reads has draws of its own."""
     finished.edit(
         "config/smoke.yaml", "crosslingual:\n", "crosslingual:\n  verdict: {where: prefill}\n"
     )
     rules = finished.plan("crosslingual").rules
-    assert rules == {"summarise_patching", *VERDICTS}
+    assert rules == {"patch_layer", "summarise_patching", *VERDICTS}

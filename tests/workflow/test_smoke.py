@@ -40,7 +40,8 @@ def test_every_table_is_of_its_schema_and_says_where_it_comes_from(
         assert len(read_table(path, TABLES[name])) > 0 or name == "lag_alignment", path
         provenance = read_provenance(path)
         assert re.fullmatch("[0-9a-f]{16}", provenance["code"])
-        assert provenance["slice"]
+        # What is taken over all models reads no config of its own.
+        assert provenance["slice"] or name == "crosslingual_verdicts"
 
 
 def test_figures_are_drawn_in_both_formats(smoke: tuple[Clone, Finished]) -> None:

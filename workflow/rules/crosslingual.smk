@@ -454,7 +454,7 @@ rule summarise_model:
         geometry=rules.measure_states.output.geometry,
         updates=rules.measure_states.output.updates,
         rates=rules.summarise_patching.output.rates,
-        draws=crosslingual_tables.DRAWS.path,
+        draws=rules.summarise_patching.output.draws,
         tests=rules.summarise_patching.output.tests,
         ard=rules.measure_ard.output.ard,
         bridge=rules.fit_bridge.output.bridge,

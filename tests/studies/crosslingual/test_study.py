@@ -85,7 +85,7 @@ def test_figures_are_told_the_declared_cell_and_the_gate():
         "where": "prefill",
         "position_0": "exclude",
         "direction": "zh->en",
-        "gate": 0.95,
+        "gate": 0.9,
     }
     assert {n for n, drawing in found.drawings.items() if not drawing.has_intervals} == {
         "planted",

@@ -73,10 +73,7 @@ def of_range(values: Iterable[float], unit: str = "") -> str:
 
 def draws_of(frame: pd.DataFrame) -> str:
     """How many draws are behind the nulls of a frame: "40 draws", or "no draws"."""
-    found = sorted({int(n) for n in numbers(frame["draws"]) if n == n})
-    if not found:
-        return "no draws"
-    return f"{found[0]} draws" if found[0] == found[-1] else f"{found[0]} to {found[-1]} draws"
+    return of_range(numbers(frame["draws"]), "draw") or "no draws"
 
 
 def layers_of(frame: pd.DataFrame) -> list[int]:

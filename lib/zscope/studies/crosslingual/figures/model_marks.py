@@ -31,7 +31,13 @@ COLOURS = {
     "placebo": style.SKY,
 }
 LANGUAGES = {"en": style.GREEN, "zh": style.PURPLE}
-NULL_NAMES = {"random": "random spaces", "energy": "energy-matched spaces"}
+# Of residual updates there are three energy-matched nulls, drawn alike.
+UPDATE_NULLS = ("energy_input", "energy_output", "energy_own")
+COLOURS |= dict.fromkeys(UPDATE_NULLS, COLOURS["energy"])
+NULL_NAMES = {
+    "random": "random spaces",
+    **dict.fromkeys(("energy", *UPDATE_NULLS), "energy-matched spaces"),
+}
 OBJECTIVES = {
     "original": style.VERMILLION,
     "gap": style.BLUE,

@@ -58,7 +58,7 @@ def draw(tables: Tables) -> Figure:
         model_marks.dots_note(tables, "Wilson interval"),
         rates.draws_note(tables, cells),
         rates.elsewhere_note(tables, cells),
-        "Z is necessary if fewer answers are right without it than without nearly every "
-        "energy-matched draw.",
+        "Z is necessary if more answers change without it than without nearly every "
+        "energy-matched draw; a broken text is no changed answer.",
     )
     return fig

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from zscope.figures import style
 from zscope.figures.frames import numbers, select
 from zscope.figures.tables import Tables
+from zscope.studies.crosslingual.declared import UPDATES_NULL
 from zscope.studies.crosslingual.figures import model_marks
 from zscope.studies.crosslingual.figures.lookups import (
     count,
@@ -22,8 +23,7 @@ from zscope.studies.crosslingual.tables import SIZES, UPDATES
 
 NEEDS = (UPDATES, SIZES)
 
-VERDICT_NULL = "energy_output"
-MATCHED = {"energy_input": "input", "energy_output": "output", "energy_own": "Z's layer"}
+MATCHED = dict(zip(model_marks.UPDATE_NULLS, ("input", "output", "Z's layer"), strict=True))
 """The matched nulls, by the states whose energy they hold as Z does: titles of panels."""
 
 
@@ -92,7 +92,7 @@ def chance(rows: pd.DataFrame) -> float:
 def ratio(ax: Axes, rows: pd.DataFrame, languages: list[str], *, named: bool) -> None:
     """R over layers by language, with chance, 1, and the bands of the verdict's nulls."""
     of = select(rows, metric="ratio")
-    _bands(ax, _any_language(of), VERDICT_NULL)
+    model_marks.null_bands(ax, _beside(_any_language(of), UPDATES_NULL))
     for language in languages:
         own = model_marks.once(select(of, language=language), "layer")
         model_marks.model_lines(ax, own, model_marks.LANGUAGES[language])
@@ -102,27 +102,20 @@ def ratio(ax: Axes, rows: pd.DataFrame, languages: list[str], *, named: bool) ->
 def _against(ax: Axes, rows: pd.DataFrame, null: str, *, named: bool) -> None:
     """R of both languages over layers, with one of the matched nulls."""
     of = _any_language(select(rows, metric="ratio"))
-    _bands(ax, of, null)
+    model_marks.null_bands(ax, _beside(of, null))
     model_marks.model_lines(ax, model_marks.once(of, "layer"), style.BLUE)
     _baselines(ax, rows, named=named)
 
 
 def _asymmetry(ax: Axes, rows: pd.DataFrame, *, named: bool) -> None:
-    of = select(rows, metric="asymmetry")
-    if of.empty:
-        style.not_applicable(ax, "not measured")
-        return
-    _bands(ax, of, VERDICT_NULL)
-    model_marks.model_lines(ax, model_marks.once(of, "layer"), style.PURPLE)
-    style.baseline(ax, 0.0, "no\nasymmetry" if named else "")
+    of = _beside(select(rows, metric="asymmetry"), UPDATES_NULL)
+    model_marks.difference(ax, of, style.PURPLE, "no\nasymmetry" if named else "")
     style.at_least(ax, -0.05, 0.05)
 
 
-def _bands(ax: Axes, rows: pd.DataFrame, matched: str) -> None:
-    for null, colour in (("random", "random"), (matched, "energy")):
-        of = select(rows, null=null)
-        if len(of):
-            model_marks.null_band(ax, of, model_marks.COLOURS[colour], null)
+def _beside(rows: pd.DataFrame, matched: str) -> pd.DataFrame:
+    """The rows against random spaces and against one of the matched nulls."""
+    return rows[rows["null"].isin(("random", matched))]
 
 
 def _baselines(ax: Axes, rows: pd.DataFrame, *, named: bool) -> None:
@@ -132,7 +125,7 @@ def _baselines(ax: Axes, rows: pd.DataFrame, *, named: bool) -> None:
 
 def _places(rows: pd.DataFrame) -> str:
     """p of the largest ratio of every model under the verdict's null, by k."""
-    of = select(rows, metric="largest_ratio", null=VERDICT_NULL)
+    of = select(rows, metric="largest_ratio", null=UPDATES_NULL)
     by_k = {
         k: ", ".join(f"{p:.2g}" for p in numbers(select(of, k=k)["p"]) if p == p) for k in ks_of(of)
     }

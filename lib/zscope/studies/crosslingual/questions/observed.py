@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from zscope.studies.crosslingual.declared import UPDATES_NULL
 from zscope.studies.crosslingual.questions.evidence import (
     Evidence,
     Question,
@@ -221,7 +222,7 @@ def z_dominated_layer(evidence: Evidence) -> dict[str, Any]:
     }
     special_there = {null: ranks_above(row, alpha) for null, row in over.items()}
     large = yes(top["ci_low"] > 1) if known(top, "ci_low") else UNKNOWN
-    output = over["energy_output"]
+    output = over[UPDATES_NULL]
     found = band_power(output, "above", evidence.level)
     shown = ", ".join(
         f"of {MATCHED[null]} {band(row)} (p {'none' if row is None else number(row['p'])}: "
@@ -241,7 +242,7 @@ def z_dominated_layer(evidence: Evidence) -> dict[str, Any]:
         if known(output, "draws"):
             row["p_least"] = least_rank_p(int(output["draws"]))
     protocol = graded(yes(top["value"] > FAR_ABOVE_ONE), yes(top["value"] > 1))
-    above = special_there["energy_output"]
+    above = special_there[UPDATES_NULL]
     return question.answered(protocol, graded(all_of((above, large)), above), row, numbers)
 
 
