@@ -2,6 +2,8 @@
 PYTHON ?= python3
 # What is handed to snakemake and pytest: make run ARGS=-n, make test ARGS="-k config".
 ARGS ?=
+# Configuration files over config/config.yaml: make run CONFIG=config/smoke.yaml.
+CONFIG ?=
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 READY := .venv/.ready
@@ -27,8 +29,9 @@ $(READY): requirements.lock pyproject.toml
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	@touch $@
 
-run: setup ## every figure and table of the default config
-	python -m snakemake --cores all $(ARGS)
+run: setup ## every figure and table of the default config, or of CONFIG=FILE
+	@$(if $(CONFIG),python -m zscope.config.yaml_files $(CONFIG))
+	python -m snakemake --cores all $(ARGS) $(if $(CONFIG),--configfile $(CONFIG))
 
 report: run ## report.html: every figure with its caption and provenance, in one file
 	python -m snakemake --report report.html

@@ -24,7 +24,7 @@ def add_venv(code: Path) -> None:
     """A virtual environment in the clone, as `make setup` makes it, with this one's packages."""
     venv.create(code / ".venv", with_pip=False)
     (packages,) = code.glob(".venv/lib/python*/site-packages")
-    paths = [path for path in site.getsitepackages() if Path(path).is_dir()]
+    paths = [str(code / "lib"), *(p for p in site.getsitepackages() if Path(p).is_dir())]
     (packages / "of_the_tests.pth").write_text("\n".join(paths) + "\n")
     shutil.copy2(ROOT / "Makefile", code)
     shutil.copy2(ROOT / "requirements.lock", code)
@@ -35,10 +35,33 @@ def add_venv(code: Path) -> None:
 def test_make_run_works_in_a_clone_whose_path_the_shell_would_split(tmp_path: Path) -> None:
     code = copy_code(tmp_path / "my clone (v2) & it's 研究 $HOME")
     add_venv(code)
-    done = run(["make", "run", f"ARGS={PROBLEMS}"], cwd=code)
+    done = run(["make", "run", "CONFIG=config/smoke.yaml", f"ARGS={PROBLEMS}"], cwd=code)
     assert done.status == 0, done.output[-3000:]
     assert done.rules == {"make_problems"}
     assert (code / PROBLEMS).exists()
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("# café\n".encode("latin-1"), "not UTF-8: byte 0xe9 in line 1"),
+        ("seeds: [0]\n".encode("utf-16"), "not UTF-8 but UTF-16"),
+        (b"", "empty"),
+    ],
+)
+def test_make_run_names_a_file_that_snakemake_could_not_read(
+    tmp_path: Path, content: bytes, says: str
+) -> None:
+    code = copy_code(tmp_path / "clone")
+    add_venv(code)
+    (code / "mine.yaml").write_bytes(content)
+    done = run(["make", "run", "CONFIG=mine.yaml", f"ARGS={PROBLEMS}"], cwd=code)
+    assert done.status != 0
+    (line,) = [line for line in done.output.splitlines() if "mine.yaml" in line]
+    assert line.startswith("Error: mine.yaml: ")
+    assert says in line
+    assert "Traceback" not in done.output
 
 
 def test_the_command_for_a_damaged_table_works_wherever_it_is_typed(
