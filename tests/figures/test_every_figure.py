@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import warnings
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 
@@ -31,13 +32,19 @@ EVERY = pytest.mark.parametrize("module", MODULES, ids=lambda m: f"{m.study}/{m.
 LAID_OUT = pytest.mark.parametrize("case", ["full", "one"])
 
 
+@cache
+def made_up(study, level=0.95):
+    """Tables of a study whose intervals are of `level`: figure -> case -> Tables."""
+    return FAKES[study].figure_tables(level)
+
+
 @pytest.fixture(scope="module")
 def tables():
     """Made-up tables: (study, figure, case) -> Tables."""
     return {
         (study, name, case): found
-        for study, fake in FAKES.items()
-        for name, cases in fake.figure_tables().items()
+        for study in FAKES
+        for name, cases in made_up(study).items()
         for case, found in cases.items()
     }
 
@@ -148,7 +155,7 @@ def test_texts_name_the_level_of_the_config(module):
     """A figure with intervals says of which level they are, and never another one."""
     texts = {}
     for level in (0.95, 0.8):
-        given = FAKES[module.study].figure_tables(level)[module.name]["full"]
+        given = made_up(module.study, level)[module.name]["full"]
         texts[level] = words(import_module(module.module).draw(given))
     if given.level is None:
         assert texts[0.95] == texts[0.8]

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from clones import Clone, Finished, digests, environment
+from clones import FEW_FIGURES, Clone, Finished, digests, environment, of_few_figures
 
 pytestmark = pytest.mark.slow
 
@@ -32,7 +32,7 @@ KILLS = {
     "train_tiny_model": 2,
     "extract_activations": 1,
     "patch_layer": 1,
-    "draw_figure": 13,
+    "draw_figure": 6,
 }
 # How often Snakemake is killed, in which way: with its jobs, or leaving them as orphans; while it
 # starts, or while jobs run.
@@ -117,7 +117,7 @@ class Killer:
         """Call Snakemake, killing its jobs, and kill it `how` (None: not). Its status, or None."""
         with self.log.open("a") as log:
             process = subprocess.Popen(
-                self.clone.command("--retries", "100"),
+                self.clone.command(*FEW_FIGURES, "--retries", "100"),
                 stdout=log,
                 stderr=log,
                 env=environment(),
@@ -197,7 +197,7 @@ def test_fifty_kills_at_random_moments_change_no_byte_of_the_results(
         assert status is None, killer.log.read_text()[-5000:]
         if not was_locked and how != "start":
             # The holder of the lock is dead; the message says what to do.
-            locked = fresh.snakemake()
+            locked = fresh.snakemake(*FEW_FIGURES)
             assert locked.status != 0
             assert "--unlock" in locked.output
             was_locked = True
@@ -215,11 +215,11 @@ def test_fifty_kills_at_random_moments_change_no_byte_of_the_results(
     resumed = {int(step) for step in re.findall(rf"resuming after step (\d+) of {STEPS}", text)}
     assert len(resumed) >= 5, resumed
 
-    ours, theirs = digests(fresh.folder), digests(calm.folder)
+    ours, theirs = digests(fresh.folder), of_few_figures(digests(calm.folder))
     assert {Path(name).suffix for name in theirs} == {
         *(".parquet", ".safetensors", ".json", ".csv", ".html", ".svg", ".png"),
     }
     assert ours == theirs
     assert not list(fresh.folder.rglob("*.tmp"))
     assert not list(fresh.folder.rglob(".resume-*"))
-    assert fresh.plan().jobs == set()
+    assert fresh.plan(*FEW_FIGURES).jobs == set()

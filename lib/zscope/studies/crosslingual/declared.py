@@ -9,10 +9,6 @@ from zscope.core.errors import find
 from zscope.studies.crosslingual.config import VerdictConfig, ZConfig
 from zscope.studies.crosslingual.sizes import Sizes
 
-UPDATES_NULL = "energy_output"
-"""What the verdict on residual updates compares with: spaces that hold Z's share of the layer's
-output, which the update becomes part of."""
-
 
 @dataclass(frozen=True)
 class DeclaredCell:

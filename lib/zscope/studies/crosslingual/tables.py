@@ -339,6 +339,9 @@ UPDATES = Table(
         "null",
     ),
 )
+UPDATES_NULL = "energy_output"
+"""The null of UPDATES that the verdict compares with: spaces that hold Z's share of the layer's
+output, which the update becomes part of."""
 ARD = Table(
     "crosslingual_ard",
     "a measurement of a fit of lengthscales",

@@ -9,7 +9,6 @@ from matplotlib.figure import Figure
 from zscope.figures import style
 from zscope.figures.frames import numbers, select
 from zscope.figures.tables import Tables
-from zscope.studies.crosslingual.declared import UPDATES_NULL
 from zscope.studies.crosslingual.figures import model_marks
 from zscope.studies.crosslingual.figures.lookups import (
     count,
@@ -19,7 +18,7 @@ from zscope.studies.crosslingual.figures.lookups import (
     layers_of,
     of_cell,
 )
-from zscope.studies.crosslingual.tables import SIZES, UPDATES
+from zscope.studies.crosslingual.tables import SIZES, UPDATES, UPDATES_NULL
 
 NEEDS = (UPDATES, SIZES)
 

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from zscope.studies.crosslingual.declared import UPDATES_NULL
 from zscope.studies.crosslingual.questions.evidence import (
     Evidence,
     Question,
@@ -21,7 +20,7 @@ from zscope.studies.crosslingual.questions.evidence import (
     power,
     ranks_above,
 )
-from zscope.studies.crosslingual.tables import ACCURACY, GEOMETRY, UPDATES, WEIGHTS
+from zscope.studies.crosslingual.tables import ACCURACY, GEOMETRY, UPDATES, UPDATES_NULL, WEIGHTS
 from zscope.verdicts import (
     UNKNOWN,
     Answer,
