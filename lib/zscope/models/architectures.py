@@ -155,7 +155,7 @@ def check_settings(name: str, config: Any, where: str) -> None:
     name: of a known architecture. config: of transformers. where: the file, for the message.
     """
     for problem in _problems(ARCHITECTURES[name], config):
-        raise ConfigError(f"{where}: {problem}\ntake a model without it: {name} is not run so here")
+        raise ConfigError(f"{where}: {problem}\n{name} is not run like this: take another model")
 
 
 def _problems(architecture: Architecture, config: Any) -> Iterator[str]:

@@ -37,9 +37,9 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 class AttentionWeights:
     """Weights of one layer; head h reads key-value head h // (n_heads // n_kv).
 
-    Every matrix maps the stream's d dimensions (last axis) to or from a head's d_head. gain, q_gain,
-    k_gain, o_gain: g, g_q, g_k and g_o; None for a norm that is not there. Raises ValueError if the
-    shapes contradict each other.
+    Every matrix maps the stream's d dimensions (last axis) to or from a head's d_head. gain,
+    q_gain, k_gain, o_gain: g, g_q, g_k and g_o; None for a norm that is not there. Raises
+    ValueError if the shapes contradict each other.
     """
 
     W_q: Float[Tensor, "n_heads d_head d"]

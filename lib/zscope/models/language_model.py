@@ -382,21 +382,34 @@ def _fetch(model: str, revision: str | None, patterns: Sequence[str]) -> Path:
 
 def _check_architecture(folder: Path) -> Any:
     """The model's transformers config. Raises ConfigError for one that is not supported."""
-    from transformers import AutoConfig
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig
 
+    file = folder / "config.json"
     try:
-        plain = json.loads((folder / "config.json").read_text("utf-8"))
+        plain = json.loads(file.read_text("utf-8"))
         found = ", ".join(plain.get("architectures") or ["none"])
     except (OSError, ValueError, AttributeError, TypeError) as error:
-        raise ConfigError(f"{folder / 'config.json'}: cannot be read ({error})") from None
-    architecture(found, str(folder / "config.json"))
+        raise ConfigError(f"{file}: cannot be read ({error})") from None
+    architecture(found, str(file))
     if method := _quantised(folder, plain):
         raise ConfigError(
             f"{folder}: its weights are quantised ({method}), and only plain ones are read\n"
             "take the model that it was made from, or save it with plain weights: "
             "model.dequantize() and model.save_pretrained(folder)"
         )
-    return AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    except Exception as error:  # of many classes: settings that transformers does not take
+        first = " ".join(str(error).split())[:200]
+        raise ConfigError(f"{file}: transformers cannot use it ({first})") from None
+    run = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config))
+    if run is None or run.__name__ != found:
+        raise ConfigError(
+            f"{file}: architectures says {found}, and its model_type is {config.model_type}\n"
+            "correct the one that is wrong"
+        )
+    check_settings(found, config, str(file))
+    return config
 
 
 def _quantised(folder: Path, plain: Mapping[str, Any]) -> str | None:

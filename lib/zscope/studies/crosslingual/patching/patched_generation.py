@@ -204,7 +204,9 @@ class Prefix:
             self,
             mask=repeat(self.mask, times),
             states=repeat(self.states, times),
-            cache=tuple((repeat(keys, times), repeat(values, times)) for keys, values in self.cache),
+            cache=tuple(
+                (repeat(keys, times), repeat(values, times)) for keys, values in self.cache
+            ),
             inputs=self.inputs.repeated(times),
         )
 
