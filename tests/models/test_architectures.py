@@ -1,7 +1,7 @@
 """Every architecture against eager attention of transformers, and kernels from raw weights."""
 
 # Matrices keep the capitals of the formulas.
-# ruff: noqa: N802, N803, N806
+# ruff: noqa: N803, N806
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tests.models.tiny_architectures import (
+
+from tiny_architectures import (
     CONFIGS,
     LISTED,
     WINDOWED,
@@ -21,7 +22,6 @@ from tests.models.tiny_architectures import (
     prompts,
     random_model,
 )
-
 from zscope.core.errors import ConfigError
 from zscope.models.architectures import ARCHITECTURES
 from zscope.models.attention_kernels import KINDS, head_spectra, stacked_right_space
@@ -187,24 +187,21 @@ def slow_kernel(name, state, layer, head, kind):
         q_gain, k_gain = (gain(name, state, f"{at}.self_attn.{x}_norm") for x in "qk")
     if name == "gemma3":
         o_gain = gain(name, state, f"{at}.post_attention_layernorm")
-    K = torch.zeros(24, 24, dtype=torch.float64)
+    kernel = torch.zeros(24, 24, dtype=torch.float64)
     for i in range(width):
         q = state[f"{at}.self_attn.q_proj.weight"][head * width + i] * g * q_gain[i]
         k = state[f"{at}.self_attn.k_proj.weight"][group * width + i] * g * k_gain[i]
         v = state[f"{at}.self_attn.v_proj.weight"][group * width + i] * g
         o = state[f"{at}.self_attn.o_proj.weight"][:, head * width + i] * o_gain
-        K += torch.outer(*{"qk": (q, k), "kq": (k, q), "ov": (o, v)}[kind])
-    return K
+        kernel += torch.outer(*{"qk": (q, k), "kq": (k, q), "ov": (o, v)}[kind])
+    return kernel
 
 
 def slow_space(name, state, layer, kind):
     """V_Z of k dimensions, from the stack of all kernels."""
     kernels = [slow_kernel(name, state, layer, head, kind) for head in range(4)]
-    stack = torch.cat([K / K.norm() for K in kernels])
-    return torch.linalg.svd(stack).Vh[:K_TOP]
-
-
-K_TOP = 5
+    stack = torch.cat([x / x.norm() for x in kernels])
+    return torch.linalg.svd(stack).Vh[:K]
 
 
 def overlap(V, W):
@@ -219,7 +216,7 @@ def test_z_is_that_of_the_explicit_kernels(models, name, kind):
     for layer in range(lm.n_layers):
         weights = lm.attention_weights(layer)
         Z, expected = (
-            stacked_right_space(weights, K_TOP, kind),
+            stacked_right_space(weights, K, kind),
             slow_space(name, state, layer, kind),
         )
         assert overlap(Z, expected) == pytest.approx(1, abs=1e-9)
@@ -334,9 +331,7 @@ def same_direction(x, y):
 def test_a_gain_of_gemma_is_one_plus_its_weight(gemma, left_out):
     """Z of the weight itself is another space, and so is Z without the gain."""
     weights = gemma.attention_weights(1)
-    kind = "ov" if left_out == "o_gain" else "kq" if left_out == "q_gain" else "qk"
-    if left_out in ("q_gain", "k_gain"):  # of the other side only sums over a head are left
-        kind = {"q_gain": "qk", "k_gain": "kq"}[left_out]
+    kind = "ov" if left_out == "o_gain" else "qk"
     norm = {
         "gain": gemma.layer(1).input_layernorm,
         "q_gain": gemma.layer(1).self_attn.q_norm,
@@ -344,9 +339,9 @@ def test_a_gain_of_gemma_is_one_plus_its_weight(gemma, left_out):
         "o_gain": gemma.layer(1).post_attention_layernorm,
     }[left_out]
     assert torch.equal(getattr(weights, left_out), 1 + norm.weight)
-    right = stacked_right_space(weights, K_TOP, kind)
+    right = stacked_right_space(weights, K, kind)
     for wrong in (norm.weight, torch.ones_like(norm.weight)):
-        other = stacked_right_space(replace(weights, **{left_out: wrong}), K_TOP, kind)
+        other = stacked_right_space(replace(weights, **{left_out: wrong}), K, kind)
         assert overlap(right, other) < 0.99
 
 
