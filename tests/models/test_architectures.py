@@ -26,6 +26,7 @@ from zscope.core.errors import ConfigError
 from zscope.models.architectures import ARCHITECTURES
 from zscope.models.attention_kernels import KINDS, head_spectra, stacked_right_space
 from zscope.models.language_model import generate, positions, read_shape, residual_states
+from zscope.models.layer_runs import inputs_of, new_cache, run_layers
 from zscope.studies.crosslingual.measures.weights import FfnMoments
 from zscope.studies.crosslingual.patching.patched_generation import (
     Component,
@@ -83,7 +84,29 @@ def test_the_windows_matter_at_these_lengths(models, name):
         assert same == (len(row) <= 4)
 
 
-def slowly(eager, row, patch=None):
+@EVERY
+def test_layers_go_on_from_what_a_cache_holds(models, name):
+    """The first tokens of a prompt, longer than the window, and then the others of two rows."""
+    lm, eager = models[name]
+    first = prompts()[0][:7]
+    rows = [prompts()[i] for i in (1, 4)]
+    head = run_prefix(lm, *padded([first]), lm.n_layers)
+    ids, mask = padded(rows)
+    cache = new_cache()
+    for i, (keys, values) in enumerate(head.cache):
+        cache.update(keys.expand(2, -1, -1, -1), values.expand(2, -1, -1, -1), i)
+    mask = torch.cat([torch.ones(2, len(first), dtype=torch.long), mask], 1)
+    where = positions(mask)[:, len(first) :]
+    h = lm.model.model.embed_tokens(ids)
+    states = run_layers(lm, range(lm.n_layers), h, inputs_of(lm, h, mask, where, cache), cache)
+    for i, row in enumerate(rows):
+        # Padding between the two parts is seen by no token, but it fills places of the window.
+        if len(row) == ids.shape[1] or ("windows" not in name and name != "gemma3"):
+            expected = eager_states(eager, first + row)[-1][len(first) :]
+            torch.testing.assert_close(states[i, -len(row) :], expected, **NEAR)
+
+
+def slowly(eager, row, patch):
     """LENGTH greedy tokens of a prompt alone: without a cache, the patched states put in anew."""
     tokens = list(row)
     layer = eager.model.layers[LAYER]

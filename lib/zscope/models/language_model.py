@@ -402,7 +402,7 @@ def _check_architecture(folder: Path) -> Any:
     except Exception as error:  # of many classes: settings that transformers does not take
         first = " ".join(str(error).split())[:200]
         raise ConfigError(f"{file}: transformers cannot use it ({first})") from None
-    run = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config))
+    run = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
     if run is None or run.__name__ != found:
         raise ConfigError(
             f"{file}: architectures says {found}, and its model_type is {config.model_type}\n"
