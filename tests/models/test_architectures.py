@@ -447,7 +447,7 @@ def rope(kind, **settings):
         ("llama", {"is_causal": False}, "is_causal is off"),
         ("llama", {"sliding_window": 4}, "sliding_window is 4, and this architecture has no"),
         ("llama", {"layer_types": LISTED}, "and all layers run as full_attention"),
-        ("mistral", {"layer_types": LISTED}, "and all layers run as full_attention"),
+        ("mistral", {"layer_types": LISTED}, "and transformers reads a model of type ministral"),
         ("mistral with windows", {"sliding_window": 0}, "sliding_window is 0, not 1 or more"),
         ("gemma3", {"sliding_window": None}, "sliding_window is None, not 1 or more"),
         ("qwen3", {"layer_types": ["chunked_attention"] * 4}, "layer_types has chunked_attention"),
@@ -459,7 +459,7 @@ def rope(kind, **settings):
             {"rope_parameters": rope("linear", partial_rotary_factor=0.5)},
             "partial_rotary_factor is 0.5",
         ),
-        ("qwen2", {"model_type": "llama"}, "architectures says Qwen2ForCausalLM, and its model_t"),
+        ("qwen2", {"model_type": "llama"}, "and transformers reads a model of type llama"),
     ],
 )
 def test_what_would_be_wrong_without_a_word_is_refused(tmp_path, name, settings, words):

@@ -405,8 +405,8 @@ def _check_architecture(folder: Path) -> Any:
     run = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
     if run is None or run.__name__ != found:
         raise ConfigError(
-            f"{file}: architectures says {found}, and its model_type is {config.model_type}\n"
-            "correct the one that is wrong"
+            f"{file}: architectures says {found}, and transformers reads a model of type "
+            f"{config.model_type}\ncorrect architectures, or model_type and the other settings"
         )
     check_settings(found, config, str(file))
     return config
