@@ -1,14 +1,18 @@
 """Z from the weights of one attention layer: top right singular vectors of its heads' kernels.
 
-A head's kernel is K_h = A_h^T B_h, with g the gain of the layer's input norm:
+A head's kernel is K_h = A_h^T B_h, with g the gain of the layer's input norm, g_q and g_k those of
+the norms of queries and keys, and g_o that of the norm behind attention (1 where there is none):
 
-    "qk"   (W_q,h g)^T (W_k,kv(h) g)   rows of Z lie in the row space of W_k (the key side)
-    "kq"   its transpose               in that of W_q (the query side)
-    "ov"   W_o,h^T (W_v,kv(h) g)       in that of W_v (what the layer reads to write)
+    "qk"   (g_q W_q,h g)^T (g_k W_k,kv(h) g)   rows of Z lie in the row space of W_k (the key side)
+    "kq"   its transpose                       in that of W_q (the query side)
+    "ov"   (W_o,h g_o)^T (W_v,kv(h) g)         in that of W_v (what the layer reads to write)
 
-The kernel of "qk" is the score only where query and key share a position, since the rotary
-embedding sits between W_q and W_k; biases of the projections are left out. The protocol's
-1/sqrt(d_head) is left out too: every K_h is scaled to Frobenius norm 1 before they are stacked.
+Norms divide by a root mean square that depends on the data. It is left out, as it is one number per
+token, or per token and head. The kernel of "qk" is the score, up to such factors, only where query
+and key share a position, since the rotary embedding sits between W_q and W_k; biases of the
+projections are left out. So are the protocol's 1/sqrt(d_head) and whatever a config puts in its
+place (Gemma's query_pre_attn_scalar): every K_h is scaled to Frobenius norm 1 before they are
+stacked.
 """
 
 # Matrices keep the capitals of the formulas.
@@ -17,7 +21,7 @@ embedding sits between W_q and W_k; biases of the projections are left out. The 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias, get_args
 
 import torch
 from jaxtyping import Float
@@ -33,7 +37,8 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 class AttentionWeights:
     """Weights of one layer; head h reads key-value head h // (n_heads // n_kv).
 
-    Every matrix maps the stream's d dimensions (last axis) to or from a head's d_head. Raises
+    Every matrix maps the stream's d dimensions (last axis) to or from a head's d_head. gain,
+    q_gain, k_gain, o_gain: g, g_q, g_k and g_o; None for a norm that is not there. Raises
     ValueError if the shapes contradict each other.
     """
 
@@ -42,14 +47,20 @@ class AttentionWeights:
     W_v: Float[Tensor, "n_kv d_head d"]
     W_o: Float[Tensor, "n_heads d_head d"]
     gain: Float[Tensor, " d"]
+    q_gain: Float[Tensor, " d_head"] | None = None
+    k_gain: Float[Tensor, " d_head"] | None = None
+    o_gain: Float[Tensor, " d"] | None = None
 
     def __post_init__(self) -> None:
         n_heads, d_head, d = self.W_q.shape
         n_kv = len(self.W_k)
         expected = {"W_k": (n_kv, d_head, d), "W_v": (n_kv, d_head, d), "gain": (d,)}
-        for name, shape in (expected | {"W_o": (n_heads, d_head, d)}).items():
-            if tuple(getattr(self, name).shape) != shape:
-                raise ValueError(f"{name} is {tuple(getattr(self, name).shape)}, not {shape}")
+        expected |= {"W_o": (n_heads, d_head, d), "o_gain": (d,)}
+        expected |= {"q_gain": (d_head,), "k_gain": (d_head,)}
+        for name, shape in expected.items():
+            found = getattr(self, name)
+            if found is not None and tuple(found.shape) != shape:
+                raise ValueError(f"{name} is {tuple(found.shape)}, not {shape}")
         if n_heads % n_kv:
             raise ValueError(f"{n_heads} heads cannot share {n_kv} key-value heads")
 
@@ -68,23 +79,6 @@ class AttentionWeights:
     @property
     def d(self) -> int:
         return self.W_q.shape[2]
-
-    @classmethod
-    def from_qwen2(cls, layer: Any) -> AttentionWeights:
-        """Float64 copies of the weights of a transformers `Qwen2DecoderLayer`, on the CPU."""
-        attention = layer.self_attn
-        d_head = attention.head_dim
-
-        def heads(weight: Tensor) -> Tensor:
-            return weight.detach().cpu().double().unflatten(0, (-1, d_head)).clone()
-
-        return cls(
-            heads(attention.q_proj.weight),
-            heads(attention.k_proj.weight),
-            heads(attention.v_proj.weight),
-            heads(attention.o_proj.weight.mT),
-            layer.input_layernorm.weight.detach().cpu().double().clone(),
-        )
 
 
 def rank_bound(weights: AttentionWeights, kind: Kind = "qk", head: int | None = None) -> int:
@@ -143,8 +137,15 @@ def _sides(
     """A and B of K_h = A^T B: one matrix per head, or per key-value head where heads share it."""
     gain = weights.gain.double()
     if kind == "ov":
-        return weights.W_o.double(), weights.W_v.double() * gain
+        written = weights.W_o.double()
+        if weights.o_gain is not None:
+            written = written * weights.o_gain.double()
+        return written, weights.W_v.double() * gain
     q, k = weights.W_q.double() * gain, weights.W_k.double() * gain
+    if weights.q_gain is not None:
+        q = q * weights.q_gain.double().unsqueeze(-1)
+    if weights.k_gain is not None:
+        k = k * weights.k_gain.double().unsqueeze(-1)
     if kind == "qk":
         return q, k
     if kind == "kq":

@@ -21,6 +21,14 @@ from torch import Tensor, nn
 
 from zscope.core.checksums import changed_file
 from zscope.core.errors import CheckpointError, ConfigError, DataError, rebuild
+from zscope.models.architectures import (
+    Architecture,
+    FfnWeights,
+    LayerType,
+    architecture,
+    architecture_of,
+    check_settings,
+)
 from zscope.models.attention_kernels import AttentionWeights
 from zscope.models.identity import model_digest, shards
 from zscope.models.tokenizers import load_tokenizer, set_ends
@@ -28,9 +36,6 @@ from zscope.models.tokenizers import load_tokenizer, set_ends
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-# Models whose layers are pre-norm with an RMS gain, and whose queries and keys get nothing but a
-# rotary embedding between projection and product: what `AttentionWeights` and the kernels assume.
-ARCHITECTURES = ("Qwen2ForCausalLM", "LlamaForCausalLM")
 HEADROOM = 1.2  # the memory that must be free, over that of the weights
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 SMALL_FILES = ("*.json", "*.txt", "*.model", "*.jinja")
@@ -107,9 +112,37 @@ class LanguageModel:
         """Decoder layer `layer`; its forward-pre-hook sees resid_pre."""
         return self.model.model.layers[layer]
 
+    @property
+    def architecture(self) -> Architecture:
+        """What its class calls the parts of a layer. Raises ConfigError if it is not known."""
+        return architecture_of(self.model)
+
+    @property
+    def layer_types(self) -> tuple[LayerType, ...]:
+        """The type of every layer: of its mask, and of its rotary embedding."""
+        return self.architecture.layer_types(self.model.config)
+
     def attention_weights(self, layer: int) -> AttentionWeights:
         """Float64 copies of the layer's attention weights, on the CPU."""
-        return AttentionWeights.from_qwen2(self.layer(layer))
+        return self.architecture.attention_weights(self.layer(layer))
+
+    def ffn_weights(self, layer: int) -> FfnWeights:
+        """The layer's FFN weights, with float64 copies of its gains."""
+        return self.architecture.ffn_weights(self.layer(layer))
+
+    def attention_write(self, layer: int) -> nn.Module:
+        """The module whose output the layer's attention adds to the stream."""
+        return self.architecture.attention_write(self.layer(layer))
+
+    def ffn_write(self, layer: int) -> nn.Module:
+        """The module whose output the layer's FFN adds to the stream."""
+        return self.architecture.ffn_write(self.layer(layer))
+
+    def unembed(self, normed: Float[Tensor, "*n d"]) -> Float[Tensor, "*n vocab"]:
+        """Logits from the output of the final norm, capped where the model caps them (Gemma)."""
+        logits = self.model.lm_head(normed)  # type: ignore[operator]
+        cap = getattr(self.model.config, "final_logit_softcapping", None)
+        return logits if cap is None else torch.tanh(logits / cap) * cap
 
     def encode(
         self, texts: Sequence[str]
@@ -349,25 +382,34 @@ def _fetch(model: str, revision: str | None, patterns: Sequence[str]) -> Path:
 
 def _check_architecture(folder: Path) -> Any:
     """The model's transformers config. Raises ConfigError for one that is not supported."""
-    from transformers import AutoConfig
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig
 
+    file = folder / "config.json"
     try:
-        plain = json.loads((folder / "config.json").read_text("utf-8"))
+        plain = json.loads(file.read_text("utf-8"))
         found = ", ".join(plain.get("architectures") or ["none"])
     except (OSError, ValueError, AttributeError, TypeError) as error:
-        raise ConfigError(f"{folder / 'config.json'}: cannot be read ({error})") from None
-    if found not in ARCHITECTURES:
-        raise ConfigError(
-            f"{folder / 'config.json'}: architecture {found} is not supported; "
-            f"there are {', '.join(ARCHITECTURES)}"
-        )
+        raise ConfigError(f"{file}: cannot be read ({error})") from None
+    architecture(found, str(file))
     if method := _quantised(folder, plain):
         raise ConfigError(
             f"{folder}: its weights are quantised ({method}), and only plain ones are read\n"
             "take the model that it was made from, or save it with plain weights: "
             "model.dequantize() and model.save_pretrained(folder)"
         )
-    return AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    except Exception as error:  # of many classes: settings that transformers does not take
+        first = " ".join(str(error).split())[:200]
+        raise ConfigError(f"{file}: transformers cannot use it ({first})") from None
+    run = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
+    if run is None or run.__name__ != found:
+        raise ConfigError(
+            f"{file}: architectures says {found}, and transformers reads a model of type "
+            f"{config.model_type}\ncorrect architectures, or model_type and the other settings"
+        )
+    check_settings(found, config, str(file))
+    return config
 
 
 def _quantised(folder: Path, plain: Mapping[str, Any]) -> str | None:

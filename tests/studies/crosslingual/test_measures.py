@@ -704,7 +704,7 @@ def test_ffn_shares_are_those_of_the_plain_function(lm):
     layer.post_attention_layernorm.weight.copy_(torch.linspace(0.5, 2, 64))
     V = random_space(64, 16, generator())
     spaces, random = {("qk", 16): V}, {16: random_spaces(64, 16, 100, 0)}
-    rows = list(ffn_rows(FfnMoments.from_qwen2(layer), spaces, random, 1, BOOTSTRAP))
+    rows = list(ffn_rows(FfnMoments.of(lm.ffn_weights(1)), spaces, random, 1, BOOTSTRAP))
     write = layer.mlp.down_proj.weight.T.double()
     gain = layer.post_attention_layernorm.weight.double()
     read = torch.cat([layer.mlp.gate_proj.weight, layer.mlp.up_proj.weight]).double() * gain

@@ -31,6 +31,7 @@ from plain_spaces import (
     update_ratio,
 )
 from zscope.core.errors import DataError
+from zscope.models.architectures import ARCHITECTURES
 from zscope.models.attention_kernels import (
     KINDS,
     AttentionWeights,
@@ -164,7 +165,7 @@ def test_weights_of_a_qwen2_layer_give_its_projections():
     )  # fmt: skip
     layer = Qwen2ForCausalLM(config).model.layers[0].double()
     layer.input_layernorm.weight.data = randn(24)
-    w = AttentionWeights.from_qwen2(layer)
+    w = ARCHITECTURES["Qwen2ForCausalLM"].attention_weights(layer)
     assert (w.n_heads, w.n_kv, w.d_head, w.d) == (6, 2, 4, 24)
     x, attention = randn(5, 24), layer.self_attn
     for W, projection in [(w.W_q, "q"), (w.W_k, "k"), (w.W_v, "v")]:

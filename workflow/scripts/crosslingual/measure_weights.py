@@ -41,7 +41,7 @@ def measure_weights(
         attention = lm.attention_weights(layer)
         rows += weights.rank_rows(attention, layer, kinds, spaces.z.draws, generator, bootstrap)
         own = {name: by_layer[layer] for name, by_layer in found.items() if layer in by_layer}
-        ffn = weights.FfnMoments.from_qwen2(lm.layer(layer))
+        ffn = weights.FfnMoments.of(lm.ffn_weights(layer))
         rows += weights.ffn_rows(ffn, own, random, layer, bootstrap)
     for (kind, k), by_layer in found.items():
         rows += weights.similarity_rows(by_layer, random[k], kind, bootstrap)

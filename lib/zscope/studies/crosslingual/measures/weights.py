@@ -9,7 +9,8 @@ Metrics, of a head's kernel (`head`), or of the stacked kernels of all heads:
 
 of Z, for every k:
 
-    ffn_write_share   share of the energy of the columns of W_down in Z
+    ffn_write_share   share of the energy of the columns of W_down in Z, times the gain of the norm
+                      behind the FFN where there is one
     ffn_read_share    the same for the rows of W_gate and W_up, times the gain of their norm
     ffn_write_span    overlap of Z with the k directions that W_down writes most into
     layer_similarity  tr(P_i P_j) / k of the spaces of two layers
@@ -24,13 +25,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from zscope.config.base import Bootstrap
+from zscope.models.architectures import FfnWeights
 from zscope.models.attention_kernels import AttentionWeights, Kind
 from zscope.studies.crosslingual.measures.intervals import NO_NULL, null_band
 from zscope.studies.crosslingual.space.ranks import (
@@ -90,17 +91,22 @@ class FfnMoments:
     read: Float[Tensor, "d d"]
 
     @classmethod
-    def from_qwen2(cls, layer: Any) -> FfnMoments:
-        """Of a transformers `Qwen2DecoderLayer`, in float64 on the CPU."""
-        gain = layer.post_attention_layernorm.weight.detach().cpu().double()
+    def of(cls, ffn: FfnWeights) -> FfnMoments:
+        """In float64 on the CPU. What the norms divide by, one number per token, is left out."""
 
         def moments(vectors: Tensor) -> Tensor:
-            W = vectors.detach().cpu().double()
+            W = vectors.cpu().double()
             return W.mT @ W
 
-        mlp = layer.mlp
-        read = moments(mlp.gate_proj.weight) + moments(mlp.up_proj.weight)
-        return cls(moments(mlp.down_proj.weight.mT), gain.unsqueeze(1) * read * gain)
+        read = moments(ffn.W_gate) + moments(ffn.W_up)
+        return cls(_scaled(moments(ffn.W_down), ffn.out_gain), _scaled(read, ffn.gain))
+
+
+def _scaled(
+    moments: Float[Tensor, "d d"], gain: Float[Tensor, " d"] | None
+) -> Float[Tensor, "d d"]:
+    """Moments of vectors whose dimensions are multiplied by a gain."""
+    return moments if gain is None else gain.unsqueeze(1) * moments * gain
 
 
 def ffn_rows(

@@ -32,6 +32,7 @@ from torch import Tensor, nn
 from zscope.core.errors import ConfigError
 from zscope.models.language_model import Generated, LanguageModel
 from zscope.models.language_model import positions as token_positions
+from zscope.models.layer_runs import LayerInputs, inputs_of, new_cache, repeat, run_layers
 from zscope.studies.crosslingual.config import Where
 from zscope.studies.crosslingual.space.updates import positions_used
 
@@ -171,22 +172,25 @@ class Prefix:
     Attributes:
         mask: of the prompts' tokens.
         states: resid_pre(layer), of all positions, or of the last one (`last_position`).
-        cache: keys and values of the layers before it, each [batch, n_kv, seq, d_head]; of the last
-            position's prefix, of all layers, from `layer` on without that position.
-        positions: of the states' tokens, from 0 at the first real one.
-        attention, rotary: the causal mask and rotary embedding of the states' tokens.
+        cache: keys and values of the layers before it, each [batch, n_kv, seq, d_head], behind a
+            sliding window too; of the last position's prefix, of all layers, from `layer` on
+            without that position.
+        inputs: what every layer reads beside the states.
     """
 
     layer: int
     mask: Int[Tensor, "batch seq"]
     states: Float[Tensor, "batch seq_or_one d"]
     cache: tuple[tuple[Tensor, Tensor], ...]
-    positions: Int[Tensor, "batch seq_or_one"]
-    attention: Any
-    rotary: tuple[Tensor, Tensor]
+    inputs: LayerInputs
 
     def __len__(self) -> int:
         return len(self.mask)
+
+    @property
+    def positions(self) -> Int[Tensor, "batch seq_or_one"]:
+        """Of the states' tokens, from 0 at the first real one."""
+        return self.inputs.positions
 
     def used(self, position_0: bool) -> Bool[Tensor, "batch seq"]:
         """Positions that a patch of whole prompts acts on. DataError if a prompt has none."""
@@ -196,19 +200,14 @@ class Prefix:
         """The same prompts `times` over, one copy of the batch after another."""
         if times == 1:
             return self
-
-        def again(x: Tensor) -> Tensor:
-            return x.repeat(times, *[1] * (x.ndim - 1))
-
-        cos, sin = self.rotary
         return replace(
             self,
-            mask=again(self.mask),
-            states=again(self.states),
-            cache=tuple((again(keys), again(values)) for keys, values in self.cache),
-            positions=again(self.positions),
-            attention=None if self.attention is None else again(self.attention),
-            rotary=(again(cos), again(sin)),
+            mask=repeat(self.mask, times),
+            states=repeat(self.states, times),
+            cache=tuple(
+                (repeat(keys, times), repeat(values, times)) for keys, values in self.cache
+            ),
+            inputs=self.inputs.repeated(times),
         )
 
 
@@ -217,24 +216,12 @@ def run_prefix(
     lm: LanguageModel, ids: Int[Tensor, "batch seq"], mask: Int[Tensor, "batch seq"], layer: int
 ) -> Prefix:
     """Run left-padded prompts through the layers before `layer`."""
-    from transformers import DynamicCache
-    from transformers.masking_utils import create_causal_mask
-
-    model = lm.model.model
-    positions = token_positions(mask)
-    cache: Any = DynamicCache(config=lm.model.config)
-    h = model.embed_tokens(ids)
-    attention = create_causal_mask(
-        config=lm.model.config,
-        inputs_embeds=h,
-        attention_mask=mask,
-        past_key_values=cache,
-        position_ids=positions,
-    )
-    rotary = model.rotary_emb(h, positions)
-    h = _run_layers(model.layers[:layer], h, attention, rotary, positions, cache)
-    kept = tuple((x.keys, x.values) for x in cache.layers[:layer])
-    return Prefix(layer, mask, h, kept, positions, attention, rotary)
+    cache = new_cache()
+    h = lm.model.model.embed_tokens(ids)
+    inputs = inputs_of(lm, h, mask, token_positions(mask), cache)
+    h = run_layers(lm, range(layer), h, inputs, cache)
+    kept = tuple((x.keys, x.values) for x in cache.layers)
+    return Prefix(layer, mask, h, kept, inputs)
 
 
 @torch.no_grad()
@@ -244,10 +231,8 @@ def last_position(lm: LanguageModel, prefix: Prefix) -> Prefix:
     No earlier position sees it, so their keys and values are those of the unpatched run, which is
     done here, at every layer.
     """
-    cache = _cache_of(lm, prefix)
-    layers = lm.model.model.layers[prefix.layer :]
-    _run_layers(layers, prefix.states, prefix.attention, prefix.rotary, prefix.positions, cache)
-    cos, sin = prefix.rotary
+    cache = _cache_of(prefix)
+    run_layers(lm, range(prefix.layer, lm.n_layers), prefix.states, prefix.inputs, cache)
     return replace(
         prefix,
         states=prefix.states[:, -1:],
@@ -255,9 +240,7 @@ def last_position(lm: LanguageModel, prefix: Prefix) -> Prefix:
             (x.keys, x.values) if i < prefix.layer else (x.keys[:, :, :-1], x.values[:, :, :-1])
             for i, x in enumerate(cache.layers)
         ),
-        positions=prefix.positions[:, -1:],
-        attention=None if prefix.attention is None else prefix.attention[:, :, -1:],
-        rotary=(cos[:, -1:], sin[:, -1:]),
+        inputs=prefix.inputs.last(),
     )
 
 
@@ -289,22 +272,15 @@ def _generate(
 ) -> list[Generated]:
     model = lm.model.model
     ends = torch.tensor(lm.end_tokens, dtype=torch.long, device=prefix.mask.device)
-    cache = _cache_of(lm, prefix)
+    cache = _cache_of(prefix)
     mask, positions = prefix.mask, prefix.positions
-    h = _run_layers(
-        model.layers[prefix.layer :],
-        prefix.states,
-        prefix.attention,
-        prefix.rotary,
-        positions,
-        cache,
-    )
+    h = run_layers(lm, range(prefix.layer, lm.n_layers), prefix.states, prefix.inputs, cache)
     decode = lru_cache(len(prefix))(lm.decode)  # many rows write the same
     rows = torch.arange(len(prefix), device=mask.device)  # those that go on
     out = torch.full((len(prefix), max_new_tokens), -1, device=mask.device)
     last = model.norm(h[:, -1:])
     for i in range(max_new_tokens):
-        token = lm.model.lm_head(last)[:, -1].argmax(-1)
+        token = lm.unembed(last)[:, -1].argmax(-1)
         out[rows, i] = token
         going = ~torch.isin(token, ends)
         if stop is not None:
@@ -330,32 +306,9 @@ def _generate(
     return [decode(tuple(token for token in row if token >= 0)) for row in out.tolist()]
 
 
-def _cache_of(lm: LanguageModel, prefix: Prefix) -> Any:
+def _cache_of(prefix: Prefix) -> Any:
     """A new cache with the prefix's keys and values."""
-    from transformers import DynamicCache
-
-    cache: Any = DynamicCache(config=lm.model.config)
+    cache = new_cache()
     for i, (keys, values) in enumerate(prefix.cache):
         cache.update(keys, values, i)
     return cache
-
-
-def _run_layers(
-    layers: Sequence[nn.Module] | nn.ModuleList,
-    h: Float[Tensor, "batch seq d"],
-    attention: Any,
-    rotary: tuple[Tensor, Tensor],
-    positions: Int[Tensor, "batch seq"],
-    cache: Any,
-) -> Float[Tensor, "batch seq d"]:
-    """The stream after `layers`, as the model's own forward runs them."""
-    for layer in layers:
-        h = layer(
-            h,
-            attention_mask=attention,
-            position_embeddings=rotary,
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=True,
-        )
-    return h
