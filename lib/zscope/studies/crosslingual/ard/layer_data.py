@@ -17,7 +17,7 @@ from torch import Tensor
 from zscope.core.provenance import derive_seed
 from zscope.studies.crosslingual.ard.evaluation import Split, principal_axes, split_problems, z_axes
 from zscope.studies.crosslingual.ard.kernel import Clouds, make_clouds
-from zscope.studies.crosslingual.config import ArdConfig, Basis
+from zscope.studies.crosslingual.config import ArdConfig, Basis, Position0
 from zscope.studies.crosslingual.measures.space_file import SpaceFile
 from zscope.studies.crosslingual.problems.problem_rows import read_categories
 from zscope.studies.crosslingual.space.activations import Layer, read_layer

@@ -32,8 +32,8 @@ class Reading:
     Attributes:
         value: the extracted number or class, whether or not the text is well formed.
         well_formed: the value is certain (status ok), the text does not repeat itself, and it is
-            named. A number in a text is, if `strict`, by the exact sentence of one of the languages;
-            else, by a marker ("The answer is", "答案是", "=", ...). A line's answer is all of it.
+            named: a number in a text by the exact sentence of one of the languages if `strict`,
+            else by a marker ("The answer is", "答案是", "=", ...). A line's answer is all of it.
     """
 
     value: Fraction | str | None

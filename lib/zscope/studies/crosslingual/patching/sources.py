@@ -88,8 +88,8 @@ def forced_stem(language: Language, kind: AnswerKind = "text_number") -> str:
 class PromptStates:
     """resid_pre(l) of the prompts of one language, in float32.
 
-    prompts: of each problem, its real tokens alone, without those of examples. answer_site: of the last token of the prompt
-    with the forced stem.
+    prompts: of each problem, its real tokens alone, without those of examples. answer_site: of the
+    last token of the prompt with the forced stem.
     """
 
     prompts: list[Float[Tensor, "tokens d"]]

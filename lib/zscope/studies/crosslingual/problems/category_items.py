@@ -66,8 +66,8 @@ CHOOSING = _items(
         "strawberry/草莓, watermelon/西瓜, cherry/樱桃, pineapple/菠萝",
         "color": "green/绿色, yellow/黄色, black/黑色, white/白色, purple/紫色, pink/粉色, "
         "brown/棕色, gray/灰色",
-        "country": "Germany/德国, Italy/意大利, Brazil/巴西, Canada/加拿大, Egypt/埃及, India/印度, "
-        "Russia/俄罗斯, Spain/西班牙, Mexico/墨西哥, Thailand/泰国",
+        "country": "Germany/德国, Italy/意大利, Brazil/巴西, Canada/加拿大, Egypt/埃及, "
+        "India/印度, Russia/俄罗斯, Spain/西班牙, Mexico/墨西哥, Thailand/泰国",
         "vehicle": "train/火车, bicycle/自行车, truck/卡车, airplane/飞机, ship/轮船, "
         "motorcycle/摩托车, subway/地铁, taxi/出租车",
         "clothing": "hat/帽子, shoes/鞋子, skirt/裙子, socks/袜子, pants/裤子, jacket/夹克",
@@ -85,8 +85,9 @@ MEASURED = _items(
         "raspberry/树莓, pomegranate/石榴, coconut/椰子, fig/无花果, durian/榴莲, tangerine/橘子, "
         "pomelo/柚子, persimmon/柿子, blackberry/黑莓, mulberry/桑葚, nectarine/油桃",
         "color": "cyan/青色, beige/米色, crimson/深红色, scarlet/猩红色, indigo/靛蓝色, "
-        "maroon/栗色, magenta/品红色, khaki/卡其色, turquoise/绿松石色, burgundy/酒红色, azure/蔚蓝色, "
-        "lilac/淡紫色, navy blue/藏青色, sky blue/天蓝色, light green/浅绿色, dark gray/深灰色",
+        "maroon/栗色, magenta/品红色, khaki/卡其色, turquoise/绿松石色, burgundy/酒红色, "
+        "azure/蔚蓝色, lilac/淡紫色, navy blue/藏青色, sky blue/天蓝色, light green/浅绿色, "
+        "dark gray/深灰色",
         "country": "Australia/澳大利亚, Argentina/阿根廷, Chile/智利, Peru/秘鲁, Cuba/古巴, "
         "Norway/挪威, Sweden/瑞典, Finland/芬兰, Denmark/丹麦, Poland/波兰, Portugal/葡萄牙, "
         "Greece/希腊, Vietnam/越南, Kenya/肯尼亚, Switzerland/瑞士, Ukraine/乌克兰",
@@ -94,8 +95,8 @@ MEASURED = _items(
         "ferry/渡轮, yacht/游艇, submarine/潜水艇, tractor/拖拉机, jeep/吉普车, canoe/独木舟, "
         "sailboat/帆船, tricycle/三轮车, speedboat/快艇, carriage/马车, police car/警车",
         "clothing": "dress/连衣裙, sweater/毛衣, scarf/围巾, gloves/手套, jeans/牛仔裤, "
-        "shorts/短裤, suit/西装, vest/背心, pajamas/睡衣, underwear/内衣, boots/靴子, overcoat/大衣, "
-        "raincoat/雨衣, swimsuit/泳衣, uniform/制服, sandals/凉鞋",
+        "shorts/短裤, suit/西装, vest/背心, pajamas/睡衣, underwear/内衣, boots/靴子, "
+        "overcoat/大衣, raincoat/雨衣, swimsuit/泳衣, uniform/制服, sandals/凉鞋",
         "body part": "knee/膝盖, elbow/胳膊肘, shoulder/肩膀, neck/脖子, tongue/舌头, tooth/牙齿, "
         "lip/嘴唇, chin/下巴, forehead/额头, eyebrow/眉毛, cheek/脸颊, wrist/手腕, ankle/脚踝, "
         "thumb/大拇指, toe/脚趾, throat/喉咙",
