@@ -112,7 +112,7 @@ def text_loss(
 
 @dataclass(frozen=True)
 class _Tokens:
-    """A passage as tokens. front: what the tokenizer adds before it; n_characters: the predicted."""
+    """A passage as tokens. front: what the tokenizer adds; n_characters: the predicted ones."""
 
     name: str
     front: tuple[int, ...]

@@ -69,11 +69,9 @@ def _read(file: Path) -> Passage:
         raise DataError(f"{file}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError as error:
         raise DataError(
-            f"{file}: is not UTF-8, byte {error.start} is 0x{raw[error.start]:02x}; save it as UTF-8"
+            f"{file}: is not UTF-8 (byte {error.start} is 0x{raw[error.start]:02x}); save it so"
         ) from None
     text = text.replace("\r\n", "\n").replace("\r", "\n").strip()
     if not text:
-        raise DataError(
-            f"{file}: has no text in it; write some, or take the file out of the folder"
-        )
+        raise DataError(f"{file}: has no text in it; write some, or take the file away")
     return Passage(file.stem, text)
