@@ -10,7 +10,7 @@ from zscope.core.jobs import Provenance, job
 from zscope.models.language_model import LanguageModel, load_language_model
 from zscope.tables.write import write_table
 from zscope.text.loss import text_loss
-from zscope.text.passages import Passage, read_folder
+from zscope.text.passages import Passage, read_folder, read_passages
 from zscope.text.tables import MODEL_LOSS
 
 
@@ -42,7 +42,10 @@ if __name__ == "__main__":
         )
         measure_model_loss(
             lm,
-            {language: read_folder(folder) for language, folder in asked["texts"].items()},
+            {
+                language: read_passages(language) if folder is None else read_folder(folder)
+                for language, folder in asked["texts"].items()
+            },
             this.output.loss,
             model=this.wildcards.model,
             window=asked["window"],
