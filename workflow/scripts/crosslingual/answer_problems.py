@@ -6,7 +6,7 @@ from zscope.core.jobs import Provenance, job, progress
 from zscope.models.language_model import LanguageModel, generate
 from zscope.studies.crosslingual.config import GenerationConfig
 from zscope.studies.crosslingual.patching.readouts import output_columns, read_text, stopping_rule
-from zscope.studies.crosslingual.problems.parallel import LANGUAGES, Problem
+from zscope.studies.crosslingual.problems.parallel import LANGUAGES, Problem, answer_kind
 from zscope.studies.crosslingual.problems.problem_rows import read_problems
 from zscope.studies.crosslingual.subject import load_subject
 from zscope.studies.crosslingual.tables import OUTPUTS
@@ -36,9 +36,12 @@ def answer_problems(
         for start in progress(starts, desc=f"answer {language}"):
             batch = problems[start : start + config.batch_size]
             prompts = lm.encode([p.prompt(language) for p in batch])
-            generated = generate(lm, *prompts, config.max_new_tokens, stopping_rule(config.strict))
+            stop = stopping_rule(config.strict, kind=answer_kind(batch))
+            generated = generate(lm, *prompts, config.max_new_tokens, stop)
             for problem, found in zip(batch, generated, strict=True):
-                reading = read_text(found.text, found.finished, config.min_letters, config.strict)
+                reading = read_text(
+                    found.text, found.finished, config.min_letters, config.strict, problem.kind
+                )
                 rows.append(
                     {
                         "model": model,

@@ -2,6 +2,7 @@
 
 from zscope.core.jobs import Provenance, job
 from zscope.studies.crosslingual.config import ProblemsConfig
+from zscope.studies.crosslingual.problems.few_shot import category_problems, number_word_problems
 from zscope.studies.crosslingual.problems.measured import measured_problems
 from zscope.studies.crosslingual.problems.parallel import load_problems
 from zscope.studies.crosslingual.problems.problem_rows import problem_rows
@@ -10,8 +11,13 @@ from zscope.tables.write import write_table
 
 
 def make_problems(config: ProblemsConfig, output: str, provenance: Provenance) -> None:
-    if config.source == "generated":
-        problems = measured_problems(config.n, config.seed)
+    made = {
+        "generated": measured_problems,
+        "categories": category_problems,
+        "number_words": number_word_problems,
+    }
+    if config.source in made:
+        problems = made[config.source](config.n, config.seed)
     else:
         problems = load_problems(config.file)
     write_table(problem_rows(problems), output, PROBLEMS, provenance)

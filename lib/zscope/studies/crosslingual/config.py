@@ -48,6 +48,9 @@ def _number_or_share(value: Any) -> Any:
 Depth = Annotated[int | float, BeforeValidator(_index_or_share)]
 Size = Annotated[int | float, BeforeValidator(_number_or_share)]
 Kind = Literal["qk", "kq", "ov"]
+ProblemSource = Literal["generated", "hand_written", "categories", "number_words"]
+# How few and how many problems a source has, where that is narrower than what n allows.
+SOURCE_SIZES: dict[str, tuple[int, int]] = {"categories": (42, 112), "number_words": (12, 164)}
 Pooling = Literal["mean", "last"]
 Design = Literal["mean", "ot", "site_answer", "site_language"]
 Space = Literal["z", "z_perp", "full", "random", "random_perp", "energy", "energy_perp"]
@@ -220,14 +223,17 @@ class TinyConfig(Section):
 class ProblemsConfig(Section):
     """The parallel problems that everything is measured on."""
 
-    source: Literal["generated", "hand_written"] = "generated"
+    source: ProblemSource = "generated"
     """Where they come from. generated: of the embedded model's kind, with operands held out
-    of its training; hand_written: the 24 problems of the package, or those of `file`."""
+    of its training; hand_written: the 24 problems of the package, or those of `file`; categories:
+    "dog: animal" and "狗：动物", number_words: "forty-two = 42" and "四十二 = 42", for base models,
+    with 14 examples in front of every prompt."""
     file: UserPath | None = None
     """YAML file of hand-written problems; null: the package's."""
     n: Annotated[int, Unit("problems")] = Field(100, ge=6, le=356)
-    """How many are generated (hand-written ones are all used): each has operands of its own, and
-    every category that is used has at least 6 problems; there are no more than 356 such."""
+    """How many (hand-written ones are all used). generated: each has operands of its own, and every
+    category that is used has at least 6 problems; there are no more than 356 such. categories: 42
+    to 112, so that each of the 7 classes has 6 to 16; number_words: 12 to 164."""
     seed: Seed = 0
     """Seed of the generator; the same problems for every model."""
 
@@ -236,6 +242,11 @@ class ProblemsConfig(Section):
         _check_file("file", self.file)
         if self.file is not None and self.source != "hand_written":
             raise WrongKeyError("file", "is read only with source: hand_written", "source")
+        low, high = SOURCE_SIZES.get(self.source, (self.n, self.n))
+        if not low <= self.n <= high:
+            raise WrongKeyError(
+                "n", f"{self.n} is not {low} to {high}, as source {self.source} needs", "source"
+            )
         return self
 
 
@@ -251,7 +262,8 @@ class GenerationConfig(Section):
     """An output with fewer letters has no language; use 5 for real models."""
     strict: Flag = True
     """Count an answer only in the exact sentence that the embedded model was taught; false: in any
-    text with a final marker, for real models, whose generation then stops at a new problem."""
+    text with a final marker, for real models, whose generation then stops at a new problem. Of no
+    matter for categories and number_words: there an answer is all of its line."""
 
 
 class ZConfig(Section):

@@ -17,12 +17,11 @@ from torch import Tensor
 from zscope.core.provenance import derive_seed
 from zscope.studies.crosslingual.ard.evaluation import Split, principal_axes, split_problems, z_axes
 from zscope.studies.crosslingual.ard.kernel import Clouds, make_clouds
-from zscope.studies.crosslingual.config import ArdConfig, Basis
+from zscope.studies.crosslingual.config import ArdConfig, Basis, Position0
 from zscope.studies.crosslingual.measures.space_file import SpaceFile
 from zscope.studies.crosslingual.problems.problem_rows import read_categories
 from zscope.studies.crosslingual.space.activations import Layer, read_layer
 from zscope.studies.crosslingual.space.subspaces import random_space
-from zscope.studies.crosslingual.space.updates import positions_used
 
 
 @dataclass(frozen=True)
@@ -91,16 +90,13 @@ def read_layers(
         categories = read_categories(problems, states["zh"].problems)
         rng = np.random.default_rng(derive_seed(seed, "ard split"))
         split = split_problems(categories, ard.train_share, rng, ard.max_problems)
-        clouds = _clouds(states, spaces.z.position_0 == "exclude")
+        clouds = _clouds(states, spaces.z.position_0)
         layer_seed = derive_seed(seed, f"ard layer {layer}")
         yield layer, LayerData(clouds, categories, split, spaces.of_layer(layer), layer_seed)
 
 
-def _clouds(states: Layer, skip_first: bool) -> Clouds:
+def _clouds(states: Layer, position_0: Position0) -> Clouds:
     zh, en = states["zh"], states["en"]
     return make_clouds(
-        zh.states.float(),
-        positions_used(zh.mask, skip_first),
-        en.states.float(),
-        positions_used(en.mask, skip_first),
+        zh.states.float(), zh.used(position_0), en.states.float(), en.used(position_0)
     )

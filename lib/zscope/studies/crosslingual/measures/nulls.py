@@ -23,7 +23,7 @@ from zscope.studies.crosslingual.space.subspaces import (
     energy_spectrum_of,
     random_space,
 )
-from zscope.studies.crosslingual.space.updates import pool, positions_used
+from zscope.studies.crosslingual.space.updates import pool
 
 POOLINGS: tuple[Pooling, ...] = ("mean", "last")
 POSITION_0: tuple[Position0, ...] = ("exclude", "include")
@@ -46,7 +46,7 @@ def random_spaces(d: int, k: int, draws: int, seed: int) -> Float[Tensor, "draws
 
 def pooled(states: States, pooling: Pooling, position_0: Position0) -> Float[Tensor, "n d"]:
     """One vector per prompt, in float64. Raises DataError if a prompt has no token left."""
-    used = positions_used(states.mask, skip_first=position_0 == "exclude")
+    used = states.used(position_0)
     if pooling == "last":
         return states.states[:, -1].double()  # padding is on the left
     return pool(states.states, used)
@@ -61,8 +61,7 @@ def pooled_languages(
 
 def real_tokens(layer: Layer, position_0: Position0) -> Float[Tensor, "tokens d"]:
     """The used tokens of both languages, in float64."""
-    skip = position_0 == "exclude"
-    return torch.cat([s.states[positions_used(s.mask, skip)].double() for s in layer.values()])
+    return torch.cat([s.states[s.used(position_0)].double() for s in layer.values()])
 
 
 class EnergyNull:

@@ -29,11 +29,13 @@ from zscope.studies.crosslingual.patching.null_spaces import (
 )
 from zscope.studies.crosslingual.patching.patched_generation import (
     Component,
+    Examples,
     Patch,
     Prefix,
     generate_from,
     last_position,
-    run_prefix,
+    prompt_prefix,
+    run_examples,
 )
 from zscope.studies.crosslingual.patching.readouts import (
     Reading,
@@ -50,7 +52,14 @@ from zscope.studies.crosslingual.patching.sources import (
     read_states,
     source_states,
 )
-from zscope.studies.crosslingual.problems.parallel import LANGUAGES, Language, Problem
+from zscope.studies.crosslingual.problems.parallel import (
+    LANGUAGES,
+    AnswerKind,
+    Language,
+    Problem,
+    answer_kind,
+)
+from zscope.studies.crosslingual.problems.prompt_tokens import shared_examples
 from zscope.tables.schema import Row
 
 
@@ -60,7 +69,8 @@ class LayerPatching:
 
     Attributes:
         bases: Z of this layer, [k, d], one of each k.
-        position_0: whether the first token is pooled and patched.
+        position_0: whether the first token is pooled and patched. Where examples stand in front it
+            is one of theirs, and the queries are pooled and patched whole.
         seed: of the partners, the placebos and the random spaces, each with a stream of its own.
         read: the cells of this layer that a verdict reads; they have more draws.
     """
@@ -76,12 +86,27 @@ class LayerPatching:
     read: Sequence[DeclaredCell] = ()
 
     @cached_property
+    def kind(self) -> AnswerKind:
+        """How the answers are read."""
+        return answer_kind(self.problems)
+
+    @cached_property
+    def examples(self) -> dict[Language, Examples | None]:
+        """What stands in front of every prompt, run once."""
+        return {x: run_examples(self.lm, shared_examples(self.problems, x)) for x in LANGUAGES}
+
+    @property
+    def every_token(self) -> bool:
+        """Whether every token of a query is pooled and patched."""
+        return self.position_0 or any(self.examples.values())
+
+    @cached_property
     def states(self) -> dict[Language, PromptStates]:
-        """Of the prompts in each language."""
+        """Of the queries in each language."""
         size = self.generation.batch_size
         return {
-            language: read_states(self.lm, self.problems, language, self.layer, size)
-            for language in LANGUAGES
+            x: read_states(self.lm, self.problems, x, self.layer, size, self.examples[x])
+            for x in LANGUAGES
         }
 
     @cached_property
@@ -115,11 +140,11 @@ class LayerPatching:
             return states.site("site_answer")
         if matched == "last prompt tokens":
             return states.site("site_language")
-        prompts = states.tokens(self.position_0)
+        prompts = states.tokens(self.every_token)
         if matched == "prompt tokens":
             return prompts
         args = (self.lm, self.problems, language, self.layer, self.generation)
-        return torch.cat([prompts, completion_states(*args)])
+        return torch.cat([prompts, completion_states(*args, self.examples[language])])
 
     def _n_draws(self, cell: Cell, k: int) -> int:
         return cell.n_draws(k, self.config, self.read)
@@ -153,7 +178,7 @@ class LayerPatching:
             other, target = self.states[source_language], self.states[language]
             sources = {
                 (c.design, c.source): source_states(
-                    c.design, c.source, target, other, self.partners.problem, self.position_0
+                    c.design, c.source, target, other, self.partners.problem, self.every_token
                 )
                 for c in own
             }
@@ -192,9 +217,9 @@ class _Batch:
 
     def unpatched(self, forced: bool) -> list[Row]:
         """The baseline rows; must come before the patched ones of the same prompts."""
-        lm = self.study.lm
-        texts = [p.prompt(self.language) + self._stem(forced) for p in self.problems]
-        prefix = run_prefix(lm, *lm.encode(texts), self.study.layer)
+        study = self.study
+        texts = [p.query(self.language) + self._stem(forced) for p in self.problems]
+        prefix = prompt_prefix(study.lm, study.examples[self.language], texts, study.layer)
         outputs, readings = self._generate(prefix, None, forced)
         self._prefixes[forced, False] = prefix
         self._baselines[forced] = readings
@@ -287,7 +312,7 @@ class _Batch:
         if cell.at_site:
             positions = torch.ones_like(prefix.positions, dtype=torch.bool)
         else:
-            positions = prefix.used(self.study.position_0)
+            positions = prefix.used(self.study.every_token)
         if cell.design == "ot":
             # Each image is at its token, at the end of the row; the rest is never read.
             _, seq, d = prefix.states.shape
@@ -305,14 +330,16 @@ class _Batch:
     def _generate(
         self, prefix: Prefix, patch: Patch | None, forced: bool
     ) -> tuple[list[Generated], list[Reading]]:
-        g, stem = self.study.generation, self._stem(forced)
-        stop = stopping_rule(g.strict, stem)
+        g, stem, kind = self.study.generation, self._stem(forced), self.study.kind
+        stop = stopping_rule(g.strict, stem, kind)
         outputs = generate_from(self.study.lm, prefix, patch, g.max_new_tokens, stop)
-        readings = [read_text(stem + o.text, o.finished, g.min_letters, g.strict) for o in outputs]
+        readings = [
+            read_text(stem + o.text, o.finished, g.min_letters, g.strict, kind) for o in outputs
+        ]
         return outputs, readings
 
     def _stem(self, forced: bool) -> str:
-        return forced_stem(self.language) if forced else ""
+        return forced_stem(self.language, self.study.kind) if forced else ""
 
     def _row(self, problem: Problem, output: Generated) -> Row:
         return {

@@ -10,7 +10,9 @@ never formed as a matrix of d x d. Prompts are padded on the left; padding is ne
 The clean prompts are run once up to layer l (`run_prefix`); every patch goes on from there, with a
 KV cache, and rows that have ended are dropped. Several components of equal size are patched into
 the same prompts as one batch (`Component.stacked`, `Prefix.repeated`): each is a change of rank k
-of states that they share. Where only the last position is patched, the clean run's keys and values
+of states that they share. Examples in front of all prompts are run once, at every layer
+(`run_examples`); a prefix then has the states of the queries alone, so no patch can act on an
+example. Where only the last position is patched, the clean run's keys and values
 of all earlier positions hold at every layer, and one token is run (`last_position`).
 """
 
@@ -34,6 +36,7 @@ from zscope.models.language_model import Generated, LanguageModel
 from zscope.models.language_model import positions as token_positions
 from zscope.models.layer_runs import LayerInputs, inputs_of, new_cache, repeat, run_layers
 from zscope.studies.crosslingual.config import Where
+from zscope.studies.crosslingual.problems.prompt_tokens import encode_prompts
 from zscope.studies.crosslingual.space.updates import positions_used
 
 
@@ -166,21 +169,36 @@ def patched(lm: LanguageModel, layer: int, patch: Patch) -> Iterator[PatchHook]:
 
 
 @dataclass(frozen=True, eq=False)
+class Examples:
+    """The examples in front of prompts, run once, unpatched.
+
+    text: as it was given. n_tokens: theirs, more than 0. cache: keys and values of every layer,
+    each [1, n_kv, n_tokens, d_head].
+    """
+
+    text: str
+    n_tokens: int
+    cache: tuple[tuple[Tensor, Tensor], ...]
+
+
+@dataclass(frozen=True, eq=False)
 class Prefix:
     """Prompts run, unpatched, up to the input of a layer, with what the rest of the run needs.
 
     Attributes:
-        mask: of the prompts' tokens.
-        states: resid_pre(layer), of all positions, or of the last one (`last_position`).
+        mask: of the prompts' tokens, with those of their examples in front.
+        states: resid_pre(layer), of all positions but those of examples, or of the last one
+            (`last_position`).
         cache: keys and values of the layers before it, each [batch, n_kv, seq, d_head], behind a
-            sliding window too; of the last position's prefix, of all layers, from `layer` on
-            without that position.
+            sliding window too; if there are examples, those from `layer` on too, of the examples
+            alone; of the last position's prefix, of all layers, from `layer` on without that
+            position.
         inputs: what every layer reads beside the states.
     """
 
     layer: int
     mask: Int[Tensor, "batch seq"]
-    states: Float[Tensor, "batch seq_or_one d"]
+    states: Float[Tensor, "batch own d"]
     cache: tuple[tuple[Tensor, Tensor], ...]
     inputs: LayerInputs
 
@@ -188,13 +206,23 @@ class Prefix:
         return len(self.mask)
 
     @property
-    def positions(self) -> Int[Tensor, "batch seq_or_one"]:
-        """Of the states' tokens, from 0 at the first real one."""
+    def positions(self) -> Int[Tensor, "batch own"]:
+        """Of the states' tokens, from 0 at the first real one of the examples or prompt."""
         return self.inputs.positions
 
-    def used(self, position_0: bool) -> Bool[Tensor, "batch seq"]:
-        """Positions that a patch of whole prompts acts on. DataError if a prompt has none."""
-        return positions_used(self.mask, skip_first=not position_0)
+    @property
+    def own_mask(self) -> Int[Tensor, "batch own"]:
+        """The mask of the states' tokens."""
+        return self.mask[:, -self.states.shape[1] :]
+
+    def used(self, position_0: bool) -> Bool[Tensor, "batch own"]:
+        """Of the states' positions those that a patch of whole prompts acts on.
+
+        position_0: with the first token; behind examples, that is none of the states'. Raises
+        DataError if a prompt has no position left.
+        """
+        first = self.own_mask.shape == self.mask.shape
+        return positions_used(self.own_mask, skip_first=first and not position_0)
 
     def repeated(self, times: int) -> Prefix:
         """The same prompts `times` over, one copy of the batch after another."""
@@ -212,13 +240,42 @@ class Prefix:
 
 
 @torch.no_grad()
-def run_prefix(
-    lm: LanguageModel, ids: Int[Tensor, "batch seq"], mask: Int[Tensor, "batch seq"], layer: int
+def run_examples(lm: LanguageModel, text: str) -> Examples | None:
+    """Run the examples in front of prompts through every layer; None for no text."""
+    if not text:
+        return None
+    ids, mask = lm.encode([text])
+    prefix = run_prefix(lm, ids, mask, lm.n_layers)
+    return Examples(text, ids.shape[1], prefix.cache)
+
+
+def prompt_prefix(
+    lm: LanguageModel, examples: Examples | None, queries: Sequence[str], layer: int
 ) -> Prefix:
-    """Run left-padded prompts through the layers before `layer`."""
+    """Run prompts up to `layer`: the examples, which were run before, and a query.
+
+    Raises DataError as `encode_prompts`.
+    """
+    tokens = encode_prompts(lm, examples.text if examples else "", queries)
+    return run_prefix(lm, *tokens.without_examples(), layer, examples)
+
+
+@torch.no_grad()
+def run_prefix(
+    lm: LanguageModel,
+    ids: Int[Tensor, "batch seq"],
+    mask: Int[Tensor, "batch seq"],
+    layer: int,
+    examples: Examples | None = None,
+) -> Prefix:
+    """Run left-padded prompts, which go on from the examples, through the layers before `layer`."""
     cache = new_cache()
+    if examples is not None:
+        mask = torch.cat([mask.new_ones(len(mask), examples.n_tokens), mask], 1)
+        for i, states in enumerate(examples.cache):
+            cache.update(*(x.expand(len(mask), -1, -1, -1) for x in states), i)
     h = lm.model.model.embed_tokens(ids)
-    inputs = inputs_of(lm, h, mask, token_positions(mask), cache)
+    inputs = inputs_of(lm, h, mask, token_positions(mask)[:, -ids.shape[1] :], cache)
     h = run_layers(lm, range(layer), h, inputs, cache)
     kept = tuple((x.keys, x.values) for x in cache.layers)
     return Prefix(layer, mask, h, kept, inputs)

@@ -28,9 +28,18 @@ from torch import Tensor
 from zscope.core.errors import DataError
 from zscope.models.language_model import LanguageModel
 from zscope.studies.crosslingual.config import Design, GenerationConfig, PatchSource
-from zscope.studies.crosslingual.patching.patched_generation import generate_from, run_prefix
+from zscope.studies.crosslingual.patching.patched_generation import (
+    Examples,
+    generate_from,
+    prompt_prefix,
+)
 from zscope.studies.crosslingual.patching.readouts import stopping_rule
-from zscope.studies.crosslingual.problems.parallel import Language, Problem
+from zscope.studies.crosslingual.problems.parallel import (
+    AnswerKind,
+    Language,
+    Problem,
+    answer_kind,
+)
 from zscope.studies.crosslingual.problems.wording import COMPLETIONS
 from zscope.studies.crosslingual.space.alignment import barycentric_image
 
@@ -69,17 +78,18 @@ def mismatched_partners(problems: Sequence[Problem], seed: int) -> Partners:
     return Partners(index, other_category)
 
 
-def forced_stem(language: Language) -> str:
-    """The start of a completion up to the number, as in "答案是"."""
-    return COMPLETIONS[language].partition("{")[0]
+def forced_stem(language: Language, kind: AnswerKind = "text_number") -> str:
+    """The start of a completion up to the answer, as in "答案是"; empty where the prompt itself
+    ends at the answer (kinds line_number, line_class)."""
+    return COMPLETIONS[language].partition("{")[0] if kind == "text_number" else ""
 
 
 @dataclass(frozen=True, eq=False)
 class PromptStates:
     """resid_pre(l) of the prompts of one language, in float32.
 
-    prompts: of each problem, its real tokens alone. answer_site: of the last token of the prompt
-    with the forced stem.
+    prompts: of each problem, its real tokens alone, without those of examples. answer_site: of the
+    last token of the prompt with the forced stem.
     """
 
     prompts: list[Float[Tensor, "tokens d"]]
@@ -104,17 +114,27 @@ class PromptStates:
 
 
 def read_states(
-    lm: LanguageModel, problems: Sequence[Problem], language: Language, layer: int, batch_size: int
+    lm: LanguageModel,
+    problems: Sequence[Problem],
+    language: Language,
+    layer: int,
+    batch_size: int,
+    examples: Examples | None = None,
 ) -> PromptStates:
-    """Run the prompts of one language, plain and with the forced stem, up to `layer`."""
-    texts = [p.prompt(language) for p in problems]
-    stem = forced_stem(language)
+    """Run the prompts of one language, plain and with the forced stem, up to `layer`.
+
+    examples: those in front of these problems, already run.
+    """
+    texts = [p.query(language) for p in problems]
+    stem = forced_stem(language, answer_kind(problems))
     prompts, sites = [], []
     for start in range(0, len(texts), batch_size):
         part = texts[start : start + batch_size]
-        prefix = run_prefix(lm, *lm.encode(part), layer)
-        prompts += [h[m.bool()].float() for h, m in zip(prefix.states, prefix.mask, strict=True)]
-        sites.append(run_prefix(lm, *lm.encode([t + stem for t in part]), layer).states[:, -1])
+        prefix = prompt_prefix(lm, examples, part, layer)
+        own = zip(prefix.states, prefix.own_mask, strict=True)
+        prompts += [h[m.bool()].float() for h, m in own]
+        forced = prompt_prefix(lm, examples, [t + stem for t in part], layer)
+        sites.append(forced.states[:, -1])
     return PromptStates(prompts, torch.cat(sites).float())
 
 
@@ -124,6 +144,7 @@ def completion_states(
     language: Language,
     layer: int,
     generation: GenerationConfig,
+    examples: Examples | None = None,
 ) -> Float[Tensor, "tokens d"]:
     """resid_pre(l) of the tokens of the unpatched completions, in float32, in the order of steps.
 
@@ -131,10 +152,10 @@ def completion_states(
     """
     seen: list[Tensor] = []
     found = [torch.empty(0, lm.d_model, device=lm.device)]
-    stop = stopping_rule(generation.strict)
+    stop = stopping_rule(generation.strict, kind=answer_kind(problems))
     for start in range(0, len(problems), generation.batch_size):
         part = problems[start : start + generation.batch_size]
-        prefix = run_prefix(lm, *lm.encode([p.prompt(language) for p in part]), layer)
+        prefix = prompt_prefix(lm, examples, [p.query(language) for p in part], layer)
         hook = lm.layer(layer).register_forward_pre_hook(lambda module, args: seen.append(args[0]))
         try:
             generate_from(lm, prefix, None, generation.max_new_tokens, stop)

@@ -1,1 +1,1 @@
-"""Parallel arithmetic problems, their tokenizer, and reading answers."""
+"""Parallel problems, the tokenizer of the generated ones, and reading answers."""

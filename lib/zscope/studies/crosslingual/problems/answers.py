@@ -17,11 +17,11 @@ Status = Literal["ok", "none", "multiple", "unclear", "truncated"]
 
 @dataclass(frozen=True)
 class Answer:
-    """A number read from a text.
+    """A number, or the name of a class, read from a text.
 
     Attributes:
-        value: the exact value (15 % is 3/20); None for `none` and `truncated`. Of `multiple` and
-            `unclear` it is a guess, or None.
+        value: the exact value (15 % is 3/20), or the English name; None for `none` and `truncated`.
+            Of `multiple` and `unclear` it is a guess, or None.
         status: `ok`: the number is the answer beyond doubt; `none`: no number; `multiple`:
             different numbers and nothing that chooses; `unclear`: a number whose value is
             uncertain, which is asked or taken back, or may only be on the way to the answer;
@@ -29,7 +29,7 @@ class Answer:
         anchored: whether a marker ("The answer is", "等于", ...) named it. False: the fallback.
     """
 
-    value: Fraction | None
+    value: Fraction | str | None
     status: Status
     anchored: bool = False
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -34,7 +35,17 @@ def category_sizes(n: int) -> dict[str, int]:
             f"crosslingual.problems.n: {n} problems without the same operands twice cannot be "
             f"made: give {LEAST} to {most}"
         )
-    sizes = dict.fromkeys(usable[: n // LEAST], 0)
+    return fill_evenly(n, {name: available[name] for name in usable[: n // LEAST]})
+
+
+def fill_evenly(n: int, available: Mapping[str, int]) -> dict[str, int]:
+    """`n` split over categories as evenly as these sizes allow, the first ones getting more.
+
+    Raises ValueError if there are fewer than `n`.
+    """
+    if n > sum(available.values()):
+        raise ValueError(f"{n} of {sum(available.values())}")
+    sizes = dict.fromkeys(available, 0)
     left = n
     while left:
         for name in [c for c in sizes if sizes[c] < available[c]][:left]:

@@ -12,7 +12,7 @@ import itertools
 import operator
 import os
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
@@ -32,6 +32,7 @@ from zscope.studies.crosslingual.problems.wording import (
 )
 
 Language = Literal["en", "zh"]
+AnswerKind = Literal["text_number", "line_number", "line_class"]
 LANGUAGES: tuple[Language, ...] = ("en", "zh")
 PACKAGED = Path(__file__).with_name("math_problems.yaml")
 MAX_NUMBER = 40  # the largest number in a generated text, answers included
@@ -50,25 +51,55 @@ class Problem:
     Attributes:
         id: unique within what made it.
         operands: the numbers that the answer is computed from; decimals in hand-written ones only.
+        answer: the right answer; of kind line_class, the English name of the class.
         zh, en: the question, without a line break at its end.
         held_out: never trained on, in either language.
+        kind: how an answer is read. text_number: the number that a text answers with; line_number,
+            line_class: the number, or the name of a class, that is all of the line.
+        examples_zh, examples_en: solved problems that stand in front of the question; empty: none.
     """
 
     id: str
     category: str
     operands: tuple[int | float, ...]
-    answer: int
+    answer: int | str
     zh: str
     en: str
     held_out: bool
+    kind: AnswerKind = "text_number"
+    examples_zh: str = ""
+    examples_en: str = ""
 
     def prompt(self, language: Language) -> str:
-        """The question and a newline: what the model is given."""
-        return (self.en if language == "en" else self.zh) + "\n"
+        """What the model is given: the examples and the query."""
+        return self.examples(language) + self.query(language)
+
+    def examples(self, language: Language) -> str:
+        """The part of the prompt that all problems of a source share."""
+        return self.examples_en if language == "en" else self.examples_zh
+
+    def query(self, language: Language) -> str:
+        """The part of the prompt that is of this problem: the question, up to where the answer is
+        due (a line answer goes on in the question's line)."""
+        question = self.en if language == "en" else self.zh
+        return question + ("\n" if self.kind == "text_number" else "")
 
     def completion(self, language: Language) -> str:
-        """The right completion of the prompt, without the end-of-text token."""
+        """The right completion of a prompt for a number in a text, without the end-of-text token.
+
+        Raises ValueError for other kinds: the embedded model is not taught those.
+        """
+        if self.kind != "text_number":
+            raise ValueError(f"no sentence answers a problem of kind {self.kind}")
         return COMPLETIONS[language].format(self.answer)
+
+
+def answer_kind(problems: Sequence[Problem]) -> AnswerKind:
+    """The one kind of these problems. Raises DataError if they have several, or there are none."""
+    kinds = {p.kind for p in problems}
+    if len(kinds) != 1:
+        raise DataError(f"problems of one kind are answered together, not of {sorted(kinds)}")
+    return kinds.pop()
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,10 @@ def problem_rows(problems: Iterable[Problem]) -> list[dict[str, Any]]:
             "problem": p.id,
             "category": p.category,
             "operands": ",".join(map(str, p.operands)),
-            "answer": p.answer,
+            "answer": str(p.answer),
+            "kind": p.kind,
+            "examples_zh": p.examples_zh,
+            "examples_en": p.examples_en,
             "zh": p.zh,
             "en": p.en,
             "held_out": p.held_out,
@@ -37,10 +40,13 @@ def read_problems(path: str | Path) -> list[Problem]:
             r["problem"],
             r["category"],
             tuple(int(x) if x.isdecimal() else float(x) for x in r["operands"].split(",") if x),
-            int(r["answer"]),
+            r["answer"] if r["kind"] == "line_class" else int(r["answer"]),
             r["zh"],
             r["en"],
             bool(r["held_out"]),
+            r["kind"],
+            r["examples_zh"],
+            r["examples_en"],
         )
         for r in read_table(path, PROBLEMS).to_dict("records")
     ]

@@ -3,9 +3,10 @@
     folder/layer=00/part-0000.parquet    input of layer 0 (the embeddings)
     folder/layer=LL/part-0000.parquet    LL = n_layers: after the last one, before the final norm
 
-Columns: problem, language, token (from 0, real tokens only), position_from_end (0 is the last
-token), state (fixed_size_list of float16 or float32, d long). One row per token; the rows of a
-prompt are consecutive and in order. One row group per batch. The metadata hold the provenance.
+Columns: problem, language, token (its place among the prompt's real tokens, from 0; tokens of
+examples in front count, and have no rows), position_from_end (0 is the last token), state
+(fixed_size_list of float16 or float32, d long). One row per token; the rows of a prompt are
+consecutive and in order. One row group per batch. The metadata hold the provenance.
 """
 
 from __future__ import annotations
@@ -15,23 +16,27 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from zscope.core.errors import DataError, rebuild
 from zscope.core.files import atomic_folder
 from zscope.core.jobs import progress
 from zscope.models.language_model import LanguageModel, residual_states
+from zscope.studies.crosslingual.config import Position0
 from zscope.studies.crosslingual.problems.parallel import Language, Problem
+from zscope.studies.crosslingual.problems.prompt_tokens import encode_prompts, shared_examples
+from zscope.studies.crosslingual.space.updates import positions_used
 from zscope.tables.files import PROVENANCE
 
 Dtype = Literal["float16", "float32"]
+_Prompt: TypeAlias = tuple[str, int, Float[np.ndarray, "tokens d"]]
 FIXED = {
     "problem": pa.string(),
     "language": pa.string(),
@@ -45,12 +50,18 @@ class States:
     """The states of one layer and language, padded on the left.
 
     problems: ids, row by row, in the order in which they were extracted. states: [n, seq, d] in
-    the dtype they were saved in, 0 on padding. mask: 1 for a real token.
+    the dtype they were saved in, 0 on padding. mask: 1 for a real token. first: the place of their
+    first token in the prompt; above 0 examples stand in front.
     """
 
     problems: tuple[str, ...]
     states: Float[Tensor, "n seq d"]
     mask: Int[Tensor, "n seq"]
+    first: int = 0
+
+    def used(self, position_0: Position0) -> Bool[Tensor, "n seq"]:
+        """The tokens that count. Raises DataError if a prompt has none left."""
+        return positions_used(self.mask, position_0 == "exclude" and self.first == 0)
 
 
 Layer = Mapping[Language, States]
@@ -107,15 +118,16 @@ def _tables(
     lm: LanguageModel, problems: Sequence[Problem], language: Language, schema: pa.Schema
 ) -> Iterator[pa.Table]:
     """The rows of one batch, layer by layer."""
-    ids, mask = lm.encode([p.prompt(language) for p in problems])
-    states = residual_states(lm, ids, mask, range(lm.n_layers + 1))
-    used = mask.bool()
+    examples = shared_examples(problems, language)
+    tokens = encode_prompts(lm, examples, [p.query(language) for p in problems])
+    states = residual_states(lm, tokens.ids, tokens.mask, range(lm.n_layers + 1))
+    used = tokens.query_mask.bool()
     lengths = used.sum(1).cpu().numpy()
     token = np.concatenate([np.arange(n) for n in lengths])
     columns = [
         np.repeat(np.array([p.id for p in problems], object), lengths),
         np.repeat(np.array([language], object), lengths.sum()),
-        token,
+        token + tokens.n_examples,
         np.repeat(lengths, lengths) - 1 - token,
     ]
     fixed = [pa.array(c, t) for c, t in zip(columns, FIXED.values(), strict=True)]
@@ -151,7 +163,7 @@ def read_layer(folder: str | Path, layer: int) -> dict[Language, States]:
     """The states of one layer, by language, each with the same problems in the same order.
 
         zh, en = (states[language] for language in ("zh", "en"))
-        pool(zh.states, positions_used(zh.mask))   # of subspace.updates
+        pool(zh.states, zh.used("exclude"))   # of space.updates
 
     Raises DataError if the layer is not there, or its file is damaged.
     """
@@ -160,14 +172,12 @@ def read_layer(folder: str | Path, layer: int) -> dict[Language, States]:
     }
 
 
-def _prompts(
-    folder: Path, layer: int
-) -> dict[Language, list[tuple[str, Float[np.ndarray, "tokens d"]]]]:
-    """(problem, states) of every prompt, by language."""
-    found: dict[Language, list[tuple[str, np.ndarray]]] = {}
-    for problem, language, state in _rows(folder, layer):
-        found.setdefault(language, []).append((problem, state))
-    orders = {tuple(problem for problem, _ in prompts) for prompts in found.values()}
+def _prompts(folder: Path, layer: int) -> dict[Language, list[_Prompt]]:
+    """(problem, place of its first token, states) of every prompt, by language."""
+    found: dict[Language, list[_Prompt]] = {}
+    for problem, language, first, state in _rows(folder, layer):
+        found.setdefault(language, []).append((problem, first, state))
+    orders = {tuple(problem for problem, *_ in prompts) for prompts in found.values()}
     if len(orders) > 1:
         raise DataError(f"{folder}: layer {layer}: a language lacks problems\n{rebuild(folder)}")
     return found
@@ -175,7 +185,7 @@ def _prompts(
 
 def _rows(
     folder: Path, layer: int
-) -> Iterator[tuple[str, Language, Float[np.ndarray, "tokens d"]]]:
+) -> Iterator[tuple[str, Language, int, Float[np.ndarray, "tokens d"]]]:
     """Prompt by prompt, in the order of the file."""
     if layer not in (there := layers_of(folder)):
         raise DataError(
@@ -184,29 +194,27 @@ def _rows(
     file = _file(folder, layer)
     try:
         table = pq.read_table(file, partitioning=None, page_checksum_verification=True)
-        problem, language, token = (
-            table[name].to_numpy() for name in ("problem", "language", "token")
-        )
+        problem, language, token, left = (table[name].to_numpy() for name in FIXED)
         state = table["state"].combine_chunks()
         values = state.flatten().to_numpy().reshape(len(table), state.type.list_size)
     except (pa.ArrowException, OSError, KeyError, ValueError, AttributeError) as error:
         first = str(error).splitlines()[0][:160]
         raise DataError(f"{file}: damaged, cannot be read ({first})\n{rebuild(folder)}") from None
-    starts = np.flatnonzero(token == 0)
-    for start, stop in zip(starts, [*starts[1:], len(token)], strict=True):
-        yield problem[start], language[start], values[start:stop]
+    stops = np.flatnonzero(left == 0) + 1
+    for start, stop in zip([0, *stops], stops, strict=False):
+        yield problem[start], language[start], int(token[start]), values[start:stop]
 
 
-def _padded(prompts: Sequence[tuple[str, Float[np.ndarray, "tokens d"]]]) -> States:
-    lengths = [len(state) for _, state in prompts]
-    d, dtype = prompts[0][1].shape[1], prompts[0][1].dtype
-    states = np.zeros((len(prompts), max(lengths), d), dtype)
+def _padded(prompts: Sequence[_Prompt]) -> States:
+    lengths = [len(state) for *_, state in prompts]
+    _, first, some = prompts[0]
+    states = np.zeros((len(prompts), max(lengths), some.shape[1]), some.dtype)
     mask = np.zeros(states.shape[:2], np.int64)
-    for i, (_, state) in enumerate(prompts):
+    for i, (*_, state) in enumerate(prompts):
         states[i, -len(state) :] = state
         mask[i, -len(state) :] = 1
-    problems = tuple(problem for problem, _ in prompts)
-    return States(problems, torch.from_numpy(states), torch.from_numpy(mask))
+    problems = tuple(problem for problem, *_ in prompts)
+    return States(problems, torch.from_numpy(states), torch.from_numpy(mask), first)
 
 
 def _file(folder: Path, layer: int) -> Path:
