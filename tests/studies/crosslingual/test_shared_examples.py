@@ -138,7 +138,9 @@ def test_states_of_queries_are_those_of_whole_prompts_without_the_examples(lm, p
         torch.testing.assert_close(found.prompts[i], expected, rtol=1e-4, atol=1e-4)
 
 
-CONFIG = PatchingConfig(draws=1, spaces=["z", "energy_perp", "full"])
+CONFIG = PatchingConfig(
+    draws=1, spaces=["z", "energy_perp"], sources=["mismatched"], designs=["mean", "site_answer"]
+)
 
 
 def _study(lm, problems, Z, batch_size=N, config=CONFIG):
