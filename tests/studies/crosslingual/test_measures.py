@@ -20,7 +20,6 @@ from zscope.core.errors import ConfigError, DataError
 from zscope.models.language_model import LanguageModel
 from zscope.studies.crosslingual.config import (
     BridgeConfig,
-    LanguageModelSource,
     TinyShape,
     VerdictConfig,
     ZConfig,
@@ -767,15 +766,14 @@ def run_scripts(folder, inputs, bootstrap):
     """From weights to a summary, in `folder`, whose files are named for the scripts' inputs."""
     z = ZConfig(kinds=["qk", "ov"])
     dumped, level = z.model_dump(), bootstrap.model_dump()
-    model = LanguageModelSource(tiny=True).model_dump()
     loaded = {"weights": inputs["model"]}
-    subject = {"model": model, "dtype": "float32", "device": "cpu"}
+    subject = {"trained": True, "dtype": "float32", "device": "cpu"}
 
     def made(*names):
         return {name: folder / name for name in names}
 
     run_script(
-        "describe_model", loaded, made("model", "sizes"), model=model, dtype="float32", z=dumped
+        "describe_model", loaded, made("model", "sizes"), trained=True, dtype="float32", z=dumped
     )
     run_script(
         "make_spaces", loaded | made("sizes"), made("spaces"), z={"kinds": z.kinds}, subject=subject
