@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import struct
 import subprocess
 import sys
 import zipfile
@@ -246,16 +247,16 @@ def _convert_gguf(name: str, gguf: Path, target: Path) -> None:
     try:
         # Without GgufConfig the model keeps a quantizer, and cannot be saved.
         plain = GgufConfig(dequantize=True)
+        tokenizer = load_tokenizer(gguf.parent, **how)
         model = load(gguf.parent, dtype=torch.float32, quantization_config=plain, **how)
-        model.save_pretrained(target)
-        del model
-        load_tokenizer(gguf.parent, **how).save_pretrained(target)
     except ImportError as error:
         raise ConfigError(
             f"model {name}: its weights are GGUF, and what reads them is not installed "
             f"({str(error).strip().splitlines()[0][:150]})\ninstall it: pip install 'gguf>=0.19'"
         ) from None
-    except (ValueError, KeyError, IndexError, OSError, RuntimeError) as error:
+    except (ValueError, LookupError, TypeError, OSError, RuntimeError, struct.error) as error:
         raise CheckpointError(
             f"model {name}: its GGUF file cannot be read ({str(error).splitlines()[0][:200]})"
         ) from None
+    tokenizer.save_pretrained(target)
+    model.save_pretrained(target)
