@@ -59,7 +59,7 @@ class ModelSource(Section):
     terms: str | None = None
     """Where terms are that have to be accepted; nothing is fetched before."""
     accept_terms: Flag = False
-    """true: you have read and accept these terms."""
+    """Whether you have read these terms and accept them."""
 
     @model_validator(mode="before")
     @classmethod

@@ -1,5 +1,10 @@
 """Fetch one model that the config names: a folder of its files, and table models_fetched."""
 
+import os
+
+# The bar with which transformers reads a GGUF file would fill the log.
+os.environ["TQDM_DISABLE"] = "1"
+
 from zscope.core.jobs import Provenance, job
 from zscope.models import fetching
 from zscope.models.registry import ModelSource
