@@ -20,7 +20,7 @@ from zscope.tables.read import read_table
 pytestmark = pytest.mark.slow
 
 SHAPE = {"n_layers": 3, "d_model": 48, "n_heads": 6, "n_kv_heads": 3, "d_head": 8}
-# Over config/qwen.yaml: sizes that a laptop can run with a model of that shape.
+# Over config/pretrained.yaml: sizes that a laptop can run with a model of that shape.
 SMALL = {
     "device": "cpu",
     "bootstrap": {"resamples": 50},
@@ -76,13 +76,12 @@ def save_model(folder: Path, seed: int = 0) -> None:
 
 
 def with_model(clone: Clone, path: str) -> list[str]:
-    """Arguments that run config/qwen.yaml, made small, on a model in a folder."""
+    """Arguments that run config/pretrained.yaml, made small, on a model in a folder."""
     study = {**SMALL["crosslingual"], "models": ["mine"]}
     small = {**SMALL, "models": {"mine": {"path": path}}, "crosslingual": study}
     path = clone.code / "config/small.yaml"
     path.write_text(yaml.safe_dump(small))
-    qwen = str(clone.code / "config/qwen.yaml")
-    return ["--configfile", qwen, str(path)]
+    return ["--configfile", str(clone.code / "config/pretrained.yaml"), str(path)]
 
 
 def test_a_saved_model_of_another_shape_goes_through_the_whole_study(fresh: Clone) -> None:
