@@ -185,7 +185,7 @@ rule make_spaces:
     params:
         tracked=lambda wildcards: tracked(
             "crosslingual/make_spaces.py",
-            z={key: CROSSLINGUAL_Z[key] for key in ("kinds",)},
+            z={key: crosslingual_z(wildcards)[key] for key in ("kinds",)},
             subject=crosslingual_subject(wildcards),
         ),
     script:
@@ -213,7 +213,7 @@ rule measure_weights:
     params:
         tracked=lambda wildcards: tracked(
             "crosslingual/measure_weights.py",
-            z=CROSSLINGUAL_Z,
+            z=crosslingual_z(wildcards),
             bootstrap=BOOTSTRAP,
             subject=crosslingual_subject(wildcards),
         ),

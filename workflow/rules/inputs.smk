@@ -138,6 +138,14 @@ def crosslingual_subject(wildcards):
     }
 
 
+def crosslingual_z(wildcards):
+    """The subspaces of a model's weights: of one that nothing else is measured of, the main kernel
+    alone, which the figures show."""
+    if wildcards.model in CROSSLINGUAL.models:
+        return CROSSLINGUAL_Z
+    return {**CROSSLINGUAL_Z, "kinds": CROSSLINGUAL_Z["kinds"][:1]}
+
+
 def crosslingual_weights(wildcards):
     """The folder of a model's weights: trained here, or fetched."""
     trained = crosslingual_trained(wildcards)

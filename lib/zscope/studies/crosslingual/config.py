@@ -314,7 +314,7 @@ class CrosslingualConfig(Section):
     is trained here."""
     weights_only: list[str] = []
     """Names of models of which the weights alone are measured (ranks, overlap with the FFN,
-    similarity of layers), because they do not know both languages."""
+    similarity of layers; the first of z.kinds), because they do not know both languages."""
     seeds: Seeds = [0]
     """Training seeds of the tiny model; each is a model of its own in every table and figure."""
     tiny: TinyConfig = TinyConfig()
