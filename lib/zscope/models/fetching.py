@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from zscope.core.errors import CheckpointError, ConfigError
 from zscope.core.files import atomic_folder
@@ -242,12 +243,13 @@ def _convert_gguf(name: str, gguf: Path, target: Path) -> None:
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    how = {"gguf_file": gguf.name, "local_files_only": True, "trust_remote_code": False}
-    load, load_tokenizer = AutoModelForCausalLM.from_pretrained, AutoTokenizer.from_pretrained
+    how: dict[str, Any] = {"gguf_file": gguf.name, "local_files_only": True}
+    how |= {"trust_remote_code": False}
+    load: Any = AutoModelForCausalLM.from_pretrained  # what it returns depends on its arguments
     try:
         # Without GgufConfig the model keeps a quantizer, and cannot be saved.
         plain = GgufConfig(dequantize=True)
-        tokenizer = load_tokenizer(gguf.parent, **how)
+        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, **how)
         model = load(gguf.parent, dtype=torch.float32, quantization_config=plain, **how)
     except ImportError as error:
         raise ConfigError(

@@ -39,8 +39,8 @@ def over_models(summaries: pd.DataFrame, family_of: Mapping[str, str]) -> Iterat
     family_of: the family of each model. Only models of one family are trainings alike, so that
     their verdicts are taken as one.
     """
-    families = summaries["model"].map(family_of).rename("family")
-    for (family, question), rows in summaries.groupby([families, "question"], sort=False):
+    named = summaries.assign(family=[family_of[model] for model in summaries["model"]])
+    for (family, question), rows in named.groupby(["family", "question"], sort=False):
         values = rows["value"].astype(float)
         out: dict[str, Any] = {"family": family, "question": question}
         out |= {"text": rows["text"].iloc[0]}
