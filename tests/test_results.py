@@ -142,6 +142,25 @@ def test_the_embedded_language_model_is_loaded_with_its_tokenizer(results: Path)
         zscope.results.model("crosslingual/models/tiny-s0", step=3)
 
 
+def test_a_named_model_is_loaded_by_its_name(results: Path, tmp_path: Path) -> None:
+    from zscope.models.fetching import fetch_model
+    from zscope.models.registry import ModelSource
+    from zscope.studies.crosslingual.config import TinyShape
+    from zscope.studies.crosslingual.tiny_qwen import build_tiny_qwen, save_tiny_qwen
+
+    model, tokenizer = build_tiny_qwen(TinyShape(n_layers=2), 0)
+    save_tiny_qwen(model, tokenizer, tmp_path / "saved")
+    source = ModelSource(path=str(tmp_path / "saved"))
+    row = fetch_model("mine", source, results / "models/mine/weights", None)
+    found = zscope.results.model("models/mine")
+    assert found.name == f"mine@{row['digest']}"
+    ids = torch.arange(2, 30)[None]
+    with torch.no_grad():
+        assert torch.equal(found.model(ids).logits, model.eval()(ids).logits)
+    with pytest.raises(CheckpointError, match="in models there are models/mine"):
+        zscope.results.model("models/other")
+
+
 @pytest.mark.parametrize(
     ("read", "parts"),
     [

@@ -27,7 +27,6 @@ from zscope.show import as_markdown
 from zscope.studies.config import load
 from zscope.studies.crosslingual.patching.patched_table import patched_html
 from zscope.studies.crosslingual.problems.tokenizer import make_tokenizer
-from zscope.studies.crosslingual.study import CrosslingualPlan
 from zscope.studies.lag.study import LagPlan
 
 ROOT = Path(__file__).parents[1]
@@ -388,22 +387,41 @@ def test_a_toy_model_cannot_be_called_so(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", HOSTILE_TEXTS)
-@pytest.mark.parametrize("key", ["path", "hub"])
-def test_a_model_has_a_plain_name_in_paths(text: str, key: str) -> None:
-    model = {key: text, **({"revision": text} if key == "hub" else {})}
-    try:
-        loaded = load({"crosslingual": {"model": model}})
-    except ConfigError:
-        return
-    assert key == "path"  # what is no owner/name is no model of the hub
-    assert all(PATH_PART.fullmatch(name) for name in CrosslingualPlan(loaded.crosslingual).models)
+def test_a_model_cannot_be_called_so(text: str) -> None:
+    with pytest.raises(ConfigError):
+        load({"models": {text: {"path": "x"}}, "crosslingual": {"models": [text]}})
+    with pytest.raises(ConfigError):
+        load({"crosslingual": {"models": [text]}})
+
+
+@pytest.mark.parametrize("text", HOSTILE_TEXTS)
+def test_a_source_of_a_model_reaches_no_path_and_no_option(text: str) -> None:
+    """A package or hub's name is refused; a folder may be called so, but its name is another."""
+    sha256 = "a" * 64
+    for source in (
+        {"hub": text, "revision": text},
+        {"package": text, "sha256": sha256},
+        {"package": [f"{text}==1.0"], "sha256": sha256},
+        {"package": [f"a=={text}"], "sha256": sha256},
+    ):
+        if text == "a" * 5000 and str(source.get("package", "")).count("=="):
+            continue  # long, and as plain as any
+        with pytest.raises(ConfigError):
+            load({**config(), "models": {"mine": source}})
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("text", ["x; touch ran #", "$(touch ran)"])
 def test_a_path_in_a_config_is_no_command(fresh: Clone, tmp_path: Path, text: str) -> None:
     """A real run: the folder is looked for by exactly its name."""
-    overlay = {"lag": None, "toylang": None, "crosslingual": {"model": {"path": text}}}
+    overlay = {
+        **{"lag": None, "toylang": None, "models": {"mine": {"path": text}}},
+        "crosslingual": {
+            "models": ["mine"],
+            "weights_only": [],
+            "problems": {"source": "hand_written"},
+        },
+    }
     (fresh.code / "config/hostile.yaml").write_text(yaml.safe_dump(overlay))
     done = fresh.snakemake("crosslingual", config="hostile")
     assert done.status != 0
@@ -414,9 +432,12 @@ def test_a_path_in_a_config_is_no_command(fresh: Clone, tmp_path: Path, text: st
 @pytest.mark.parametrize("text", ["{model}", "a{}b", "a\nb", ""])
 def test_a_path_is_no_pattern_and_one_line(text: str) -> None:
     problems = {"source": "hand_written", "file": text}
-    for block in ({"model": {"path": text}}, {"problems": problems}):
+    for block in (
+        {"models": {"mine": {"path": text}}, **config()},
+        {"crosslingual": {"problems": problems}},
+    ):
         with pytest.raises(ConfigError, match="no name of a file"):
-            load({"crosslingual": block})
+            load(block)
 
 
 # --- what a model says, in pages -----------------------------------------------------------------

@@ -161,8 +161,6 @@ def schema() -> str:
         }
         names += [f"{section}.{key}" for key in block.model_fields]
     sweep["grid"]["propertyNames"] = {"enum": names}
-    model_block = out["$defs"]["CrosslingualConfig"]["properties"]
-    model_block["model"] = {"anyOf": [{"const": "tiny"}, model_block["model"]]}
     return json.dumps(out, indent=2, ensure_ascii=False) + "\n"
 
 

@@ -83,7 +83,8 @@ def model(
     name: str, step: int | None = None, results: str | Path = RESULTS
 ) -> Transformer | TensorTransformer | LanguageModel:
     """The model of a run, such as "lag/runs/<run>", at a step (None: the last), on the CPU in eval
-    mode. "crosslingual/models/<model>" is a LanguageModel (its `model` and `tokenizer`).
+    mode. "crosslingual/models/<model>", or "models/<name>" of a model that the config names, is a
+    LanguageModel (its `model` and `tokenizer`).
 
     Raises CheckpointError if there is no such model or step, with those there are, or if a file is
     damaged.
@@ -92,16 +93,21 @@ def model(
     if (folder / CHECKPOINTS).is_file():
         return _trained(folder / CHECKPOINTS, name.partition("/")[0], step)
     if not (folder / WEIGHTS).is_dir():
-        files = (f for n in (CHECKPOINTS, WEIGHTS) for f in Path(results).glob(f"*/*/*/{n}"))
+        places = (f"*/*/*/{CHECKPOINTS}", f"*/*/*/{WEIGHTS}", f"models/*/{WEIGHTS}")
+        files = (f for place in places for f in Path(results).glob(place))
         there = sorted(file.parent.relative_to(results).as_posix() for file in files)
         raise CheckpointError(f"{folder}: no model here\n{_there(name, there, 'models')}")
     if step is not None:
         raise CheckpointError(f"{folder}: only the last weights are kept here, so give no step")
     import torch
 
+    from zscope.models.identity import IDENTITY
     from zscope.models.language_model import load_language_model
+    from zscope.models.named import load_named
 
     cpu = torch.device("cpu")
+    if (folder / WEIGHTS / IDENTITY).is_file():
+        return load_named(folder.name, folder / WEIGHTS, cpu, torch.float32)
     return load_language_model({"tiny": True}, cpu, torch.float32, folder / WEIGHTS)
 
 

@@ -5,18 +5,16 @@ import re
 
 import pytest
 import yaml
-from hypothesis import assume, given
-from hypothesis import strategies as st
 
 from zscope.config.yaml_files import dotted
 from zscope.core.errors import ConfigError
 from zscope.studies.config import Config, load
-from zscope.studies.crosslingual.config import LanguageModelSource
 from zscope.studies.lag.run_config import DataConfig, RunConfig, TrainingConfig
 from zscope.studies.lag.study import LagPlan
 
 BASE = """
 device: cpu
+models: {saved: {path: some/folder}}
 lag:
   run:
     data: {k: 2, n_unique_b: 40, a_length: 3, z_length: 4}
@@ -219,19 +217,73 @@ DAMAGED = {
                   "64 at most"),
     "null sweep with a bad name": ("lag: {sweeps: {a/b: }}", "lag.sweeps.'a/b'", "lower-case"),
     # The cross-lingual study.
-    "no such model": ("crosslingual: {model: large}", "crosslingual.model",
-                      "must be a block of keys, not 'large'"),
-    "two models": ("crosslingual: {model: {tiny: true, path: x}}", "crosslingual.model",
-                   "exactly one"),
-    "no model": ("crosslingual: {model: {}}", "crosslingual.model", "exactly one"),
-    "hub without revision": ("crosslingual: {model: {hub: Qwen/Qwen2.5-3B}}",
-                             "crosslingual.model.revision", "goes with hub"),
-    "revision without hub": ("crosslingual: {model: {path: x, revision: main}}",
-                             "crosslingual.model.revision", "goes with hub"),
-    "hub without owner": ("crosslingual: {model: {hub: Qwen, revision: main}}",
-                          "crosslingual.model.hub", "no owner/name of the hub: 'Qwen'"),
-    "hub that leads elsewhere": ("crosslingual: {model: {hub: ../../x, revision: main}}",
-                                 "crosslingual.model.hub", "no owner/name of the hub"),
+    "no such model": ("crosslingual: {models: [large]}", "crosslingual.models",
+                      "no model large; there are tiny, saved. * models: {large: {path: folder}}"),
+    "no such model of weights": ("crosslingual: {weights_only: [large]}",
+                                 "crosslingual.weights_only", "no model large; there are tiny"),
+    "a model twice": ("crosslingual: {models: [tiny, tiny]}", "crosslingual.models",
+                      "repeats a name: ['tiny', 'tiny']"),
+    "no models": ("crosslingual: {models: []}", "crosslingual.models", "must not be empty"),
+    "tiny by its weights alone": ("crosslingual: {weights_only: [tiny]}",
+                                  "crosslingual.weights_only", "tiny belongs in models"),
+    "a model in both lists": ("crosslingual: {models: [saved], weights_only: [saved]}",
+                              "crosslingual.weights_only", "saved belongs in models"),
+    # The keys of before.
+    "old path": ("crosslingual: {model: {path: X}}", "crosslingual.model",
+                 "write models: {mine: {path: X}} and crosslingual.models: [mine]"),
+    "old hub": ("crosslingual: {model: {hub: a/b, revision: c, tiny: false}}", "crosslingual.model",
+                "write models: {mine: {hub: a/b, revision: c}} and crosslingual.models: [mine]"),
+    "old tiny": ("crosslingual: {model: tiny}", "crosslingual.model",
+                 "write crosslingual.models: [tiny]"),
+    "old block of tiny": ("crosslingual: {model: {tiny: true}}", "crosslingual.model",
+                          "write crosslingual.models: [tiny]"),
+    "old word": ("crosslingual: {model: large}", "crosslingual.model",
+                 "write models: {mine: {path: large}} and crosslingual.models: [mine]"),
+    "old dtype": ("crosslingual: {dtype: bfloat16}", "crosslingual.dtype",
+                  "write models: {mine: {..., dtype: bfloat16}} at the top level"),
+    # Named models.
+    "two sources": ("models: {mine: {hub: a/b, revision: c, path: x}}", "models.mine",
+                    "exactly one, not hub and path"),
+    "no source": ("models: {mine: {}}", "models.mine", "exactly one, not none"),
+    "a folder in one word": ("models: {mine: /data/x y}", "models.mine",
+                             "write {path: /data/x y}"),
+    "a hub model in one word": ("models: {mine: Qwen/Qwen2.5-3B}", "models.mine",
+                                "write {revision: commit, hub: Qwen/Qwen2.5-3B}"),
+    "a package in one word": ("models: {mine: a==1.0}", "models.mine", "write {package: a==1.0}"),
+    "hub without revision": ("models: {mine: {hub: Qwen/Qwen2.5-3B}}", "models.mine.revision",
+                             "goes with hub"),
+    "revision without hub": ("models: {mine: {path: x, revision: main}}", "models.mine.revision",
+                             "goes with hub"),
+    "hub without owner": ("models: {mine: {hub: Qwen, revision: main}}", "models.mine.hub",
+                          "no owner/name of the hub: 'Qwen'"),
+    "hub that leads elsewhere": ("models: {mine: {hub: ../../x, revision: main}}",
+                                 "models.mine.hub", "no owner/name of the hub"),
+    "package without a sum": ("models: {mine: {package: a==1}}", "models.mine.sha256",
+                              "goes with package"),
+    "sum without a package": (f"models: {{mine: {{path: x, sha256: {'a' * 64}}}}}",
+                              "models.mine.sha256", "goes with package"),
+    "sum that is none": ("models: {mine: {package: a==1, sha256: abc}}", "models.mine.sha256",
+                         "64 hex digits, not 'abc'"),
+    "package without a version": (f"models: {{mine: {{package: a, sha256: {'a' * 64}}}}}",
+                                  "models.mine.package", "no name==version: 'a'"),
+    "package that is an option": (
+        f"models: {{mine: {{package: [a==1, --index-url=x==1], sha256: {'a' * 64}}}}}",
+        "models.mine.package", "no name==version: '--index-url=x==1'"),
+    "package that is an address": (
+        f"models: {{mine: {{package: 'a @ file:///x==1', sha256: {'a' * 64}}}}}",
+        "models.mine.package", "no name==version"),
+    "no packages": (f"models: {{mine: {{package: [], sha256: {'a' * 64}}}}}",
+                    "models.mine.package", "must not be empty"),
+    "terms that nobody accepted": ("models: {mine: {path: x, terms: example.org/terms}}",
+                                   "models.mine.accept_terms",
+                                   "read example.org/terms, then write accept_terms: true"),
+    "type of a model": ("models: {mine: {path: x, dtype: half}}", "models.mine.dtype",
+                        "float32, bfloat16, float16"),
+    "model with a bad name": ("models: {a/b: {path: x}}", "models.'a/b'", "a model's name is"),
+    "model in capitals": ("models: {Mine: {path: x}}", "models.Mine", "lower-case letters"),
+    "model called tiny": ("models: {tiny: {path: x}}", "models.tiny", "is the embedded model"),
+    "model called as a training": ("models: {tiny-s0: {path: x}}", "models.tiny-s0",
+                                   "is the embedded model"),
     "layer beyond the depth": ("crosslingual: {z: {layers: [1.0]}}", "crosslingual.z.layers[0]",
                                "a layer's index, such as 2, or a share * not 1.0"),
     "negative layer": ("crosslingual: {z: {layers: [-1]}}", "crosslingual.z.layers[0]",
@@ -267,7 +319,6 @@ DAMAGED = {
                                   "60 is not below steps 60"),
     "gate": ("crosslingual: {tiny: {training: {gate: 95}}}", "crosslingual.tiny.training.gate",
              "must be at most 1, not 95"),
-    "dtype": ("crosslingual: {dtype: half}", "crosslingual.dtype", "float32, bfloat16, float16"),
     # The toy language.
     "toy key": ("toylang: {run: {training: {muonlr: 1}}}", "toylang.run.training.muonlr",
                 "did you mean muon_lr?"),
@@ -396,40 +447,6 @@ def test_a_key_that_a_sweep_inherits_is_named_where_it_stands():
     )
 
 
-@pytest.mark.parametrize(
-    ("path", "name"),
-    [
-        ("/models/Qwen2.5-3B_Instruct (v2)/", "qwen2.5-3b-instruct-v2"),
-        ("/models/研究模型", "研究模型"),
-        ("通义 千问/Ｑｗｅｎ２-７Ｂ", "qwen2-7b"),
-        ("/m/हिन्दी मॉडल", "हिन्दी-मॉडल"),
-        ("/m/e\u0301tude", "\u00e9tude"),  # as macOS spells a name that others spell as one letter
-        ("/m/模型：一，二", "模型-一-二"),
-        ("/m/..", "model"),
-        ("/m/😀", "model"),
-    ],
-)
-def test_the_name_of_a_model_keeps_the_letters_of_every_script(path, name):
-    assert LanguageModelSource(path=path).name == name
-
-
-# Printable, as the config asks for.
-IN_A_NAME = st.characters(exclude_characters="/{}", exclude_categories=("C", "Z")) | st.just(" ")
-
-
-@given(st.text(IN_A_NAME, min_size=1, max_size=150))
-def test_the_name_of_a_model_is_one_safe_part_of_a_path(last):
-    assume(last.isprintable())
-    name = LanguageModelSource(path=f"/models/{last}").name
-    assert 1 <= len(name.encode()) <= 100
-    assert not set(" /{}*?[]()'\"$&;|<>\\\n") & set(name)
-    assert not {"-", "."} & {name[0], name[-1]}
-    # As ever for a name in ASCII.
-    if last.isascii():
-        plain = re.sub(r"[^a-z0-9.]+", "-", last.lower())[:100].strip("-.")
-        assert name == (plain or "model")
-
-
 def test_long_values_are_cut():
     message = message_of(f"lag: {{run: {{training: {{lr: {'x' * 1000}}}}}}}")
     assert len(message) < 200
@@ -481,6 +498,15 @@ def test_the_config_cannot_be_changed():
 def test_a_dump_is_the_config_again():
     config = load(yaml.safe_load(BASE))
     assert Config.model_validate(config.model_dump()) == config
+
+
+def test_a_package_may_have_parts_and_terms_that_were_accepted():
+    terms = {"licence": "Example terms", "terms": "example.org/terms", "accept_terms": True}
+    gemma = {"package": ["gemma==1.0.0", "gemma-part1==1.0.0"], "sha256": "a" * 64, **terms}
+    source = load({**yaml.safe_load(BASE), "models": {"gemma": gemma}}).models["gemma"]
+    assert (source.kind, source.wheels) == ("package", ["gemma==1.0.0", "gemma-part1==1.0.0"])
+    one = {"package": "a==1", "sha256": "a" * 64}
+    assert load({**yaml.safe_load(BASE), "models": {"one": one}}).models["one"].wheels == ["a==1"]
 
 
 @pytest.mark.parametrize(

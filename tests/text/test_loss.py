@@ -11,11 +11,11 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from zscope.config.base import Bootstrap
 from zscope.core.errors import DataError
 from zscope.models.language_model import LanguageModel
+from zscope.models.tables import MODEL_LOSS
 from zscope.tables.read import read_table
 from zscope.tables.write import write_table
 from zscope.text.loss import TextLoss, text_loss, windows
 from zscope.text.passages import Passage
-from zscope.text.tables import MODEL_LOSS
 
 PASSAGES = [
     Passage("long", "The tide comes in, and the boats lift one by one from the mud."),

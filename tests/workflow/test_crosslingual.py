@@ -20,12 +20,11 @@ from zscope.tables.read import read_table
 pytestmark = pytest.mark.slow
 
 SHAPE = {"n_layers": 3, "d_model": 48, "n_heads": 6, "n_kv_heads": 3, "d_head": 8}
-# Over config/qwen.yaml: sizes that a laptop can run with a model of that shape.
+# Over config/pretrained.yaml: sizes that a laptop can run with a model of that shape.
 SMALL = {
     "device": "cpu",
     "bootstrap": {"resamples": 50},
     "crosslingual": {
-        "dtype": "float32",
         "mem_mb": 2000,
         "generation": {"max_new_tokens": 4},
         "z": {"layers": [0.34, 0.9], "k": [0.195, 8], "kinds": ["qk", "ov"]},
@@ -47,6 +46,7 @@ SMALL = {
         "bridge": {"permutations": 40},
     },
 }
+QWEN = {"models": ["mine"], "problems": {"source": "hand_written"}}
 
 
 def save_model(folder: Path, seed: int = 0) -> None:
@@ -75,32 +75,31 @@ def save_model(folder: Path, seed: int = 0) -> None:
     )
 
 
-def with_model(clone: Clone, model: dict[str, str]) -> list[str]:
-    """Arguments that run config/qwen.yaml, made small, on a model."""
-    # Snakemake merges blocks key by key: what config/qwen.yaml names is taken away.
-    model = {"hub": None, "revision": None, **model}
-    small = {**SMALL, "crosslingual": {**SMALL["crosslingual"], "model": model}}
+def with_model(clone: Clone, path: str) -> list[str]:
+    """Arguments that run config/pretrained.yaml, made small, on a model in a folder."""
+    study = {**SMALL["crosslingual"], "models": ["mine"]}
+    small = {**SMALL, "models": {"mine": {"path": path}}, "crosslingual": study}
     path = clone.code / "config/small.yaml"
     path.write_text(yaml.safe_dump(small))
-    qwen = str(clone.code / "config/qwen.yaml")
-    return ["--configfile", qwen, str(path)]
+    return ["--configfile", str(clone.code / "config/pretrained.yaml"), str(path)]
 
 
 def test_a_saved_model_of_another_shape_goes_through_the_whole_study(fresh: Clone) -> None:
     folder = fresh.folder / "Some Model_v2"
     save_model(folder)
-    arguments = with_model(fresh, {"path": str(folder)})
+    arguments = with_model(fresh, str(folder))
     done = fresh.snakemake("crosslingual", *arguments, config=None)
     assert done.status == 0, done.output[-5000:]
     assert "train_run" not in done.rules
     assert "train_tiny_model" not in done.rules
     results = fresh.folder / "results"
-    model = results / "crosslingual/models/some-model-v2"
+    model = results / "crosslingual/models/mine"
     described = read_table(model / "model.parquet", MODELS).iloc[0]
     assert {key: described[key] for key in SHAPE} == SHAPE
-    drawn = {p.stem for p in (results / "figures/crosslingual").glob("*.png")}
-    assert drawn == set(CrosslingualPlan(CrosslingualConfig(model={"path": "x"})).drawings)
-    assert "training" not in drawn
+    figures = results / "figures/crosslingual"
+    drawn = {p.relative_to(figures).with_suffix("").as_posix() for p in figures.rglob("*.png")}
+    assert drawn == set(CrosslingualPlan(CrosslingualConfig(**QWEN)).drawings)
+    assert "mine/training" not in drawn
     weights = read_table(model / "weights.parquet", WEIGHTS)
     assert set(weights["layer"].dropna()) == {0, 1, 2}
     assert set(weights["k"].dropna()) == {round(0.195 * 24), 8}
@@ -125,14 +124,14 @@ def test_a_saved_model_of_another_shape_goes_through_the_whole_study(fresh: Clon
 
 
 def test_a_model_that_is_not_there_is_named(fresh: Clone) -> None:
-    missing = fresh.snakemake("crosslingual", *with_model(fresh, {"path": "nowhere"}), config=None)
+    missing = fresh.snakemake("crosslingual", *with_model(fresh, "nowhere"), config=None)
     assert missing.status != 0
     assert "nowhere/config.json" in missing.output
     save_model(fresh.folder / "pickled")
     weights = fresh.folder / "pickled/model.safetensors"
     weights.rename(weights.with_name("pytorch_model.bin"))
-    target = "results/crosslingual/models/pickled/spaces.safetensors"
-    refused = fresh.snakemake(target, *with_model(fresh, {"path": "pickled"}), config=None)
+    target = "results/crosslingual/models/mine/spaces.safetensors"
+    refused = fresh.snakemake(target, *with_model(fresh, "pickled"), config=None)
     assert refused.status != 0
     assert "pickles (pytorch_model.bin)" in refused.output
 

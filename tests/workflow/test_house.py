@@ -15,6 +15,7 @@ import yaml
 
 from clones import ROOT, TARGETS, Clone, environment, with_cpu_seconds
 from closures import external_imports, import_closure
+from zscope.models.tables import MODEL_LOSS
 from zscope.studies.registry import TITLES
 
 LIB = ROOT / "lib"
@@ -182,10 +183,12 @@ def test_every_job_has_a_log_a_benchmark_and_resources(planned: list[tuple[str, 
 
 
 def test_scripts_are_named_after_their_rules_and_never_read_the_config(
-    planned: list[tuple[str, str]],
+    planned: list[tuple[str, str]], fresh: Clone
 ) -> None:
     scripts = list(SCRIPTS.rglob("*.py"))
-    assert {script.stem for script in scripts} == {rule for rule, _ in planned}
+    # Nothing is fetched for the smoke config, which needs no network.
+    fetched = fresh.plan(MODEL_LOSS.path.format(model="smollm2"), config=None).rules
+    assert {script.stem for script in scripts} == {*fetched, *(rule for rule, _ in planned)}
     for script in scripts:
         text = script.read_text()
         assert "snakemake.config" not in text, script
@@ -251,6 +254,7 @@ def test_the_real_model_is_asked_for_with_one_gpu_and_its_memory(fresh: Clone) -
     assert "train_run" not in blocks
     assert "train_toy_run" not in blocks
     assert "train_tiny_model" not in blocks
+    assert [w for r, w in plan.jobs if r == "fetch_model"] == ["model=qwen2.5-3b"]
     for rule in ("answer_problems", "extract_activations", "measure_weights", "patch_layer"):
         assert re.search(r"\bgpu=1", blocks[rule]), rule
         assert "mem_mb=24000" in blocks[rule], rule

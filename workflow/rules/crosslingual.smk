@@ -49,7 +49,7 @@ rule train_tiny_model:
         tracked=lambda wildcards: tracked(
             "crosslingual/train_tiny_model.py",
             tiny=CONFIG.crosslingual.tiny.model_dump(),
-            seed=checked(find, CROSSLINGUAL.models, wildcards.model, "model"),
+            seed=checked(find, CROSSLINGUAL.trained, wildcards.model, "embedded model"),
             device=CONFIG.device,
         ),
     script:
@@ -77,8 +77,8 @@ rule describe_model:
     params:
         tracked=lambda wildcards: tracked(
             "crosslingual/describe_model.py",
-            model=crosslingual_source(),
-            dtype=CONFIG.crosslingual.dtype,
+            dtype=crosslingual_subject(wildcards)["dtype"],
+            trained=crosslingual_subject(wildcards)["trained"],
             z=CONFIG.crosslingual.z.model_dump(include={"layers", "k"}),
         ),
     script:
@@ -106,7 +106,7 @@ rule answer_problems:
         tracked=lambda wildcards: tracked(
             "crosslingual/answer_problems.py",
             generation=CONFIG.crosslingual.generation.model_dump(),
-            subject=crosslingual_subject(),
+            subject=crosslingual_subject(wildcards),
         ),
     script:
         "../scripts/crosslingual/answer_problems.py"
@@ -116,7 +116,7 @@ rule summarise_accuracy:
     """Rates and tests of right answers, unpatched and while training."""
     input:
         outputs=rules.answer_problems.output.outputs,
-        training=crosslingual_tables.TRAINING.path if CONFIG.crosslingual.model.tiny else [],
+        training=crosslingual_training,
     output:
         accuracy=crosslingual_tables.ACCURACY.path,
     log:
@@ -159,7 +159,7 @@ rule extract_activations:
             "crosslingual/extract_activations.py",
             activations=CONFIG.crosslingual.activations.model_dump(),
             batch_size=CONFIG.crosslingual.generation.batch_size,
-            subject=crosslingual_subject(),
+            subject=crosslingual_subject(wildcards),
         ),
     script:
         "../scripts/crosslingual/extract_activations.py"
@@ -185,8 +185,8 @@ rule make_spaces:
     params:
         tracked=lambda wildcards: tracked(
             "crosslingual/make_spaces.py",
-            z={key: CROSSLINGUAL_Z[key] for key in ("kinds",)},
-            subject=crosslingual_subject(),
+            z={key: crosslingual_z(wildcards)[key] for key in ("kinds",)},
+            subject=crosslingual_subject(wildcards),
         ),
     script:
         "../scripts/crosslingual/make_spaces.py"
@@ -213,9 +213,9 @@ rule measure_weights:
     params:
         tracked=lambda wildcards: tracked(
             "crosslingual/measure_weights.py",
-            z=CROSSLINGUAL_Z,
+            z=crosslingual_z(wildcards),
             bootstrap=BOOTSTRAP,
-            subject=crosslingual_subject(),
+            subject=crosslingual_subject(wildcards),
         ),
     script:
         "../scripts/crosslingual/measure_weights.py"
@@ -306,7 +306,7 @@ rule patch_layer:
             generation=CONFIG.crosslingual.generation.model_dump(),
             z={key: CROSSLINGUAL_Z[key] for key in ("kinds", "position_0")},
             seed=CONFIG.crosslingual.problems.seed,
-            subject=crosslingual_subject(),
+            subject=crosslingual_subject(wildcards),
         ),
     script:
         "../scripts/crosslingual/patch_layer.py"
@@ -514,7 +514,10 @@ rule summarise_verdicts:
         runtime=growing(10),
     params:
         caption=lambda wildcards: caption("crosslingual", "verdicts"),
-        tracked=lambda wildcards: tracked("crosslingual/summarise_verdicts.py"),
+        tracked=lambda wildcards: tracked(
+            "crosslingual/summarise_verdicts.py",
+            families=CROSSLINGUAL.family_of,
+        ),
     script:
         "../scripts/crosslingual/summarise_verdicts.py"
 
@@ -523,6 +526,8 @@ TARGETS["crosslingual"] = [
     *expand(rules.summarise_patching.output, model=CROSSLINGUAL.models),
     *expand(rules.summarise_model.output, model=CROSSLINGUAL.models),
     *rules.summarise_verdicts.output,
+    *expand(rules.measure_weights.output, model=CONFIG.crosslingual.weights_only),
+    *expand(rules.measure_model_loss.output, model=CONFIG.crosslingual.named),
 ]
 
 

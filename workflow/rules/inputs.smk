@@ -2,6 +2,7 @@
 
 from functools import cache
 
+from zscope.models import tables as model_tables
 from zscope.models.identity import model_digest, model_files
 from zscope.studies.crosslingual import tables as crosslingual_tables
 from zscope.studies.crosslingual.study import CrosslingualPlan
@@ -10,6 +11,7 @@ from zscope.studies.lag.probes.registry import PROBES as LAG_PROBES, probe_modul
 from zscope.studies.lag.study import LagPlan
 from zscope.studies.toylang import tables as toylang_tables
 from zscope.studies.toylang.study import ToylangPlan
+from zscope.text.passages import PASSAGE_LANGUAGES, packaged_folder, passage_files
 
 if CONFIG.lag:
     LAG = PLANS["lag"] = checked(LagPlan(CONFIG.lag, SOURCES).check)
@@ -26,8 +28,32 @@ CROSSLINGUAL_MODEL = "results/crosslingual/models/{model}"
 
 
 wildcard_constraints:
-    **dict.fromkeys(("facts", "run", "condition", "sweep", "probe"), "[^/]+"),
+    **dict.fromkeys(("facts", "run", "condition", "sweep", "probe", "model"), "[^/]+"),
     study="[a-z]+",
+
+
+# --- named models
+
+
+def named_model(name):
+    return checked(find, CONFIG.models, name, "model in the config's models")
+
+
+@cache
+def model_source(name):
+    """Where a named model comes from. A folder comes with the digest of its files, so that others
+    make stale what was made from them."""
+    source = named_model(name)
+    unread = {"dtype", "terms", "accept_terms"}
+    digest = None if source.path is None else checked(model_digest, source.path)
+    return {"source": source.model_dump(exclude=unread), "digest": digest}
+
+
+def model_source_files(wildcards):
+    """The files of a model in a folder. What they hold is in the digest, so their dates do not
+    count."""
+    path = named_model(wildcards.model).path
+    return [] if path is None else [ancient(str(file)) for file in model_files(path)]
 
 
 # --- figures
@@ -98,32 +124,38 @@ def toylang_checkpoints(conditions):
 # --- the cross-lingual study
 
 
-@cache
-def crosslingual_source():
-    """The model of the config. One in a folder comes with the digest of its files, so that others
-    make stale what was made from them."""
-    source = CONFIG.crosslingual.model
-    if source.path is None:
-        return source.model_dump()
-    return {**source.model_dump(), "digest": checked(model_digest, source.path)}
+def crosslingual_trained(wildcards):
+    """Whether a model is trained here; raises for one that the study does not measure."""
+    return checked(find, CROSSLINGUAL.measured, wildcards.model, "model") is not None
 
 
-def crosslingual_subject():
-    """The model that is read, for every rule that loads it."""
+def crosslingual_subject(wildcards):
+    """How a model is read, for every rule that loads it."""
+    trained = crosslingual_trained(wildcards)
     return {
-        "model": crosslingual_source(),
-        "dtype": CONFIG.crosslingual.dtype,
+        "trained": trained,
+        "dtype": "float32" if trained else CONFIG.models[wildcards.model].dtype,
         "device": CONFIG.device,
     }
 
 
+def crosslingual_z(wildcards):
+    """The subspaces of a model's weights: of one that nothing else is measured of, the main kernel
+    alone, which the figures show."""
+    if wildcards.model in CROSSLINGUAL.models:
+        return CROSSLINGUAL_Z
+    return {**CROSSLINGUAL_Z, "kinds": CROSSLINGUAL_Z["kinds"][:1]}
+
+
 def crosslingual_weights(wildcards):
-    """The folder of the weights that are trained here, or the files of a model in a folder. What
-    these hold is in the digest, so their dates do not count."""
-    if checked(find, CROSSLINGUAL.models, wildcards.model, "model") is not None:
-        return f"{CROSSLINGUAL_MODEL}/weights"
-    path = CONFIG.crosslingual.model.path
-    return [] if path is None else [ancient(str(file)) for file in model_files(path)]
+    """The folder of a model's weights: trained here, or fetched."""
+    trained = crosslingual_trained(wildcards)
+    return f"{CROSSLINGUAL_MODEL}/weights" if trained else model_tables.WEIGHTS
+
+
+def crosslingual_training(wildcards):
+    """The table of a model's training, if it was trained here."""
+    return crosslingual_tables.TRAINING.path if crosslingual_trained(wildcards) else []
 
 
 def crosslingual_outputs(patched):

@@ -19,7 +19,7 @@ from contextlib import suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from zscope.core.errors import CheckpointError, ConfigError
+from zscope.core.errors import CheckpointError, ConfigError, rebuild
 from zscope.core.provenance import digest_of
 
 CONFIG = "config.json"
@@ -37,6 +37,9 @@ TOKENIZER = (
     "*.jinja",
 )
 """Patterns of the files of a tokenizer."""
+IDENTITY = "identity.json"
+"""The file of a fetched folder that says which digest it had when it was fetched."""
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 NAME = re.compile(r"[\w.-]+")
 KEPT_FROM = 2**24  # bytes; a smaller file is hashed in milliseconds
 SETTLED = 2.0  # seconds; a file that changed less long ago may change again unseen
@@ -100,6 +103,44 @@ def model_digest(folder: str | os.PathLike[str]) -> str:
             f"the model's folder {folder}: {error.filename} cannot be read ({error.strerror})"
         ) from None
     return digest_of(found)
+
+
+def check_safetensors(folder: Path) -> None:
+    """Raise CheckpointError if a folder has no safetensors weights, or a damaged index of them."""
+    shards(folder)
+    if any(folder.glob("*.safetensors")):
+        return
+    pickles = sorted(p.name for pattern in PICKLES for p in folder.glob(pattern))
+    if pickles:
+        raise CheckpointError(
+            f"{folder}: its weights are pickles ({', '.join(pickles[:3])}), which can run any "
+            "code when they are read\n"
+            "take a revision with safetensors, or convert them where that is safe: "
+            "model.save_pretrained(folder)"
+        )
+    raise CheckpointError(f"{folder}: no safetensors weights (*.safetensors)")
+
+
+def write_identity(folder: Path) -> str:
+    """Write the digest of a folder's model into one more file there, and return it."""
+    digest = model_digest(folder)
+    (folder / IDENTITY).write_text(json.dumps({"digest": digest}) + "\n", encoding="utf-8")
+    return digest
+
+
+def read_identity(folder: str | os.PathLike[str]) -> str:
+    """The digest of a fetched folder, which still has it.
+
+    Raises CheckpointError if the folder is not as it was fetched.
+    """
+    folder = Path(folder)
+    try:
+        written = json.loads((folder / IDENTITY).read_text("utf-8"))["digest"]
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        written = None
+    if written is None or written != model_digest(folder):
+        raise CheckpointError(f"{folder}: damaged, it is not as it was fetched\n{rebuild(folder)}")
+    return written
 
 
 # --- one file ----------------------------------------------------------------------------------

@@ -30,15 +30,14 @@ from zscope.models.architectures import (
     check_settings,
 )
 from zscope.models.attention_kernels import AttentionWeights
-from zscope.models.identity import model_digest, shards
+from zscope.models.hub import SMALL_FILES, WEIGHT_FILES, fetch_from_hub
+from zscope.models.identity import check_safetensors, model_digest
 from zscope.models.tokenizers import load_tokenizer, set_ends
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 HEADROOM = 1.2  # the memory that must be free, over that of the weights
-PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
-SMALL_FILES = ("*.json", "*.txt", "*.model", "*.jinja")
 # Where quantisers write that they were there: keys of config.json, files of older ones.
 QUANTISED_KEYS = ("quantization_config", "quantization")
 QUANTISED_FILES = ("quantize_config.json", "quant_config.json")
@@ -299,8 +298,8 @@ def load_language_model(
     config = _check_architecture(folder)
     _check_memory(config, name, device, dtype)
     if spec.get("hub"):
-        folder = _fetch(spec["hub"], spec["revision"], ("*.safetensors",))
-    _check_safetensors(folder)
+        folder = fetch_from_hub(spec["hub"], spec["revision"], WEIGHT_FILES)
+    check_safetensors(folder)
     tokenizer = load_tokenizer(folder)
     # Only the ends are kept: a repetition penalty would change greedy choices.
     ends = set_ends(folder, config, tokenizer)
@@ -321,7 +320,7 @@ def _locate(spec: Mapping[str, Any], weights: str | Path | None) -> tuple[Path, 
             )
         return folder, f"tiny@{_file_digest(folder / 'model.safetensors')}"
     if spec.get("hub"):
-        folder = _fetch(spec["hub"], spec.get("revision"), SMALL_FILES)
+        folder = fetch_from_hub(spec["hub"], spec.get("revision"), SMALL_FILES)
         return folder, f"{spec['hub']}@{folder.name}"
     folder = _existing(Path(spec["path"]).expanduser())
     digest = model_digest(folder)
@@ -342,42 +341,6 @@ def _existing(folder: Path) -> Path:
             "the tokenizer"
         )
     return folder
-
-
-def _fetch(model: str, revision: str | None, patterns: Sequence[str]) -> Path:
-    """The folder of the hub's cache with these files of a revision; its name is the commit."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        HFValidationError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
-
-    if not revision:
-        raise ConfigError(
-            f"model {model}: no revision. Results are of one version of the weights: give the "
-            "commit's hash, which the model's page on the hub shows under Files"
-        )
-    try:
-        return Path(snapshot_download(model, revision=revision, allow_patterns=list(patterns)))
-    except GatedRepoError:
-        problem, way = "its owner has to let you in", "ask on its page, then `hf auth login`"
-    except RepositoryNotFoundError:
-        problem, way = "the hub has no such model", "check its id (owner/name)"
-    except RevisionNotFoundError:
-        problem, way = f"no revision {revision}", "take a commit that its page shows"
-    except LocalEntryNotFoundError:
-        problem = f"revision {revision} is not in the hub's cache, and the hub cannot be reached"
-        way = (
-            "fetch it once where there is a network, with the same HF_HOME: "
-            f"hf download {model} --revision {revision}"
-        )
-    except (HFValidationError, HfHubHTTPError) as error:
-        problem, way = str(error).splitlines()[0], "check its id and the network"
-    raise ConfigError(f"model {model}: {problem}\n{way}") from None
 
 
 def _check_architecture(folder: Path) -> Any:
@@ -450,21 +413,6 @@ def free_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     return psutil.virtual_memory().available
-
-
-def _check_safetensors(folder: Path) -> None:
-    shards(folder)  # raises for a damaged index
-    if any(folder.glob("*.safetensors")):
-        return
-    pickles = sorted(p.name for pattern in PICKLES for p in folder.glob(pattern))
-    if pickles:
-        raise CheckpointError(
-            f"{folder}: its weights are pickles ({', '.join(pickles[:3])}), which can run any "
-            "code when they are read\n"
-            "take a revision with safetensors, or convert them where that is safe: "
-            "model.save_pretrained(folder)"
-        )
-    raise CheckpointError(f"{folder}: no safetensors weights (*.safetensors)")
 
 
 def _load_weights(folder: Path, dtype: torch.dtype) -> Any:

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, Self
 
-from pydantic import ValidationError, model_validator
+from pydantic import ValidationError, field_validator, model_validator
 
-from zscope.config.base import Bootstrap, Section
+from zscope.config.base import Bootstrap, Section, WrongKeyError
 from zscope.config.messages import explain
 from zscope.core.errors import ConfigError
+from zscope.models.registry import ModelSource, check_name
 from zscope.studies.crosslingual.config import CrosslingualConfig
 from zscope.studies.lag.config import LagConfig
 from zscope.studies.toylang.config import ToylangConfig
@@ -27,12 +28,36 @@ class Config(Section):
     """The device of all models; auto: cuda if there is one, else mps, else cpu."""
     bootstrap: Bootstrap = Bootstrap()
     """Bootstrap intervals."""
+    models: dict[str, ModelSource] = {}
+    """Pretrained models by the names that studies call them by. One that no study names is not
+    fetched."""
     lag: LagConfig | None = None
     """The late disambiguation lag; null: not run."""
     toylang: ToylangConfig | None = None
     """The toy language and tensor transformers; null: not run."""
     crosslingual: CrosslingualConfig | None = None
     """The cross-lingual Z study; null: not run."""
+
+    @field_validator("models", mode="before")
+    @classmethod
+    def _names(cls, models: Any) -> Any:
+        for name in models if isinstance(models, dict) else ():
+            check_name(name)
+        return models
+
+    @model_validator(mode="after")
+    def _models_are_named(self) -> Self:
+        study = self.crosslingual
+        for name in study.named if study else ():
+            if study and name not in self.models:
+                key = "models" if name in study.models else "weights_only"
+                raise WrongKeyError(
+                    f"crosslingual.{key}",
+                    f"no model {name}; there are {', '.join(['tiny', *self.models])}. Name yours: "
+                    f"models: {{{name}: {{path: folder}}}}",
+                    "crosslingual",
+                )
+        return self
 
     @model_validator(mode="after")
     def _something(self) -> Self:

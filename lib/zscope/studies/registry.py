@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
+from zscope.models import tables as model_tables
 from zscope.tables.schema import Table
 
 TITLES = {"lag": "Lag", "toylang": "Toy language", "crosslingual": "Cross-lingual Z"}
@@ -11,6 +12,7 @@ TITLES = {"lag": "Lag", "toylang": "Toy language", "crosslingual": "Cross-lingua
 
 
 def all_tables() -> dict[str, Table]:
-    """Every table of every study by its name. For readers of results; no job needs all of them."""
-    modules = (import_module(f"zscope.studies.{study}.tables") for study in TITLES)
-    return {table.name: table for module in modules for table in module.TABLES}
+    """Every table of every study, and of the named models, by its name. For readers of results; no
+    job needs all of them."""
+    modules = [import_module(f"zscope.studies.{study}.tables") for study in TITLES]
+    return {table.name: table for m in (model_tables, *modules) for table in m.TABLES}

@@ -69,6 +69,7 @@ REAL = Study(("qwen2.5-3b",), 36, 2048, (32, 33), (50, 20), 16, 24)
 
 
 LEVEL = 0.95
+FAMILY = "tiny"
 
 
 def tiny(models=TINY.models, level=LEVEL):
@@ -118,6 +119,7 @@ def declared(**changes):
         "where": "prefill",
         "position_0": "exclude",
         "direction": "zh->en",
+        "family": FAMILY,
     } | changes
 
 
@@ -706,4 +708,5 @@ def verdicts(rows):
         }
         ends = {"low": of["value"].min(), "high": of["value"].max()}
         common = {"question": question, "text": of["text"].iloc[0], "n_models": len(of)}
+        common |= {"family": FAMILY}
         yield common | words | ends

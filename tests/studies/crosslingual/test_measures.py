@@ -20,7 +20,6 @@ from zscope.core.errors import ConfigError, DataError
 from zscope.models.language_model import LanguageModel
 from zscope.studies.crosslingual.config import (
     BridgeConfig,
-    LanguageModelSource,
     TinyShape,
     VerdictConfig,
     ZConfig,
@@ -672,6 +671,21 @@ def test_spaces_that_a_kernel_cannot_have_are_noted(lm, tmp_path):
     assert key(1, 6, "kq", 2) in layer_spaces(lm.attention_weights(1), 1, z, sizes)[0]
 
 
+@pytest.mark.parametrize(
+    ("kinds", "drawn"),
+    [(["qk"], "qk"), (["kq", "qk"], "qk"), (["ov"], "vo"), (["qk", "kq", "ov"], "qkvo")],
+)
+def test_only_matrices_of_the_kernels_are_drawn_in_a_fixed_order(lm, kinds, drawn):
+    weights = lm.attention_weights(0)
+    found = gaussian_weights(weights, torch.Generator().manual_seed(3), kinds)
+    generator = torch.Generator().manual_seed(3)
+    for letter in "qkvo":
+        own, made = (getattr(w, f"W_{letter}") for w in (weights, found))
+        if letter in drawn:
+            own = torch.randn(own.shape, generator=generator, dtype=torch.float64)
+        assert torch.equal(made, own)
+
+
 def test_ranks_of_gaussian_weights_lie_inside_their_null(lm):
     """The embedded model is drawn from a Gaussian, and not trained here."""
     rows = list(rank_rows(lm.attention_weights(0), 0, ["qk"], 40, generator(), BOOTSTRAP))
@@ -691,7 +705,7 @@ def test_the_rank_of_a_stack_has_as_many_draws_as_that_of_a_head(lm):
     weights = lm.attention_weights(0)
     rows = list(rank_rows(weights, 0, ["kq"], 40, generator(), BOOTSTRAP))
     g = generator()
-    drawn = [layer_ranks(gaussian_weights(weights, g), "kq") for _ in range(40)]
+    drawn = [layer_ranks(gaussian_weights(weights, g, ["kq"]), "kq") for _ in range(40)]
     for name in RANKS:
         row = value(rows, RANK_METRICS[name], head=None)
         ends = np.quantile([float(ranks[name]) for ranks in drawn], [0.025, 0.975])
@@ -767,15 +781,14 @@ def run_scripts(folder, inputs, bootstrap):
     """From weights to a summary, in `folder`, whose files are named for the scripts' inputs."""
     z = ZConfig(kinds=["qk", "ov"])
     dumped, level = z.model_dump(), bootstrap.model_dump()
-    model = LanguageModelSource(tiny=True).model_dump()
     loaded = {"weights": inputs["model"]}
-    subject = {"model": model, "dtype": "float32", "device": "cpu"}
+    subject = {"trained": True, "dtype": "float32", "device": "cpu"}
 
     def made(*names):
         return {name: folder / name for name in names}
 
     run_script(
-        "describe_model", loaded, made("model", "sizes"), model=model, dtype="float32", z=dumped
+        "describe_model", loaded, made("model", "sizes"), trained=True, dtype="float32", z=dumped
     )
     run_script(
         "make_spaces", loaded | made("sizes"), made("spaces"), z={"kinds": z.kinds}, subject=subject

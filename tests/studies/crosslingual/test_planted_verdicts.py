@@ -302,24 +302,32 @@ def test_trainings_that_disagree_vary():
         pd.DataFrame(summarise(planted(study, seed=5))).assign(model=f"m{i}")
         for i, study in enumerate(studies)
     ]
-    together = {row["question"]: row for row in over_models(pd.concat(summaries))}
+    alike = {f"m{i}": "m" for i in range(3)}
+    together = {row["question"]: row for row in over_models(pd.concat(summaries), alike)}
     row = together["is_necessary"]
     assert (row["controlled_verdict"], row["controlled_tally"]) == (VARIES, "yes 2, no 1")
     assert (row["protocol_verdict"], row["protocol_tally"]) == (UNKNOWN, "cannot be told 3")
     values = [s.set_index("question").loc["is_necessary", "value"] for s in summaries]
     assert (row["low"], row["high"], row["n_models"]) == (min(values), max(values), 3)
-    agree = {row["question"]: row for row in over_models(pd.concat(summaries[:2]))}
+    agree = {row["question"]: row for row in over_models(pd.concat(summaries[:2]), alike)}
     assert agree["is_necessary"]["controlled_verdict"] == "yes"
     assert list(together) == summaries[0]["question"].to_list()
-    one = next(r for r in over_models(summaries[2]) if r["question"] == "is_necessary")
+    one = next(r for r in over_models(summaries[2], alike) if r["question"] == "is_necessary")
     assert (one["controlled_verdict"], one["n_models"]) == ("no", 1)
+    # Another model is no training of the first ones: its verdict stands by itself.
+    apart = [
+        (row["family"], row["controlled_verdict"], row["n_models"])
+        for row in over_models(pd.concat(summaries), alike | {"m2": "other"})
+        if row["question"] == "is_necessary"
+    ]
+    assert apart == [("m", "yes", 2), ("other", "no", 1)]
 
 
 def test_verdicts_and_summaries_are_tables(tmp_path):
     rows = pd.DataFrame(summarise(planted(everywhere(CARRIES, NEEDED)))).assign(model="m")
     write_table(rows, tmp_path / "summary", SUMMARY, {})
     read = read_table(tmp_path / "summary", SUMMARY)
-    write_table(pd.DataFrame(over_models(read)), tmp_path / "verdicts", VERDICTS, {})
+    write_table(pd.DataFrame(over_models(read, {"m": "m"})), tmp_path / "verdicts", VERDICTS, {})
     assert len(read_table(tmp_path / "verdicts", VERDICTS)) == len(read)
 
 

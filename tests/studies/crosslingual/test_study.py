@@ -1,10 +1,5 @@
 """What the cross-lingual study plans."""
 
-import re
-
-import pytest
-
-from zscope.core.errors import ConfigError
 from zscope.figures.registry import figure_modules
 from zscope.studies.config import load
 from zscope.studies.crosslingual.config import CrosslingualConfig
@@ -25,48 +20,55 @@ def test_a_tiny_model_is_a_model_for_every_seed():
     assert found.drawings["planted"].inputs == {"planted": ["results/crosslingual/planted.parquet"]}
 
 
-@pytest.mark.parametrize(
-    ("model", "name"),
-    [
-        ({"hub": "Qwen/Qwen2.5-3B", "revision": "main"}, "qwen2.5-3b"),
-        ({"path": "/data/My Models/qwen_2-finetuned/"}, "qwen-2-finetuned"),
-        ({"path": "../.."}, "model"),
-        ({"path": "a/$(rm -rf ~)"}, "rm-rf"),
-        ({"path": "/数据/通义千问_1"}, "通义千问-1"),
-        ({"path": "模" * 90}, "模" * 33),
-    ],
-)
-def test_a_model_from_elsewhere_has_a_name_fit_for_a_path(model, name):
-    found = plan(model=model, seeds=[0, 1, 2])
-    assert found.models == {name: None}
-    assert "training" not in found.drawings
-    assert found.declared["gate"] is None
-    assert re.fullmatch(r"[^\W_][^\W_A-Z.-]*([.-]+[^\W_A-Z]+)*", name)
-    assert len(name.encode()) <= 100
+def test_a_named_model_has_figures_of_its_own_and_no_training():
+    found = plan(models=["mine"], seeds=[0, 1, 2], problems={"source": "hand_written"})
+    assert found.models == {"mine": None}
+    assert set(found.drawings) == {
+        "planted",  # of no model
+        *(f"mine/{name}" for name in figure_modules("crosslingual") if name != "training"),
+    } - {"mine/planted"}
+    drawing = found.drawings["mine/dashboard"]
+    assert drawing.inputs["summary"] == ["results/crosslingual/models/mine/summary.parquet"]
+    assert (drawing.declared["gate"], drawing.declared["family"]) == (None, "mine")
+
+
+def test_several_models_are_families_and_only_trainings_alike_are_drawn_as_one():
+    found = plan(models=["tiny", "mine"], seeds=[3, 5], weights_only=["other"])
+    assert found.models == {"tiny-s3": 3, "tiny-s5": 5, "mine": None}
+    assert found.family_of == {"tiny-s3": "tiny", "tiny-s5": "tiny", "mine": "mine"}
+    assert found.trained == {"tiny-s3": 3, "tiny-s5": 5}
+    assert set(found.measured) == {*found.models, "other"}
+    of = "results/crosslingual/models/{}/weights.parquet"
+    ranks = {
+        name: d.inputs["weights"] for name, d in found.drawings.items() if name.endswith("ranks")
+    }
+    assert ranks == {
+        "ranks": [of.format("tiny-s3"), of.format("tiny-s5")],
+        "mine/ranks": [of.format("mine")],
+        "other/ranks": [of.format("other")],
+    }
+    assert [n for n in found.drawings if n.endswith("planted")] == ["planted"]
+    gates = {n: d.declared["gate"] for n, d in found.drawings.items() if n.endswith("accuracy")}
+    assert gates == {"accuracy": 0.9, "mine/accuracy": None}
+
+
+def test_of_a_model_by_its_weights_alone_only_figures_of_weights_are_drawn():
+    found = plan(weights_only=["other"])
+    assert {n for n in found.drawings if n.startswith("other/")} == {
+        "other/ranks",
+        "other/overlap",
+        "other/similarity",
+    }
+    assert "other" not in found.models  # nothing is patched, and no verdict is its
 
 
 def test_a_tilde_is_the_home_folder(monkeypatch):
     monkeypatch.setenv("HOME", "/home/ann")
-    assert plan(model={"path": "~/qwen"}).config.model.path == "/home/ann/qwen"
+    models = {"mine": {"path": "~/qwen"}}
     problems = {"source": "hand_written", "file": "~/own.yaml"}
-    found = plan(model={"path": "x"}, problems=problems)
-    assert found.config.problems.file == "/home/ann/own.yaml"
-
-
-@pytest.mark.parametrize(
-    ("model", "way"),
-    [
-        ("Qwen/Qwen2.5-3B", "write {hub: Qwen/Qwen2.5-3B, revision: commit} for a model of the"),
-        ("Qwen/Qwen2.5-3B", "or {path: Qwen/Qwen2.5-3B} for a folder"),
-        ("/data/my model", "write tiny, or {path: /data/my model} for a folder"),
-    ],
-)
-def test_a_model_in_one_word_is_answered_with_what_to_write(model, way):
-    with pytest.raises(ConfigError) as caught:
-        load({"crosslingual": {"model": model}})
-    assert way in str(caught.value)
-    assert "\n" not in str(caught.value)
-    assert plan(model="tiny").config.model.tiny
+    found = load({"models": models, "crosslingual": {"models": ["mine"], "problems": problems}})
+    assert found.models["mine"].path == "/home/ann/qwen"
+    assert found.crosslingual.problems.file == "/home/ann/own.yaml"
 
 
 def test_layers_are_named_as_the_config_writes_them():
@@ -85,6 +87,7 @@ def test_figures_are_told_the_declared_cell_and_the_gate():
         "where": "prefill",
         "position_0": "exclude",
         "direction": "zh->en",
+        "family": "tiny",
         "gate": 0.9,
     }
     assert {n for n, drawing in found.drawings.items() if not drawing.has_intervals} == {

@@ -59,7 +59,7 @@ def answer_problems(
 
 if __name__ == "__main__":
     with job(snakemake, "torch", "transformers") as this:
-        lm, loaded = load_subject(**this.slice["subject"], weights=this.input.get("weights"))
+        lm, loaded = load_subject(this.wildcards.model, this.input.weights, **this.slice["subject"])
         answer_problems(
             lm,
             read_problems(this.input.problems),

@@ -3,9 +3,10 @@
 from dataclasses import asdict
 
 from zscope.core.jobs import Provenance, job
-from zscope.models.language_model import ModelShape, read_shape
+from zscope.models.language_model import ModelShape
 from zscope.studies.crosslingual.config import ZConfig
 from zscope.studies.crosslingual.sizes import size_rows
+from zscope.studies.crosslingual.subject import subject_shape
 from zscope.studies.crosslingual.tables import MODELS, SIZES
 from zscope.tables.write import write_table
 
@@ -29,7 +30,7 @@ def describe_model(
 if __name__ == "__main__":
     with job(snakemake, "transformers") as this:
         describe_model(
-            read_shape(this.slice["model"], this.input.get("weights")),
+            subject_shape(this.wildcards.model, this.input.weights, trained=this.slice["trained"]),
             this.output.model,
             this.output.sizes,
             model=this.wildcards.model,

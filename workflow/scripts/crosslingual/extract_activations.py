@@ -8,7 +8,7 @@ from zscope.studies.crosslingual.subject import load_subject
 
 if __name__ == "__main__":
     with job(snakemake, "torch", "transformers") as this:
-        lm, loaded = load_subject(**this.slice["subject"], weights=this.input.get("weights"))
+        lm, loaded = load_subject(this.wildcards.model, this.input.weights, **this.slice["subject"])
         extract(
             lm,
             read_problems(this.input.problems),

@@ -29,7 +29,7 @@ def make_spaces(
 
 if __name__ == "__main__":
     with job(snakemake, "torch", "transformers") as this:
-        lm, loaded = load_subject(**this.slice["subject"], weights=this.input.get("weights"))
+        lm, loaded = load_subject(this.wildcards.model, this.input.weights, **this.slice["subject"])
         make_spaces(
             lm,
             this.output.spaces,

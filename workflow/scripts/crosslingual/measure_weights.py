@@ -50,7 +50,7 @@ def measure_weights(
 
 if __name__ == "__main__":
     with job(snakemake, "torch", "transformers") as this:
-        lm, loaded = load_subject(**this.slice["subject"], weights=this.input.get("weights"))
+        lm, loaded = load_subject(this.wildcards.model, this.input.weights, **this.slice["subject"])
         measure_weights(
             lm,
             SpaceFile.open(this.input.spaces, this.input.sizes, this.slice["z"]),

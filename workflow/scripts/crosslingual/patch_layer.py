@@ -64,7 +64,7 @@ def patch_layer(
 
 if __name__ == "__main__":
     with job(snakemake, "numpy", "torch", "transformers", "POT") as this:
-        lm, loaded = load_subject(**this.slice["subject"], weights=this.input.get("weights"))
+        lm, loaded = load_subject(this.wildcards.model, this.input.weights, **this.slice["subject"])
         spaces = SpaceFile.open(this.input.spaces, this.input.sizes, this.slice["z"])
         declared = this.slice["verdict"]
         read: tuple[DeclaredCell, ...] = ()

@@ -1,6 +1,6 @@
 """Every research question over all models: table crosslingual_verdicts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
@@ -12,11 +12,16 @@ from zscope.tables.write import write_csv, write_table
 
 
 def summarise_verdicts(
-    summaries: Sequence[str], verdicts: str, csv: str, *, provenance: Provenance
+    summaries: Sequence[str],
+    verdicts: str,
+    csv: str,
+    *,
+    families: Mapping[str, str],
+    provenance: Provenance,
 ) -> None:
-    """summaries: a table of each model."""
+    """summaries: a table of each model. families: the family of each model."""
     frames = pd.concat([read_table(path, SUMMARY) for path in summaries], ignore_index=True)
-    rows = pd.DataFrame(over_models(frames))
+    rows = pd.DataFrame(over_models(frames, families))
     write_table(rows, verdicts, VERDICTS, provenance)
     write_csv(rows, csv)
 
@@ -27,5 +32,6 @@ if __name__ == "__main__":
             list(this.input.summaries),
             this.output.verdicts,
             this.output.csv,
+            families=this.slice["families"],
             provenance=this.provenance,
         )

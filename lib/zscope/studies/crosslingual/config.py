@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import re
-import unicodedata
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from zscope.config.base import (
@@ -23,6 +20,7 @@ from zscope.config.base import (
 )
 from zscope.config.sizes import check_layer
 from zscope.core.errors import ConfigError
+from zscope.models.registry import TINY, UserPath, check_file
 
 
 def _index_or_share(value: Any) -> Any:
@@ -59,69 +57,6 @@ Where = Literal["prefill", "all"]
 Direction = Literal["zh->en", "en->zh"]
 Basis = Literal["coordinates", "pca", "z"]
 Position0 = Literal["exclude", "include"]
-# A path as a shell reads it: ~ is the home folder.
-UserPath = Annotated[str, AfterValidator(os.path.expanduser)]
-REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-
-
-def _check_file(key: str, path: str | None) -> None:
-    """Snakemake reads braces in the name of an input as a wildcard."""
-    if path is not None and (not path or not path.isprintable() or set("{}") & set(path)):
-        raise WrongKeyError(key, f"is no name of a file: {path[:60]!r} (no braces, one line)")
-
-
-class LanguageModelSource(Section):
-    """Which model: `tiny`, {hub: id, revision: commit}, or {path: folder}."""
-
-    tiny: Flag = False
-    """Train the embedded bilingual model; `model: tiny` is short for this."""
-    hub: str | None = None
-    """A Qwen2 or Llama model of the Hugging Face hub, such as Qwen/Qwen2.5-3B; needs a revision."""
-    revision: str | None = None
-    """Commit (or tag) of the hub model, so that a result names its weights."""
-    path: UserPath | None = None
-    """Folder of a saved Qwen2 or Llama model: config.json, model.safetensors and a tokenizer.
-    `~` is the home folder."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _in_words(cls, value: Any) -> Any:
-        if value == "tiny":
-            return {"tiny": True}
-        if isinstance(value, str):
-            other = "tiny"
-            if REPOSITORY.fullmatch(value):
-                other = f"{{hub: {value}, revision: commit}} for a model of the hub"
-            raise ValueError(
-                f"must be a block of keys, not {value!r}: write {other}, or "
-                f"{{path: {value or '...'}}} for a folder"
-            )
-        return value
-
-    @model_validator(mode="after")
-    def _one(self) -> Self:
-        if self.tiny + (self.hub is not None) + (self.path is not None) != 1:
-            raise ValueError("is tiny, or {hub: ..., revision: ...}, or {path: ...}: exactly one")
-        if self.hub is not None and not REPOSITORY.fullmatch(self.hub):
-            raise WrongKeyError(
-                "hub", f"is no owner/name of the hub: {self.hub!r}; a folder is {{path: ...}}"
-            )
-        _check_file("path", self.path)
-        if (self.hub is None) != (self.revision is None):
-            raise WrongKeyError("revision", "goes with hub: the commit that pins the weights")
-        return self
-
-    @property
-    def name(self) -> str:
-        """A short name for paths; a tiny model's seed is appended to it.
-
-        Letters (with their marks) and digits of all scripts stay; it has 100 bytes at most.
-        """
-        text = self.hub or self.path or "tiny"
-        last = unicodedata.normalize("NFKC", text.rstrip("/").rpartition("/")[2]).lower()
-        kept = "".join(c if c == "." or unicodedata.category(c)[0] in "LMN" else "-" for c in last)
-        short = re.sub("-+", "-", kept).encode()[:100].decode(errors="ignore")
-        return short.strip("-.") or "model"
 
 
 class TinyShape(Section):
@@ -239,7 +174,7 @@ class ProblemsConfig(Section):
 
     @model_validator(mode="after")
     def _file(self) -> Self:
-        _check_file("file", self.file)
+        check_file("file", self.file)
         if self.file is not None and self.source != "hand_written":
             raise WrongKeyError("file", "is read only with source: hand_written", "source")
         low, high = SOURCE_SIZES.get(self.source, (self.n, self.n))
@@ -386,12 +321,14 @@ class BridgeConfig(Section):
 class CrosslingualConfig(Section):
     """The cross-lingual Z study (protocol 004)."""
 
-    model: LanguageModelSource = LanguageModelSource(tiny=True)
-    """Which model: tiny, {hub: id, revision: commit}, or {path: folder}."""
+    models: list[str] = [TINY]
+    """Models that everything is measured on: names of the section models; tiny, the embedded model,
+    is trained here."""
+    weights_only: list[str] = []
+    """Names of models of which the weights alone are measured (ranks, overlap with the FFN,
+    similarity of layers; the first of z.kinds), because they do not know both languages."""
     seeds: Seeds = [0]
     """Training seeds of the tiny model; each is a model of its own in every table and figure."""
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Type of the weights in memory."""
     tiny: TinyConfig = TinyConfig()
     """The embedded bilingual model."""
     problems: ProblemsConfig = ProblemsConfig()
@@ -415,8 +352,31 @@ class CrosslingualConfig(Section):
     mem_mb: Annotated[int, Unit("MB")] = Field(4000, ge=500)
     """Memory of a job that loads the model."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _old_keys(cls, value: Any) -> Any:
+        if isinstance(value, dict) and "model" in value:
+            raise WrongKeyError("model", _new_words(value["model"]))
+        if isinstance(value, dict) and "dtype" in value:
+            raise WrongKeyError(
+                "dtype",
+                "belongs to each model now: write "
+                f"models: {{mine: {{..., dtype: {value['dtype']}}}}} at the top level",
+            )
+        return value
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        for key, values in (("models", self.models), ("weights_only", self.weights_only)):
+            if len(set(values)) != len(values):
+                raise WrongKeyError(key, f"repeats a name: {values}")
+        if not self.models:
+            raise WrongKeyError("models", "must not be empty; crosslingual: null runs no study")
+        if twice := {*self.models, TINY} & {*self.weights_only}:
+            both = min(twice)
+            raise WrongKeyError(
+                "weights_only", f"{both} belongs in models, where its weights are measured too"
+            )
         if len(set(self.seeds)) != len(self.seeds):
             raise WrongKeyError("seeds", f"repeats a seed: {self.seeds}")
         verdict, patching = self.verdict, self.patching
@@ -436,15 +396,34 @@ class CrosslingualConfig(Section):
         needed = ("z", "z_perp", "full", "random", "energy", "energy_perp")
         if missing := [s for s in needed if s not in patching.spaces]:
             raise WrongKeyError("patching", f"the verdict needs the spaces {', '.join(missing)}")
-        if self.model.tiny and self.problems.source != "generated":
+        if self.has_tiny and self.problems.source != "generated":
             raise WrongKeyError(
-                "problems", "the tiny model knows the words of generated problems only", "model"
+                "problems", "the tiny model knows the words of generated problems only", "models"
             )
         return self
 
     @property
-    def model_names(self) -> dict[str, int | None]:
-        """The models' names, with the training seed of each tiny one."""
-        if self.model.tiny:
-            return {f"tiny-s{seed}": seed for seed in self.seeds}
-        return {self.model.name: None}
+    def has_tiny(self) -> bool:
+        """Whether the embedded model is among the models."""
+        return TINY in self.models
+
+    @property
+    def named(self) -> list[str]:
+        """The models that are not trained here."""
+        return [name for name in (*self.models, *self.weights_only) if name != TINY]
+
+    def seeds_of(self, name: str) -> dict[str, int | None]:
+        """What an entry of `models` stands for: the embedded model of each seed, or itself."""
+        return {f"{TINY}-s{seed}": seed for seed in self.seeds} if name == TINY else {name: None}
+
+
+def _new_words(model: Any) -> str:
+    """What to write instead of the key `model`, which was one model's source."""
+    if model == TINY or (isinstance(model, dict) and model.get(TINY)):
+        return "is a list now: write crosslingual.models: [tiny]"
+    source = model if isinstance(model, dict) else {"path": model}
+    words = ", ".join(f"{key}: {value}" for key, value in source.items() if value)
+    return (
+        "models are named at the top level now: write "
+        f"models: {{mine: {{{words or 'path: folder'}}}}} and crosslingual.models: [mine]"
+    )

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from zscope.figures.registry import Drawing, figure_modules
+from zscope.figures.registry import Drawing, FigureModule, figure_modules
+from zscope.models.registry import TINY
 from zscope.studies.crosslingual.config import CrosslingualConfig
-from zscope.studies.crosslingual.tables import TABLES
+from zscope.studies.crosslingual.tables import SIZES, TABLES, WEIGHTS
 from zscope.tables.schema import Table
+
+# Names in the NEEDS of figures.
+OF_MODELS = {table.short.upper() for table in TABLES if "{model}" in table.path}
+OF_WEIGHTS = {table.short.upper() for table in (WEIGHTS, SIZES)}
 
 
 @dataclass(frozen=True)
@@ -20,17 +26,39 @@ class CrosslingualPlan:
 
     @cached_property
     def models(self) -> dict[str, int | None]:
-        """Names of the models, with the training seed of each that is trained here."""
-        return self.config.model_names
+        """Names of the models that everything is measured on, with the training seed of each that
+        is trained here."""
+        return {name: seed for models in self.families.values() for name, seed in models.items()}
+
+    @cached_property
+    def families(self) -> dict[str, dict[str, int | None]]:
+        """The same by family: the trainings of the embedded model, or one named model. Models of a
+        family have one shape, and their verdicts are taken as one."""
+        return {name: self.config.seeds_of(name) for name in self.config.models}
+
+    @cached_property
+    def family_of(self) -> dict[str, str]:
+        """The family of each model."""
+        return {name: family for family, models in self.families.items() for name in models}
+
+    @cached_property
+    def trained(self) -> dict[str, int]:
+        """Names of the models that are trained here, with their training seeds."""
+        return {name: seed for name, seed in self.models.items() if seed is not None}
+
+    @cached_property
+    def measured(self) -> dict[str, int | None]:
+        """All models: `models`, and those of which the weights alone are measured."""
+        return {**self.models, **dict.fromkeys(self.config.weights_only)}
 
     @cached_property
     def layers(self) -> dict[str, int | float]:
         """Layers that are patched, by their text in paths."""
         return {str(layer): layer for layer in self.config.z.layers}
 
-    @cached_property
-    def declared(self) -> dict[str, Any]:
-        """The cell that was declared before the run, and the gate (null: not trained here).
+    def declared(self, family: str) -> dict[str, Any]:
+        """The cell that was declared before the run, the family that a figure shows, and the gate
+        (null: not trained here).
 
         layer and k are texts of the config, for the table of sizes.
         """
@@ -44,7 +72,8 @@ class CrosslingualPlan:
             "where": verdict.where,
             "position_0": z.position_0,
             "direction": verdict.direction,
-            "gate": self.config.tiny.training.gate if self.config.model.tiny else None,
+            "family": family,
+            "gate": self.config.tiny.training.gate if family == TINY else None,
         }
 
     def patching_of(self, layer: str) -> dict[str, Any]:
@@ -61,13 +90,28 @@ class CrosslingualPlan:
 
     @cached_property
     def drawings(self) -> dict[str, Drawing]:
-        """The figures, by name; one that shows a training only if there is one."""
-        return {
-            name: Drawing.of(module, TABLES, self._files, self.declared)
-            for name, module in figure_modules("crosslingual").items()
-            if self.config.model.tiny or not module.constants.get("ONLY_TRAINED")
-        }
+        """The figures by name: of the embedded model, and below its name those of each other.
 
-    def _files(self, table: Table) -> list[str]:
-        by_model = "{model}" in table.path
-        return table.paths(model=self.models) if by_model else [table.path]
+        Of a model of which the weights alone are measured, there are those that need no more.
+        """
+        out: dict[str, Drawing] = {}
+        modules = figure_modules("crosslingual")
+        for family, models in self.families.items():
+            for name, module in modules.items():
+                if not {*module.needs} & OF_MODELS:
+                    out.setdefault(name, self._drawing(module, family, models))  # once for all
+                elif family == TINY or not module.constants.get("ONLY_TRAINED"):
+                    path = name if family == TINY else f"{family}/{name}"
+                    out[path] = self._drawing(module, family, models)
+        for model in self.config.weights_only:
+            for name, module in modules.items():
+                if {*module.needs} <= OF_WEIGHTS:
+                    out[f"{model}/{name}"] = self._drawing(module, model, [model])
+        return out
+
+    def _drawing(self, module: FigureModule, family: str, models: Iterable[str]) -> Drawing:
+        def files(table: Table) -> list[str]:
+            return table.paths(model=models) if "{model}" in table.path else [table.path]
+
+        group = "Figures" if family == TINY else family
+        return Drawing.of(module, TABLES, files, self.declared(family), group)

@@ -89,7 +89,7 @@ MODELS = Table(
     "results/crosslingual/models/{model}/model.parquet",
     (
         MODEL,
-        Column("name", TEXT, "", "what was loaded: id and commit, or folder and digest"),
+        Column("name", TEXT, "", "what was loaded: its name and a digest of its files"),
         Column("n_layers", INT, "", "decoder layers"),
         Column("d_model", INT, "", "width of the residual stream"),
         Column("n_heads", INT, "", "query heads"),
@@ -448,6 +448,7 @@ VERDICTS = Table(
     "a research question over all trainings: the verdicts of the models, as one",
     "results/crosslingual/verdicts.parquet",
     (
+        Column("family", TEXT, "", "tiny: the embedded model, all seeds; or the one named model"),
         Column("question", TEXT, "", "the question's id (docs/crosslingual.md)"),
         Column("text", TEXT, "", "the question, for people"),
         Column("protocol_verdict", TEXT, "", "as below, by the original protocol's rule"),
@@ -463,7 +464,7 @@ VERDICTS = Table(
         Column("high", FLOAT, "as value", "largest value among the models", True),
         Column("n_models", INT, "models", "trainings, or the one model"),
     ),
-    ("question",),
+    ("family", "question"),
 )
 
 TABLES = (

@@ -63,7 +63,8 @@ class Asked(NamedTuple):
 
 def asked(tables: Tables) -> list[Asked]:
     """One row per question, in the order of the tables."""
-    rows, over = tables.get(SUMMARY), tables.get(VERDICTS)
+    rows = tables.get(SUMMARY)
+    over = tables.get(VERDICTS, family=tables.declared.get("family"))
     out = []
     for question, of in rows.groupby("question", sort=False):
         whole = select(over, question=question)

@@ -63,7 +63,7 @@ def rank_rows(
     heads: dict[Kind, list[dict[str, Tensor]]] = {kind: [] for kind in kinds}
     stacks: dict[Kind, list[dict[str, Tensor]]] = {kind: [] for kind in kinds}
     for _ in range(draws):
-        gaussian = gaussian_weights(weights, generator)
+        gaussian = gaussian_weights(weights, generator, kinds)
         for kind in kinds:
             heads[kind].append(head_ranks(gaussian, kind))
             stacks[kind].append(layer_ranks(gaussian, kind))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pandas as pd
@@ -33,11 +33,17 @@ def summarise(evidence: Evidence) -> list[dict[str, Any]]:
     ]
 
 
-def over_models(summaries: pd.DataFrame) -> Iterator[dict[str, Any]]:
-    """Rows of crosslingual_verdicts, from crosslingual_summary of all models, in their order."""
-    for question, rows in summaries.groupby("question", sort=False):
+def over_models(summaries: pd.DataFrame, family_of: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    """Rows of crosslingual_verdicts, from crosslingual_summary of all models, in their order.
+
+    family_of: the family of each model. Only models of one family are trainings alike, so that
+    their verdicts are taken as one.
+    """
+    named = summaries.assign(family=[family_of[model] for model in summaries["model"]])
+    for (family, question), rows in named.groupby(["family", "question"], sort=False):
         values = rows["value"].astype(float)
-        out: dict[str, Any] = {"question": question, "text": rows["text"].iloc[0]}
+        out: dict[str, Any] = {"family": family, "question": question}
+        out |= {"text": rows["text"].iloc[0]}
         for rule in ("protocol", "controlled"):
             answers = rows[f"{rule}_verdict"].to_list()
             out |= {f"{rule}_verdict": over_trainings(answers), f"{rule}_tally": tally(answers)}

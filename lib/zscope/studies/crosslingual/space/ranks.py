@@ -11,7 +11,7 @@ depend on their scale.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
@@ -19,7 +19,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from zscope.core.errors import DataError
-from zscope.models.attention_kernels import AttentionWeights, Kind, head_spectra, stacked_spectrum
+from zscope.models.attention_kernels import (
+    KINDS,
+    AttentionWeights,
+    Kind,
+    head_spectra,
+    stacked_spectrum,
+)
 
 
 def entropy_rank(s: Float[Tensor, "*n r"]) -> Float[Tensor, "*n"]:
@@ -44,6 +50,13 @@ def stable_rank(s: Float[Tensor, "*n r"]) -> Float[Tensor, "*n"]:
     energy = s.double().square()
     return energy.sum(-1) / energy.amax(-1)
 
+
+MATRICES: dict[Kind, tuple[str, str]] = {
+    "qk": ("W_q", "W_k"),
+    "kq": ("W_q", "W_k"),
+    "ov": ("W_v", "W_o"),
+}
+"""What the kernels are products of."""
 
 RANKS: dict[str, Callable[[Tensor], Tensor]] = {
     "entropy": entropy_rank,
@@ -76,11 +89,18 @@ def coefficient_of_variation(values: Float[Tensor, "*n heads"]) -> Float[Tensor,
     return values.std(-1, correction=0) / values.mean(-1)
 
 
-def gaussian_weights(weights: AttentionWeights, generator: torch.Generator) -> AttentionWeights:
-    """Standard normal matrices of the same shapes, with the layer's own gain."""
+def gaussian_weights(
+    weights: AttentionWeights, generator: torch.Generator, kinds: Sequence[Kind] = KINDS
+) -> AttentionWeights:
+    """Standard normal matrices of the same shapes, with the layer's own gain.
 
-    def draw(like: Tensor) -> Tensor:
-        return torch.randn(like.shape, generator=generator, dtype=torch.float64)
+    Those that no kernel of `kinds` has stay as they are: of a large model, drawing takes most time.
+    """
+    names = ("W_q", "W_k", "W_v", "W_o")
+    drawn = [name for name in names if any(name in MATRICES[kind] for kind in kinds)]
+    shapes = {name: getattr(weights, name).shape for name in drawn}
 
-    w = weights
-    return replace(w, W_q=draw(w.W_q), W_k=draw(w.W_k), W_v=draw(w.W_v), W_o=draw(w.W_o))
+    def draw(shape: torch.Size) -> Tensor:
+        return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+    return replace(weights, **{name: draw(shape) for name, shape in shapes.items()})
