@@ -29,7 +29,7 @@ FLOORS = (
     {"core"},
     {"config", "tables", "stats", "verdicts"},
     {"models", "figures"},
-    {"training", "toy_language"},
+    {"training", "toy_language", "text"},
     {"studies"},
     {"reference", "show", "compare", "results"},
 )

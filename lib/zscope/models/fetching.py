@@ -243,14 +243,20 @@ def _convert_gguf(name: str, gguf: Path, target: Path) -> None:
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    how: dict[str, Any] = {"gguf_file": gguf.name, "local_files_only": True}
-    how |= {"trust_remote_code": False}
-    load: Any = AutoModelForCausalLM.from_pretrained  # what it returns depends on its arguments
     try:
         # Without GgufConfig the model keeps a quantizer, and cannot be saved.
         plain = GgufConfig(dequantize=True)
-        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, **how)
-        model = load(gguf.parent, dtype=torch.float32, quantization_config=plain, **how)
+        tokenizer: Any = AutoTokenizer.from_pretrained(
+            gguf.parent, gguf_file=gguf.name, local_files_only=True, trust_remote_code=False
+        )
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            gguf.parent,
+            gguf_file=gguf.name,
+            quantization_config=plain,
+            dtype=torch.float32,
+            local_files_only=True,
+            trust_remote_code=False,
+        )
     except ImportError as error:
         raise ConfigError(
             f"model {name}: its weights are GGUF, and what reads them is not installed "

@@ -139,7 +139,7 @@ class LanguageModel:
 
     def unembed(self, normed: Float[Tensor, "*n d"]) -> Float[Tensor, "*n vocab"]:
         """Logits from the output of the final norm, capped where the model caps them (Gemma)."""
-        logits = self.model.lm_head(normed)  # type: ignore[operator]
+        logits = self.model.lm_head(normed)
         cap = getattr(self.model.config, "final_logit_softcapping", None)
         return logits if cap is None else torch.tanh(logits / cap) * cap
 
@@ -365,7 +365,7 @@ def _check_architecture(folder: Path) -> Any:
     except Exception as error:  # of many classes: settings that transformers does not take
         first = " ".join(str(error).split())[:200]
         raise ConfigError(f"{file}: transformers cannot use it ({first})") from None
-    run = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
+    run: Any = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
     if run is None or run.__name__ != found:
         raise ConfigError(
             f"{file}: architectures says {found}, and transformers reads a model of type "
