@@ -11,7 +11,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from zscope.config.base import Bootstrap
 from zscope.core.errors import DataError
 from zscope.models.language_model import LanguageModel
-from zscope.models.tables import MODEL_LOSS
+from zscope.models.tables import LOSS
 from zscope.tables.read import read_table
 from zscope.tables.write import write_table
 from zscope.text.loss import TextLoss, text_loss, windows
@@ -134,7 +134,7 @@ def test_rows_are_ratios_of_sums_with_an_interval_over_passages(tmp_path):
     assert (per_token["ci_low"], per_token["ci_high"]) == (2.0, 3.0)
     assert (per_character["ci_low"], per_character["ci_high"]) == (0.5, 1.5)
     rows = [{"model": "m", "language": "en", **row} for row in (per_token, per_character)]
-    write_table(rows, tmp_path / "loss.parquet", MODEL_LOSS, {})
-    assert len(read_table(tmp_path / "loss.parquet", MODEL_LOSS)) == 2
+    write_table(rows, tmp_path / "loss.parquet", LOSS, {})
+    assert len(read_table(tmp_path / "loss.parquet", LOSS)) == 2
     (alone, _) = TextLoss(np.array([2.0]), np.array([1]), np.array([4])).rows(Bootstrap())
     assert alone["ci_low"] is None

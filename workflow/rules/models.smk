@@ -34,7 +34,7 @@ rule measure_model_loss:
         weights=rules.fetch_model.output.weights,
         texts=[str(f) for x in PASSAGE_LANGUAGES for f in passage_files(packaged_folder(x))],
     output:
-        loss=model_tables.MODEL_LOSS.path,
+        loss=model_tables.LOSS.path,
     log:
         "logs/measure_model_loss/{model}.log",
     benchmark:

@@ -32,7 +32,7 @@ FETCHED = Table(
     ),
     ("model",),
 )
-MODEL_LOSS = Table(
+LOSS = Table(
     "models_loss",
     "the loss of a model on the texts of a language",
     "results/models/{model}/loss.parquet",
@@ -47,6 +47,6 @@ MODEL_LOSS = Table(
     ),
     ("model", "language", "metric"),
 )
-TABLES = (FETCHED, MODEL_LOSS)
+TABLES = (FETCHED, LOSS)
 WEIGHTS = "results/models/{model}/weights"
 """The folder with the model's files, beside its table."""

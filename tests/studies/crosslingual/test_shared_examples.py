@@ -204,9 +204,24 @@ def test_extracted_states_are_of_queries_and_keep_their_first_token(lm, problems
                 torch.testing.assert_close(own, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_examples_that_cannot_be_shared_are_refused(lm, problems):
-    joined = [replace(p, examples_en="Tom has 1", en=f"2 {p.en}") for p in problems]
-    with pytest.raises(DataError, match="no border between the examples and the question '2 "):
-        encode_prompts(lm, "Tom has 1", [p.query("en") for p in joined])
+class Pairs:
+    """A tokenizer that reads two characters at a time, across the end of examples too."""
+
+    name = "pairs"
+
+    def encode(self, texts):
+        tokens = [
+            [*map(hash, map("".join, zip(t[::2], t[1::2] + " ", strict=False)))] for t in texts
+        ]
+        width = max(map(len, tokens))
+        ids = torch.tensor([[0] * (width - len(row)) + row for row in tokens])
+        mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in tokens])
+        return ids, mask
+
+
+def test_examples_that_cannot_be_shared_are_refused(problems):
+    assert encode_prompts(Pairs(), "1 + 1 = 2 ", ["2 + 2 =", "1 +"]).n_examples == 5
+    with pytest.raises(DataError, match="pairs has no border between .* the question '2 [+] 2"):
+        encode_prompts(Pairs(), "1 + 1 = 2", ["2 + 2 =", "1 +"])
     with pytest.raises(DataError, match="same examples"):
         shared_examples([problems[0], replace(problems[1], examples_en="")], "en")

@@ -7,7 +7,7 @@ from zscope.core.devices import pick_device
 from zscope.core.jobs import Provenance, job
 from zscope.models.language_model import LanguageModel
 from zscope.models.named import load_named
-from zscope.models.tables import MODEL_LOSS
+from zscope.models.tables import LOSS
 from zscope.tables.write import write_table
 from zscope.text.loss import text_loss
 from zscope.text.passages import PASSAGE_LANGUAGES, read_passages
@@ -31,7 +31,7 @@ def measure_model_loss(
             lm, read_passages(language), window=window, batch_size=batch_size
         ).rows(bootstrap)
     ]
-    write_table(rows, output, MODEL_LOSS, provenance)
+    write_table(rows, output, LOSS, provenance)
 
 
 if __name__ == "__main__":
