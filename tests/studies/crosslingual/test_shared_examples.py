@@ -210,9 +210,8 @@ class Pairs:
     name = "pairs"
 
     def encode(self, texts):
-        tokens = [
-            [*map(hash, map("".join, zip(t[::2], t[1::2] + " ", strict=False)))] for t in texts
-        ]
+        pairs = [[t[i : i + 2].encode() for i in range(0, len(t), 2)] for t in texts]
+        tokens = [[int.from_bytes(pair) for pair in row] for row in pairs]
         width = max(map(len, tokens))
         ids = torch.tensor([[0] * (width - len(row)) + row for row in tokens])
         mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in tokens])
@@ -221,7 +220,7 @@ class Pairs:
 
 def test_examples_that_cannot_be_shared_are_refused(problems):
     assert encode_prompts(Pairs(), "1 + 1 = 2 ", ["2 + 2 =", "1 +"]).n_examples == 5
-    with pytest.raises(DataError, match="pairs has no border between .* the question '2 [+] 2"):
+    with pytest.raises(DataError, match=r"pairs has no border between .* '2 \+ 2"):
         encode_prompts(Pairs(), "1 + 1 = 2", ["2 + 2 =", "1 +"])
     with pytest.raises(DataError, match="same examples"):
         shared_examples([problems[0], replace(problems[1], examples_en="")], "en")
