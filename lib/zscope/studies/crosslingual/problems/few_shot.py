@@ -10,7 +10,8 @@ line that stops where the answer is due. Always giving the same answer is right 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from zscope.studies.crosslingual.problems.measured import LEAST, fill_evenly
 from zscope.studies.crosslingual.problems.number_words import spell_chinese, spell_english
 from zscope.studies.crosslingual.problems.parallel import Problem
 
+T = TypeVar("T")
 # Of both lengths, in no order that could be followed.
 NUMBER_EXAMPLES = (64, 305, 17, 58, 720, 30, 412, 95, 189, 71, 536, 23, 861, 648)
 _NUMBERS = {"two_digits": range(11, 100), "three_digits": range(101, 1000)}
@@ -36,12 +38,6 @@ def category_problems(n: int, seed: int) -> list[Problem]:
     """
     by_class = {name: [x for x in MEASURED if x.category == name] for name in CLASSES}
     sizes = _sizes(n, {name: len(items) for name, items in by_class.items()}, "categories")
-    rng = np.random.default_rng(np.random.SeedSequence([seed, _CATEGORIES]))
-    chosen = [
-        by_class[name][i]
-        for name, size in sizes.items()
-        for i in rng.choice(len(by_class[name]), size=size, replace=False)
-    ]
     examples_en = "".join(f"{x.en}: {x.category}\n" for x in EXAMPLES)
     examples_zh = "".join(f"{x.zh}：{CLASSES[x.category]}\n" for x in EXAMPLES)
     return [
@@ -57,7 +53,7 @@ def category_problems(n: int, seed: int) -> list[Problem]:
             examples_zh=examples_zh,
             examples_en=examples_en,
         )
-        for x in (chosen[i] for i in rng.permutation(len(chosen)))
+        for _, x in _drawn(by_class, sizes, [seed, _CATEGORIES])
     ]
 
 
@@ -72,12 +68,6 @@ def number_word_problems(n: int, seed: int) -> list[Problem]:
     }
     fewest = min(map(len, possible.values()))
     sizes = _sizes(n, dict.fromkeys(possible, fewest), "number_words")
-    rng = np.random.default_rng(np.random.SeedSequence([seed, _NUMBER_WORDS]))
-    chosen = [
-        (name, possible[name][i])
-        for name, size in sizes.items()
-        for i in rng.choice(len(possible[name]), size=size, replace=False)
-    ]
     examples_en = "".join(f"{spell_english(x)} = {x}\n" for x in NUMBER_EXAMPLES)
     examples_zh = "".join(f"{spell_chinese(x)} = {x}\n" for x in NUMBER_EXAMPLES)
     return [
@@ -93,8 +83,21 @@ def number_word_problems(n: int, seed: int) -> list[Problem]:
             examples_zh=examples_zh,
             examples_en=examples_en,
         )
-        for name, number in (chosen[i] for i in rng.permutation(len(chosen)))
+        for name, number in _drawn(possible, sizes, [seed, _NUMBER_WORDS])
     ]
+
+
+def _drawn(
+    possible: Mapping[str, Sequence[T]], sizes: Mapping[str, int], seed: Sequence[int]
+) -> list[tuple[str, T]]:
+    """(category, item) of so many different items of each category, shuffled."""
+    rng = np.random.default_rng(np.random.SeedSequence(seed))
+    chosen = [
+        (name, possible[name][i])
+        for name, size in sizes.items()
+        for i in rng.choice(len(possible[name]), size=size, replace=False)
+    ]
+    return [chosen[i] for i in rng.permutation(len(chosen))]
 
 
 def _sizes(n: int, available: Mapping[str, int], source: str) -> dict[str, int]:
