@@ -4,6 +4,15 @@ from __future__ import annotations
 
 from zscope.tables.schema import FLOAT, INT, INTERVAL, METRIC, TEXT, Column, Table
 
+SHAPE = (
+    Column("n_layers", INT, "", "decoder layers"),
+    Column("d_model", INT, "", "width of the residual stream"),
+    Column("n_heads", INT, "", "query heads"),
+    Column("n_kv_heads", INT, "", "key-value heads"),
+    Column("d_head", INT, "", "width of a head"),
+    Column("parameters", INT, "", "parameters"),
+)
+"""Columns of a language model's shape."""
 FETCHED = Table(
     "models_fetched",
     "a model that the config names, as it was fetched",
@@ -22,12 +31,7 @@ FETCHED = Table(
         ),
         Column("licence", TEXT, "", "the config's note; null: none", True),
         Column("architecture", TEXT, "", "the class of transformers"),
-        Column("n_layers", INT, "", "decoder layers"),
-        Column("n_heads", INT, "", "query heads"),
-        Column("n_kv_heads", INT, "", "key-value heads"),
-        Column("d_model", INT, "", "width of the residual stream"),
-        Column("d_head", INT, "", "width of a head"),
-        Column("parameters", INT, "", "parameters"),
+        *SHAPE,
         Column("digest", TEXT, "", "names the content of the folder, whatever the source"),
     ),
     ("model",),

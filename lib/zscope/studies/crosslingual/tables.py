@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from zscope.models.tables import SHAPE
 from zscope.tables.schema import (
     BOOL,
     FLOAT,
@@ -90,12 +91,7 @@ MODELS = Table(
     (
         MODEL,
         Column("name", TEXT, "", "what was loaded: its name and a digest of its files"),
-        Column("n_layers", INT, "", "decoder layers"),
-        Column("d_model", INT, "", "width of the residual stream"),
-        Column("n_heads", INT, "", "query heads"),
-        Column("n_kv_heads", INT, "", "key-value heads"),
-        Column("d_head", INT, "", "width of a head"),
-        Column("parameters", INT, "", "parameters"),
+        *SHAPE,
         Column("dtype", TEXT, "", "type of the weights in memory"),
     ),
     ("model",),
