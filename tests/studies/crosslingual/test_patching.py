@@ -16,6 +16,7 @@ import pytest
 import torch
 from scipy.optimize import linprog
 
+from untrained import ending_anywhere
 from zscope.core.errors import ConfigError, DataError
 from zscope.core.provenance import derive_seed
 from zscope.models.attention_kernels import stacked_right_space
@@ -47,7 +48,6 @@ from zscope.studies.crosslingual.problems.parallel import LANGUAGES, Problem, lo
 from zscope.studies.crosslingual.problems.parallel import generate as make_problems
 from zscope.studies.crosslingual.space.alignment import barycentric_image, transport_plan
 from zscope.studies.crosslingual.space.subspaces import energy_share, random_space
-from zscope.studies.crosslingual.tiny_qwen import TinyShape, build_tiny_qwen
 
 LAYER, N, LENGTH, K = 2, 5, 5, 12
 RANDOM = ("random", "random_perp", "energy", "energy_perp")
@@ -57,10 +57,7 @@ GENERATION = GenerationConfig(max_new_tokens=LENGTH, batch_size=N)
 
 @pytest.fixture(scope="module")
 def lm() -> LanguageModel:
-    """Untrained, with outputs that end at all lengths: many tokens count as the end."""
-    model, tokenizer = build_tiny_qwen(TinyShape(n_layers=4, init_std=0.25), 3)
-    model.generation_config.eos_token_id = list(range(1, len(tokenizer), 6))
-    return LanguageModel(model.eval().requires_grad_(False), tokenizer, "tiny")
+    return ending_anywhere()
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from untrained import ending_anywhere
 from zscope.core.errors import DataError
 from zscope.models.attention_kernels import stacked_right_space
 from zscope.models.language_model import LanguageModel, generate, residual_states
@@ -26,17 +27,13 @@ from zscope.studies.crosslingual.problems.parallel import LANGUAGES
 from zscope.studies.crosslingual.problems.parallel import generate as make_problems
 from zscope.studies.crosslingual.problems.prompt_tokens import encode_prompts, shared_examples
 from zscope.studies.crosslingual.space.activations import extract, read_layer
-from zscope.studies.crosslingual.tiny_qwen import TinyShape, build_tiny_qwen
 
 LAYER, N, LENGTH, K = 2, 5, 5, 12
 
 
 @pytest.fixture(scope="module")
 def lm() -> LanguageModel:
-    """Untrained, with outputs that end at all lengths: many tokens count as the end."""
-    model, tokenizer = build_tiny_qwen(TinyShape(n_layers=4, init_std=0.25), 3)
-    model.generation_config.eos_token_id = list(range(1, len(tokenizer), 6))
-    return LanguageModel(model.eval().requires_grad_(False), tokenizer, "tiny")
+    return ending_anywhere()
 
 
 @pytest.fixture(scope="module")
