@@ -230,6 +230,7 @@ rule measure_states:
     output:
         geometry=crosslingual_tables.GEOMETRY.path,
         updates=crosslingual_tables.UPDATES.path,
+        token_norms=crosslingual_tables.TOKEN_NORMS.path,
     log:
         "logs/measure_states/{model}.log",
     benchmark:
@@ -317,6 +318,7 @@ rule summarise_patching:
     input:
         problems=rules.make_problems.output.problems,
         sizes=rules.describe_model.output.sizes,
+        unpatched=rules.answer_problems.output.outputs,
         outputs=expand(
             rules.patch_layer.output.outputs, layer=CROSSLINGUAL.layers, allow_missing=True
         ),

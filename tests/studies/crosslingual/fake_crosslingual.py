@@ -342,7 +342,12 @@ def _rate_rows(study, what, tested):
 
 
 def strata(study):
-    return (("all", study.n), ("baseline_correct", round(0.95 * study.n)))
+    n = study.n
+    return (
+        ("all", n),
+        ("baseline_correct", round(0.95 * n)),
+        ("both_correct", round(0.9 * n)),
+    )
 
 
 def _matching(same, space):

@@ -25,7 +25,12 @@ from zscope.studies.crosslingual.config import (
     ZConfig,
 )
 from zscope.studies.crosslingual.declared import declared_cell
-from zscope.studies.crosslingual.measures import bridges, geometry, residual_updates
+from zscope.studies.crosslingual.measures import (
+    bridges,
+    geometry,
+    residual_updates,
+    token_norms,
+)
 from zscope.studies.crosslingual.measures.bridges import bridge_rows
 from zscope.studies.crosslingual.measures.geometry import (
     distances,
@@ -320,6 +325,37 @@ def test_pooling_leaves_out_padding_and_the_first_token():
     torch.testing.assert_close(pooled(states, "mean", "include")[1], x[1, 2:].mean(0))
     torch.testing.assert_close(pooled(states, "mean", "exclude")[1], x[1, 3])
     torch.testing.assert_close(pooled(states, "last", "exclude"), x[:, -1])
+
+
+def test_a_massive_token_is_left_out_wherever_the_first_one_is_and_counted():
+    """As a second sink in the middle of a prompt, which leaving out position 0 does not touch."""
+    x = randn(3, 5, D)
+    x[1, 3] *= 1e4
+    x[2, 0] = 1e9  # padding, which has no part in the median
+    en = make_states(x, [5, 5, 3])
+    norms = [float(row.norm()) for i, n in enumerate((5, 5, 3)) for row in x[i, 5 - n :]]
+    median = sorted(norms)[len(norms) // 2]
+    assert sum(norm > 10 * median for norm in norms) == 1
+    torch.testing.assert_close(pooled(en, "mean", "exclude")[1], x[1, [1, 2, 4]].mean(0).double())
+    torch.testing.assert_close(pooled(en, "mean", "include")[1], x[1].mean(0).double())
+    zh = make_states(x * 2, [5, 5, 3])
+    rows = {r["language"]: r for r in token_norms.layer_rows({"zh": zh, "en": en}, 4)}
+    assert {r["massive"] for r in rows.values()} == {1}, "the limit is of each language"
+    assert {r["n"] for r in rows.values()} == {13}
+    assert rows["en"]["median_norm"] == pytest.approx(median, rel=1e-5)
+    assert rows["en"]["largest_norm"] == pytest.approx(max(norms), rel=1e-5)
+    # A layer that makes a token massive adds to it what no other token gets.
+    before = make_states(randn(3, 5, D), [5, 5, 3])
+    used = Updates.between(before, en, "exclude")
+    assert used.prompt.tolist() == [0] * 4 + [1] * 3 + [2] * 2
+    assert len(Updates.between(before, en, "include").prompt) == 13
+
+
+def test_a_prompt_of_massive_tokens_alone_is_refused():
+    x = randn(3, 4, D)
+    x[1] *= 1e4
+    with pytest.raises(DataError, match="no tokens left"):
+        pooled(make_states(x, [4, 4, 4]), "mean", "exclude")
 
 
 def test_quantiles_leave_out_what_is_undefined():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from html.parser import HTMLParser
 from itertools import product
 from typing import Any
@@ -20,6 +20,7 @@ from zscope.studies.crosslingual.declared import DeclaredCell, verdict_cells
 from zscope.studies.crosslingual.patching import paired_tests as tested
 from zscope.studies.crosslingual.patching.paired_tests import (
     METRICS,
+    RATED,
     STRATA,
     TESTED,
     by_output,
@@ -97,18 +98,32 @@ def _plant(effects: Effects, seed: int = 0) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def _plain(wrong: Collection[str] = ()) -> pd.DataFrame:
+    """The unpatched answers in both languages, right but for those named in Chinese."""
+    rows = [
+        {"problem": f"p{i}", "direction": f"->{x}", "correct": x == "en" or f"p{i}" not in wrong}
+        for i in range(N)
+        for x in ("zh", "en")
+    ]
+    return pd.DataFrame(rows)
+
+
+def _by_output(outputs: pd.DataFrame) -> pd.DataFrame:
+    return by_output(outputs, _plain())
+
+
 def rates(outputs: pd.DataFrame) -> pd.DataFrame:
-    return tested.rates(by_output(outputs), BOOTSTRAP.level)
+    return tested.rates(_by_output(outputs), BOOTSTRAP.level)
 
 
 def paired_tests(outputs: pd.DataFrame, units: dict[str, str] | None = None) -> pd.DataFrame:
     """Each problem is its own unit unless `units` says otherwise."""
     own = {problem: problem for problem in outputs["problem"]} | (units or {})
-    return tested.paired_tests(by_output(outputs), own, BOOTSTRAP)
+    return tested.paired_tests(_by_output(outputs), own, BOOTSTRAP)
 
 
 def draws(outputs: pd.DataFrame) -> pd.DataFrame:
-    return draw_rates(by_output(outputs), _shares(outputs), verdict_cells(DECLARED))
+    return draw_rates(_by_output(outputs), _shares(outputs), verdict_cells(DECLARED))
 
 
 def _shares(outputs: pd.DataFrame) -> pd.DataFrame:
@@ -196,9 +211,26 @@ def test_a_switch_is_well_formed_text_in_the_other_language(
     language, formed, before, switched, kept
 ):
     rows = [_row(0, "none", 0, 0, "en"), _row(0, "z", 0, 0, "en", well_formed=formed)]
-    found = by_output(pd.DataFrame(rows).assign(language=[before, language])).iloc[1]
+    found = _by_output(pd.DataFrame(rows).assign(language=[before, language])).iloc[1]
     for metric, value in (("language_switched", switched), ("language_kept", kept)):
         assert np.isnan(found[metric]) if value is None else found[metric] == value
+
+
+def test_a_source_that_was_answered_wrong_has_no_part_in_the_stratum_of_both():
+    outputs = _plant(DISSOCIATION)
+    outputs.loc[outputs["problem"] == "p3", "baseline_correct"] = False
+    # p7 is the source of p6, and its English answer, which is right, is of no matter.
+    found = by_output(outputs, _plain({"p7"}))
+    patched = found["space"] != "none"
+    assert set(found.loc[patched & ~found["both_correct"], "problem"]) == {"p3", "p6"}
+    assert set(found.loc[~patched & ~found["both_correct"], "problem"]) == {"p3"}
+    own = by_output(outputs.assign(source_problem=None), _plain({"p7"}))
+    assert (own["both_correct"] == own["baseline_correct"]).all()
+    table = tested.rates(found, BOOTSTRAP.level).set_index(["space", "stratum", "metric"])
+    assert table.loc[("z", "both_correct", "source_answer"), "n"] == N - 2
+    assert table.loc[("z", "baseline_correct", "source_answer"), "n"] == N - 1
+    tests = tested.paired_tests(found, {f"p{i}": f"p{i}" for i in range(N)}, BOOTSTRAP)
+    assert set(tests["stratum"]) == {"all", "baseline_correct"}
 
 
 def test_strata_and_their_denominators():
@@ -222,10 +254,10 @@ def test_the_forced_stem_has_a_baseline_of_its_own():
     forced = pd.DataFrame([_row(0, "none", 0, 5, "en", design="site_answer", correct=False)])
     site = pd.DataFrame([_row(0, "z", 0, 5, "en", design="site_answer", changed=False)])
     plain = pd.DataFrame([_row(0, "none", 0, 0, "en")])
-    measures = by_output(pd.concat([plain, forced, site]))
+    measures = _by_output(pd.concat([plain, forced, site]))
     assert measures.loc[measures["space"] == "z", "raw_answer_changed"].tolist() == [0.0]
     with pytest.raises(DataError, match="unpatched output is missing"):
-        by_output(pd.concat([plain, site]))
+        _by_output(pd.concat([plain, site]))
 
 
 # --- draws ---------------------------------------------------------------------------------
@@ -237,7 +269,7 @@ def test_each_draw_has_a_rate_of_its_own_in_the_cells_of_a_verdict_alone():
     other = outputs[outputs["space"] != "none"].assign(source="matched")
     table = draws(pd.concat([outputs, site, other]))
     spaces = {name: n for name, n in DRAWS_OF.items() if n > 1}
-    wanted = product(("mean", "site_answer"), spaces, range(3), STRATA, TESTED)
+    wanted = product(("mean", "site_answer"), spaces, range(3), RATED, TESTED)
     found = table.set_index(["design", "space", "draw", "stratum", "metric"])
     assert set(found.index) == set(wanted)
     assert set(table["source"]) == {"mismatched"}
@@ -340,7 +372,7 @@ def test_a_p_is_the_same_whatever_the_seed_and_the_order():
     key = ["stratum", "metric", "first", "second"]
     found = [
         tested.paired_tests(
-            by_output(rows), own, Bootstrap(level=0.95, resamples=100, seed=seed)
+            _by_output(rows), own, Bootstrap(level=0.95, resamples=100, seed=seed)
         ).set_index(key)
         for seed, rows in ((0, outputs), (9, outputs.sample(frac=1, random_state=1)))
     ]
@@ -383,7 +415,7 @@ def test_holm_is_over_a_cells_comparisons_in_one_stratum():
 
 def test_every_interval_follows_the_level_and_the_resamples_and_no_p_does():
     outputs = _plant(DISSOCIATION)
-    measures = by_output(outputs)
+    measures = _by_output(outputs)
     own = {problem: problem for problem in outputs["problem"]}
     wide, narrow = (
         tested.paired_tests(measures, own, Bootstrap(level=level, resamples=n, seed=0))

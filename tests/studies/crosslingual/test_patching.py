@@ -484,7 +484,7 @@ def test_nothing_in_the_padding_is_read_or_written(lm, problems, Z):
             patch = Patch(component, source, used)
             assert torch.equal(patch.prompt(bad.states)[mask == 0], bad.states[mask == 0])
             assert generate_from(lm, bad, patch, LENGTH) == generate_from(lm, prefix, patch, LENGTH)
-    for i, states in enumerate(read_states(lm, problems, "en", LAYER, N).prompts):
+    for i, states in enumerate(read_states(lm, problems, "en", LAYER, N, True).prompts):
         alone = _states(lm, problems[i].prompt("en"))
         torch.testing.assert_close(states, alone, rtol=1e-4, atol=1e-4)
 
@@ -493,6 +493,57 @@ def test_position_0_is_the_first_real_token(prefix):
     first = prefix.used(True) & ~prefix.used(False)
     assert torch.equal(first.sum(1), torch.ones(N, dtype=torch.long))
     assert torch.equal(first.int().argmax(1), prefix.mask.int().argmax(1))
+
+
+@pytest.mark.parametrize("design", ["mean", "ot"])
+def test_a_massive_token_is_neither_patched_nor_a_source(lm, problems, Z, design, monkeypatch):
+    """One number of the prompts has an embedding of twenty times its length. Against single prompts
+    with an explicit projector; the others are where they were."""
+    model = copy.deepcopy(lm.model)
+    sink = int(lm.encode([problems[0].prompt("en")])[0][0, -4])
+    layer = 0  # before it nothing could hide the token
+    model.model.embed_tokens.weight.data[sink] *= 20 / float(
+        model.model.embed_tokens.weight[sink].norm()
+        / model.model.embed_tokens.weight.norm(dim=1).median()
+    )
+    sunk = LanguageModel(model, lm.tokenizer, "sunk")
+    config = PatchingConfig(
+        draws=1,
+        designs=[design],
+        spaces=["z"],
+        sources=["mismatched"],
+        where=["prefill"],
+        directions=["zh->en"],
+    )
+    study = LayerPatching(sunk, problems, layer, [Z], config, GENERATION, False, 7)
+    rows = [r for part in study.outputs() for r in part if r["space"] == "z"]
+    P = (Z.double().mT @ Z.double()).float()
+    index = {p.id: i for i, p in enumerate(problems)}
+    n_massive = 0
+
+    def used(text):
+        ids = sunk.encode([text])[0][0]
+        return (ids != sink) & (torch.arange(len(ids)) > 0), model.model.embed_tokens(ids).detach()
+
+    for r in rows:
+        source_used, source = used(problems[index[r["source_problem"]]].prompt("zh"))
+        text = problems[index[r["problem"]]].prompt("en")
+        own_used, own = used(text)
+        n_massive += int((~own_used).sum()) - 1
+        if design == "mean":
+            new = source[source_used].mean(0).expand(len(own), -1)
+        else:
+            new = own.clone()
+            new[own_used] = barycentric_image(source[source_used], own[own_used])
+
+        def change(h, first, own_used=own_used, new=new):
+            if not first:
+                return h
+            patched = h - h @ P + new @ P
+            return torch.where(own_used.view(1, -1, 1), patched, h)
+
+        assert _alone(sunk, text, change, layer).text == r["text"]
+    assert n_massive > 0
 
 
 @pytest.mark.parametrize("shape", [(N, 7, 64)])
@@ -555,7 +606,7 @@ def test_a_problem_alone_in_its_category_takes_another_and_says_so():
 
 
 def test_energy_matched_spaces_hold_zs_share_and_random_ones_do_not(lm, problems, Z):
-    states = torch.cat(read_states(lm, problems, "en", LAYER, N).prompts)
+    states = torch.cat(read_states(lm, problems, "en", LAYER, N, True).prompts)
     spaces = draw_spaces(Z, states, get_args(Space), 4, 0, "prompt tokens")
     drawn = dict.fromkeys(RANDOM, 4)
     assert Counter(s.space for s in spaces) == {"z": 1, "z_perp": 1, **drawn}
@@ -636,7 +687,7 @@ def test_the_cells_of_a_verdict_have_all_draws_and_no_others(lm, problems, Z):
 
 
 def test_a_draw_is_the_same_whatever_the_number_of_draws(lm, problems, Z):
-    states = torch.cat(read_states(lm, problems, "en", LAYER, N).prompts)
+    states = torch.cat(read_states(lm, problems, "en", LAYER, N, True).prompts)
     few, many = (
         {(s.space, s.draw): s.component.V for s in draw_spaces(Z, states, RANDOM, n, 0, "x")}
         for n in (2, 5)
@@ -646,9 +697,9 @@ def test_a_draw_is_the_same_whatever_the_number_of_draws(lm, problems, Z):
 
 
 def test_a_design_without_a_source_is_refused_and_never_in_the_grid(lm, problems):
-    states = read_states(lm, problems, "en", LAYER, N)
+    states = read_states(lm, problems, "en", LAYER, N, True)
     with pytest.raises(DataError, match="no source own"):
-        source_states("ot", "own", states, states, [0] * N, False)
+        source_states("ot", "own", states, states, [0] * N)
     grid = cells(PatchingConfig())
     assert all(c.source in SOURCES_OF[c.design] for c in grid)
     assert all(c.where == "prefill" for c in grid if c.design != "mean")

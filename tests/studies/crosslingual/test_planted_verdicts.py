@@ -52,6 +52,7 @@ METRICS = {
     "raw_answer_changed": {"source", "changed", "both", "broken"},
     "raw_language_changed": {"switched", "both", "broken"},
 }
+PATCHED = (is_causal, carries_the_answer, carries_the_answer_at_site, is_necessary)
 DRAWN = ("energy", "energy_perp", "random")
 # By the source of the patch: what is compared there, and the declared side.
 TRANSFER = (
@@ -109,7 +110,7 @@ def rate_rows(space: str, found: np.ndarray) -> Iterator[dict[str, Any]]:
         value = counted(found, metric).mean()
         low, high = wilson_interval(value * n, n, LEVEL)
         row = {"space": space, "metric": metric, "value": value, "n": n}
-        for stratum in ("all", "baseline_correct"):
+        for stratum in ("all", "baseline_correct", "both_correct"):
             yield row | {"stratum": stratum, "ci_low": float(low), "ci_high": float(high)}
 
 
@@ -183,15 +184,12 @@ def everywhere(declared: Cell, ablated: Cell = ORDINARY, site: Cell | None = Non
 
 
 def causal(declared: Cell, **how: Any) -> dict[str, Any]:
-    return is_causal(planted({DECLARED: declared}, **how))
+    return is_causal(planted({DECLARED: declared, SITE: ORDINARY}, **how))
 
 
 def answers(evidence: Evidence) -> dict[str, tuple[str, str]]:
     """Both verdicts of the four questions about patching."""
-    rows = (
-        question(evidence)
-        for question in (is_causal, carries_the_answer, carries_the_answer_at_site, is_necessary)
-    )
+    rows = (question(evidence) for question in PATCHED)
     return {row["question"]: (row["protocol_verdict"], row["controlled_verdict"]) for row in rows}
 
 
@@ -400,19 +398,40 @@ def test_the_row_has_both_tests_and_what_could_have_been_found():
         assert "0 of 40 draws" in row["numbers"]
 
 
-def test_the_positive_control_stands_beside_the_answers_site():
-    site = {**CARRIES, "full": {"source": 1.0}}
-    row = carries_the_answer_at_site(planted(everywhere(ORDINARY, site=site)))
-    assert row["controlled_verdict"] == "yes"
-    low, high = wilson_interval(N, N, LEVEL)
-    assert f"positive control: 1 [{low:.3g}, {high:.3g}]" in row["numbers"]
+@pytest.mark.parametrize("question", PATCHED)
+@pytest.mark.parametrize("planted_as", ["yes", "no"])
+def test_where_the_whole_state_does_not_carry_the_answer_nothing_can_be_told(question, planted_as):
+    """A yes neither: at that layer the patch breaks something, and transfers nothing."""
+    study = everywhere(CARRIES, NEEDED) if planted_as == "yes" else everywhere(ORDINARY)
+    straddled = 0
+    for share in (0.95, *np.arange(0.5, 0.66, 0.02), 0.1):
+        evidence = planted({**study, SITE: {**study[SITE], "full": {"source": share}}})
+        full = evidence.one(
+            RATES,
+            **vars(SITE) | {"k": None, "kind": None},
+            space="full",
+            metric="source_answer",
+            stratum="both_correct",
+        )
+        assert full is not None
+        straddled += full["ci_low"] < 0.5 < full["value"]
+        told = planted_as if full["ci_low"] >= 0.5 else UNKNOWN  # the whole interval counts
+        row = question(evidence)
+        assert row["controlled_verdict"] == told
+        seen = "seen" if told == planted_as else "not seen"
+        assert f"positive control {seen}: " in row["numbers"]
+        assert "positive control: the whole state" in row["controlled_criterion"]
+    assert straddled
+    unmeasured = {cell: spaces for cell, spaces in study.items() if cell != SITE}
+    row = question(planted(unmeasured))
+    assert row["controlled_verdict"] == UNKNOWN
+    assert "positive control not seen: not measured" in row["numbers"]
 
 
-@pytest.mark.parametrize(("share", "answer"), [(0.95, "no"), (0.1, UNKNOWN)])
-def test_without_its_positive_control_a_no_at_the_answers_site_cannot_be_told(share, answer):
-    site = {**ORDINARY, "full": {"source": share}}
-    row = carries_the_answer_at_site(planted(everywhere(CARRIES, site=site)))
-    assert row["controlled_verdict"] == answer
+def test_the_protocols_verdict_knows_no_positive_control():
+    study = everywhere(CARRIES, site={**CARRIES, "full": {"source": 0.1}})
+    row = is_causal(planted(study))
+    assert (row["protocol_verdict"], row["controlled_verdict"]) == ("yes", UNKNOWN)
 
 
 def test_the_answer_is_looked_for_with_a_source_that_has_another_one():
@@ -455,7 +474,9 @@ def test_a_random_z_is_special_in_at_most_five_percent_of_studies():
     assert bound == 18
     claimed, paired_only = Counter[str](), 0
     for seed in range(STUDIES):
-        evidence = planted({DECLARED: RANDOM, ABLATED: RANDOM}, spread=SPREAD, seed=seed)
+        evidence = planted(
+            {DECLARED: RANDOM, ABLATED: RANDOM, SITE: ORDINARY}, spread=SPREAD, seed=seed
+        )
         found = {
             "causal": controlled_verdict(evidence)[0],
             "carries": carries_the_answer(evidence)["controlled_verdict"],

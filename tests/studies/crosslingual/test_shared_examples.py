@@ -128,7 +128,7 @@ def test_the_last_position_behind_examples_equals_running_the_whole_query(lm, pr
 def test_states_of_queries_are_those_of_whole_prompts_without_the_examples(lm, problems):
     n = _n_examples(lm, problems)
     examples = run_examples(lm, problems[0].examples_en)
-    found = read_states(lm, problems, "en", LAYER, 2, examples)
+    found = read_states(lm, problems, "en", LAYER, 2, False, examples)
     for i, p in enumerate(problems):
         ids, mask = lm.encode([p.prompt("en")])
         expected = residual_states(lm, ids, mask, [LAYER])[LAYER][0, n:]

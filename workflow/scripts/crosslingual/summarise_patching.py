@@ -32,6 +32,7 @@ from zscope.tables.write import write_csv, write_table
 
 def summarise_patching(
     problems: str,
+    unpatched: str,
     outputs: Sequence[str],
     energy_shares: Sequence[str],
     written: Mapping[str, str],
@@ -41,11 +42,11 @@ def summarise_patching(
     bootstrap: Bootstrap,
     provenance: Provenance,
 ) -> None:
-    """outputs, energy_shares: one file per layer. written: paths of rates, draws, tests, table,
-    html and csv."""
+    """unpatched: the answers without a patch. outputs, energy_shares: one file per layer. written:
+    paths of rates, draws, tests, table, html and csv."""
     texts = read_tables(outputs, OUTPUTS)
     known = read_table(problems, PROBLEMS)
-    measures = by_output(texts)
+    measures = by_output(texts, read_table(unpatched, OUTPUTS))
     shares = read_tables(energy_shares, ENERGY_SHARES)
     draws = draw_rates(measures, shares, verdict_cells(cell))
     table = patched_table(texts, known, cell)
@@ -69,6 +70,7 @@ if __name__ == "__main__":
         z = ZConfig.model_validate(this.slice["z"])
         summarise_patching(
             this.input.problems,
+            this.input.unpatched,
             this.input.outputs,
             this.input.energy_shares,
             dict(this.output.items()),

@@ -196,7 +196,7 @@ RATES = Table(
     (
         MODEL,
         *CELL,
-        Column("stratum", TEXT, "", "all, or baseline_correct"),
+        Column("stratum", TEXT, "", "all, baseline_correct, or both_correct: the source too"),
         METRIC,
         Column("value", FLOAT, "a share", "the rate; null: no output counts", True),
         *INTERVAL,
@@ -212,7 +212,7 @@ DRAWS = Table(
         MODEL,
         *CELL,
         Column("draw", INT, "", "which random subspace"),
-        Column("stratum", TEXT, "", "all, or baseline_correct"),
+        Column("stratum", TEXT, "", "all, baseline_correct, or both_correct: the source too"),
         METRIC,
         Column("value", FLOAT, "a share", "the rate"),
         N,
@@ -303,6 +303,21 @@ GEOMETRY = Table(
         Column("n", INT, "problems", "problems"),
     ),
     ("model", "layer", "k", "kind", "head", "pooling", "position_0", "metric", "null"),
+)
+TOKEN_NORMS = Table(
+    "crosslingual_token_norms",
+    "the lengths of one layer's states in one language",
+    "results/crosslingual/models/{model}/token_norms.parquet",
+    (
+        MODEL,
+        LAYER,
+        LANGUAGE,
+        Column("n", INT, "tokens", "real tokens of the prompts, without those of examples"),
+        Column("massive", INT, "tokens", "those left out wherever position_0 is exclude"),
+        Column("median_norm", FLOAT, "", "median of the norms"),
+        Column("largest_norm", FLOAT, "", "largest norm"),
+    ),
+    ("model", "layer", "language"),
 )
 UPDATES = Table(
     "crosslingual_updates",
@@ -478,6 +493,7 @@ TABLES = (
     PATCHED,
     WEIGHTS,
     GEOMETRY,
+    TOKEN_NORMS,
     UPDATES,
     ARD,
     ARD_HISTORY,

@@ -47,7 +47,7 @@ from zscope.studies.crosslingual.measures.space_file import SpaceFile, key
 from zscope.studies.crosslingual.problems.parallel import LANGUAGES, Language
 from zscope.studies.crosslingual.space.activations import Layer, States
 from zscope.studies.crosslingual.space.subspaces import chance_ratio
-from zscope.studies.crosslingual.space.updates import z_score
+from zscope.studies.crosslingual.space.updates import positions_used, z_score
 from zscope.tables.schema import Row
 from zscope.verdicts import draw_test
 
@@ -164,10 +164,13 @@ class Updates:
 
     @classmethod
     def between(cls, before: States, after: States, position_0: Position0) -> Updates:
-        """Raises DataError if the two layers hold other prompts, or a prompt has no token left."""
+        """Of the tokens that count on both sides of the layer.
+
+        Raises DataError if the two layers hold other prompts, or a prompt has no token left.
+        """
         if before.problems != after.problems or not torch.equal(before.mask, after.mask):
             raise DataError("two layers hold the states of other prompts: extract them again")
-        used = before.used(position_0)
+        used = positions_used(before.used(position_0) & after.used(position_0))
         tokens = after.states[used].double() - before.states[used].double()
         prompt = used.nonzero()[:, 0]
         return cls(tokens, prompt, len(used))

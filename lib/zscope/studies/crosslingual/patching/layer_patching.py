@@ -69,8 +69,8 @@ class LayerPatching:
 
     Attributes:
         bases: Z of this layer, [k, d], one of each k.
-        position_0: whether the first token is pooled and patched. Where examples stand in front it
-            is one of theirs, and the queries are pooled and patched whole.
+        position_0: whether every token is pooled and patched; otherwise neither the first is
+            (behind examples, that is none of the query's) nor are massive ones.
         seed: of the partners, the placebos and the random spaces, each with a stream of its own.
         read: the cells of this layer that a verdict reads; they have more draws.
     """
@@ -95,17 +95,14 @@ class LayerPatching:
         """What stands in front of every prompt, run once."""
         return {x: run_examples(self.lm, shared_examples(self.problems, x)) for x in LANGUAGES}
 
-    @property
-    def every_token(self) -> bool:
-        """Whether every token of a query is pooled and patched."""
-        return self.position_0 or any(self.examples.values())
-
     @cached_property
     def states(self) -> dict[Language, PromptStates]:
         """Of the queries in each language."""
         size = self.generation.batch_size
         return {
-            x: read_states(self.lm, self.problems, x, self.layer, size, self.examples[x])
+            x: read_states(
+                self.lm, self.problems, x, self.layer, size, self.position_0, self.examples[x]
+            )
             for x in LANGUAGES
         }
 
@@ -140,7 +137,7 @@ class LayerPatching:
             return states.site("site_answer")
         if matched == "last prompt tokens":
             return states.site("site_language")
-        prompts = states.tokens(self.every_token)
+        prompts = states.tokens()
         if matched == "prompt tokens":
             return prompts
         args = (self.lm, self.problems, language, self.layer, self.generation)
@@ -178,7 +175,7 @@ class LayerPatching:
             other, target = self.states[source_language], self.states[language]
             sources = {
                 (c.design, c.source): source_states(
-                    c.design, c.source, target, other, self.partners.problem, self.every_token
+                    c.design, c.source, target, other, self.partners.problem
                 )
                 for c in own
             }
@@ -312,13 +309,14 @@ class _Batch:
         if cell.at_site:
             positions = torch.ones_like(prefix.positions, dtype=torch.bool)
         else:
-            positions = prefix.used(self.study.every_token)
+            limit = self.study.states[self.language].limit
+            positions = prefix.used(self.study.position_0, limit)
         if cell.design == "ot":
-            # Each image is at its token, at the end of the row; the rest is never read.
+            # Each image is at its token; the rest is never read.
             _, seq, d = prefix.states.shape
             stacked = prefix.states.new_zeros((len(own), seq, d), dtype=torch.float32)
-            for row, images in zip(stacked, own, strict=True):
-                row[-len(images) :] = images
+            for row, used, images in zip(stacked, positions, own, strict=False):
+                row[used] = images
         else:
             stacked = torch.stack(own)
         directions = None

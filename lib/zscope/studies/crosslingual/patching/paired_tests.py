@@ -20,13 +20,15 @@ others are of well-formed texts, and a broken one neither keeps nor changes anyt
 
 A measure against the unpatched text is undefined where that has no answer, or no language.
 
-Strata: `all`, and `baseline_correct`, the problems whose unpatched output was correct and well
-formed: the others have no answer to lose.
+Strata: `all`; `baseline_correct`, the problems whose unpatched output was correct and well formed:
+the others have no answer to lose; and, for rates, `both_correct`: those of them whose source was
+answered correctly in its own language too. A source that the model gets wrong has no right answer
+to hand on, so the positive control is read there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from typing import Any, NamedTuple, TypeAlias
 
@@ -58,6 +60,7 @@ METRICS = (
 )
 TESTED = ("answer_changed", "source_answer", "correct", "broken", "language_switched")
 STRATA = ("all", "baseline_correct")
+RATED = (*STRATA, "both_correct")
 # Each first space with the one that says what is special about it.
 COMPARISONS = (
     ("z", "energy"),
@@ -83,11 +86,11 @@ class _Pair(NamedTuple):
     units: Int[np.ndarray, " problems"]
 
 
-def by_output(outputs: pd.DataFrame) -> pd.DataFrame:
-    """One row per output: CELL_KEY, draw, problem, baseline_correct, METRICS (null: undefined).
+def by_output(outputs: pd.DataFrame, plain: pd.DataFrame) -> pd.DataFrame:
+    """One row per output: CELL_KEY, draw, problem, STRATA but all, METRICS (null: undefined).
 
-    outputs: table crosslingual_outputs of one model. Raises DataError if an output's unpatched
-    one is not among them.
+    outputs: table crosslingual_outputs of one model; plain: that of the unpatched answers in both
+    languages. Raises DataError if an output's unpatched one is not among them.
     """
     frame = outputs.assign(
         forced=outputs["design"] == "site_answer", number=outputs["answer"].fillna("")
@@ -119,7 +122,19 @@ def by_output(outputs: pd.DataFrame) -> pd.DataFrame:
     for name, values in measures.items():
         frame[name] = values.astype("float64")
     frame["baseline_correct"] = frame["baseline_correct"].astype(bool)
-    return frame[[*CELL_KEY, "draw", "problem", "baseline_correct", *METRICS]]
+    frame["both_correct"] = frame["baseline_correct"] & _source_correct(frame, plain)
+    return frame[[*CELL_KEY, "draw", "problem", *RATED[1:], *METRICS]]
+
+
+def _source_correct(outputs: pd.DataFrame, plain: pd.DataFrame) -> pd.Series:
+    """Whether the source problem was answered correctly, unpatched, in the source's language; true
+    where no problem is the source."""
+    right = plain[plain["correct"].astype(bool)]
+    known = pd.MultiIndex.from_arrays([right["problem"], right["direction"].str.partition("->")[2]])
+    sources = pd.MultiIndex.from_arrays(
+        [outputs["source_problem"], outputs["direction"].str.partition("->")[0]]
+    )
+    return outputs["source_problem"].isna() | sources.isin(known)
 
 
 def by_problem(measures: pd.DataFrame) -> pd.DataFrame:
@@ -130,12 +145,12 @@ def by_problem(measures: pd.DataFrame) -> pd.DataFrame:
     )
     keys = frame.drop_duplicates("cell").set_index("cell")[list(CELL_KEY)]
     means = (
-        frame.groupby(["cell", "problem", "baseline_correct"], sort=False)[list(METRICS)]
+        frame.groupby(["cell", "problem", *RATED[1:]], sort=False)[list(METRICS)]
         .mean()
         .reset_index()
     )
     out = means.join(keys, on="cell")
-    return out[[*CELL_KEY, "problem", "baseline_correct", *METRICS]]
+    return out[[*CELL_KEY, "problem", *RATED[1:], *METRICS]]
 
 
 def rates(measures: pd.DataFrame, level: float) -> pd.DataFrame:
@@ -185,7 +200,7 @@ def paired_tests(
     """
     resamples: dict[int, Resamples] = {}  # by the number of problems
     out = []
-    for stratum, rows in _strata(measures):
+    for stratum, rows in _strata(measures, STRATA):
         rows = rows[~rows["space"].isin(("none", "full"))]
         problems = pd.Index(rows["problem"].unique())
         unit = pd.factorize(np.array([units[problem] for problem in problems], dtype=object))[0]
@@ -222,7 +237,7 @@ def units_of(problems: pd.DataFrame) -> dict[str, str]:
 def _rates(rows: pd.DataFrame, key: tuple[str, ...], metrics: tuple[str, ...]) -> pd.DataFrame:
     """Mean and number of the rows of each key, by stratum and metric; without those of no rows."""
     parts = []
-    for stratum, part in _strata(rows):
+    for stratum, part in _strata(rows, RATED):
         grouped = part.groupby(list(key), dropna=False, sort=False)[list(metrics)]
         mean, count = (
             getattr(grouped, how)().rename_axis(columns="metric").stack().rename(name)
@@ -234,9 +249,9 @@ def _rates(rows: pd.DataFrame, key: tuple[str, ...], metrics: tuple[str, ...]) -
     return out[out["n"] > 0].reset_index(drop=True)
 
 
-def _strata(measures: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    for stratum in STRATA:
-        yield stratum, measures if stratum == "all" else measures[measures["baseline_correct"]]
+def _strata(measures: pd.DataFrame, strata: Iterable[str]) -> Iterator[tuple[str, pd.DataFrame]]:
+    for stratum in strata:
+        yield stratum, measures if stratum == "all" else measures[measures[stratum]]
 
 
 def _columns(cell: pd.DataFrame, problems: pd.Index) -> Columns:

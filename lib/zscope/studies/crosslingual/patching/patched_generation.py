@@ -21,6 +21,7 @@ of all earlier positions hold at every layer, and one token is run (`last_positi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -37,7 +38,7 @@ from zscope.models.language_model import positions as token_positions
 from zscope.models.layer_runs import LayerInputs, inputs_of, new_cache, repeat, run_layers
 from zscope.studies.crosslingual.config import Where
 from zscope.studies.crosslingual.problems.prompt_tokens import encode_prompts
-from zscope.studies.crosslingual.space.updates import positions_used
+from zscope.studies.crosslingual.space.updates import norms_of, positions_used
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,14 +216,17 @@ class Prefix:
         """The mask of the states' tokens."""
         return self.mask[:, -self.states.shape[1] :]
 
-    def used(self, position_0: bool) -> Bool[Tensor, "batch own"]:
+    def used(self, position_0: bool, limit: float = math.inf) -> Bool[Tensor, "batch own"]:
         """Of the states' positions those that a patch of whole prompts acts on.
 
-        position_0: with the first token; behind examples, that is none of the states'. Raises
-        DataError if a prompt has no position left.
+        position_0: all of them; otherwise without the first token (behind examples, that is none of
+        the states') and without states whose norm is above `limit`. Raises DataError if a prompt
+        has no position left.
         """
+        if position_0:
+            return positions_used(self.own_mask)
         first = self.own_mask.shape == self.mask.shape
-        return positions_used(self.own_mask, skip_first=first and not position_0)
+        return positions_used(self.own_mask, first, norms_of(self.states) > limit)
 
     def repeated(self, times: int) -> Prefix:
         """The same prompts `times` over, one copy of the batch after another."""

@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from zscope.core.errors import DataError
@@ -42,6 +42,7 @@ from zscope.studies.crosslingual.problems.parallel import (
 )
 from zscope.studies.crosslingual.problems.wording import COMPLETIONS
 from zscope.studies.crosslingual.space.alignment import barycentric_image
+from zscope.studies.crosslingual.space.updates import largest_norm, norms_of
 
 # Pooling the prompt says nothing about one site, and a mean has no tokens to transport.
 SOURCES_OF: dict[Design, tuple[PatchSource, ...]] = {
@@ -88,23 +89,28 @@ def forced_stem(language: Language, kind: AnswerKind = "text_number") -> str:
 class PromptStates:
     """resid_pre(l) of the prompts of one language, in float32.
 
-    prompts: of each problem, its real tokens alone, without those of examples. answer_site: of the
-    last token of the prompt with the forced stem.
+    prompts: of each problem, its real tokens alone, without those of examples. used: which of them
+    are pooled and patched, at least one of each. answer_site: of the last token of the prompt with
+    the forced stem. limit: the norm from which on a state is massive.
     """
 
     prompts: list[Float[Tensor, "tokens d"]]
+    used: list[Bool[Tensor, " tokens"]]
     answer_site: Float[Tensor, "n d"]
+    limit: float
 
-    def pooled(self, position_0: bool) -> Float[Tensor, "n d"]:
-        """Mean over each prompt's tokens, in float64, then float32. DataError if none is left."""
-        skip = 0 if position_0 else 1
-        if any(len(x) <= skip for x in self.prompts):
-            raise DataError("a prompt of one token has nothing left to pool without position 0")
-        return torch.stack([x[skip:].double().mean(0) for x in self.prompts]).float()
+    @property
+    def kept(self) -> list[Float[Tensor, "used d"]]:
+        """Of each prompt the states of its used tokens."""
+        return [x[used] for x, used in zip(self.prompts, self.used, strict=True)]
 
-    def tokens(self, position_0: bool) -> Float[Tensor, "tokens d"]:
-        """Of all prompts, one after another; position_0: with the first of each."""
-        return torch.cat([x[0 if position_0 else 1 :] for x in self.prompts])
+    def pooled(self) -> Float[Tensor, "n d"]:
+        """Mean over each prompt's used tokens, in float64, then float32."""
+        return torch.stack([x.double().mean(0) for x in self.kept]).float()
+
+    def tokens(self) -> Float[Tensor, "tokens d"]:
+        """The used ones of all prompts, one after another."""
+        return torch.cat(self.kept)
 
     def site(self, design: Design) -> Float[Tensor, "n d"]:
         """The states at a site design's position."""
@@ -119,23 +125,31 @@ def read_states(
     language: Language,
     layer: int,
     batch_size: int,
+    position_0: bool,
     examples: Examples | None = None,
 ) -> PromptStates:
     """Run the prompts of one language, plain and with the forced stem, up to `layer`.
 
-    examples: those in front of these problems, already run.
+    position_0: whether every token is used; otherwise neither the first nor massive ones are.
+    examples: those in front of these problems, already run. Raises DataError if a prompt has no
+    token left.
     """
     texts = [p.query(language) for p in problems]
     stem = forced_stem(language, answer_kind(problems))
-    prompts, sites = [], []
+    prefixes, sites = [], []
     for start in range(0, len(texts), batch_size):
         part = texts[start : start + batch_size]
-        prefix = prompt_prefix(lm, examples, part, layer)
-        own = zip(prefix.states, prefix.own_mask, strict=True)
-        prompts += [h[m.bool()].float() for h, m in own]
+        prefixes.append(prompt_prefix(lm, examples, part, layer))
         forced = prompt_prefix(lm, examples, [t + stem for t in part], layer)
         sites.append(forced.states[:, -1])
-    return PromptStates(prompts, torch.cat(sites).float())
+    limit = largest_norm(torch.cat([norms_of(p.states)[p.own_mask.bool()] for p in prefixes]))
+    prompts, kept = [], []
+    for prefix in prefixes:
+        used = prefix.used(position_0, limit)
+        for h, own, chosen in zip(prefix.states, prefix.own_mask.bool(), used, strict=True):
+            prompts.append(h[own].float())
+            kept.append(chosen[own])
+    return PromptStates(prompts, kept, torch.cat(sites).float(), limit)
 
 
 def completion_states(
@@ -172,7 +186,6 @@ def source_states(
     target: PromptStates,
     other: PromptStates,
     partners: Sequence[int],
-    position_0: bool,
 ) -> list[Float[Tensor, "one_or_tokens d"]]:
     """s of each problem: one row, or (design ot) one per patched token of its prompt.
 
@@ -183,14 +196,11 @@ def source_states(
         raise DataError(f"design {design} has no source {source}")
     index = range(len(partners)) if source == "matched" else partners
     if design == "ot":
-        skip = 0 if position_0 else 1
-        return [
-            barycentric_image(other.prompts[j][skip:], x[skip:])
-            for x, j in zip(target.prompts, index, strict=True)
-        ]
+        images = other.kept
+        return [barycentric_image(images[j], x) for x, j in zip(target.kept, index, strict=True)]
 
     def vectors(states: PromptStates) -> Tensor:
-        return states.pooled(position_0) if design == "mean" else states.site(design)
+        return states.pooled() if design == "mean" else states.site(design)
 
     if source == "own":
         chosen = vectors(target)

@@ -1,4 +1,9 @@
-"""Experiment A: is Z causal, does it carry the answer, and is it necessary?"""
+"""Experiment A: is Z causal, does it carry the answer, and is it necessary?
+
+All of it needs the positive control at the declared layer: where the whole state at the answer's
+own position does not carry the answer, the layer comes before the answer or after it is written
+elsewhere, and what Z does there says nothing. No controlled verdict can be told then.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +23,12 @@ from zscope.studies.crosslingual.questions.comparisons import (
 from zscope.studies.crosslingual.questions.evidence import Evidence, Question, interval
 from zscope.verdicts import UNKNOWN, Answer, all_of, graded, graded_if_told, yes
 
+SOURCES_RIGHT = "both_correct"  # a source that the model gets wrong has no right answer to give
 CONTROL = 0.5  # least share of the source's answers in the positive control (its whole interval)
+NEEDS_CONTROL = (
+    f"; needs the positive control: the whole state at the answer's position carries {CONTROL:.0%} "
+    "or more"
+)
 
 
 def is_causal(evidence: Evidence) -> dict[str, Any]:
@@ -34,14 +44,16 @@ def is_causal(evidence: Evidence) -> dict[str, Any]:
         f"{evidence.interval} lies at {kept:g} or above); Z-perp switches more languages than "
         "complements of such spaces, and keeps the answers (likewise). More: paired test and rank "
         f"among the draws, each p < {alpha:g}. A broken text keeps nothing and switches nothing. "
-        "Partial: the answers of Z",
+        f"Partial: the answers of Z{NEEDS_CONTROL}",
     )
     protocol, why = protocol_verdict(evidence)
     controlled, parts = controlled_verdict(evidence)
     shown = "; ".join(part.text for part in parts.values())
     spaces = ("z", "energy", "z_perp", "energy_perp")
     numbers = f"{why}. Controlled: {shown}; {broken(evidence, STRATUM, spaces)}"
-    return question.answered(protocol, controlled, parts["z_answers"].columns, numbers)
+    return _controlled(
+        evidence, question.answered(protocol, controlled, parts["z_answers"].columns, numbers)
+    )
 
 
 def protocol_verdict(evidence: Evidence) -> tuple[Answer, str]:
@@ -103,41 +115,35 @@ def controlled_verdict(evidence: Evidence) -> tuple[Answer, Mapping[str, Part]]:
 def carries_the_answer(evidence: Evidence) -> dict[str, Any]:
     """Whether the answer of the source arrives, and not merely another one."""
     text = "A. Does Z carry the answer? The output becomes the source's"
-    return _carries(evidence, "carries_the_answer", text, transferred(evidence.cell)[0], "")
+    return _carries(evidence, "carries_the_answer", text, transferred(evidence.cell)[0])
 
 
 def carries_the_answer_at_site(evidence: Evidence) -> dict[str, Any]:
-    """The same where the answer is about to be written, with the positive control there.
+    """The same where the answer is about to be written."""
+    text = "A. Does Z carry the answer at the answer's own position?"
+    return _carries(evidence, "carries_the_answer_at_site", text, transferred(evidence.cell)[1])
 
-    Where the whole state does not carry the answer, that Z does not says nothing.
-    """
-    cell = transferred(evidence.cell)[1]
-    full = rate_row(evidence, cell, "full", STRATUM, "source_answer")
-    row = _carries(
-        evidence,
-        "carries_the_answer_at_site",
-        "A. Does Z carry the answer at the answer's own position?",
-        cell,
-        f"; a no needs the positive control: the whole state there carries {CONTROL:.0%} or more",
-    )
+
+def _controlled(evidence: Evidence, row: dict[str, Any]) -> dict[str, Any]:
+    """The row of a question, with the positive control: where it was not seen, no controlled
+    verdict can be told."""
+    full = rate_row(evidence, transferred(evidence.cell)[1], "full", SOURCES_RIGHT, "source_answer")
     seen = full is not None and bool(full["ci_low"] >= CONTROL)
-    if row["controlled_verdict"] == "no" and not seen:
-        row["controlled_verdict"] = UNKNOWN
-    control = "unknown" if full is None else interval(full)
-    row["numbers"] += f"; positive control: {control} of the source's answers"
-    return row
+    found = "not measured" if full is None else f"{interval(full)} of the source's answers"
+    return row | {
+        "controlled_verdict": row["controlled_verdict"] if seen else UNKNOWN,
+        "numbers": f"{row['numbers']}; positive control {'seen' if seen else 'not seen'}: {found}",
+    }
 
 
-def _carries(
-    evidence: Evidence, name: str, text: str, cell: DeclaredCell, more: str
-) -> dict[str, Any]:
+def _carries(evidence: Evidence, name: str, text: str, cell: DeclaredCell) -> dict[str, Any]:
     question = Question(
         name,
         text,
         "none: the protocol's sources share the answer of the prompt, so that nothing can be seen",
         "more outputs give the source's answer than with energy-matched random spaces (paired test "
         f"and rank among the draws, each p < {evidence.rules.alpha:g}), and than with Z-perp "
-        f"(paired test); partial: than with energy-matched ones only{more}",
+        f"(paired test); partial: than with energy-matched ones only{NEEDS_CONTROL}",
     )
     energy, perp = (
         compare(evidence, cell, "source_answer", "z", second, "above")
@@ -145,7 +151,7 @@ def _carries(
     )
     answer = graded(all_of((energy.answer, perp.answer)), energy.answer)
     numbers = f"{energy.text}; {perp.text}"
-    return question.answered(UNKNOWN, answer, energy.columns, numbers)
+    return _controlled(evidence, question.answered(UNKNOWN, answer, energy.columns, numbers))
 
 
 def is_necessary(evidence: Evidence) -> dict[str, Any]:
@@ -156,7 +162,8 @@ def is_necessary(evidence: Evidence) -> dict[str, Any]:
         "none: the protocol patches, and never ablates",
         "with Z at its mean more answers change than with uniform random spaces, and than with "
         "random spaces of the same energy (each by paired test and rank among the draws, p < "
-        f"{evidence.rules.alpha:g}); a broken text is no changed answer; partial: the first only",
+        f"{evidence.rules.alpha:g}); a broken text is no changed answer; partial: the first only"
+        f"{NEEDS_CONTROL}",
     )
     cell = replace(evidence.cell, source="mean")
     energy, uniform = (
@@ -166,7 +173,7 @@ def is_necessary(evidence: Evidence) -> dict[str, Any]:
     # Z has to pass the weaker control first: so many ways to a yes or a partial have one error.
     answer = graded_if_told(all_of((uniform.answer, energy.answer)), uniform.answer)
     numbers = f"with Z at its mean: {energy.text}; {uniform.text}"
-    return question.answered(UNKNOWN, answer, energy.columns, numbers)
+    return _controlled(evidence, question.answered(UNKNOWN, answer, energy.columns, numbers))
 
 
 def _rate(evidence: Evidence, space: str, metric: str) -> float | None:

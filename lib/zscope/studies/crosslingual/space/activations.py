@@ -15,6 +15,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -32,7 +33,7 @@ from zscope.models.language_model import LanguageModel, residual_states
 from zscope.studies.crosslingual.config import Position0
 from zscope.studies.crosslingual.problems.parallel import Language, Problem
 from zscope.studies.crosslingual.problems.prompt_tokens import encode_prompts, shared_examples
-from zscope.studies.crosslingual.space.updates import positions_used
+from zscope.studies.crosslingual.space.updates import largest_norm, norms_of, positions_used
 from zscope.tables.files import PROVENANCE
 
 Dtype = Literal["float16", "float32"]
@@ -59,9 +60,23 @@ class States:
     mask: Int[Tensor, "n seq"]
     first: int = 0
 
+    @cached_property
+    def norms(self) -> Float[Tensor, "n seq"]:
+        """Of the states, in float32."""
+        return norms_of(self.states)
+
+    @cached_property
+    def massive(self) -> Bool[Tensor, "n seq"]:
+        """The real tokens whose state is massive."""
+        real = self.mask.bool()
+        return real & (self.norms > largest_norm(self.norms[real]))
+
     def used(self, position_0: Position0) -> Bool[Tensor, "n seq"]:
-        """The tokens that count. Raises DataError if a prompt has none left."""
-        return positions_used(self.mask, position_0 == "exclude" and self.first == 0)
+        """The tokens that count: all, or none that collects attention (the first of a prompt, and
+        massive ones). Raises DataError if a prompt has none left."""
+        if position_0 == "include":
+            return positions_used(self.mask)
+        return positions_used(self.mask, self.first == 0, self.massive)
 
 
 Layer = Mapping[Language, States]
