@@ -214,7 +214,9 @@ class ZConfig(Section):
     """Random and energy-matched subspaces (and Gaussian layers) behind every null of the weights,
     the states, ARD and the bridge; patching has its own numbers."""
     position_0: Position0 = "exclude"
-    """Whether the first token, which collects attention, is pooled and patched."""
+    """exclude: neither the first token, which collects attention, nor one with a massive activation
+    (a norm above 10 times the median of its layer and language) is pooled or patched; include:
+    every token is."""
 
     @property
     def kind(self) -> Kind:
