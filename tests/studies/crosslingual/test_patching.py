@@ -496,11 +496,12 @@ def test_position_0_is_the_first_real_token(prefix):
 
 
 @pytest.mark.parametrize("design", ["mean", "ot"])
-def test_a_massive_token_is_neither_patched_nor_a_source(lm, problems, Z, design, monkeypatch):
-    """One number of the prompts has an embedding of twenty times its length. Against single prompts
-    with an explicit projector; the others are where they were."""
+def test_a_massive_token_is_neither_patched_nor_a_source(lm, problems, Z, design):
+    """One number of the prompts has an embedding twenty times as long as others. Against single
+    prompts with an explicit projector."""
     model = copy.deepcopy(lm.model)
-    sink = int(lm.encode([problems[0].prompt("en")])[0][0, -4])
+    en, zh = (lm.encode([problems[0].prompt(x)])[0][0] for x in ("en", "zh"))
+    sink = next(int(x) for x in en[1:] if x in zh[1:])  # a number, the same token in both
     layer = 0  # before it nothing could hide the token
     model.model.embed_tokens.weight.data[sink] *= 20 / float(
         model.model.embed_tokens.weight[sink].norm()
@@ -510,14 +511,14 @@ def test_a_massive_token_is_neither_patched_nor_a_source(lm, problems, Z, design
     config = PatchingConfig(
         draws=1,
         designs=[design],
-        spaces=["z"],
+        spaces=["z", "full"],
         sources=["mismatched"],
         where=["prefill"],
         directions=["zh->en"],
     )
     study = LayerPatching(sunk, problems, layer, [Z], config, GENERATION, False, 7)
-    rows = [r for part in study.outputs() for r in part if r["space"] == "z"]
-    P = (Z.double().mT @ Z.double()).float()
+    rows = [r for part in study.outputs() for r in part if r["space"] != "none"]
+    projectors = {"z": (Z.double().mT @ Z.double()).float(), "full": torch.eye(lm.d_model)}
     index = {p.id: i for i, p in enumerate(problems)}
     n_massive = 0
 
@@ -536,10 +537,10 @@ def test_a_massive_token_is_neither_patched_nor_a_source(lm, problems, Z, design
             new = own.clone()
             new[own_used] = barycentric_image(source[source_used], own[own_used])
 
-        def change(h, first, own_used=own_used, new=new):
+        def change(h, first, own_used=own_used, new=new, inside=projectors[r["space"]]):
             if not first:
                 return h
-            patched = h - h @ P + new @ P
+            patched = h - h @ inside + new @ inside
             return torch.where(own_used.view(1, -1, 1), patched, h)
 
         assert _alone(sunk, text, change, layer).text == r["text"]
