@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import runpy
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -48,6 +49,7 @@ from zscope.studies.crosslingual.measures.nulls import (
     present,
     random_spaces,
     real_tokens,
+    token_choices,
 )
 from zscope.studies.crosslingual.measures.residual_updates import (
     LayerRatio,
@@ -349,6 +351,20 @@ def test_a_massive_token_is_left_out_wherever_the_first_one_is_and_counted():
     used = Updates.between(before, en, "exclude")
     assert used.prompt.tolist() == [0] * 4 + [1] * 3 + [2] * 2
     assert len(Updates.between(before, en, "include").prompt) == 13
+
+
+def test_choices_that_take_the_same_tokens_are_measured_once_and_written_twice():
+    """Behind examples, without a massive token, both choices are all tokens of the query."""
+    x = randn(3, 5, D)
+    plain = make_states(x, [5, 5, 3])
+    behind = replace(plain, first=7)
+    massive = x.clone()
+    massive[0, 2] *= 1e4
+    assert token_choices({"en": behind, "zh": behind}) == {"exclude": ("exclude", "include")}
+    apart = {"exclude": ("exclude",), "include": ("include",)}
+    assert token_choices({"en": behind, "zh": plain}) == apart
+    other = replace(behind, states=massive)
+    assert token_choices({"en": behind}, {"en": other}) == apart
 
 
 def test_a_prompt_of_massive_tokens_alone_is_refused():

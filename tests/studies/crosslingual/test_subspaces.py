@@ -41,6 +41,7 @@ from zscope.models.attention_kernels import (
     stacked_spectrum,
 )
 from zscope.studies.crosslingual.space import linear_map as b
+from zscope.studies.crosslingual.space import subspaces
 from zscope.studies.crosslingual.space.ranks import (
     RANKS,
     coefficient_of_variation,
@@ -264,6 +265,30 @@ def test_random_spaces_are_uniform_down_to_the_basis():
     )
     with pytest.raises(DataError, match="1 to 3"):
         random_space(3, 4, generator())
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.3, 3.0])
+@pytest.mark.parametrize("n", [12, 200])
+def test_a_share_found_without_the_spaces_leads_to_the_same_spaces(n, decay, monkeypatch):
+    """Of Gram matrices where that is accurate, and of QR alone; steep spectra need QR."""
+    d, k = 24, 7
+    scale = torch.exp(-decay * torch.arange(d, dtype=torch.float64))
+    spectrum = energy_spectrum_of(torch.randn(n, d, generator=generator()).double() * scale)
+    target = float(spectrum.energy[:k].sum()) * 0.6
+    used = []
+    share_of_span = subspaces._share_of_span
+
+    def counted(rows, energy):
+        share = share_of_span(rows, energy)
+        used.append(share is not None)
+        return share
+
+    monkeypatch.setattr(subspaces, "_share_of_span", counted)
+    found = energy_matched_spaces(spectrum, k, target, 5, generator())
+    monkeypatch.setattr(subspaces, "_share_of_span", lambda rows, energy: None)
+    exact = energy_matched_spaces(spectrum, k, target, 5, generator())
+    torch.testing.assert_close(found.mT @ found, exact.mT @ exact, rtol=0, atol=1e-6)
+    assert any(used) or decay == 3.0
 
 
 @pytest.mark.parametrize("target", [0.02, 0.1, 0.35, 0.8, 0.97])
