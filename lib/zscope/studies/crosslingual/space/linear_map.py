@@ -182,9 +182,9 @@ def ridge_loo_predictions(
     The intercept is not penalised; one penalty serves all columns. alphas: of ||W||^2 in
     ||y - x W||^2 + alpha ||W||^2; default `default_alphas(x)`, which do not depend on y.
 
-    No fold is fitted. With S = I - H, H the hat matrix of all rows and one penalty, and R = S y, the
-    residual of row i without itself is R_i / S_ii, and those of i and j without both solve
-    [S_ii S_ij; S_ij S_jj] [e_i; e_j] = [R_i; R_j] (Allen's PRESS for one row and for two).
+    No fold is fitted. With S = I - H, H the hat matrix of all rows and one penalty, and R = S y,
+    the residual of row i without itself is R_i / S_ii, and those of i and j without both solve
+    [S_ii S_ij; S_ij S_jj] [e_i; e_j] = [R_i; R_j] (Allen's PRESS, for one row and for two).
     """
     n, k = x.shape
     grid = default_alphas(x) if alphas is None else torch.as_tensor(alphas, dtype=x.dtype)
