@@ -59,7 +59,7 @@ LATEST_CPU_SECONDS = {
     "patch_layer": 1.5,
 }
 LATEST_CPU_SECONDS_OF_OTHERS = 0.4
-LATEST_CHECKPOINT = 5
+LATEST_CHECKPOINT = 3
 STEPS = 240  # of a training, in config/smoke.yaml
 
 
