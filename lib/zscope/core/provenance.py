@@ -53,6 +53,11 @@ class _Source:
 
 # `ctx` follows from the place in the tree; the others record how something was spelled.
 _SPELLING = frozenset({"ctx", "kind", "type_comment", "simple", "type_ignores"})
+_MEANINGFUL = {
+    node: tuple(name for name in node._fields if name not in _SPELLING)
+    for node in vars(ast).values()
+    if isinstance(node, type) and issubclass(node, ast.AST)
+}
 
 
 class _Normaliser:
@@ -74,7 +79,7 @@ class _Normaliser:
         if node_type in _IMPORTING:
             self._note_import(node)
         self.text.append(node_type.__name__ + "(")
-        for name in _meaningful(node_type):
+        for name in _MEANINGFUL[node_type]:
             value = getattr(node, name, None)
             if value is None:
                 continue
@@ -123,11 +128,6 @@ class _Normaliser:
 
 _IMPORTING = frozenset({ast.Import, ast.ImportFrom, ast.Call})
 _IMPORTERS = frozenset({"import_module", "__import__"})
-
-
-@cache
-def _meaningful(node_type: type[ast.AST]) -> tuple[str, ...]:
-    return tuple(name for name in node_type._fields if name not in _SPELLING)
 
 
 def _called(node: ast.Call) -> str | None:
