@@ -1,0 +1,1 @@
+"""The heads study: which attention head does what, and does the behaviour need it?"""
