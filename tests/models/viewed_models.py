@@ -1,4 +1,4 @@
-"""A tiny random model of every kind that has an attention view, in float64 and without flat gains."""
+"""A tiny random model of every kind that has an attention view, in float64."""
 
 from __future__ import annotations
 

@@ -60,13 +60,17 @@ class TensorView(AttentionView):
     ) -> Run:
         first = 0 if resume is None else resume.layer
         x = self.model.tok_embed(tokens) if resume is None else resume.stream
-        for layer, block in enumerate(self.model.blocks[first:], first):
-            *rotated, values = block.attn.split(block.attn.project(block.read(x)))
-            this.enter(x)
-            z = this.mix(layer, self._pattern(rotated), values, self.output_weights(layer))
-            x = block.update(x, block.attn.o(z.flatten(-2)))
+        for layer in range(first, self.n_layers):
+            x = self._layer(x, layer, this)
         final = x[:, rows]
         return Run(self.unembed(self.final_norm(final)), final)
+
+    def _layer(self, x: Stream, layer: int, this: Pass) -> Stream:
+        block = self.model.blocks[layer]
+        *rotated, values = block.attn.split(block.attn.project(block.read(x)))
+        this.enter(x)
+        z = this.mix(layer, self._pattern(rotated), values, self.output_weights(layer))
+        return block.update(x, block.attn.o(z.flatten(-2)))
 
     def _pattern(self, rotated: Sequence[Tensor]) -> Float[Tensor, "batch head seq seq"]:
         c = self.model.config
@@ -117,16 +121,24 @@ class TrainedView(AttentionView):
     ) -> Run:
         first = 0 if resume is None else resume.layer
         x = self._embed(tokens) if resume is None else resume.stream
-        mask = causal_mask(tokens.shape[1], tokens.device)
-        for layer, block in enumerate(self.blocks[first:], first):
-            attn, normed = block.attn, block.ln1(x)
-            q, k, v = (self._heads(part(normed)) for part in (attn.q, attn.k, attn.v))
-            pattern = softmax_pattern(q @ k.mT * self.d_head**-0.5, mask)
-            this.enter(x)
-            z = this.mix(layer, pattern, v, self.output_weights(layer))
-            x = block.add_mlp(x + attn.o(z.flatten(-2)))
+        for layer in range(first, self.n_layers):
+            x = self._layer(x, layer, this)
         final = x[:, rows]
         return Run(self.unembed(self.final_norm(final)), final)
+
+    def _layer(self, x: Stream, layer: int, this: Pass) -> Stream:
+        block = self.blocks[layer]
+        attn, normed = block.attn, block.ln1(x)
+        q, k, v = (self._heads(part(normed)) for part in (attn.q, attn.k, attn.v))
+        mask = causal_mask(x.shape[1], x.device)
+        this.enter(x)
+        z = this.mix(
+            layer,
+            softmax_pattern(q @ k.mT * self.d_head**-0.5, mask),
+            v,
+            self.output_weights(layer),
+        )
+        return block.add_mlp(x + attn.o(z.flatten(-2)))
 
     def _embed(self, tokens: Int[Tensor, "batch seq"]) -> Stream:
         places = torch.arange(tokens.shape[1], device=tokens.device)
