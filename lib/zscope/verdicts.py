@@ -65,7 +65,7 @@ def draw_test(
 
 
 def p_over_ranks(ranks: Iterable[tuple[int, int]]) -> tuple[float, float]:
-    """p value of the ranks of several trainings together, and the smallest that so many draws allow.
+    """p of the ranks of several trainings together, and the smallest that so many draws allow.
 
     ranks: (hits, draws) of each, where hits lie as far as its value, or farther. If each value is
     like any draw of its null, its hits are uniform on 0 to its draws, independently between

@@ -18,7 +18,7 @@ TITLES = {
 
 
 def all_tables() -> dict[str, Table]:
-    """Every table of every study, of the named models and of texts, by its name. For readers of results; no
-    job needs all of them."""
+    """Every table of every study, of the named models and of texts, by its name. For readers of
+    results; no job needs all of them."""
     modules = [import_module(f"zscope.studies.{study}.tables") for study in TITLES]
     return {table.name: table for m in (model_tables, text_tables, *modules) for table in m.TABLES}

@@ -13,7 +13,7 @@ from zscope.text.tables import ROWS
 
 
 def list_problem_rows(output: str, *, n: int, seed: int, provenance: Provenance) -> None:
-    """n: English problems that are held out of training. The model is asked for their completion."""
+    """n: English problems, held out of training. The model is asked for their completion."""
     write_table(_rows(n, seed), output, ROWS, provenance)
 
 

@@ -1,4 +1,4 @@
-"""Say of every detector and subject whether heads are named, and whether the behaviour needs them."""
+"""Say of every detector and subject whether it names heads, and whether these are needed."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -130,7 +130,7 @@ class Ablated:
 
 @dataclass(frozen=True, eq=False)
 class Screen:
-    """First-order effects of every head on a behaviour, and direct ones where it has one position."""
+    """First-order effects of every head on a behaviour; direct ones where it has one position."""
 
     first_order: Float[np.ndarray, "layer head"]
     direct: Float[np.ndarray, "layer head"] | None
@@ -147,7 +147,7 @@ class Screen:
             }
 
     def top(self, k: int) -> Heads:
-        """The k heads whose ablation should hurt most, those that should help left out; ascending."""
+        """The k heads whose ablation should hurt most, none that it should help; ascending."""
         order = np.argsort(-self.first_order, axis=None, kind="stable")
         ranked = [divmod(int(i), self.first_order.shape[1]) for i in order]
         kept = [h for h in ranked if self.first_order[h] > 0]
@@ -231,9 +231,12 @@ def _set_rows(
     alpha: float,
     rng: np.random.Generator,
 ) -> Iterator[Row]:
-    """The named heads together, or where there are none those that the screen ranks highest, with the
-    control, the difference from it, and random sets: of the same layers for named heads, which were
-    found by their patterns, and of all layers for the others, which the screen chose from all."""
+    """The named heads together, or where there are none those that the screen ranks highest.
+
+    With each go the control, the difference from it, and random sets: of the same layers for named
+    heads, which were found by their patterns, and of all layers for the others, which the screen
+    chose from all.
+    """
     own, control = effects[q.own], effects[q.control]
     n_layers, n_heads = own.view.n_layers, own.view.n_heads
     heads = q.named or screened.top(config.top_k)

@@ -100,7 +100,7 @@ class AskedModel:
         vocabulary: what its tokenizer and texts allow.
         streams: by name; of sentences several, which differ in length.
         p: of the toy language the exact conditionals of the tokens of "text", from the second on.
-        labels: of the toy language the primitive that governs each of them, an index into its LABELS.
+        labels: of the toy language the primitive that governs each, an index into its LABELS.
         items: the ids of the ordinal classes that lists are made of.
         copies: the protocol's copy scores of every head over the names; None where there are none.
     """
@@ -234,7 +234,8 @@ def _of_rows(name: str, view: AttentionView, rows: pd.DataFrame, sizes: Sizes) -
 def rows_stream(rows: pd.DataFrame, n: int, seed: int, part: tuple[int, int]) -> Stream:
     """At most n sequences, drawn without replacement from a part of those of the commonest length.
 
-    part: (first, step) among them. The mark `measured` is that of the table. Raises DataError without rows.
+    part: (first, step) among them. The mark `measured` is that of the table. Raises DataError
+    without rows.
     """
     if rows.empty:
         raise DataError("rows: the table has no sequence to ask heads on")

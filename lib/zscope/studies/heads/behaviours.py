@@ -1,13 +1,13 @@
-"""What an ablation is measured on: a harm y per sequence, in nats, that rises when heads are missed.
+"""What an ablation is measured on: a harm y per sequence, in nats, higher where heads are missed.
 
-    language models   loss on the second copy of repeats, on text and on random tokens; the next of an
-                      ordinal list less the mean of its class, and the indirect object less the
+    language models   loss on the second copy of repeats, on text and on random tokens; the next of
+                      an ordinal list less the mean of its class, and the indirect object less the
                       subject, both with the sign turned
     toy language      excess over the exact distribution (up to what does not depend on the model)
     rows of a format  loss on the tokens that the model is asked for, and on the others
 
-Each detector has its own behaviour, which the heads that it names should be needed for, and a control,
-which should suffer less.
+Each detector has its own behaviour, which the heads that it names should be needed for, and a
+control, which should suffer less.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ def _all_but_first(stream: Stream) -> Bool[Tensor, "n seq"]:
 
 
 def second_copy(ids: Int[Tensor, "n seq"]) -> Bool[Tensor, "n seq"]:
-    """Tokens of repeats that stood before, but for the first such token, which nothing foretells."""
+    """Tokens of repeats that stood before, but for the first such one, which nothing foretells."""
     seen = (ids.unsqueeze(2) == ids.unsqueeze(1)).tril(-1).any(-1)
     return seen & seen.roll(1, 1).index_fill(1, torch.tensor([0], device=ids.device), False)
 

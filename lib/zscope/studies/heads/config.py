@@ -27,10 +27,10 @@ class StreamsConfig(Section):
     length: Tokens = Field(48, ge=16, le=2048)
     """Length of each."""
     trained_sequences: Sequences = Field(128, ge=9)
-    """Sequences of each kind for a model that the workflow trains; their length is its training's."""
+    """The same for a model that the workflow trains; their length is its training's."""
     shortest_period: Tokens = Field(14, ge=2)
-    """Fewest distinct tokens of a repeat. Periods vary between sequences, because under one period a
-    head that looks a fixed number of tokens back is a perfect induction head."""
+    """Fewest distinct tokens of a repeat. Periods vary between sequences, because under one period
+    a head that looks a fixed number of tokens back is a perfect induction head."""
     longest_period: Tokens = Field(26, ge=3)
     """Most distinct tokens of a repeat."""
     prompts: Sequences = Field(36, ge=8)
@@ -112,7 +112,7 @@ class AblationConfig(Section):
     trained_sequences: Sequences = Field(64, ge=6)
     """The same as `sequences`, for a model that the workflow trains."""
     top_k: int = Field(4, ge=1, le=64)
-    """Heads of each behaviour that are ablated because the first-order screen ranks them highest."""
+    """Heads of each behaviour that are ablated because the first-order screen ranks them first."""
     exact_layers: list[int] = [0, 1]
     """Layers in which every head is ablated, because the first-order screen is wrong there."""
     draws: int = Field(140, ge=1)
@@ -144,9 +144,9 @@ class HeadsConfig(Section):
     """Attention heads: what each does, and whether the behaviour needs it."""
 
     subjects: list[SubjectName] = Field(min_length=1)
-    """Models whose heads are asked: names of `models`; toylang/reference or another condition of the
-    toy language, crosslingual/tiny, and lag/CONDITION, each with all of its seeds. lag/SWEEP is the
-    first condition of a sweep. Subjects of a study that is null are left out."""
+    """Models whose heads are asked: names of `models`; toylang/reference or another condition of
+    the toy language, crosslingual/tiny, and lag/CONDITION, each with all of its seeds. lag/SWEEP is
+    the first condition of a sweep. Subjects of a study that is null are left out."""
     streams: StreamsConfig = StreamsConfig()
     """The sequences that heads are scored on."""
     detectors: DetectorsConfig = DetectorsConfig()

@@ -1,4 +1,4 @@
-"""Sets of heads: how they are written, which are like one another, and how many there are. No torch."""
+"""Sets of heads: how they are written, which are like one another, how many there are. No torch."""
 
 from __future__ import annotations
 

@@ -15,8 +15,8 @@ from zscope.studies.heads.head_sets import Head, Heads
 class Question:
     """A detector that can be asked whether its heads are needed.
 
-    named: by all rows or by a class of query tokens, on the detector's first stream; ascending. own,
-    control: behaviours.
+    named: by all rows or by a class of query tokens, on the detector's first stream; ascending.
+    own, control: behaviours.
     """
 
     detector: str

@@ -23,7 +23,7 @@ _PARTS = ("hits", "rows", "null_hits", "null_rows")
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """Of one model: the sums of a detector's streams, the protocol's numbers, or why there are none.
+    """Of one model: the sums of a detector's streams, the protocol's numbers, or why none.
 
     signed: whether its patterns are. skipped: why the detector does not apply; None: it does.
     """

@@ -1,17 +1,17 @@
 """The verdict on each detector of a model, and over the models of a subject. No torch.
 
-    yes                      the named heads together hurt the detector's own behaviour more than random
-                             sets of as many heads in the same layers (rank among the draws, Holm over
-                             the detectors that name heads), and more than the control behaviour
+    yes                      the named heads together hurt the detector's own behaviour more than
+                             random sets of as many heads in the same layers (rank among the draws,
+                             Holm over the detectors that name heads), and more than the control
     pattern only             heads are named, and that is not so
-    effect without pattern   none is named, and the heads that the screen ranks highest pass both tests,
-                             against random sets of all layers
+    effect without pattern   none is named, and the heads that the screen ranks first pass both
+                             tests, against random sets of all layers
     none                     none is named, and these do not pass
     skipped                  the detector does not apply
-    cannot be told           no outcome could have reached alpha, with so few sets or sequences
+    cannot be told           no outcome could have reached alpha, with so few sets
 
-Over models it is their common word, else that it varies. Where a layer has so few heads that one model
-cannot reach alpha, but all its sets were ablated, the ranks of all models are tested together.
+Over models it is their common word, else that it varies. Where a layer has so few heads that one
+model cannot reach alpha, the ranks of all models are tested together.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ class SetTest(NamedTuple):
     """A set of heads among random ones.
 
     behaviour: its detector's own. value, low, high: the effect on it. control: that on the control.
-    beyond: lower end of the difference. planned: random sets that there would have been, had drawing
-    not stopped.
+    beyond: lower end of the difference. planned: random sets that there would have been, had
+    drawing not stopped.
     """
 
     heads: str

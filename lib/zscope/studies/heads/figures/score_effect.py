@@ -50,8 +50,8 @@ def draw(tables: Tables) -> Figure:
     style.legend(fig, {}, extra=[style.dot(name, colour) for name, colour in CHOSEN.values()])
     style.note(
         fig,
-        f"{scores['model'].nunique()} model(s) of {subject}; a point is a head of one, its output at "
-        f"its mean. Lines: {tables.percent} intervals over sequences, of the effect.",
+        f"{scores['model'].nunique()} model(s) of {subject}; a point is a head of one, its output "
+        f"at its mean. Lines: {tables.percent} intervals over sequences, of the effect.",
     )
     return fig
 
@@ -64,8 +64,10 @@ def _behaviour(verdicts: pd.DataFrame, subject: str, detector: str) -> str | Non
 
 
 def _points(scores: pd.DataFrame, ablations: pd.DataFrame, detector: str) -> pd.DataFrame:
-    """Single heads that were ablated, with their score: one row per head of a model, with what it was
-    chosen for; of several reasons the last of CHOSEN, and named only if this detector names it."""
+    """Single heads that were ablated, with their score: one row per head of a model.
+
+    chosen_by: of several reasons the last of CHOSEN; named only if this detector names it.
+    """
     single = ablations[ablations["chosen_by"].isin(CHOSEN)]
     own = (single["chosen_by"] != "named") | (single["detector"] == detector)
     found = []
