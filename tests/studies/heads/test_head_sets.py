@@ -29,9 +29,7 @@ def test_texts_are_read_back():
 def test_all_other_sets_of_the_same_layers_are_given_if_they_are_few():
     heads = ((0, 1), (2, 0), (2, 3))
     found = list(sets_like(heads, 4, 100, np.random.default_rng(0)))
-    every = {
-        ((0, a), (2, b), (2, c)) for a, (b, c) in product(range(4), combinations(range(4), 2))
-    }
+    every = {((0, a), (2, b), (2, c)) for a, (b, c) in product(range(4), combinations(range(4), 2))}
     assert set(found) == every - {heads}
     assert len(found) == count_like(heads, 4) == 23
 
