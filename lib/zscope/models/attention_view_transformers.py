@@ -123,7 +123,7 @@ class TransformersView(AttentionView):
         return getattr(self._body, self._layout.norm)
 
     def unembed(self, normed: Float[Tensor, "*n d"]) -> Float[Tensor, "*n vocab"]:
-        logits = self.model.get_output_embeddings()(normed)  # type: ignore[operator]
+        logits = self.model.get_output_embeddings()(normed)
         cap = getattr(self.model.config, "final_logit_softcapping", None)
         return logits if cap is None else torch.tanh(logits / cap) * cap
 

@@ -76,18 +76,21 @@ def without_values(
     """
     keys = list(keys)
 
-    def values(v: Tensor) -> Tensor:
+    def of_values(v: Tensor) -> Tensor:
         gone = _heads(v.shape[1], heads, v)[:, None] & _marked(v.shape[2], keys, v)
         return v.masked_fill(gone[..., None], 0)
 
-    def pattern(a: Tensor) -> Tensor:
-        columns = _heads(a.shape[1], heads, a)[:, None] & _marked(a.shape[3], keys, a)
-        rows = _marked(a.shape[2], [_position(a.shape[2], row)], a)
-        return a.masked_fill(rows[:, None] & columns[:, None], 0)
-
     if row is None:
-        return Edit(layer, "values", values)
-    return Edit(layer, "pattern", pattern)
+        return Edit(layer, "values", of_values)
+    query = row
+
+    def of_pattern(a: Tensor) -> Tensor:
+        seq = a.shape[2]
+        rows = _marked(seq, [_position(seq, query)], a)[:, None]
+        columns = _heads(a.shape[1], heads, a)[:, None, None] & _marked(seq, keys, a)
+        return a.masked_fill(rows & columns, 0)
+
+    return Edit(layer, "pattern", of_pattern)
 
 
 def behind(t: int, offsets: Sequence[int]) -> list[int]:
