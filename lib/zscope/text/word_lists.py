@@ -13,7 +13,7 @@ from typing import Any
 
 _FOLDER = Path(__file__).with_name("lists")
 SLOTS = ("first", "second", "subject")
-"""The places of an IOI sentence: the two names in the order of their mention, and the third name."""
+"""The places of an IOI sentence: the two names as they are first mentioned, and the subject."""
 
 
 def ordinals() -> Mapping[str, tuple[str, ...]]:
