@@ -1,5 +1,7 @@
 """Successor, copy and suppression in hand-made weights, and grouped key-value heads."""
 
+# ruff: noqa: N806
+
 from __future__ import annotations
 
 import numpy as np

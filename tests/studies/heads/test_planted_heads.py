@@ -173,12 +173,12 @@ def test_a_gated_head_is_named_by_its_class():
 
 
 def quoted(n: int, seq: int) -> Stream:
-    """Text in which the token 5, a class of its own, mostly stands behind a delimiter (token 1)."""
+    """Text in which the token 5, a class of its own, always stands behind a delimiter (token 1)."""
     text = zipf_text(n, seq, 4)
     ids = text.ids.where(text.ids != 5, torch.tensor(8))
     draws = torch.Generator().manual_seed(5)
     behind = torch.zeros(n, seq, dtype=torch.bool)
-    behind[:, 2:] = (ids[:, 1:-1] == 1) & (torch.rand(n, seq - 2, generator=draws) < 0.7)
+    behind[:, 2:] = (ids[:, 1:-1] == 1) & (torch.rand(n, seq - 2, generator=draws) < 0.15)
     ids = torch.where(behind, 5, ids)
     marks = dict.fromkeys(("delimiter", "protocol_delimiter"), ids == 1)
     return Stream("text", ids, marks, (ids == 5).long(), ("other", "quote"))

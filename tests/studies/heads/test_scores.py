@@ -34,15 +34,15 @@ def sums_of(
     return Sums(hits, rows * ones, rows * null * ones, rows * ones)
 
 
-def named(
-    sums: dict[str, Sums], detectors, settings=NamingSettings(max_flips=20_000), by_class=None
-):
+def named(sums: dict[str, Sums], detectors, by_class=None):
     stream = StreamSums(
         "text",
         {Key(name, "score", "attention"): s for name, s in sums.items()},
         {Key(name, "score", "attention"): c for name, c in (by_class or {}).items()},
     )
-    found = name_heads([stream], detectors, bootstrap=BOOTSTRAP, settings=settings)
+    found = name_heads(
+        [stream], detectors, bootstrap=BOOTSTRAP, settings=NamingSettings(max_flips=20_000)
+    )
     return {a.asked.question: a for a in found}
 
 
