@@ -55,8 +55,8 @@ class Sums:
     Attributes:
         hits: summed weight.
         rows: eligible rows; 1 for the axes over which they do not differ.
-        null_hits: what the null gives, with l and h 1 if it is the same for all heads; None without a
-            null, as for a control's own sums.
+        null_hits: what the null gives (l and h are 1 if it is the same for all heads); None
+            without a null, as for a control's own sums.
         null_rows: the rows that it is given over.
         differ: whether targets differ between sequences, without which the mismatch null says
             nothing.
