@@ -15,7 +15,7 @@ _FOLDER = Path(__file__).with_name("lists")
 FILES = tuple(_FOLDER / f"{name}.json" for name in ("ioi", "names", "ordinals", "words"))
 """All lists: the inputs of a rule that reads them, whose digest of code does not see them."""
 SLOTS = ("first", "second", "subject")
-"""The places of an IOI sentence: the two names in the order of their mention, and the third name."""
+"""The places of an IOI sentence: the two names as they are first mentioned, and the subject."""
 
 
 def ordinals() -> Mapping[str, tuple[str, ...]]:

@@ -111,10 +111,9 @@ def name_heads(
     counts = [next(iter(found[a.stream].sums.values())).hits.shape[1:3] for a in asked]
     naming = [ds[0].kind != "reported" for ds in asked.values()]
     n_tests = sum(math.prod(c) for c, names in zip(counts, naming, strict=True) if names)
-    splits = max(
-        [len(ds) for ds in asked.values()]
-        + [len(c.class_names) for s in streams for c in s.by_class.values()]
-    )
+    members = [len(ds) for ds in asked.values()]
+    classes = [len(c.class_names) for s in streams for c in s.by_class.values()]
+    splits = max([1, *members, *classes])
     # Twice as many as let one head alone reach the bound.
     flips = min(settings.max_flips, max(10_000, math.ceil(2 * n_tests * splits / settings.max_q)))
     scored = [
@@ -131,8 +130,10 @@ def _questions(
     asked: dict[Asked, list[Detector]] = {}
     for d in detectors:
         for stream in d.streams:
-            there = stream in found and (d.control is None or d.control in found)
-            if there and weights in d.weights:
+            wanted = [(stream, Key(d.name, "score", weights))]
+            if d.control is not None:
+                wanted.append((d.control, Key(d.name, "control", weights)))
+            if all(name in found and key in found[name].sums for name, key in wanted):
                 asked.setdefault(Asked(d.question, stream), []).append(d)
     return asked
 

@@ -1,14 +1,14 @@
 """What the weights of a head do with a token that it attends to: successor, copy, suppression.
 
-    lambda_h(t) = N(N_l(r(t)) OV_h) U        restricted to a class of tokens, less its mean over t
+    lambda_h(t) = N(N_l(r(t)) OV_h) U      restricted to a class of tokens, less its mean over t
 
-r(t) is the state behind layer 0 of [first, t] at t, N_l the norm of the head's layer with its gain, N
-the final norm, U the unembedding. Query head h reads key-value head h // (n_heads // n_kv).
+r(t) is the state behind layer 0 of [first, t] at t, N_l the norm of the head's layer with its gain,
+N the final norm, U the unembedding. Query head h reads key-value head h // (n_heads // n_kv).
 (Gould et al. 2023, "Successor heads"; McDougall et al. 2023, "Copy suppression".)
 """
 
 # Matrices keep the capitals of the formulas.
-# ruff: noqa: N803, N806
+# ruff: noqa: N803
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ class Scores:
 
 
 def score(sums: Sums, *, bootstrap: Bootstrap, flips: int) -> Scores:
-    """Scores from sums with a null. flips: most random sign flips. Raises ValueError without one."""
+    """Scores from sums. flips: most random sign flips. ValueError for sums without a null."""
     if sums.null_hits is None or sums.null_rows is None:
         raise ValueError("sums without a null have no score: join them with those of the control")
     shape = sums.hits.shape
@@ -53,7 +53,7 @@ def score(sums: Sums, *, bootstrap: Bootstrap, flips: int) -> Scores:
         for x in (sums.hits, sums.rows, sums.null_hits, sums.null_rows)
     )
     with np.errstate(invalid="ignore", divide="ignore"):
-        a, r, c = (x / x_rows.sum(0) for x, x_rows in _pairs(hits, rows, null_hits, null_rows))
+        a, r, c = hits / rows.sum(0), rows / rows.sum(0), null_hits / null_rows.sum(0)
         raw, null = a.sum(0), c.sum(0)
         value = (raw - null) / (1 - null)
     defined = np.isfinite(value) & (null < ALL_ON_TARGET) & sums.differ
@@ -66,10 +66,6 @@ def score(sums: Sums, *, bootstrap: Bootstrap, flips: int) -> Scores:
         p[defined] = sign_flip_p(above, rng=rng, flips=flips)
     found = (raw, null, value, low, high, p, rows.sum(0), (rows > 0).sum(0).astype(float))
     return Scores(*(x.reshape(shape[1:]) for x in found))
-
-
-def _pairs(hits, rows, null_hits, null_rows):
-    return (hits, rows), (rows, rows), (null_hits, null_rows)
 
 
 def class_scores(sums: ClassSums, *, bootstrap: Bootstrap, flips: int, min_rows: int) -> Scores:

@@ -1,8 +1,8 @@
-"""Sums over the patterns of a model, one layer after another: per sequence and head, never a pattern.
+"""Sums over the patterns of a model, layer by layer: per sequence and head, never a pattern.
 
-All detectors of a layer are read from one pattern in one matrix product per kind of weights. What is
-kept grows by a few numbers per sequence and head; what is needed at a time does not grow with the
-number of sequences.
+All detectors of a layer are read from one pattern, in one matrix product per kind of weights. Only
+a few numbers per sequence and head are kept; what is needed at a time does not grow with the number
+of sequences.
 
 Nulls (see `detector.Null`). The mismatch null of sequence b applies the targets and the rows of the
 sequences b + s to the pattern of b. Over all sequences this counts the same targets as the score
@@ -15,6 +15,8 @@ By class of the query token there are two mismatch nulls, and `scores` takes the
   the position and on the class of the query alone scores 0 on average, as a gated positional head
   should.
 """
+
+# ruff: noqa: N803
 
 from __future__ import annotations
 
@@ -35,7 +37,7 @@ from zscope.studies.heads.streams import Stream
 from zscope.studies.heads.weights import WEIGHT_KINDS, WeightKind, layer_weights
 
 Role: TypeAlias = Literal["score", "control", "protocol"]
-"""What a sum is for: the detector's score, the prompts of its null, the original protocol's number."""
+"""What a sum is for: the score, the prompts of its null, or the original protocol's number."""
 
 
 class Key(NamedTuple):
@@ -53,7 +55,8 @@ class Sums:
     Attributes:
         hits: summed weight.
         rows: eligible rows; 1 for the axes over which they do not differ.
-        null_hits: what the null gives; None without a null, as for a control's own sums.
+        null_hits: what the null gives (l and h are 1 if it is the same for all heads); None
+            without a null, as for a control's own sums.
         null_rows: the rows that it is given over.
         differ: whether targets differ between sequences, without which the mismatch null says
             nothing.
@@ -61,7 +64,7 @@ class Sums:
 
     hits: Float[np.ndarray, "n layer head *class"]
     rows: Float[np.ndarray, "n 1 1 *class"]
-    null_hits: Float[np.ndarray, "n #layer #head *class"] | None = None
+    null_hits: Float[np.ndarray, "n l h *class"] | None = None
     null_rows: Float[np.ndarray, "n 1 1 *class"] | None = None
     differ: bool = True
 
@@ -135,7 +138,7 @@ class _Kept:
         return Sums(hits[..., group], rows, null_hits[..., null], null_rows, self.differ)
 
 
-def _spread(x: Float[np.ndarray, "n *class"]) -> Float[np.ndarray, "n 1 1 *class"]:
+def _spread(x: np.ndarray) -> Float[np.ndarray, "n 1 1 *class"]:
     return x.reshape(len(x), 1, 1, *x.shape[1:])
 
 
@@ -143,8 +146,8 @@ def _spread(x: Float[np.ndarray, "n *class"]) -> Float[np.ndarray, "n 1 1 *class
 class Batch:
     """Some sequences of a stream, with the masks of every detector.
 
-    groups: the rows that are counted: all eligible ones; then those of each class in the sequence of
-    the mask; then those that have it in the batch's own sequence as well.
+    groups: the rows that are counted: all eligible ones; then those of each class in the sequence
+    of the mask; then those that have it in the batch's own sequence as well.
     """
 
     rows: Int[Tensor, " batch"]
@@ -193,8 +196,10 @@ class Collector:
                 uniform=np.zeros((2, len(stream), n_groups)),
                 hits={
                     kind: np.zeros(
-                        (2, len(stream), n_layers, n_heads)
-                        + (n_groups if column.by_class and kind == naming else 1,)
+                        (
+                            *(2, len(stream), n_layers, n_heads),
+                            n_groups if column.by_class and kind == naming else 1,
+                        )
                     )
                     for kind in column.weights
                     if kind == "contribution" or not signed
@@ -206,7 +211,9 @@ class Collector:
     def batch(self, rows: Int[Tensor, " batch"]) -> Batch:
         """The masks of these sequences."""
         found = [self._masks(kept, rows) for kept in self._kept]
-        return Batch(rows, *(torch.cat(x, at) for x, at in zip(zip(*found), (-1, -2), strict=True)))
+        return Batch(
+            rows, torch.cat([m for m, _ in found], -1), torch.cat([g for _, g in found], -2)
+        )
 
     def visit(
         self,

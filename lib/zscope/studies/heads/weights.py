@@ -1,4 +1,4 @@
-"""The weights of a head on its keys: attention, its contribution, and attention without the first key.
+"""Weights of a head on its keys: attention, contribution, and attention without the first key.
 
     attention      A_ij                                             patterns that are shares only
     contribution   |A_ij| |W_O v_j| / sum_j |A_ij| |W_O v_j|        all patterns, also signed ones
@@ -7,6 +7,9 @@
 The contribution is that of Kobayashi et al. 2020 ("Attention is not only a weight"). Each row of
 weights sums to 1, or to 0 where there is nothing to share out.
 """
+
+# Matrices keep the capitals of the formulas.
+# ruff: noqa: N803
 
 from __future__ import annotations
 

@@ -5,6 +5,9 @@ The key one back is left out ("a a" is a previous-token head's), and so is the f
 
 from __future__ import annotations
 
+from jaxtyping import Bool
+from torch import Tensor
+
 from zscope.studies.heads.detector import Detector, ProtocolRule, Targets, Vocabulary, causal
 from zscope.studies.heads.settings import DetectorSettings
 from zscope.studies.heads.streams import Stream
@@ -36,7 +39,7 @@ def _all_copies(stream: Stream) -> Targets:
     return Targets.where_any(_same(stream, 1))
 
 
-def _same(stream: Stream, distance: int):
+def _same(stream: Stream, distance: int) -> Bool[Tensor, "n seq seq"]:
     ids = stream.ids
     return (ids.unsqueeze(2) == ids.unsqueeze(1)) & causal(stream.length, distance).to(ids.device)
 

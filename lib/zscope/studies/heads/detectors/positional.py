@@ -1,4 +1,4 @@
-"""Positional heads: the key at a fixed offset (one question: the best offset counts), and the first key.
+"""Positional heads: the key at a fixed offset (the best offset counts), and the first key.
 
 Heads that park on the first key ("sinks") are reported and never named: most heads of a language
 model do. The offset 0 belongs to the profile, not to the question: a token that attends to itself

@@ -23,7 +23,7 @@ def detectors(settings: DetectorSettings) -> tuple[Detector, ...]:
             return f"{vocabulary.names} single-token names, fewer than {settings.min_names}"
         if vocabulary.ioi_templates < settings.min_templates:
             return (
-                f"{vocabulary.ioi_templates} IOI sentences keep their names apart as single tokens, "
+                f"{vocabulary.ioi_templates} IOI sentences in which names are single tokens, "
                 f"fewer than {settings.min_templates}"
             )
         return None

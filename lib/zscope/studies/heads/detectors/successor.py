@@ -19,7 +19,10 @@ def detectors(settings: DetectorSettings) -> tuple[Detector, ...]:
         most = max(vocabulary.ordinals.values(), default=0)
         if most >= settings.min_words:
             return None
-        return f"no ordinal class has {settings.min_words} single-token words in a row (the most: {most})"
+        return (
+            f"{most} single-token words in a row in the fullest ordinal class, fewer than "
+            f"{settings.min_words}"
+        )
 
     return (
         Detector(

@@ -1,4 +1,4 @@
-"""Lists of ordinals, the same items in another order, and lists of other words: "one, two, three"."""
+"""Lists like "one, two, three": ordinals, the same in another order, and other words."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from zscope.studies.heads.tokens.single_words import (
     Encode,
     added_tokens,
     longest_run,
-    single_tokens,
 )
 
 ITEM = "item"

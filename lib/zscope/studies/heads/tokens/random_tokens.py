@@ -40,7 +40,8 @@ def repeats(
     room = length - len(front)
     if not 1 <= low < high:
         raise DataError(
-            f"periods {low} to {high}: need two or more, else a positional head is an induction head"
+            f"periods {low} to {high}: with one period alone, a positional head would be an "
+            "induction head"
         )
     if high > len(pool):
         raise DataError(f"periods up to {high}, but there are {len(pool)} tokens to repeat")
