@@ -108,7 +108,7 @@ class Browser:
         self._call("Input.insertText", text=text)
 
     def choose(self, selector: str, value: str) -> None:
-        """An option of a list. Its menu is a window of its own, which no click of a page reaches."""
+        """An option of a list, whose menu is a window of its own that no click reaches."""
         self.evaluate(
             f"(() => {{ const e = document.querySelector({json.dumps(selector)});"
             f" e.value = {json.dumps(value)};"

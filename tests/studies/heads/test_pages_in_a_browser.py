@@ -1,5 +1,5 @@
-"""The pages in a real browser: sorting, filtering, picking and clicking work, nothing is loaded, and
-no text of a model's is run."""
+"""The pages in a real browser: sorting, filtering, picking and clicking work, nothing is loaded,
+and no text of a model's is run."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_a_heading_sorts_numbers_as_numbers_and_gives_the_order_back(
 ) -> None:
     tab = opened(chromium, tmp_path, ablations())
     assert tab.texts(f"{ROWS} th") == list(LABELS.values())
-    prompt = list(PROMPTS)[0]
+    prompt = next(iter(PROMPTS))
     frame = condition_frame()
     frame = frame[(frame["prompt"] == prompt) & frame["base"].notna()]
     kl = f"{TABLE} thead th:nth-child(4)"
