@@ -31,8 +31,8 @@ from zscope.studies.heads.pages.ablation_page import ablation_page
 from zscope.studies.heads.pages.columns import CONDITION_SUMMARY, TABLES
 from zscope.studies.heads.pages.condition_summary import METRICS, summarise_conditions
 from zscope.studies.heads.pages.head_map import DetectorText, head_map_page
-from zscope.tables.reading import read_table
-from zscope.tables.writing import write_table
+from zscope.tables.read import read_table
+from zscope.tables.write import write_table
 
 HOSTILE = "</script></td><script>alert(1)</script><img src=x onerror=alert(1)>'\"&amp;"
 VOID = {"meta", "link", "input", "br", "img"}
@@ -324,7 +324,7 @@ def test_270_heads_on_four_prompts_of_48_tokens_are_below_2_mb() -> None:
             {"heads": pd.concat([map_frame(2, 3), map_frame(2, 3).assign(subject="b")])},
             "of several subjects: b, smollm2",
         ),
-        ({"patterns": patterns("list-days").iloc[1:]}, "35 entries, of which 35 fit, instead of 36"),
+        ({"patterns": patterns("list-days").iloc[1:]}, "35 entries, of which 35 fit"),
         (
             {"patterns": patterns("list-days").assign(key=lambda f: f["query"] + 1)},
             "of which 0 fit",
