@@ -223,8 +223,13 @@ def test_a_click_or_a_key_shows_the_heads_pattern(chromium: Browser, tmp_path: P
 
     # The same by the keyboard: one to the right, one down, and back over the end of the row.
     tab.evaluate(f"document.querySelector('{button(2, 3)}').focus()")
-    for key in ("ArrowRight", "ArrowDown", "End", "ArrowRight", "Enter"):
+    for key, name in (
+        *(("ArrowRight", "L2H4"), ("ArrowDown", "L3H4"), ("ArrowLeft", "L3H3")),
+        *(("ArrowUp", "L2H3"), ("ArrowDown", "L3H3"), ("End", "L3H8"), ("ArrowRight", "L3H8")),
+    ):
         tab.press(key)
+        assert tab.texts("#details h2") == [name]
+    tab.press("Enter")
     assert tab.texts("#attention-title") == ["Attention of L3H8"]
     assert tab.texts("#details h2") == ["L3H8"]
     assert tab.evaluate("document.querySelectorAll('.grid [tabindex=\"0\"]').length") == 1
