@@ -39,22 +39,27 @@ def find_browser() -> str | None:
 
 class Browser:
     """One tab. problems: what the page wrote to the console as a warning or an error, what it threw
-    and what its policy kept out; requests: every address that was asked for."""
+    and what its policy kept out; requests: every address that was asked for,
+    without those that the policy stopped."""
 
     def __init__(self, to: int, back: int) -> None:
         self._to, self._back = to, back
         self._buffer, self._number, self._session = b"", 0, ""
         self.problems: list[str] = []
-        self.requests: list[str] = []
+        self._sent: dict[str, str] = {}
         target = self._call("Target.createTarget", url="about:blank")["targetId"]
         attached = self._call("Target.attachToTarget", targetId=target, flatten=True)
         self._session = attached["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self._call(f"{domain}.enable")
 
+    @property
+    def requests(self) -> list[str]:
+        return list(self._sent.values())
+
     def open(self, page: Path) -> None:
         self.problems.clear()
-        self.requests.clear()
+        self._sent.clear()
         self._call("Page.navigate", url=page.as_uri())
         self.wait_for("document.readyState === 'complete'")
 
@@ -108,7 +113,7 @@ class Browser:
         self._call("Input.insertText", text=text)
 
     def choose(self, selector: str, value: str) -> None:
-        """An option of a list. Its menu is a window of its own, which no click of a page reaches."""
+        """An option of a list, whose menu is a window of its own that no click reaches."""
         self.evaluate(
             f"(() => {{ const e = document.querySelector({json.dumps(selector)});"
             f" e.value = {json.dumps(value)};"
@@ -157,7 +162,9 @@ class Browser:
         elif event == "Log.entryAdded" and about["entry"]["level"] in ("error", "warning"):
             self.problems.append(about["entry"]["text"])
         elif event == "Network.requestWillBeSent":
-            self.requests.append(about["request"]["url"])
+            self._sent[about["requestId"]] = about["request"]["url"]
+        elif event == "Network.loadingFailed" and about.get("blockedReason") == "csp":
+            self._sent.pop(about["requestId"], None)  # the policy stopped it before it left
 
 
 @contextmanager

@@ -1,5 +1,5 @@
-"""The pages in a real browser: sorting, filtering, picking and clicking work, nothing is loaded, and
-no text of a model's is run."""
+"""The pages in a real browser: sorting, filtering, picking and clicking work, nothing is loaded,
+and no text of a model's is run."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_a_heading_sorts_numbers_as_numbers_and_gives_the_order_back(
 ) -> None:
     tab = opened(chromium, tmp_path, ablations())
     assert tab.texts(f"{ROWS} th") == list(LABELS.values())
-    prompt = list(PROMPTS)[0]
+    prompt = next(iter(PROMPTS))
     frame = condition_frame()
     frame = frame[(frame["prompt"] == prompt) & frame["base"].notna()]
     kl = f"{TABLE} thead th:nth-child(4)"
@@ -223,8 +223,13 @@ def test_a_click_or_a_key_shows_the_heads_pattern(chromium: Browser, tmp_path: P
 
     # The same by the keyboard: one to the right, one down, and back over the end of the row.
     tab.evaluate(f"document.querySelector('{button(2, 3)}').focus()")
-    for key in ("ArrowRight", "ArrowDown", "End", "ArrowRight", "Enter"):
+    for key, name in (
+        *(("ArrowRight", "L2H4"), ("ArrowDown", "L3H4"), ("ArrowLeft", "L3H3")),
+        *(("ArrowUp", "L2H3"), ("ArrowDown", "L3H3"), ("End", "L3H8"), ("ArrowRight", "L3H8")),
+    ):
         tab.press(key)
+        assert tab.texts("#details h2") == [name]
+    tab.press("Enter")
     assert tab.texts("#attention-title") == ["Attention of L3H8"]
     assert tab.texts("#details h2") == ["L3H8"]
     assert tab.evaluate("document.querySelectorAll('.grid [tabindex=\"0\"]').length") == 1

@@ -5,7 +5,7 @@ The tables are plain HTML, so they are read and printed without the script, whic
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ from zscope.studies.heads.pages.markup import (
 
 SCRIPT = ASSETS / "ablations.js"
 INPUTS: tuple[Path, ...] = (STYLE, SCRIPT)
-"""What a rule that makes this page has among its inputs, because a digest of code does not see it."""
+"""Inputs of the rule that makes this page, because a digest of code does not see them."""
 
 _TEXT, _NUMBER = "text", "number"
 _HEADS = {
@@ -47,10 +47,10 @@ _HEADS = {
     P_DOWN: "p down",
 }
 _WHAT = {
-    LOGIT_UP: "Tokens whose logit, centred over the vocabulary, rises most from the base, in nats",
-    LOGIT_DOWN: "Tokens whose logit, centred over the vocabulary, falls most from the base, in nats",
-    P_UP: "Tokens whose probability rises most from the base: p_ablated - p_base",
-    P_DOWN: "Tokens whose probability falls most from the base: p_ablated - p_base",
+    LOGIT_UP: "Tokens whose logit, centred over the vocabulary, rises most, in nats",
+    LOGIT_DOWN: "Tokens whose logit, centred over the vocabulary, falls most, in nats",
+    P_UP: "Tokens whose probability rises most: p_ablated - p_base",
+    P_DOWN: "Tokens whose probability falls most: p_ablated - p_base",
 }
 _COLUMNS = (
     ("condition", _TEXT, "", "What is ablated"),
@@ -243,10 +243,10 @@ def _change(value: float) -> str:
 _UNEQUAL = ' <abbr class="changed" title="another token than the base\'s">\u2260</abbr>'
 _INTRODUCTION = (
     "<p>Each table is one prompt. The edit is made at position <b>t</b>, and the token after t is "
-    "predicted; a value at t\u22121 is that of the token before. KL and log p are in nats. Logits are "
-    "centred over the vocabulary, so that a rise of all of them does not count. The largest changes "
-    "of logits are often of tokens that nobody predicts: the changes of p beside them say what "
-    "matters.</p>"
+    "predicted; a value at t\u22121 is that of the token before. KL and log p are in nats. Logits "
+    "are centred over the vocabulary, so that a rise of all of them does not count. The largest "
+    "changes of logits are often of tokens that nobody predicts: the changes of p beside them say "
+    "what matters.</p>"
     '<p class="signs">\u2423 is a blank, \u21b5 a line break, \u21e5 a tab, \u27e8U+200B\u27e9 a '
     "character that is not seen; a token with a dotted line is not plain ASCII. Headings sort: "
     "once, again for the other way, and a third time for the order of the study.</p>"

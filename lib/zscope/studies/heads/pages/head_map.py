@@ -1,4 +1,4 @@
-"""The map of heads as a page: layers x heads, a detector to pick, and a head's attention patterns."""
+"""The map of heads as a page: layers x heads, a detector to pick, and a head's patterns."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from zscope.studies.heads.pages.visible import is_plain, token_title, visible
 
 SCRIPT = ASSETS / "head_map.js"
 INPUTS: tuple[Path, ...] = (STYLE, SCRIPT)
-"""What a rule that makes this page has among its inputs, because a digest of code does not see it."""
+"""Inputs of the rule that makes this page, because a digest of code does not see them."""
 MOST_BYTES = 6_000_000
 """Of a page: what a phone still opens at once."""
 
@@ -133,10 +133,11 @@ def _prompt(
 
 _BODY = """<main>
 <header><h1>TITLE</h1>
-<p>A cell is a head: its layer is the row, counted from 0, and its number the column. Hover over a head,
-or go to it with Tab and the arrow keys, to read its numbers; click it, or press Enter, to see what it
-attends to. A score is 0 where the null is, and 1 if all weight is on the targets. A ring marks the
-heads that the detector names: by their pattern, which is no effect.</p>
+<p>A cell is a head: its layer is the row, counted from 0, and its number the column. Hover over a
+head, or go to it with Tab and the arrow keys, to read its numbers; click it, or press Enter, to see
+what it attends to. A score is 0 where the null is, and 1 if all weight is on the targets. A ring
+marks a head that the detector names. It does so by the pattern alone; the effect says whether the
+behaviour needs the head.</p>
 <noscript><p><b>This page needs its own script. The numbers are in the tables heads_map and
 heads_patterns.</b></p></noscript></header>
 <form class="controls kept" id="pick">
@@ -151,7 +152,9 @@ heads_patterns.</b></p></noscript></header>
 <div id="details" aria-live="polite"></div>
 <section id="attention" aria-labelledby="attention-title">
 <h2 id="attention-title">Attention</h2>
-<form class="controls kept" id="pick-prompt"><label>Prompt <select id="prompt"></select></label></form>
+<form class="controls kept" id="pick-prompt">
+<label>Prompt <select id="prompt"></select></label>
+</form>
 <p class="note" id="scale"></p>
 <output id="readout" aria-live="polite"></output>
 <div class="scroll" id="pattern"></div>

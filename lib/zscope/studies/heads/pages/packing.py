@@ -21,7 +21,7 @@ STEPS = 127
 
 @dataclass(frozen=True)
 class PackedPatterns:
-    """The patterns of all heads on one prompt. The weight of a byte b of head h is b scale[h] / 127.
+    """The patterns of all heads on one prompt; the weight of byte b of head h is b scale[h] / 127.
 
     scale: [n_heads], the largest absolute weight of each. packed: base64 of signed bytes
     [n_heads, seq (seq + 1) / 2], row by row. signed: whether a weight is below 0.
@@ -43,7 +43,7 @@ def triangles(
         patterns[name].to_numpy(np.int64) for name in ("layer", "head", "query", "key")
     )
     size = seq * (seq + 1) // 2
-    fits = (layer < n_layers) & (head < n_heads) & (0 <= key) & (key <= query) & (query < seq)
+    fits = (layer < n_layers) & (head < n_heads) & (key >= 0) & (key <= query) & (query < seq)
     expected = n_layers * n_heads * size
     if not fits.all() or len(patterns) != expected:
         prompt = patterns["prompt"].iloc[0] if len(patterns) else "?"
