@@ -20,7 +20,7 @@ from zscope.tables.schema import Table
 
 T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
-TARGETS = ("all", "lag", "toylang", "crosslingual")
+TARGETS = ("all", "lag", "toylang", "crosslingual", "heads")
 # All but three figures of every study: a third of a whole run is drawing, and what befalls one
 # figure befalls the next.
 OMITTED = tuple(

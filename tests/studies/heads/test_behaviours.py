@@ -179,28 +179,35 @@ def test_rows_of_ablations_are_what_replaced_heads_cost(model, ids):
     assert of_named["value"] == pytest.approx(expected)
 
 
-def test_drawing_stops_where_no_draw_can_change_the_verdict(model, ids):
+@pytest.fixture(scope="module")
+def wide() -> TensorTransformer:
+    """12 heads in its layer: 66 pairs."""
+    shape = TensorConfig(d_vocab=VOCAB, n_ctx=SEQ, n_layers=1, n_heads=12, d_model=12, d_head=2)
+    return TensorTransformer(shape).init_weights(0).eval().requires_grad_(False)
+
+
+def test_drawing_stops_where_no_draw_can_change_the_verdict(wide, ids):
     """Not before 40 draws, and never while the set is first."""
-    found = of_rows(model, ids)
-    view = TensorView(model)
-    effects = {n: Ablated(view, b, BOOTSTRAP) for n, b in found.items()}
+    found = of_rows(wide, ids)
+    pair = ((0, 0), (0, 1))
+    none = Screen(np.zeros((1, 12)), None)
 
     def draws(value: float) -> int:
-        """Of a named set whose effect is this."""
-        own = Ablated(view, found["target"], BOOTSTRAP)
-        own._effects[((0, 0), (0, 1), (1, 1)), "mean"] = np.full(N, 2.0 * value)
-        zero = Screen(np.zeros((2, 3)), None)
+        """Of a named pair whose effect is this."""
+        own, rest = (Ablated(TensorView(wide), found[n], BOOTSTRAP) for n in ("target", "rest"))
+        own._effects[pair, "mean"] = np.full(N, 2 * value)
         rows = ablation_rows(
-            {"target": own, "rest": effects["rest"]},
-            {"target": zero, "rest": zero},
-            [Question("induction", ((0, 0), (0, 1), (1, 1)), "target", "rest")],
-            AblationConfig(draws=3, exact_layers=[]),
-            alpha=0.5,
+            {"target": own, "rest": rest},
+            {"target": none, "rest": none},
+            [Question("induction", pair, "target", "rest")],
+            AblationConfig(draws=60, exact_layers=[]),
+            alpha=0.05,
             seed=0,
         )
         return sum(r["chosen_by"] == "set" and r["draw"] >= 0 for r in rows)
 
-    assert draws(1e6) == draws(-1e6) == 3
+    assert draws(1e6) == 60
+    assert draws(-1e6) == 40
 
 
 def test_a_screen_ranks_by_harm_and_leaves_out_what_helps():
