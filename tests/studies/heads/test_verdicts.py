@@ -87,6 +87,22 @@ def test_without_a_name_heads_of_the_screen_decide():
     assert word(detector="successor") == "skipped"
 
 
+def test_where_no_head_could_be_named_it_cannot_be_told():
+    rows = [{**row, "reachable": False} for row in score_rows(ONE)]
+    tables = frame(SCORES, rows), frame(DETECTORS, detector_rows(ONE)), frame(ABLATIONS, [])
+    found = frame(VERDICTS, verdict_rows(*tables, draws=DRAWS, alpha=0.05))
+    row = found.set_index(["model", "detector"]).loc[("reference-s0", "duplicate")]
+    assert row["verdict"] == "cannot be told"
+    assert "no head could have been named" in row["reason"]
+
+
+def test_too_few_other_sets_are_said():
+    few = set_rows(*ONE, "duplicate", HEADS, 2.0, by="outside", draws=5, possible=5)
+    row = verdicts(few).loc[("reference-s0", "duplicate")]
+    assert row["verdict"] == "none"
+    assert "whether other heads matter cannot be told" in row["reason"]
+
+
 def test_trainings_that_disagree_vary():
     models = ("reference-s0", "reference-s1")
     rows = verdicts(

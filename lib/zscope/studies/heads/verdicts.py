@@ -8,7 +8,8 @@
                              tests, against random sets of all layers
     none                     none is named, and these do not pass
     skipped                  the detector does not apply
-    cannot be told           no outcome could have reached alpha, with so few sets
+    cannot be told           no outcome could have reached alpha, with so few sets; or no head
+                             could have been named, with so few sequences
 
 Over models it is their common word, else that it varies. Where a layer has so few heads that one
 model cannot reach alpha, the ranks of all models are tested together.
@@ -39,6 +40,8 @@ from zscope.tables.schema import Row
 from zscope.verdicts import UNKNOWN, Answer, DrawTest, over_trainings, p_over_ranks, tally
 
 _NO_SETS = "no set of as many heads in these layers could have reached alpha"
+_NO_NAMES = "with so few sequences and sign flips no head could have been named"
+_NO_OTHERS = "whether other heads matter cannot be told: too few sets of as many heads"
 _EMPTY: Mapping[str, Any] = {
     **dict.fromkeys(("behaviour", "value", "ci_low", "ci_high", "control", "control_low")),
     **dict.fromkeys(("draws", "hits", "p", "p_holm", "least_p")),
@@ -122,7 +125,13 @@ def _of_model(
         if outside is not None:
             row |= {"outside": outside.heads, "outside_value": outside.value, "outside_p_holm": p}
             row |= {"behaviour": outside.behaviour}
-        yield {**row, "verdict": EFFECT_ONLY if passes else NONE}
+            if len(tests[OUTSIDE]) / (1 + outside.planned) >= alpha:
+                row["reason"] = _NO_OTHERS
+        asked = select(scores, detector=detector)
+        if not asked["reachable"].astype(bool).all():
+            yield {**row, "verdict": UNKNOWN, "reason": _NO_NAMES}
+        else:
+            yield {**row, "verdict": EFFECT_ONLY if passes else NONE}
 
 
 def _protocol_heads(scores: pd.DataFrame) -> int | None:
@@ -208,14 +217,15 @@ def _over_models(subject: str, rows: pd.DataFrame, alpha: float) -> Iterator[Row
             if least < alpha:
                 beyond = (of["control_low"].astype(float) > 0).mean() > 0.5
                 row["verdict"] = YES if p_holm[detector] < alpha and beyond else PATTERN_ONLY
-        if row["verdict"] == UNKNOWN:
-            row["reason"] = _NO_SETS
+        if row["verdict"] == UNKNOWN and len(of) > 1:
+            row["reason"] = next((r for r in of["reason"] if not pd.isna(r)), None)
         yield row
 
 
 def _can_be_pooled(rows: pd.DataFrame) -> bool:
     """Whether several models each have a named set that they alone cannot tell of."""
-    return len(rows) > 1 and bool((rows["verdict"] == UNKNOWN).all())
+    told = (rows["verdict"] == UNKNOWN) & (rows["heads"] != "")
+    return len(rows) > 1 and bool(told.all())
 
 
 def _ranks(rows: pd.DataFrame) -> list[tuple[int, int]]:
