@@ -65,14 +65,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Nobody should believe that the workflow was tried on a Slurm, or on a real model, when it was
-    not."""
+    """Nobody should believe that the workflow was tried on a Slurm, on a real model or in a browser
+    when it was not."""
     skipped = terminalreporter.stats.get("skipped", [])
     on_slurm = [report for report in skipped if "tests/slurm/" in report.nodeid]
     if on_slurm:
         reason = on_slurm[0].longrepr[2].removeprefix("Skipped: ")
         line = f"NOT TRIED ON A REAL SLURM: {len(on_slurm)} tests skipped: {reason}"
         terminalreporter.write_line(line, red=True, bold=True)
+    for report in skipped:
+        if "in_a_browser" in report.nodeid:
+            reason = report.longrepr[2].removeprefix("Skipped: ")
+            line = f"PAGES WERE NOT OPENED IN A BROWSER: {reason}"
+            terminalreporter.write_line(line, red=True, bold=True)
+            break
     for report in skipped:
         if "test_named_models" in report.nodeid:
             reason = report.longrepr[2].removeprefix("Skipped: ")

@@ -64,6 +64,20 @@ def draw_test(
     return DrawTest(hits, len(null))
 
 
+def p_over_ranks(ranks: Iterable[tuple[int, int]]) -> tuple[float, float]:
+    """p of the ranks of several trainings together, and the smallest that so many draws allow.
+
+    ranks: (hits, draws) of each, where hits lie as far as its value, or farther. If each value is
+    like any draw of its null, its hits are uniform on 0 to its draws, independently between
+    trainings. p is the exact chance of a sum of hits that is at most the observed one.
+    """
+    ranks = list(ranks)
+    total: Float[np.ndarray, " sum"] = np.ones(1)
+    for _, draws in ranks:
+        total = np.convolve(total, np.full(1 + draws, 1 / (1 + draws)))
+    return float(total[: 1 + sum(hits for hits, _ in ranks)].sum()), float(total[0])
+
+
 def least_paired_p(
     second: Float[np.ndarray, " n"],
     side: Literal["above", "below"],

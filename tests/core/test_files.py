@@ -10,7 +10,8 @@ import time
 
 import pytest
 
-from zscope.core.files import atomic_path, remove_leftovers
+from zscope.core.errors import ConfigError, DataError
+from zscope.core.files import atomic_path, read_text, remove_leftovers
 
 
 def names(folder):
@@ -115,3 +116,27 @@ def test_a_name_with_pattern_characters_matches_only_itself(tmp_path):
         (tmp_path / name).touch()
     remove_leftovers(tmp_path / "a[12]")
     assert names(tmp_path) == [".a1.7.tmp"]
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"a\ncaf\xe9", "mine: not UTF-8: byte 0xe9 in line 2: save it as UTF-8"),
+        ("é".encode("utf-16"), "mine: not UTF-8 but UTF-16, as it seems: save it as UTF-8"),
+        (None, "mine: cannot be read: no such file or directory"),
+    ],
+)
+@pytest.mark.parametrize("error", [ConfigError, DataError])
+def test_a_text_that_cannot_be_read_is_one_line_with_its_name(tmp_path, content, says, error):
+    path = tmp_path / "a.txt"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(error) as caught:
+        read_text(path, "mine", error)
+    assert str(caught.value) == says
+
+
+def test_a_text_is_read_without_its_mark_and_with_its_line_ends(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes("\ufeffé\r\n研".encode())
+    assert read_text(path, "mine", DataError) == "é\r\n研"

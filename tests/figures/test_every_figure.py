@@ -17,6 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 import fake_crosslingual
+import fake_heads
 import fake_lag
 import fake_toylang
 from closures import external_imports, import_closure
@@ -28,7 +29,12 @@ from zscope.studies.registry import TITLES
 from zscope.tables.write import write_table
 
 ROOT = Path(__file__).parents[2]
-FAKES = {"lag": fake_lag, "toylang": fake_toylang, "crosslingual": fake_crosslingual}
+FAKES = {
+    "lag": fake_lag,
+    "toylang": fake_toylang,
+    "crosslingual": fake_crosslingual,
+    "heads": fake_heads,
+}
 MODULES = [module for study in TITLES for module in figure_modules(study).values()]
 EVERY = pytest.mark.parametrize("module", MODULES, ids=lambda m: f"{m.study}/{m.name}")
 LAID_OUT = pytest.mark.parametrize("case", ["full", "one"])

@@ -55,7 +55,7 @@ def test_a_folder_of_ones_own_is_read_by_name(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("x.txt", b"caf\xe9", "x.txt: is not UTF-8 (byte 3 is 0xe9)"),
+        ("x.txt", b"caf\xe9", "x.txt: not UTF-8: byte 0xe9 in line 1"),
         ("x.txt", b" \n\n", "x.txt: has no text in it"),
         ("x.md", b"text", "holds no file *.txt"),
     ],

@@ -21,7 +21,7 @@ from zscope.tables.schema import Table
 
 T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
-TARGETS = ("all", "lag", "toylang", "crosslingual")
+TARGETS = ("all", "lag", "toylang", "crosslingual", "heads")
 # A part of the smoke run in which every rule runs: what befalls one sweep, or one figure, befalls
 # the others in the same way.
 PART = (
@@ -31,6 +31,7 @@ PART = (
     "results/toylang/summary.parquet",
     "results/crosslingual/planted.parquet",
     "results/crosslingual/verdicts.parquet",
+    "results/heads/verdicts.parquet",
     "results/figures/lag/z_order_sweep.svg",
     "results/figures/toylang/floors.svg",
     "results/figures/crosslingual/training.svg",

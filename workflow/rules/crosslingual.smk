@@ -28,6 +28,30 @@ rule make_problems:
         "../scripts/crosslingual/make_problems.py"
 
 
+rule list_problem_rows:
+    """List problems with their answers as the embedded model reads them, for studies of that model."""
+    output:
+        rows=ROWS.path.format(study="crosslingual", name="problems"),
+    log:
+        "logs/list_problem_rows/all.log",
+    benchmark:
+        "results/benchmarks/list_problem_rows/all.tsv"
+    localrule: True
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(10),
+    params:
+        tracked=lambda wildcards: tracked(
+            "crosslingual/list_problem_rows.py",
+            n=800,
+            seed=CONFIG.crosslingual.problems.seed,
+        ),
+    script:
+        "../scripts/crosslingual/list_problem_rows.py"
+
+
 rule train_tiny_model:
     """Train the embedded bilingual model with one seed."""
     output:

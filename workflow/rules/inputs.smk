@@ -6,12 +6,17 @@ from zscope.models import tables as model_tables
 from zscope.models.identity import model_digest, model_files
 from zscope.studies.crosslingual import tables as crosslingual_tables
 from zscope.studies.crosslingual.study import CrosslingualPlan
+from zscope.studies.heads import tables as heads_tables
+from zscope.studies.heads.registry import detector_module
+from zscope.studies.heads.study import HeadsPlan, Subject
 from zscope.studies.lag import tables as lag_tables
 from zscope.studies.lag.probes.registry import PROBES as LAG_PROBES, probe_module
 from zscope.studies.lag.study import LagPlan
 from zscope.studies.toylang import tables as toylang_tables
 from zscope.studies.toylang.study import ToylangPlan
+from zscope.text import word_lists
 from zscope.text.passages import PASSAGE_LANGUAGES, packaged_folder, passage_files
+from zscope.text.tables import ROWS
 
 if CONFIG.lag:
     LAG = PLANS["lag"] = checked(LagPlan(CONFIG.lag, SOURCES).check)
@@ -27,8 +32,56 @@ if CONFIG.crosslingual:
 CROSSLINGUAL_MODEL = "results/crosslingual/models/{model}"
 
 
+def trained_subjects():
+    """What the other studies train, as subjects of the heads study, by its names for them."""
+    found = {}
+    if CONFIG.toylang:
+        for name, runs in TOYLANG.conditions.items():
+            found[f"toylang/{name}"] = Subject(
+                f"toylang/{name}",
+                "toylang",
+                {r.name: f"results/toylang/runs/{r.name}/checkpoints.safetensors" for r in runs},
+                settings={"language": CONFIG.toylang.conditions[name].language.model_dump()},
+            )
+    if CONFIG.crosslingual and CROSSLINGUAL.trained:
+        weights = {m: f"{CROSSLINGUAL_MODEL}/weights".format(model=m) for m in CROSSLINGUAL.trained}
+        rows = ROWS.path.format(study="crosslingual", name="problems")
+        found["crosslingual/tiny"] = Subject(
+            "crosslingual/tiny", "tiny", weights, [rows] * len(weights)
+        )
+    if CONFIG.lag:
+        first = {sweep: runs[0].condition for sweep, runs in LAG.sweeps.items()}
+        for name, condition in {**{c: c for c in LAG.conditions}, **first}.items():
+            runs = LAG.conditions[condition]
+            found[f"lag/{name}"] = Subject(
+                f"lag/{name}",
+                "lag",
+                {r: f"results/lag/runs/{r}/checkpoints.safetensors" for r in runs},
+                [ROWS.path.format(study="lag", name=LAG.facts_of(r)) for r in runs],
+            )
+    return found
+
+
+def named_subjects():
+    """The models that the config names, as subjects of the heads study."""
+    return {
+        name: Subject(
+            name, "named", {name: model_tables.WEIGHTS.format(model=name)}, dtype=source.dtype
+        )
+        for name, source in CONFIG.models.items()
+    }
+
+
+if CONFIG.heads:
+    studies = [name for name in ("lag", "toylang", "crosslingual") if name in PLANS]
+    HEADS = PLANS["heads"] = checked(
+        HeadsPlan(CONFIG.heads, trained_subjects(), named_subjects(), studies, SOURCES).check
+    )
+
+
 wildcard_constraints:
     **dict.fromkeys(("facts", "run", "condition", "sweep", "probe", "model"), "[^/]+"),
+    **dict.fromkeys(("subject", "detector"), "[^/]+"),
     study="[a-z]+",
 
 
@@ -163,3 +216,43 @@ def crosslingual_training(wildcards):
 def crosslingual_outputs(patched):
     """The path of the generated texts of a patch."""
     return crosslingual_tables.OUTPUTS.path.format(model="{model}", patched=patched)
+
+
+# --- heads
+
+
+def heads_asked(wildcards):
+    return checked(find, HEADS.subjects, wildcards.subject, "subject")
+
+
+def heads_subject(wildcards):
+    """A subject as its jobs read it: the names of its models, and how they are loaded."""
+    subject = heads_asked(wildcards)
+    return {
+        "name": subject.name,
+        "source": subject.source,
+        "models": list(subject.models),
+        "settings": dict(subject.settings),
+        "dtype": subject.dtype,
+    }
+
+
+def heads_weights(wildcards):
+    """The weights of each model of a subject."""
+    return list(heads_asked(wildcards).models.values())
+
+
+def heads_rows(wildcards):
+    """The rows that each model of a subject was trained on, if that is how its text is known."""
+    return list(heads_asked(wildcards).rows)
+
+
+def heads_texts(wildcards):
+    """The package's texts and lists of words, for a model of running text."""
+    if heads_asked(wildcards).source != "named":
+        return []
+    return [str(file) for file in (*passage_files(packaged_folder("en")), *word_lists.FILES)]
+
+
+def heads_detector(name):
+    return checked(detector_module, name)

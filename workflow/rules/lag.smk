@@ -22,6 +22,32 @@ rule make_facts:
         "../scripts/lag/make_facts.py"
 
 
+rule list_lag_rows:
+    """List rows of the training data, for studies of the same models."""
+    input:
+        facts=rules.make_facts.output.facts,
+    output:
+        rows=ROWS.path.format(study="lag", name="{facts}"),
+    log:
+        "logs/list_lag_rows/{facts}.log",
+    benchmark:
+        "results/benchmarks/list_lag_rows/{facts}.tsv"
+    localrule: True
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=growing(1000),
+        runtime=growing(10),
+    params:
+        tracked=lambda wildcards: tracked(
+            "lag/list_lag_rows.py",
+            n=512,
+            **checked(find, LAG.facts, wildcards.facts, "facts"),
+        ),
+    script:
+        "../scripts/lag/list_lag_rows.py"
+
+
 rule train_run:
     """Train one run; a killed one resumes from its last checkpoint."""
     input:

@@ -5,7 +5,6 @@ A mistake in one is a ConfigError of one line that names the file and the place.
 
 from __future__ import annotations
 
-import codecs
 import json
 import re
 import sys
@@ -17,6 +16,7 @@ from typing import Any
 import yaml
 
 from zscope.core.errors import ConfigError
+from zscope.core.files import read_text
 
 KeyPath = tuple[str | int, ...]
 
@@ -29,7 +29,7 @@ def read_yaml(path: Path, name: str | None = None) -> Any:
     Raises ConfigError as `parse_yaml`, and if the file cannot be read or is no UTF-8.
     """
     name = str(path) if name is None else name
-    text = _read_text(path, name)
+    text = read_text(path, name, ConfigError)
     with suppress(ValueError, RecursionError):
         json.loads(text)
         text = text.expandtabs(1)  # which may indent JSON, but not YAML
@@ -76,24 +76,6 @@ def dotted(path: KeyPath) -> str:
         else:
             text += "." * bool(text) + (part if re.fullmatch(r"[\w.-]+", part) else repr(part))
     return text
-
-
-def _read_text(path: Path, name: str) -> str:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ConfigError(
-            f"{name}: cannot be read: {(error.strerror or str(error)).lower()}"
-        ) from None
-    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in content:
-        raise ConfigError(f"{name}: not UTF-8 but UTF-16, as it seems: save it as UTF-8")
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise ConfigError(
-            f"{name}: not UTF-8: byte {content[error.start]:#04x} in line {line}: save it as UTF-8"
-        ) from None
 
 
 def _repeated(

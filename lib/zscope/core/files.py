@@ -1,7 +1,11 @@
-"""Files that are either complete or absent: zscope writes all its outputs this way."""
+"""Files that are either complete or absent: zscope writes all its outputs this way.
+
+And texts that people write, with what is wrong with their encoding in one line.
+"""
 
 from __future__ import annotations
 
+import codecs
 import errno
 import glob
 import os
@@ -9,6 +13,30 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from zscope.core.errors import ZscopeError
+
+
+def read_text(path: Path, name: str, error: type[ZscopeError]) -> str:
+    """The text of a UTF-8 file, without a byte order mark. Messages call the file `name`.
+
+    Raises `error`, in one line, if the file cannot be read or is not UTF-8.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as problem:
+        why = (problem.strerror or str(problem)).lower()
+        raise error(f"{name}: cannot be read: {why}") from None
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in content:
+        raise error(f"{name}: not UTF-8 but UTF-16, as it seems: save it as UTF-8")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as problem:
+        line = content.count(b"\n", 0, problem.start) + 1
+        byte = content[problem.start]
+        raise error(
+            f"{name}: not UTF-8: byte {byte:#04x} in line {line}: save it as UTF-8"
+        ) from None
 
 
 @contextmanager

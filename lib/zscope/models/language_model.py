@@ -31,7 +31,7 @@ from zscope.models.architectures import (
 )
 from zscope.models.attention_kernels import AttentionWeights
 from zscope.models.identity import check_safetensors, model_digest
-from zscope.models.tokenizers import load_tokenizer, set_ends
+from zscope.models.tokenizers import lacks_a_token, load_tokenizer, set_ends
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -152,8 +152,7 @@ class LanguageModel:
         try:
             encoded = self.tokenizer(list(texts), padding=True, return_tensors="pt")
         except Exception as error:
-            # `tokenizers` has no class for this, and only its message to know it by.
-            if "[UNK]" not in str(error):
+            if not lacks_a_token(error):
                 raise
             raise DataError(
                 f"the tokenizer of {self.name} has no token for a piece of one of these "

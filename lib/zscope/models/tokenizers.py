@@ -43,6 +43,12 @@ def load_tokenizer(folder: Path) -> Any:
     return tokenizer
 
 
+def lacks_a_token(error: Exception) -> bool:
+    """Whether an error of a tokenizer says that it has no token for a piece of the text."""
+    # `tokenizers` has no class for this, and only its message to know it by.
+    return "[UNK]" in str(error)
+
+
 def set_ends(folder: Path, config: Any, tokenizer: Any) -> Any:
     """The generation config with the tokens that end and pad a text, and nothing else.
 

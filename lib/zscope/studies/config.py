@@ -17,6 +17,7 @@ from zscope.config.messages import explain
 from zscope.core.errors import ConfigError
 from zscope.models.registry import TINY, ModelSource, check_name
 from zscope.studies.crosslingual.config import CrosslingualConfig
+from zscope.studies.heads.config import HeadsConfig
 from zscope.studies.lag.config import LagConfig
 from zscope.studies.registry import TITLES
 from zscope.studies.toylang.config import ToylangConfig
@@ -37,6 +38,8 @@ class Config(Section):
     """The toy language and tensor transformers; null: not run."""
     crosslingual: CrosslingualConfig | None = None
     """The cross-lingual Z study; null: not run."""
+    heads: HeadsConfig | None = None
+    """Attention heads, of named models and of those that the other studies train; null: not run."""
 
     @field_validator("models", mode="before")
     @classmethod
@@ -75,10 +78,22 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _heads_are_of_models(self) -> Self:
+        for name in self.heads.named if self.heads else ():
+            if name not in self.models:
+                raise WrongKeyError(
+                    "heads.subjects",
+                    f"no model {name}; there are {', '.join(self.models) or 'none'}. Name yours: "
+                    f"models: {{{name}: {{path: folder}}}}, or take it from the subjects",
+                    "heads",
+                )
+        return self
+
+    @model_validator(mode="after")
     def _something(self) -> Self:
-        if self.lag is None and self.toylang is None and self.crosslingual is None:
+        if not any((self.lag, self.toylang, self.crosslingual, self.heads)):
             raise ValueError(
-                "no study is configured: give lag, toylang, crosslingual, or several of them"
+                "no study is configured: give lag, toylang, crosslingual, heads, or several of them"
             )
         return self
 

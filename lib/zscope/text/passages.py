@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from zscope.core.errors import DataError
+from zscope.core.files import read_text
 
 PassageLanguage = Literal["en", "zh"]
 PASSAGE_LANGUAGES: tuple[PassageLanguage, ...] = get_args(PassageLanguage)
@@ -62,16 +63,7 @@ def read_folder(folder: str | os.PathLike[str]) -> list[Passage]:
 
 
 def _read(file: Path) -> Passage:
-    try:
-        raw = file.read_bytes()
-        text = raw.decode("utf-8-sig")
-    except OSError as error:
-        raise DataError(f"{file}: cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{file}: is not UTF-8 (byte {error.start} is 0x{raw[error.start]:02x}); save it so"
-        ) from None
-    text = text.replace("\r\n", "\n").replace("\r", "\n").strip()
+    text = read_text(file, str(file), DataError).replace("\r\n", "\n").replace("\r", "\n").strip()
     if not text:
         raise DataError(f"{file}: has no text in it; write some, or take the file away")
     return Passage(file.stem, text)

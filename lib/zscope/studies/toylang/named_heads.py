@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
 
 from zscope.figures.frames import numbers, select
 from zscope.studies.toylang.head_sets import count_sets, heads_per_layer
+from zscope.verdicts import p_over_ranks
 
 NAMED_FOR = {"induction": "induction", "rules": "skip", "suppression": "suppress"}
 """The primitive that the heads named for each reason should carry."""
@@ -68,12 +68,6 @@ def rank_of_named(rows: pd.DataFrame, chosen_by: str, n_heads: int) -> Rank | No
 def p_over_runs(ranks: Iterable[Rank]) -> tuple[float, float]:
     """p value of the ranks of several runs together, and the smallest that so many sets allow.
 
-    If the named set of each run is like any other of its layers, its hits are uniform on 0 to
-    `others`, independently between runs (their weights and batches have seeds of their own). p is
-    the exact chance of a sum of hits that is at most the observed one.
+    The weights and batches of runs have seeds of their own, so their ranks are independent.
     """
-    ranks = list(ranks)
-    total: Float[np.ndarray, " sum"] = np.ones(1)
-    for rank in ranks:
-        total = np.convolve(total, np.full(1 + rank.others, 1 / (1 + rank.others)))
-    return float(total[: 1 + sum(rank.hits for rank in ranks)].sum()), float(total[0])
+    return p_over_ranks((rank.hits, rank.others) for rank in ranks)

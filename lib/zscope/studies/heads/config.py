@@ -1,0 +1,174 @@
+"""The configuration of the heads study."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, StringConstraints, model_validator
+
+from zscope.config.base import Section, Unit, WrongKeyError
+from zscope.studies.heads.registry import detector_names
+from zscope.studies.heads.settings import DetectorSettings, NamingSettings
+
+SubjectName = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$")
+]
+AblationKind = Literal["mean", "zero", "resample"]
+Sequences = Annotated[int, Unit("sequences")]
+Tokens = Annotated[int, Unit("tokens")]
+_NAMING, _DETECTOR = NamingSettings(), DetectorSettings()
+
+
+class StreamsConfig(Section):
+    """The sequences that heads are scored on."""
+
+    sequences: Sequences = Field(48, ge=8)
+    """Sequences of each kind for a language model: text, random tokens, repeats."""
+    length: Tokens = Field(48, ge=16, le=2048)
+    """Length of each."""
+    trained_sequences: Sequences = Field(128, ge=9)
+    """The same for a model that the workflow trains; their length is its training's."""
+    shortest_period: Tokens = Field(14, ge=2)
+    """Fewest distinct tokens of a repeat. Periods vary between sequences, because under one period
+    a head that looks a fixed number of tokens back is a perfect induction head."""
+    longest_period: Tokens = Field(26, ge=3)
+    """Most distinct tokens of a repeat."""
+    prompts: Sequences = Field(36, ge=8)
+    """Prompts with an indirect object, and lists, of each kind."""
+    list_items: int = Field(5, ge=4, le=20)
+    """Items of an ordinal list."""
+    batch_size: Sequences = Field(16, ge=1)
+    """Sequences that are run together; it changes memory only."""
+
+    @model_validator(mode="after")
+    def _periods(self) -> Self:
+        if not self.shortest_period < self.longest_period < self.length - 1:
+            raise WrongKeyError(
+                "longest_period",
+                f"{self.longest_period} is not between shortest_period {self.shortest_period} and "
+                f"length - 1, {self.length - 1}: periods must vary and be repeated",
+                "shortest_period",
+                "length",
+            )
+        return self
+
+
+class DetectorsConfig(Section):
+    """The detectors, and when they name a head."""
+
+    names: list[str] | None = Field(None, min_length=1)
+    """Detectors that are asked; null: all."""
+    max_offset: Tokens = Field(_DETECTOR.max_offset, ge=1, le=64)
+    """Largest distance of query and key of a positional head."""
+    max_q: float = Field(_NAMING.max_q, gt=0, lt=1)
+    """A head is named if its q value (Benjamini and Hochberg 1995) over layers, heads and detectors
+    is below."""
+    min_content: float = Field(_NAMING.min_content, ge=0, lt=1)
+    """The lower end of its score must be above, for detectors whose targets depend on tokens."""
+    min_positional: float = Field(_NAMING.min_positional, ge=0, lt=1)
+    """The same, for detectors whose targets depend on the position alone."""
+    min_rows: int = Field(_NAMING.min_rows, ge=1)
+    """A class of query tokens with fewer rows has no score."""
+    max_flips: int = Field(_NAMING.max_flips, ge=1000)
+    """Most random sign flips of a test."""
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        if unknown := [n for n in self.names or () if n not in detector_names()]:
+            raise WrongKeyError(
+                "names", f"no detector {unknown[0]}; there are {', '.join(detector_names())}"
+            )
+        if self.names and len(set(self.names)) != len(self.names):
+            raise WrongKeyError("names", f"repeats a detector: {self.names}")
+        return self
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """The modules of the detectors that are asked."""
+        return tuple(n for n in detector_names() if self.names is None or n in self.names)
+
+    @property
+    def settings(self) -> DetectorSettings:
+        return DetectorSettings(max_offset=self.max_offset)
+
+    @property
+    def naming(self) -> NamingSettings:
+        return NamingSettings(
+            self.max_q, self.min_content, self.min_positional, self.min_rows, self.max_flips
+        )
+
+
+class AblationConfig(Section):
+    """Ablations of heads."""
+
+    kinds: list[AblationKind] = Field(["mean", "zero", "resample"], min_length=1)
+    """What replaces z of the named heads, and of random heads beside them. mean is always among
+    them: sets of heads, and the other heads, are replaced by it alone."""
+    sequences: Sequences = Field(8, ge=6)
+    """Sequences of a language model on which effects are measured, and as many others that the
+    screen sees."""
+    length: Tokens = Field(24, ge=16, le=2048)
+    """Tokens of each text and repeat."""
+    trained_sequences: Sequences = Field(64, ge=6)
+    """The same as `sequences`, for a model that the workflow trains."""
+    top_k: int = Field(4, ge=1, le=64)
+    """Heads of each behaviour that are ablated because the first-order screen ranks them first."""
+    exact_layers: list[int] = [0, 1]
+    """Layers in which every head is ablated, because the first-order screen is wrong there."""
+    draws: int = Field(140, ge=1)
+    """Random sets of as many heads in the same layers, for each named set; where there are no more
+    than these, all of them. With seven detectors under Holm's correction, 140 are the fewest with
+    which one of them can reach 0.05. Drawing stops early where no verdict can come of it."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if "mean" not in self.kinds:
+            raise WrongKeyError("kinds", f"mean is not among {self.kinds}: add it")
+        for key in ("kinds", "exact_layers"):
+            values = getattr(self, key)
+            if len(set(values)) != len(values):
+                raise WrongKeyError(key, f"repeats a value: {values}")
+        if any(layer < 0 for layer in self.exact_layers):
+            raise WrongKeyError("exact_layers", f"layers count from 0: {self.exact_layers}")
+        return self
+
+
+class HeadsVerdictConfig(Section):
+    """The verdict."""
+
+    alpha: float = Field(0.05, gt=0, lt=1)
+    """Level of every test of a verdict."""
+
+
+class HeadsConfig(Section):
+    """Attention heads: what each does, and whether the behaviour needs it."""
+
+    subjects: list[SubjectName] = Field(min_length=1)
+    """Models whose heads are asked: names of `models`; toylang/reference or another condition of
+    the toy language, crosslingual/tiny, and lag/CONDITION, each with all of its seeds. lag/SWEEP is
+    the first condition of a sweep. Subjects of a study that is null are left out."""
+    streams: StreamsConfig = StreamsConfig()
+    """The sequences that heads are scored on."""
+    detectors: DetectorsConfig = DetectorsConfig()
+    """The detectors, and when they name a head."""
+    ablation: AblationConfig = AblationConfig()
+    """Ablations of heads."""
+    verdict: HeadsVerdictConfig = HeadsVerdictConfig()
+    """The verdict."""
+    seed: int = Field(0, ge=0, le=2**32 - 1)
+    """Random seed of the sequences and of the random heads."""
+    mem_mb: int = Field(4000, ge=500)
+    """Memory of a job, for the cluster."""
+    runtime_minutes: int = Field(60, ge=1)
+    """Run time of a job, for the cluster."""
+
+    @model_validator(mode="after")
+    def _once(self) -> Self:
+        if len(set(self.subjects)) != len(self.subjects):
+            raise WrongKeyError("subjects", f"names a subject twice: {self.subjects}")
+        return self
+
+    @property
+    def named(self) -> list[str]:
+        """The subjects that are names of `models`."""
+        return [name for name in self.subjects if "/" not in name]

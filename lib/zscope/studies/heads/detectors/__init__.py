@@ -1,0 +1,1 @@
+"""One module per detector or family of detectors; each defines `detectors(settings)`."""

@@ -1,0 +1,1 @@
+"""Figures of the heads study; a module that defines NEEDS is one."""

@@ -1,0 +1,1 @@
+"""Pages of the heads study: one HTML file each, which loads nothing and escapes all text."""

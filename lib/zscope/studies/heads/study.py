@@ -1,0 +1,122 @@
+"""Which models, measurements and figures a config of the heads study implies.
+
+Loaded on every parse of the Snakefile, so it imports nothing heavy. It knows no other study: what
+these train is handed to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+from zscope.config.messages import Sources, mistake, near
+from zscope.core.errors import ConfigError
+from zscope.figures.registry import Drawing, figure_modules
+from zscope.studies.heads.config import HeadsConfig
+from zscope.studies.heads.tables import TABLES
+from zscope.tables.schema import Table
+
+Source = Literal["named", "tiny", "toylang", "lag"]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One model, or several that differ in their training seed.
+
+    Attributes:
+        name: as in the config.
+        source: how it is loaded.
+        models: the file or folder of weights of each model, by its name.
+        rows: the file of rows of one format that each model was trained on, in the order of the
+            models, if it has no other text.
+        settings: plain values that its sequences depend on, such as the toy language's config.
+        dtype: of the weights in memory.
+    """
+
+    name: str
+    source: Source
+    models: Mapping[str, str]
+    rows: Sequence[str] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    dtype: str = "float32"
+
+    @property
+    def path(self) -> str:
+        """Its name in paths."""
+        return self.name.replace("/", "-")
+
+
+@dataclass(frozen=True)
+class HeadsPlan:
+    """Subjects, files and figures.
+
+    trained: subjects that other studies train, by the name that the config calls them by; those of
+    a study that is not run are not among them. studies: the studies that are run. sources: as in
+    `config.load`, for messages.
+    """
+
+    config: HeadsConfig
+    trained: Mapping[str, Subject]
+    named: Mapping[str, Subject]
+    studies: Sequence[str]
+    sources: Sources = field(default=(), compare=False, repr=False)
+
+    def check(self) -> HeadsPlan:
+        """Find mistakes before any job starts. Raises ConfigError."""
+        if not self.subjects:
+            raise self._wrong(
+                "every subject is of a study that is null: name one more, or write heads: null"
+            )
+        return self
+
+    @cached_property
+    def subjects(self) -> dict[str, Subject]:
+        """Every subject, by its name in paths."""
+        found: dict[str, Subject] = {}
+        for name in self.config.subjects:
+            study, _, of_study = name.partition("/")
+            if of_study and study in STUDIES and study not in self.studies:
+                continue
+            known = {**self.named, **self.trained}
+            if name not in known:
+                raise self._wrong(f"no subject {name}; {near(name, known, 'there are')}")
+            subject = known[name]
+            if subject.path in found:
+                raise self._wrong(f"{name} and {found[subject.path].name} have one name in paths")
+            found[subject.path] = subject
+        return found
+
+    def _wrong(self, message: str) -> ConfigError:
+        return ConfigError(mistake(message, ("heads", "subjects"), sources=self.sources))
+
+    @property
+    def detectors(self) -> tuple[str, ...]:
+        """The modules of the detectors that are asked."""
+        return self.config.detectors.asked
+
+    def files(self, table: Table) -> list[str]:
+        """The files of a table that the config implies."""
+        return table.paths(subject=self.subjects) if "{subject}" in table.path else [table.path]
+
+    @cached_property
+    def drawings(self) -> dict[str, Drawing]:
+        """Every figure: those of all subjects, and below its name those of each subject."""
+        out = {}
+        for name, module in figure_modules("heads").items():
+            if not module.constants.get("OF_A_SUBJECT"):
+                out[name] = Drawing.of(module, TABLES, self.files)
+                continue
+            for path, subject in self.subjects.items():
+
+                def files(table: Table, path: str = path) -> list[str]:
+                    return table.paths(subject=path) if "{subject}" in table.path else [table.path]
+
+                declared = {"subject": subject.name}
+                out[f"{path}/{name}"] = Drawing.of(module, TABLES, files, declared, subject.name)
+        return out
+
+
+STUDIES = ("lag", "toylang", "crosslingual")
+"""Studies that train models whose heads can be asked."""

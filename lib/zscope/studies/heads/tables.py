@@ -1,0 +1,163 @@
+"""Tables of the heads study."""
+
+from __future__ import annotations
+
+from zscope.tables.schema import (
+    BOOL,
+    FLOAT,
+    INT,
+    INTERVAL,
+    TEXT,
+    Column,
+    Table,
+)
+
+YES, PATTERN_ONLY, EFFECT_ONLY, NONE, SKIPPED = (
+    "yes",
+    "pattern only",
+    "effect without pattern",
+    "none",
+    "skipped",
+)
+"""Words of a verdict, beside those of docs/verdicts.md for what cannot be told, or varies."""
+
+SET, OUTSIDE = "set", "outside"
+"""Sets of heads: those that a detector names, and where it names none the first of the screen."""
+LESS = "_less_"
+"""Joins a behaviour and its control, where a row is of the difference of their effects."""
+ALL_MODELS = "all"
+"""The model of a row that is over all models of a subject."""
+
+FOLDER = "results/heads/subjects/{subject}"
+SUMS = FOLDER + "/sums/{detector}.safetensors"
+"""What a detector adds up over the patterns of a subject: no table, but the input of all scores."""
+
+SUBJECT = Column("subject", TEXT, "", "the subject, as in the config")
+MODEL = Column("model", TEXT, "", "one model of it: a training seed, or the named model")
+LAYER = Column("layer", INT, "", "layer, from 0")
+HEAD = Column("head", INT, "", "query head of the layer, from 0")
+DETECTOR = Column("detector", TEXT, "", "what the head is asked to do (docs/heads.md)")
+STREAM = Column("stream", TEXT, "", "sequences that it is asked on: text, random, repeats, ...")
+BEHAVIOUR = Column("behaviour", TEXT, "", "what the ablation is measured on (docs/heads.md)")
+HEADS = Column("heads", TEXT, "", 'ablated heads, as "L0H3+L1H1"')
+P = Column("p", FLOAT, "", "of the sign flips; null: undefined", True)
+
+SCORES = Table(
+    "heads_scores",
+    "a head under a detector, on a stream, by one kind of weights",
+    FOLDER + "/scores.parquet",
+    (
+        SUBJECT,
+        MODEL,
+        DETECTOR,
+        STREAM,
+        Column("weights", TEXT, "", "attention, contribution or without_first"),
+        LAYER,
+        HEAD,
+        Column("names", BOOL, "", "whether heads are named by these weights"),
+        Column("raw", FLOAT, "share", "weight on the targets; null: undefined", True),
+        Column("null", FLOAT, "share", "what the null puts there; null: undefined", True),
+        Column("value", FLOAT, "share", "score, (raw - null) / (1 - null); null: undefined", True),
+        *INTERVAL,
+        P,
+        Column("q", FLOAT, "", "p adjusted over heads and detectors; null: not tested", True),
+        Column("named", BOOL, "", "by all rows: q and the lower end of the score"),
+        Column("named_by_class", BOOL, "", "by the best class of query tokens"),
+        Column("best_class", TEXT, "", "class with the highest lower end; null: none", True),
+        Column("class_value", FLOAT, "share", "score in that class; null: none", True),
+        Column("class_low", FLOAT, "share", "lower end of its interval; null: none", True),
+        Column("class_high", FLOAT, "share", "upper end of its interval; null: none", True),
+        Column("class_q", FLOAT, "", "adjusted over classes, heads, detectors; null: none", True),
+        Column("class_rows", FLOAT, "tokens", "rows of the class; null: none", True),
+        Column(
+            "offset", INT, "tokens", "best offset of a family of offsets; null: no family", True
+        ),
+        Column("protocol_value", FLOAT, "as protocol", "the protocol's number; null: none", True),
+        Column("protocol_verdict", BOOL, "", "whether it is above its threshold; false: none"),
+        Column("reachable", BOOL, "", "whether one head alone could be named"),
+        Column("rows", FLOAT, "tokens", "eligible query tokens"),
+        Column("n", INT, "sequences", "sequences that have any"),
+    ),
+    ("model", "detector", "stream", "weights", "layer", "head"),
+)
+DETECTORS = Table(
+    "heads_detectors",
+    "a detector of a model, and why it was skipped",
+    FOLDER + "/detectors.parquet",
+    (
+        SUBJECT,
+        MODEL,
+        Column("detector", TEXT, "", "module of the detector"),
+        Column("skipped", TEXT, "", "why it does not apply; null: it does", True),
+    ),
+    ("model", "detector"),
+)
+SCREEN = Table(
+    "heads_screen",
+    "the first-order effect of one head on a behaviour",
+    FOLDER + "/screen.parquet",
+    (
+        SUBJECT,
+        MODEL,
+        BEHAVIOUR,
+        LAYER,
+        HEAD,
+        Column("value", FLOAT, "nats", "first-order mean ablation; > 0: it hurts"),
+        Column("direct", FLOAT, "nats", "the head's own write, with END at its mean; null", True),
+        Column("n", INT, "sequences", "sequences of the screen"),
+    ),
+    ("model", "behaviour", "layer", "head"),
+)
+ABLATIONS = Table(
+    "heads_ablations",
+    "the effect of ablating heads on a behaviour",
+    FOLDER + "/ablations.parquet",
+    (
+        SUBJECT,
+        MODEL,
+        BEHAVIOUR,
+        Column(
+            "chosen_by", TEXT, "", "layer, screen, named, random: one head; set, outside: several"
+        ),
+        Column("detector", TEXT, "", "whose heads they are; empty: of none"),
+        Column("draw", INT, "", "random set like these heads; -1: they themselves"),
+        HEADS,
+        Column("kind", TEXT, "", "what replaces z: mean, zero or resample"),
+        Column("value", FLOAT, "nats", "rise of the loss, or fall of the logit difference"),
+        *INTERVAL,
+        Column("possible", INT, "", "other sets that there are; null: one head", True),
+        Column("n", INT, "sequences", "sequences that the value averages"),
+    ),
+    ("model", "behaviour", "chosen_by", "detector", "draw", "heads", "kind"),
+)
+VERDICTS = Table(
+    "heads_verdicts",
+    "a detector of one model, or of all models of a subject",
+    "results/heads/verdicts.parquet",
+    (
+        SUBJECT,
+        Column("model", TEXT, "", "one model; all: over the models of the subject"),
+        DETECTOR,
+        Column("verdict", TEXT, "", "yes, pattern only, ... (docs/heads.md)"),
+        Column("reason", TEXT, "", "why it was skipped, or cannot be told; null: neither", True),
+        Column("protocol_heads", INT, "heads", "heads that the protocol names; null: none", True),
+        Column("heads", TEXT, "", 'named heads, as "L0H3+L1H1"; empty: none'),
+        Column("behaviour", TEXT, "", "what they should be needed for; null: none", True),
+        Column("value", FLOAT, "nats", "effect of ablating them; null: none", True),
+        *INTERVAL,
+        Column("control", FLOAT, "nats", "effect on the control behaviour; null: none", True),
+        Column("control_low", FLOAT, "nats", "lower end of value - control; null: none", True),
+        Column("draws", INT, "", "random sets; null: none", True),
+        Column("hits", INT, "", "random sets that hurt as much; null: none", True),
+        Column("p", FLOAT, "", "(1 + hits) / (1 + draws); null: none", True),
+        Column("p_holm", FLOAT, "", "adjusted over the detectors of a model; null: none", True),
+        Column("least_p", FLOAT, "", "smallest p_holm that could be; null: none", True),
+        Column("outside", TEXT, "", "heads outside the named ones; empty: none"),
+        Column("outside_value", FLOAT, "nats", "effect of ablating these; null: none", True),
+        Column("outside_p_holm", FLOAT, "", "as p_holm; null: none", True),
+        Column("tally", TEXT, "", "how many models say what; null: one model", True),
+    ),
+    ("subject", "model", "detector"),
+)
+OF_SUBJECT = (SCORES, DETECTORS, SCREEN, ABLATIONS)
+TABLES = (*OF_SUBJECT, VERDICTS)

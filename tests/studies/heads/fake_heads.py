@@ -1,0 +1,147 @@
+"""Tables of the heads study as if it had been run: deterministic, small, planted numbers.
+
+The story: head L1H2 is an induction head that the behaviour needs; L0H1 looks one token back and is
+not needed; nothing looks for duplicates, but L0H0 matters.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import numpy as np
+import pandas as pd
+
+from zscope.figures.registry import figure_modules
+from zscope.figures.tables import Tables
+from zscope.studies.heads.head_sets import heads_text
+from zscope.studies.heads.tables import ABLATIONS, DETECTORS, LESS, SCORES, VERDICTS
+from zscope.studies.heads.verdicts import verdict_rows
+from zscope.tables.schema import FLOAT, INT
+
+SUBJECT = "toylang/reference"
+DRAWS = 140
+STREAMS = {"induction": "repeats", "previous": "text", "duplicate": "text", "successor": "ordinals"}
+NAMED = {"induction": {(1, 2)}, "previous": {(0, 1)}}
+OWN = {"induction": "repeats", "previous": "repeats", "duplicate": "repeats"}
+MATTERS = {(1, 2): 2.0, (0, 0): 0.9}
+"""What the ablation of a head costs; of all others nearly nothing."""
+
+
+def frame(table, rows):
+    """A table with all of its columns; what a row does not name is null."""
+    columns = {c.name: c for c in table.columns}
+    rows = list(rows)
+    for row in rows:
+        assert not set(row) - set(columns), (table.name, set(row) - set(columns))
+    out = pd.DataFrame(rows, columns=list(columns))
+    for c in columns.values():
+        if c.type == INT:
+            out[c.name] = out[c.name].astype("Int64" if c.nullable else "int64")
+        elif c.type == FLOAT:
+            out[c.name] = out[c.name].astype(float)
+    return out
+
+
+def score_rows(models, n_layers=2, n_heads=8):
+    for model in models:
+        for detector, stream in STREAMS.items():
+            if detector == "successor":
+                continue
+            for layer, head in np.ndindex(n_layers, n_heads):
+                named = (layer, head) in NAMED.get(detector, set())
+                value = 0.8 if named else 0.02 * head - 0.05
+                yield {
+                    **{"subject": SUBJECT, "model": model, "detector": detector, "stream": stream},
+                    **{"weights": "attention", "layer": layer, "head": head, "names": True},
+                    **{"raw": 0.1 + 0.9 * max(value, 0), "null": 0.1, "value": value},
+                    **{"ci_low": value - 0.05, "ci_high": value + 0.05, "p": 0.001},
+                    **{"q": 0.001 if named else 0.9, "named": named, "named_by_class": False},
+                    **{"protocol_value": value, "protocol_verdict": value > 0.3},
+                    **{"reachable": True, "rows": 100.0, "n": 48},
+                }
+
+
+def effect_row(model, detector, by, heads, value, behaviour="repeats", draw=-1, possible=None):
+    return {
+        **{"subject": SUBJECT, "model": model, "behaviour": behaviour, "chosen_by": by},
+        **{"detector": detector, "draw": draw, "heads": heads_text(heads), "kind": "mean"},
+        **{"value": value, "ci_low": value - 0.1, "ci_high": value + 0.1},
+        **{"possible": possible, "n": 8},
+    }
+
+
+def set_rows(
+    model,
+    detector,
+    heads,
+    value,
+    *,
+    control=0.0,
+    beyond=None,
+    hits=0,
+    draws=DRAWS,
+    possible=1000,
+    by="set",
+):
+    """The rows of one set: itself, its control, their difference, and random sets."""
+    beyond = value - control - 0.1 if beyond is None else beyond
+    common = {"possible": possible}
+    yield effect_row(model, detector, by, heads, value, **common)
+    yield effect_row(model, detector, by, heads, control, "text", **common)
+    difference = f"repeats{LESS}text"
+    row = effect_row(model, detector, by, heads, value - control, difference, **common)
+    yield {**row, "ci_low": beyond}
+    for draw in range(draws):
+        of_draw = value + 1 if draw < hits else value - 1 - draw / 1000
+        yield effect_row(model, detector, by, ((9, draw),), of_draw, draw=draw, **common)
+
+
+def ablation_rows(models, n_layers=2, n_heads=8):
+    for model in models:
+        for layer, head in np.ndindex(n_layers, n_heads):
+            value = MATTERS.get((layer, head), 0.01 * head)
+            yield effect_row(model, "", "layer", ((layer, head),), value)
+        for head in MATTERS:
+            yield effect_row(model, "", "screen", (head,), MATTERS[head])
+        for detector, named in NAMED.items():
+            for head in named:
+                yield effect_row(model, detector, "named", (head,), MATTERS.get(head, 0.01))
+        yield effect_row(model, "", "random", ((1, 5),), 0.02)
+        yield from set_rows(model, "induction", ((1, 2),), 2.0)
+        yield from set_rows(model, "previous", ((0, 1),), 0.01, hits=60)
+        outside = {"by": "outside", "beyond": 0.5}
+        yield from set_rows(model, "duplicate", tuple(MATTERS), 2.9, **outside)
+
+
+def detector_rows(models):
+    for model in models:
+        for detector in STREAMS:
+            why = "no ordinal class" if detector == "successor" else None
+            yield {"subject": SUBJECT, "model": model, "detector": detector, "skipped": why}
+
+
+def study(models):
+    """Every table, from planted scores and effects; the verdicts are the study's own."""
+    tables = {
+        SCORES.name: frame(SCORES, score_rows(models)),
+        DETECTORS.name: frame(DETECTORS, detector_rows(models)),
+        ABLATIONS.name: frame(ABLATIONS, ablation_rows(models)),
+    }
+    verdicts = verdict_rows(*tables.values(), draws=DRAWS, alpha=0.05)
+    return {**tables, VERDICTS.name: frame(VERDICTS, verdicts)}
+
+
+def figure_tables(level: float = 0.95) -> dict[str, dict[str, Tables]]:
+    """Of every figure what it is drawn from: two models, one, and no rows."""
+    cases = {"full": study(["reference-s0", "reference-s1"]), "one": study(["reference-s0"])}
+    found: dict[str, dict[str, Tables]] = {}
+    for name, module in figure_modules("heads").items():
+        needs = import_module(module.module).NEEDS
+        given = level if any(table.has_interval for table in needs) else None
+        found[name] = {
+            case: Tables({t.name: of[t.name] for t in needs}, given, {"subject": SUBJECT})
+            for case, of in cases.items()
+        }
+        empty = {t.name: frame(t, []) for t in needs}
+        found[name]["empty"] = Tables(empty, given, {"subject": SUBJECT})
+    return found

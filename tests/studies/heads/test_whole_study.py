@@ -1,0 +1,233 @@
+"""From models to verdicts without Snakemake: untrained models of every source."""
+
+from __future__ import annotations
+
+import itertools
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from tokenizers import Regex, Tokenizer, decoders, pre_tokenizers
+from tokenizers.models import WordLevel
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from zscope.config.base import Bootstrap
+from zscope.models.attention_view_trained import TrainedView
+from zscope.models.language_model import LanguageModel
+from zscope.models.tensor_transformer import TensorConfig, TensorTransformer
+from zscope.models.transformer import Transformer, TransformerConfig
+from zscope.studies.heads import asked_models
+from zscope.studies.heads.ablating import Ablated, ablation_rows, screen
+from zscope.studies.heads.asked_models import Sizes
+from zscope.studies.heads.behaviours import behaviours, own_and_control
+from zscope.studies.heads.config import AblationConfig, DetectorsConfig, StreamsConfig
+from zscope.studies.heads.measuring import measure
+from zscope.studies.heads.questions import named_heads, questions_of
+from zscope.studies.heads.registry import load_detectors
+from zscope.studies.heads.scoring import score_rows
+from zscope.studies.heads.sums_file import Measured, load_measured, save_measured
+from zscope.studies.heads.tables import ABLATIONS, DETECTORS, SCORES, SCREEN, VERDICTS
+from zscope.studies.heads.verdicts import verdict_rows
+from zscope.tables.read import read_table
+from zscope.tables.write import write_table
+from zscope.text import word_lists
+from zscope.text.passages import read_passages
+from zscope.toy_language.config import LanguageConfig
+from zscope.toy_language.language import ToyLanguage
+
+STREAMS = StreamsConfig(
+    sequences=9, length=20, shortest_period=5, longest_period=9, prompts=10, trained_sequences=12,
+    list_items=4,
+)  # fmt: skip
+ABLATION = AblationConfig(
+    sequences=6, length=16, trained_sequences=6, top_k=1, draws=4, kinds=["mean", "zero"]
+)
+DETECTOR_CONFIG = DetectorsConfig(max_offset=4, max_flips=1000)
+BOOTSTRAP = Bootstrap(resamples=30)
+
+
+def toy(attention, sizes, monkeypatch):
+    language = ToyLanguage(LanguageConfig(length=20))
+    shape = TensorConfig(
+        d_vocab=len(language.vocabulary), n_ctx=20, n_layers=2, n_heads=2, d_model=16, d_head=4,
+        attention=attention,
+    )  # fmt: skip
+    model = drawn(TensorTransformer(shape))
+    monkeypatch.setattr(asked_models, "load_last_tensor_model", lambda weights: model)
+    return asked_models._toy_model("m", "", language, torch.device("cpu"), sizes)
+
+
+def drawn(model, std=0.1):
+    generator = torch.Generator().manual_seed(0)
+    model = model.eval().requires_grad_(False)
+    for p in model.parameters():
+        p.copy_(std * torch.randn(p.shape, generator=generator))
+    return model
+
+
+def rows_model(sizes, monkeypatch):
+    shape = TransformerConfig(d_vocab=20, n_ctx=12, n_layers=2, n_heads=2, d_model=8, d_mlp=8)
+    rng = np.random.default_rng(0)
+    rows = [
+        {
+            **{"sequence": s, "position": i, "token_id": 0 if i == 0 else int(rng.integers(1, 20))},
+            **{"token": "x", "special": i == 0, "measured": i == 8},
+        }
+        for s, i in itertools.product(range(30), range(12))
+    ]
+    return asked_models._of_rows(
+        "m", TrainedView(drawn(Transformer(shape))), pd.DataFrame(rows), sizes
+    )
+
+
+def words_tokenizer():
+    """Every word with the space before it, and every other character, is one token."""
+    splitter = pre_tokenizers.Split(Regex(r" ?[A-Za-z0-9]+|[^A-Za-z0-9]"), behavior="isolated")
+    texts = [p.text for p in read_passages("en")]
+    lists = [word_lists.names(), word_lists.plain_words(), *word_lists.ordinals().values()]
+    texts += [f"and {word}, " for words in lists for word in words]
+    texts += [
+        t.format(first="Al", second="Bo", subject="Cy") for t in word_lists.ioi_sentences().values()
+    ]
+    pieces = {piece for text in texts for piece, _ in splitter.pre_tokenize_str(text)}
+    vocabulary = {token: i for i, token in enumerate(["<s>", *sorted(pieces)])}
+    tokenizer = Tokenizer(WordLevel(vocabulary))
+    tokenizer.pre_tokenizer, tokenizer.decoder = splitter, decoders.Fuse()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="<s>")
+
+
+def llama(sizes, monkeypatch):
+    tokenizer = words_tokenizer()
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=16, intermediate_size=8, num_hidden_layers=3,
+        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=64,
+    )  # fmt: skip
+    model = drawn(LlamaForCausalLM(config), 0.3)
+    return asked_models.language_model("m", LanguageModel(model, tokenizer, "m"), sizes)
+
+
+SOURCES = {
+    "bilinear": ("toylang", partial(toy, "bilinear")),
+    "softmax": ("toylang", partial(toy, "softmax")),
+    "rows": ("lag", rows_model),
+    "llama": ("named", llama),
+}
+SKIPPED = {
+    "bilinear": {"s_inhibition", "successor"},
+    "softmax": {"s_inhibition", "successor"},
+    "rows": {"s_inhibition", "successor", "delimiter", "duplicate"},
+    "llama": set(),
+}
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+def test_every_source_goes_from_models_to_verdicts(kind, tmp_path, monkeypatch):
+    source, make = SOURCES[kind]
+    model = make(Sizes.of_scores(STREAMS, 0), monkeypatch)
+    detectors = {
+        name: load_detectors(name, DETECTOR_CONFIG.settings) for name in DETECTOR_CONFIG.asked
+    }
+    measured = {
+        name: through_file(measure(model, d, DETECTOR_CONFIG.settings, 5), tmp_path)
+        for name, d in detectors.items()
+    }
+    assert {n for n, m in measured.items() if m.skipped} == SKIPPED[kind]
+    first = {"subject": "s"}
+    rows = score_rows(measured, detectors, bootstrap=BOOTSTRAP, settings=DETECTOR_CONFIG.naming)
+    scores = written([first | row for row in rows], SCORES, tmp_path)
+    assert set(scores["detector"]) >= set(DETECTOR_CONFIG.asked) - SKIPPED[kind]
+    assert set(scores["weights"]) == (
+        {"contribution"} if kind == "bilinear" else {"attention", "contribution", "without_first"}
+    )
+    assert scores["protocol_value"].isna().all() == (kind == "bilinear")
+    applied = written(
+        [
+            {**first, "model": "m", "detector": name, "skipped": m.skipped}
+            for name, m in measured.items()
+        ],
+        DETECTORS,
+        tmp_path,
+    )
+    second = make(Sizes.of_ablations(STREAMS, ABLATION, 0, "effects"), monkeypatch)
+    third = make(Sizes.of_ablations(STREAMS, ABLATION, 0, "screen"), monkeypatch)
+    found, of_screen = behaviours(second, source), behaviours(third, source)
+    # A rare primitive of the toy language may govern nothing in so few sequences.
+    found, of_screen = ({n: x[n] for n in x if n in y} for x, y in permuted(found, of_screen))
+    for name, behaviour in found.items():
+        seen = {tuple(r) for p in of_screen[name].pieces for r in p.tokens.tolist()}
+        own = {tuple(r) for p in behaviour.pieces for r in p.tokens.tolist()}
+        few = name in ("successor", "successor_shuffled")  # as many lists as there are
+        assert few or not seen & own, name
+    screens = {n: screen(Ablated(third.view, b, BOOTSTRAP)) for n, b in of_screen.items()}
+    listed = [row for n in screens for row in screens[n].rows(of_screen[n])]
+    written([{**first, "model": "m", **row} for row in listed], SCREEN, tmp_path)
+    effects = {n: Ablated(second.view, b, BOOTSTRAP) for n, b in found.items()}
+    questions = questions_of(scores, applied, own_and_control(source))
+    assert {q.detector for q in questions} == set(DETECTOR_CONFIG.asked) - SKIPPED[kind]
+    made = ablation_rows(effects, screens, questions, ABLATION, alpha=0.05, seed=0)
+    ablations = written([{**first, "model": "m", **row} for row in made], ABLATIONS, tmp_path)
+    verdicts = written(
+        verdict_rows(scores, applied, ablations, draws=ABLATION.draws, alpha=0.05),
+        VERDICTS,
+        tmp_path,
+    )
+    over = verdicts[verdicts["model"] == "all"].set_index("detector")["verdict"]
+    assert set(over.index) == set(DETECTOR_CONFIG.asked)
+    assert {d for d, word in over.items() if word == "skipped"} == SKIPPED[kind]
+    assert (verdicts["protocol_heads"].dropna() >= 0).all()
+
+
+def permuted(a, b):
+    return (a, b), (b, a)
+
+
+def written(rows, table, folder):
+    path = folder / f"{table.short}.parquet"
+    write_table(rows, path, table, {})
+    return read_table(path, table)
+
+
+def through_file(measured: Measured, folder) -> Measured:
+    """What is read back is what was written."""
+    path = folder / "sums.safetensors"
+    save_measured([measured], path, {})
+    (found,) = load_measured(path)
+    assert (found.model, found.signed, found.skipped) == ("m", measured.signed, measured.skipped)
+    for a, b in zip(measured.sums, found.sums, strict=True):
+        assert a.stream == b.stream
+        assert list(a.sums) == list(b.sums)
+        for key in a.sums:
+            assert_same(a.sums[key], b.sums[key])
+        for key, of in a.by_class.items():
+            assert of.class_names == b.by_class[key].class_names
+            for x, y in zip(of.nulls, b.by_class[key].nulls, strict=True):
+                assert_same(x, y)
+    for a, b in zip(measured.protocol, found.protocol, strict=True):
+        assert a.question == b.question
+        for part in ("value", "named", "offset"):
+            np.testing.assert_array_equal(getattr(a, part), getattr(b, part))
+    return found
+
+
+def assert_same(a, b):
+    assert a.differ == b.differ
+    for part in ("hits", "rows", "null_hits", "null_rows"):
+        x, y = getattr(a, part), getattr(b, part)
+        assert (x is None) == (y is None)
+        if x is not None:
+            np.testing.assert_array_equal(x, y)
+
+
+def test_heads_are_named_on_the_first_stream_by_rows_or_class():
+    columns = ("stream", "names", "named", "named_by_class", "layer", "head")
+    rows = [
+        ("repeats", True, True, False, 1, 2),
+        ("repeats", True, False, True, 0, 3),
+        ("repeats", True, False, False, 0, 0),
+        ("repeats", False, True, False, 0, 1),
+        ("text", True, True, True, 0, 2),
+    ]
+    assert named_heads(pd.DataFrame(rows, columns=columns)) == ((0, 3), (1, 2))
+    assert named_heads(pd.DataFrame([], columns=columns)) == ()

@@ -1,0 +1,106 @@
+"""Screen every head of a subject by first order, and ablate those that matter, and random ones."""
+
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from typing import Any
+
+import pandas as pd
+import torch
+
+from zscope.config.base import Bootstrap
+from zscope.core.devices import pick_device
+from zscope.core.jobs import job, progress
+from zscope.studies.heads.ablating import Ablated, ablation_rows, screen
+from zscope.studies.heads.asked_models import Sizes, asked_models
+from zscope.studies.heads.behaviours import behaviours, own_and_control
+from zscope.studies.heads.config import AblationConfig, StreamsConfig
+from zscope.studies.heads.questions import questions_of
+from zscope.studies.heads.tables import ABLATIONS, DETECTORS, SCORES, SCREEN
+from zscope.tables.read import read_table
+from zscope.tables.schema import Row
+from zscope.tables.write import write_table
+
+
+def ablate_heads(
+    weights: Sequence[str],
+    rows: Sequence[str],
+    scores: str,
+    applied: str,
+    screened: str,
+    ablations: str,
+    *,
+    subject: Mapping[str, Any],
+    config: AblationConfig,
+    streams: StreamsConfig,
+    seed: int,
+    alpha: float,
+    bootstrap: Bootstrap,
+    device: torch.device,
+    provenance: Mapping[str, Any],
+) -> None:
+    """weights: of each model of the subject. scores, applied: tables of the subject."""
+    source = subject["source"]
+    found, there = read_table(scores, SCORES), read_table(applied, DETECTORS)
+
+    def models(purpose: str):
+        sizes = Sizes.of_ablations(streams, config, seed, purpose)
+        return asked_models(
+            source,
+            dict(zip(subject["models"], weights, strict=True)),
+            rows,
+            subject["settings"],
+            dtype=subject["dtype"],
+            device=device,
+            sizes=sizes,
+        )
+
+    screen_rows: list[Row] = []
+    ablation: list[Row] = []
+    pairs = zip(models("screen"), models("effects"), strict=True)
+    for first, second in progress(pairs, desc=f"ablations {subject['name']}", total=len(weights)):
+        of_first, of_second = behaviours(first, source), behaviours(second, source)
+        both = [name for name in of_second if name in of_first]
+        screens = {n: screen(Ablated(first.view, of_first[n], bootstrap)) for n in both}
+        columns = {"subject": subject["name"], "model": second.name}
+        listed = chain.from_iterable(screens[n].rows(of_first[n]) for n in both)
+        screen_rows += ({**columns, **row} for row in listed)
+        ablated = ablation_rows(
+            {n: Ablated(second.view, of_second[n], bootstrap) for n in both},
+            screens,
+            questions_of(
+                _of_model(found, second.name),
+                _of_model(there, second.name),
+                own_and_control(source),
+            ),
+            config,
+            alpha=alpha,
+            seed=seed,
+        )
+        ablation += ({**columns, **row} for row in ablated)
+    write_table(screen_rows, screened, SCREEN, provenance)
+    write_table(ablation, ablations, ABLATIONS, provenance)
+
+
+def _of_model(frame: pd.DataFrame, model: str) -> pd.DataFrame:
+    return frame[frame["model"] == model]
+
+
+if __name__ == "__main__":
+    with job(snakemake, "numpy", "torch", "transformers") as this:
+        device = pick_device(this.slice["device"])
+        ablate_heads(
+            list(this.input.weights),
+            list(this.input.rows),
+            this.input.scores,
+            this.input.detectors,
+            this.output.screen,
+            this.output.ablations,
+            subject=this.slice["subject"],
+            config=AblationConfig.model_validate(this.slice["ablation"]),
+            streams=StreamsConfig.model_validate(this.slice["streams"]),
+            seed=this.slice["seed"],
+            alpha=this.slice["alpha"],
+            bootstrap=Bootstrap.model_validate(this.slice["bootstrap"]),
+            device=device,
+            provenance={**this.provenance, "device": str(device)},
+        )
