@@ -31,4 +31,6 @@ def detector_module(name: str) -> str:
 
 def load_detectors(name: str, settings: DetectorSettings) -> tuple[Detector, ...]:
     """The detectors of a module. Raises ConfigError for an unknown one."""
-    return tuple(import_module(detector_module(name)).detectors(settings))
+    detector_module(name)  # refuses an unknown one
+    module = import_module(f"zscope.studies.heads.detectors.{name}")
+    return tuple(module.detectors(settings))

@@ -29,8 +29,10 @@ from zscope.studies.heads.pages.markup import (
     MINUS,
     STYLE,
     escape,
+    groups,
     number_text,
     page,
+    records,
     sort_key,
     token_html,
 )
@@ -81,15 +83,16 @@ def ablation_page(
     shifts = checked(shifts, PROMPT_SHIFTS).sort_values("rank", kind="stable")
     moved: dict[tuple[Any, ...], list[str]] = {}
     first: dict[tuple[Any, ...], float] = {}
-    for s in shifts.itertuples(index=False):
+    for s in records(shifts):
         key = (s.prompt, s.t, s.condition, s.ranking)
         first.setdefault(key, s.value)
         moved.setdefault(key, []).append(
             f"<li>{token_html(s.token, s.token_id)} {_change(s.value)}</li>"
         )
-    by_prompt = dict(list(tokens.groupby("prompt", sort=False)))
-    sections, families = [], {}
-    for number, ((prompt, t), rows) in enumerate(conditions.groupby(["prompt", "t"], sort=False)):
+    by_prompt = dict(groups(tokens, "prompt"))
+    sections: list[str] = []
+    families: dict[str, None] = {}
+    for number, ((prompt, t), rows) in enumerate(groups(conditions, ["prompt", "t"])):
         of_prompt = by_prompt.get(prompt)
         family = "" if of_prompt is None else str(of_prompt["family"].iloc[0])
         families[family] = None
@@ -117,7 +120,7 @@ def _tokens(tokens: pd.DataFrame, t: int) -> str:
     """The prompt's tokens, of which t and t - 1 have a frame and a name."""
     names = {t: "t", t - 1: f"t{MINUS}1"}
     items = []
-    for row in tokens.sort_values("position").itertuples(index=False):
+    for row in records(tokens.sort_values("position")):
         name = names.get(row.position)
         kind = {t: ' class="at-t"', t - 1: ' class="before-t"'}.get(row.position, "")
         mark = f"<small>{name}</small>" if name else ""
@@ -135,7 +138,7 @@ def _table(
     labels = dict(zip(rows["condition"], rows["label"], strict=True))
     predicted = dict(zip(rows["condition"], rows["predicted_id"], strict=True))
     bodies: dict[bool, list[str]] = {True: [], False: []}
-    for row in rows.itertuples(index=False):
+    for row in records(rows):
         is_base = pd.isna(row.base)
         changed = not is_base and row.predicted_id != predicted.get(row.base)
         base = "base run" if is_base else labels.get(row.base, row.base)
@@ -179,7 +182,7 @@ def _summary(summary: pd.DataFrame, labels: Mapping[str, str], level: float) -> 
     )
     frame = checked(summary, CONDITION_SUMMARY)
     lines = []
-    for (condition, label, base), rows in frame.groupby(["condition", "label", "base"], sort=False):
+    for (condition, label, base), rows in groups(frame, ["condition", "label", "base"]):
         cells = [
             f'<th scope="row" title="{escape(condition)}">{escape(label)}</th>',
             f"<td>{escape(labels.get(base, base))}</td>",

@@ -69,7 +69,7 @@ def head_map_page(
     if shapes.empty:
         raise DataError("page: a map of no heads: neither a score nor a pattern is given")
     n_layers, n_heads = (int(shapes[name].max()) + 1 for name in ("layer", "head"))
-    data = {
+    data: dict[str, Any] = {
         "layers": n_layers,
         "heads": n_heads,
         "level": f"{100 * level:g} %",

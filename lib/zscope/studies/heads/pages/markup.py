@@ -6,11 +6,13 @@ import html
 import json
 import math
 from base64 import b64encode
+from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from zscope.studies.heads.pages.visible import is_plain, token_title, visible
 
@@ -19,6 +21,16 @@ STYLE = ASSETS / "page.css"
 MINUS = "\u2212"
 # In JSON all of these may be escapes, and then nothing in it can end the script or begin a comment.
 _IN_SCRIPT = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
+
+
+def records(frame: pd.DataFrame) -> Iterator[Any]:
+    """The rows, whose columns are attributes: of what type, the frame does not know."""
+    return iter(frame.itertuples(index=False))
+
+
+def groups(frame: pd.DataFrame, by: str | list[str]) -> Iterator[tuple[Any, pd.DataFrame]]:
+    """Rows that agree in a column, or in several, in the order of the first of each."""
+    return iter(frame.groupby(by, sort=False))
 
 
 def escape(text: object) -> str:
