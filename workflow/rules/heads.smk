@@ -37,7 +37,9 @@ rule measure_detector:
 rule score_heads:
     """Score every head of a subject under every detector, and name heads."""
     input:
-        sums=expand(rules.measure_detector.output.sums, detector=HEADS.detectors, allow_missing=True),
+        sums=expand(
+            rules.measure_detector.output.sums, detector=HEADS.detectors, allow_missing=True
+        ),
     output:
         scores=heads_tables.SCORES.path,
         detectors=heads_tables.DETECTORS.path,

@@ -1,6 +1,6 @@
 """Screen every head of a subject by first order, and ablate those that matter, and random ones."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -11,7 +11,7 @@ from zscope.config.base import Bootstrap
 from zscope.core.devices import pick_device
 from zscope.core.jobs import job, progress
 from zscope.studies.heads.ablating import Ablated, ablation_rows, screen
-from zscope.studies.heads.asked_models import Sizes, asked_models
+from zscope.studies.heads.asked_models import AskedModel, Sizes, asked_models
 from zscope.studies.heads.behaviours import behaviours, own_and_control
 from zscope.studies.heads.config import AblationConfig, StreamsConfig
 from zscope.studies.heads.questions import questions_of
@@ -42,7 +42,7 @@ def ablate_heads(
     source = subject["source"]
     found, there = read_table(scores, SCORES), read_table(applied, DETECTORS)
 
-    def models(purpose: str):
+    def models(purpose: str) -> Iterator[AskedModel]:
         sizes = Sizes.of_ablations(streams, config, seed, purpose)
         return asked_models(
             source,

@@ -216,7 +216,8 @@ def _single_rows(
     chosen = of_named | set(screened.top(config.top_k))
     groups.append(("random", "", random_beside(chosen, view.n_heads, rng)))
     for by, detector, heads in groups:
-        kinds = config.kinds if by == "named" or (by == "random" and of_named) else ["mean"]
+        all_kinds = by == "named" or (by == "random" and of_named)
+        kinds: list[AblationKind] = config.kinds if all_kinds else ["mean"]
         for kind in kinds:
             cases = [(head,) for head in heads]
             for case, effect in zip(cases, ablated.effects(cases, kind), strict=True):

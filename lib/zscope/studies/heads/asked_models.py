@@ -263,7 +263,9 @@ def language_model(name: str, lm: LanguageModel, sizes: Sizes) -> AskedModel:
     front = _front(tokenizer)
     first, step = sizes.part
     texts = [ids for x in read_passages("en")[first::step] if (ids := encode(x.text))]
-    streams = {s.name: (s,) for s in _text_streams(tokenizer, encode, texts, pool, front, sizes)}
+    streams: dict[str, tuple[Stream, ...]] = {
+        s.name: (s,) for s in _text_streams(tokenizer, encode, texts, pool, front, sizes)
+    }
     names = single_tokens(encode, word_lists.names())
     classes = ordinal_classes(encode, word_lists.ordinals())
     sentences = [
@@ -290,11 +292,14 @@ def language_model(name: str, lm: LanguageModel, sizes: Sizes) -> AskedModel:
 
     def copies() -> Float[np.ndarray, "layer head"]:
         ids = list(names.values())
-        embed = lm.model.get_input_embeddings().weight[ids].detach().float().cpu()
-        unembed = lm.model.get_output_embeddings().weight[ids].detach().float().cpu().mT  # type: ignore[union-attr]
+        models: Any = lm.model
+        embed, unembed = (
+            layer.weight[ids].detach().float().cpu()
+            for layer in (models.get_input_embeddings(), models.get_output_embeddings())
+        )
         weights = (lm.attention_weights(layer) for layer in range(lm.n_layers))
         return np.stack(
-            [raw_copy(embed, w.W_v.mT.float(), w.W_o.float(), unembed).numpy() for w in weights]
+            [raw_copy(embed, w.W_v.mT.float(), w.W_o.float(), unembed.mT).numpy() for w in weights]
         )
 
     return AskedModel(

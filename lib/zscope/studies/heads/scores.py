@@ -80,7 +80,8 @@ def class_scores(sums: ClassSums, *, bootstrap: Bootstrap, flips: int, min_rows:
         larger = ~(other.null < strict.null)
         strict = Scores(
             strict.raw,
-            *(np.where(larger, getattr(other, x), getattr(strict, x)) for x in ("null", "score")),
+            np.where(larger, other.null, strict.null),
+            np.where(larger, other.score, strict.score),
             np.minimum(strict.low, other.low),
             np.where(larger, other.high, strict.high),
             np.maximum(strict.p, other.p),

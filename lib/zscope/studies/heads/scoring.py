@@ -75,13 +75,13 @@ def _rows(model: str, answer: Answer, protocol: ProtocolAnswer | None) -> Iterat
                 "head": at[1],
                 "names": names,
                 **_score(scores, at),
-                "q": finite(answer.q[at]) if names else None,
+                "q": finite(float(answer.q[at])) if names else None,
                 "named": bool(names and answer.named[at]),
                 "named_by_class": bool(names and answer.named_by_class[at]),
                 **_best_class(answer if names else None, at),
                 "offset": int(answer.offset[at]) if answer.offset[at] >= 0 else None,
                 # The protocol has one number for a question, on sequences of its own.
-                "protocol_value": finite(protocol.value[at]) if names and protocol else None,
+                "protocol_value": finite(float(protocol.value[at])) if names and protocol else None,
                 "protocol_verdict": bool(names and protocol is not None and protocol.named[at]),
                 "reachable": answer.reachable,
             }

@@ -162,7 +162,8 @@ def _tests(
             str(behaviours.loc[own, "heads"]),
             own,
             value,
-            *(float(behaviours.loc[own, c]) for c in ("ci_low", "ci_high")),
+            float(behaviours.loc[own, "ci_low"]),
+            float(behaviours.loc[own, "ci_high"]),
             float(behaviours.loc[control, "value"]),
             float(behaviours.loc[difference, "ci_low"]),
             DrawTest(hits, len(others)),
@@ -195,18 +196,19 @@ def _columns(test: SetTest, p_holm: float, least: float) -> dict[str, Any]:
 
 
 def _over_models(subject: str, rows: pd.DataFrame, alpha: float) -> Iterator[Row]:
-    by_detector = dict(list(rows.groupby("detector", sort=False)))
+    by_detector = {str(name): of for name, of in rows.groupby("detector", sort=False)}
     pooled = {d: p_over_ranks(_ranks(of)) for d, of in by_detector.items() if _can_be_pooled(of)}
     p_holm = _holm({d: p for d, (p, _) in pooled.items()})
     for detector, of in by_detector.items():
         words = [str(word) for word in of["verdict"]]
-        common = cast(Answer, over_trainings(cast("list[Answer]", words)))
+        common = over_trainings(cast("list[Answer]", words))
         row = {**_EMPTY, "subject": subject, "model": ALL_MODELS, "detector": detector}
         row |= {"verdict": common, "tally": tally(cast("list[Answer]", words))}
         if common == SKIPPED:
             row["reason"] = of["reason"].iloc[0]
         if len(of) == 1:
-            row |= {k: v for k, v in of.iloc[0].items() if k in _EMPTY and k != "tally"}
+            only = {str(k): v for k, v in of.iloc[0].items()}
+            row |= {k: v for k, v in only.items() if k in _EMPTY and k != "tally"}
         elif detector in pooled:
             p, least = pooled[detector]
             least = min(1.0, least * len(pooled))

@@ -189,7 +189,7 @@ def _summary(summary: pd.DataFrame, labels: Mapping[str, str], level: float) -> 
         ]
         metrics = rows.set_index("metric")
         for metric in (CHANGED, KL_MEAN, KL_MEDIAN):
-            row = metrics.loc[metric]
+            row: Any = metrics.loc[metric]
             ends = [number_text(row["ci_low"]), number_text(row["ci_high"])]
             interval = f"[{', '.join(ends)}]" if all(ends) else ""
             cells += [
