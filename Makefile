@@ -8,6 +8,8 @@ CONFIG ?=
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 READY := .venv/.ready
 SINGLE_THREADED := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+# A file is one worker's, because its tests share what they build; tests/conftest.py has the order.
+PYTEST := $(SINGLE_THREADED) python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 # Stands in for another CPU, on which the same training differs in its last bits.
 OTHER_CPU ?= ATEN_CPU_CAPABILITY=avx2 MKL_CBWR=COMPATIBLE
 
@@ -37,13 +39,13 @@ report: run ## report.html: every figure with its caption and provenance, in one
 	python -m snakemake --report report.html
 
 test: setup ## every test
-	$(SINGLE_THREADED) python -m pytest -n 2 --dist loadfile $(ARGS)
+	$(PYTEST) $(ARGS)
 
 test-quick: setup ## the tests that take seconds
-	$(SINGLE_THREADED) python -m pytest -n 2 --dist loadfile -m "not slow" $(ARGS)
+	$(PYTEST) -m "not slow" $(ARGS)
 
 test-other-cpu: setup ## the tests that train, and those of models, as on another CPU (minutes)
-	$(SINGLE_THREADED) $(OTHER_CPU) python -m pytest -n 2 --dist loadfile -m "numerics and not slow" $(ARGS)
+	$(OTHER_CPU) $(PYTEST) -m "numerics and not slow" $(ARGS)
 
 lint: setup ## style, types, the rules, and that the generated files are in step
 	ruff check

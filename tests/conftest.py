@@ -29,12 +29,39 @@ NUMERICS = (
     "test_linear_baselines.py",
     "test_patching.py",
 )
+# Of the folder of models: what is on disk, whose bytes no arithmetic changes.
+OF_FILES = ("test_checkpoints.py", "test_fetching.py", "test_identity.py")
+
+
+# Files that take minutes, in the order in which workers begin them: the longest first, so that none
+# is left over when all else is done. The first two are begun at once: one makes the smoke run, and
+# the other asks for it only at its end.
+LONGEST = (
+    "workflow/test_smoke.py",
+    "slurm/test_study_on_slurm.py",
+    "slurm/test_faults_on_slurm.py",
+    "workflow/test_kills.py",
+    "workflow/test_faults.py",
+    "figures/test_every_figure.py",
+    "workflow/test_crosslingual.py",
+    "workflow/test_named_models.py",
+    "workflow/test_staleness.py",
+    "studies/lag/test_training.py",
+    "workflow/test_toylang.py",
+    "models/test_architectures.py",
+    "studies/crosslingual/test_measures.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if {item.path.parent.name, item.path.name} & {*NUMERICS}:
+        names = {item.path.parent.name, item.path.name}
+        if names & {*NUMERICS} and not names & {*OF_FILES}:
             item.add_marker(pytest.mark.numerics)
+    begun = {Path(__file__).parent / name: place for place, name in enumerate(LONGEST)}
+    if gone := [str(path) for path in begun if not path.exists()]:
+        raise pytest.UsageError(f"LONGEST in tests/conftest.py names what is not there: {gone}")
+    items.sort(key=lambda item: begun.get(item.path, len(begun)))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

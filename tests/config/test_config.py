@@ -244,6 +244,23 @@ DAMAGED = {
     # Named models.
     "two sources": ("models: {mine: {hub: a/b, revision: c, path: x}}", "models.mine",
                     "exactly one, not hub and path"),
+    "study and path": ("models: {mine: {study: crosslingual/tiny-s0, path: x}}", "models.mine",
+                       "exactly one, not study and path"),
+    "a run in one word": ("models: {mine: {study: tiny-s0}}", "models.mine.study",
+                          "is no study/run: 'tiny-s0'; one is crosslingual/tiny-s0"),
+    "a run that leads elsewhere": ("models: {mine: {study: crosslingual/../x}}",
+                                   "models.mine.study", "is no study/run"),
+    "a seed that is not trained": (
+        "models: {mine: {study: crosslingual/tiny-s7}}\n"
+        "crosslingual: {models: [tiny], seeds: [0, 1]}",
+        "models", "mine.study: crosslingual/tiny-s7 is no model that this config trains; there are "
+                  "crosslingual/tiny-s0, crosslingual/tiny-s1. Give one of them"),
+    "a run of a config that trains none": (
+        "models: {mine: {study: crosslingual/tiny-s0}, saved: {path: x}}\n"
+        "crosslingual: {models: [saved]}",
+        "models", "there are none. Give one of them, or train it: crosslingual: {models: [tiny]"),
+    "a run of lag": ("models: {mine: {study: lag/abc}}\nlag: {}", "models",
+                     "Runs of lag are no Hugging Face models"),
     "no source": ("models: {mine: {}}", "models.mine", "exactly one, not none"),
     "a folder in one word": ("models: {mine: /data/x y}", "models.mine",
                              "write {path: /data/x y}"),

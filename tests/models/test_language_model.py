@@ -3,7 +3,6 @@
 import copy
 import json
 import re
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -120,7 +119,7 @@ def test_the_shape_is_read_without_the_weights(lm, folder, broken):
 
 def test_a_folder_loads_as_the_tiny_model_does(lm, folder):
     """Also with the keys that a config block leaves empty."""
-    spec = {"path": str(folder), "hub": None, "revision": None, "tiny": False}
+    spec = {"path": str(folder), "tiny": False}
     other = load_language_model(spec, CPU, torch.bfloat16)
     assert other.name == f"{folder}@{model_digest(folder)}"
     assert other.dtype == torch.bfloat16
@@ -384,55 +383,6 @@ def test_free_memory_is_what_the_system_says():
 
     total = psutil.virtual_memory().total
     assert 0 < module.free_memory(CPU) <= total
-
-
-# --- the hub, without a network ---------------------------------------------------------------
-
-
-@pytest.fixture
-def hub(folder, tmp_path, monkeypatch):
-    """The hub's cache with one revision of one model, and no network."""
-    from huggingface_hub import constants
-
-    commit = "a" * 40
-    snapshot = tmp_path / "models--zscope--tiny" / "snapshots" / commit
-    snapshot.mkdir(parents=True)
-    for file in folder.iterdir():
-        (snapshot / file.name).write_bytes(file.read_bytes())
-    refs = tmp_path / "models--zscope--tiny" / "refs"
-    refs.mkdir()
-    (refs / "v1").write_text(commit)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    return SimpleNamespace(commit=commit, snapshot=snapshot)
-
-
-@pytest.mark.parametrize("revision", ["a" * 40, "v1"])
-def test_a_hub_model_comes_from_the_cache_and_is_named_by_its_commit(hub, lm, revision):
-    spec = {"hub": "zscope/tiny", "revision": revision, "tiny": False, "path": None}
-    other = load_language_model(spec, CPU, F32)
-    assert other.name == f"zscope/tiny@{hub.commit}"
-    ids = torch.arange(2, 30)[None]
-    assert torch.equal(other.model(ids).logits, lm.model(ids).logits)
-
-
-def test_a_revision_that_is_not_cached_is_named_with_the_way_to_fetch_it(hub):
-    with pytest.raises(ConfigError) as caught:
-        load_language_model({"hub": "zscope/tiny", "revision": "b" * 40}, CPU, F32)
-    message = str(caught.value)
-    assert f"revision {'b' * 40} is not in the hub's cache" in message
-    assert f"hf download zscope/tiny --revision {'b' * 40}" in message
-
-
-def test_a_hub_model_needs_a_revision(hub):
-    with pytest.raises(ConfigError, match="model zscope/tiny: no revision"):
-        load_language_model({"hub": "zscope/tiny"}, CPU, F32)
-
-
-def test_a_hub_model_of_pickles_is_refused(hub):
-    (hub.snapshot / "model.safetensors").rename(hub.snapshot / "pytorch_model.bin")
-    with pytest.raises(CheckpointError, match="pickles"):
-        load_language_model({"hub": "zscope/tiny", "revision": hub.commit}, CPU, F32)
 
 
 # --- generation -------------------------------------------------------------------------------

@@ -89,6 +89,10 @@ class Workflow:
         profile.write_text(text)
         return cls(code, config)
 
+    @property
+    def profile(self) -> dict[str, Any]:
+        return yaml.safe_load((self.code / "workflow/profiles/slurm/profile.yaml").read_text())
+
     def arguments(self, folder: Path, *targets: str) -> list[str]:
         folder.mkdir(exist_ok=True)
         return [

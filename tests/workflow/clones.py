@@ -3,32 +3,39 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TypeVar
 
-from zscope.figures.registry import figure_modules
-from zscope.studies.registry import TITLES, all_tables
+from zscope.studies.registry import all_tables
 from zscope.tables.schema import Table
 
 T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
 TARGETS = ("all", "lag", "toylang", "crosslingual", "heads")
-# All but three figures of every study: a third of a whole run is drawing, and what befalls one
-# figure befalls the next.
-OMITTED = tuple(
-    f"results/figures/{study}/{name}.svg"
-    for study in TITLES
-    for name in sorted(figure_modules(study))[3:]
+# A part of the smoke run in which every rule runs: what befalls one sweep, or one figure, befalls
+# the others in the same way.
+PART = (
+    "results/lag/linear/losses.parquet",
+    "results/lag/sweeps/z_order_sweep/summary.parquet",
+    "results/lag/sweeps/temperature_sweep/summary.parquet",
+    "results/toylang/summary.parquet",
+    "results/crosslingual/planted.parquet",
+    "results/crosslingual/verdicts.parquet",
+    "results/heads/verdicts.parquet",
+    "results/figures/lag/z_order_sweep.svg",
+    "results/figures/toylang/floors.svg",
+    "results/figures/crosslingual/training.svg",
 )
-FEW_FIGURES = ("--omit-from", *OMITTED)
 PARTS = ("workflow", "lib", "config", "environment.yml", "pyproject.toml")
 
 
@@ -61,6 +68,12 @@ class Finished:
     def rules(self) -> set[str]:
         return {rule for rule, _ in self.jobs}
 
+    @property
+    def outputs(self) -> set[str]:
+        """Every output of every job, those in group jobs too."""
+        found = re.findall(r"^ +output: (.*)$", self.output, re.M)
+        return {path for line in found for path in line.split(", ")}
+
 
 @dataclass(frozen=True)
 class Clone:
@@ -82,7 +95,7 @@ class Clone:
 
     def plan(self, *arguments: str, config: str | None = "smoke") -> Finished:
         """A dry run. It must succeed."""
-        dry = self.snakemake(*arguments, "--dry-run", config=config)
+        dry = dry_run(self.command(*arguments, "--dry-run", config=config), cwd=self.code)
         assert dry.status == 0, dry.output
         return dry
 
@@ -114,6 +127,36 @@ def run(command: list[str], *, cwd: Path | None = None, seconds: float = 1800) -
         check=False,
     )
     return Finished(done.returncode, done.stdout + done.stderr)
+
+
+@cache
+def planner() -> subprocess.Popen[str]:
+    """The process that planner.py describes, which ends with this one."""
+    return subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("planner.py"))],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment(),
+    )
+
+
+def dry_run(command: list[str], *, cwd: Path, seconds: int = 600) -> Finished:
+    """What `run` returns of a command of `Clone`, in a fork of `planner`."""
+    server = planner()
+    assert server.stdin
+    assert server.stdout
+    with tempfile.NamedTemporaryFile("r") as output:
+        asked = {
+            "words": command[command.index("snakemake") + 1 :],
+            "folder": str(cwd),
+            "environment": environment(),
+            "output": output.name,
+            "seconds": seconds,
+        }
+        print(json.dumps(asked), file=server.stdin, flush=True)
+        status = int(server.stdout.readline())
+        return Finished(status, output.read())
 
 
 def environment() -> dict[str, str]:
@@ -153,11 +196,13 @@ def digests(folder: Path) -> dict[str, str]:
     }
 
 
-def of_few_figures(found: dict[str, str]) -> dict[str, str]:
-    """The digests, without those of `OMITTED`."""
-    omitted = {str(Path(name).with_suffix("")) for name in OMITTED}
+def of_plan(found: dict[str, str], plan: Finished) -> dict[str, str]:
+    """The digests of what the jobs of a plan make."""
+    made = tuple(plan.outputs)
     return {
-        name: of for name, of in found.items() if str(Path(name).with_suffix("")) not in omitted
+        name: of
+        for name, of in found.items()
+        if name in made or name.startswith(tuple(f"{folder}/" for folder in made))
     }
 
 

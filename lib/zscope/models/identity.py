@@ -14,7 +14,7 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -91,13 +91,17 @@ def _small_files(folder: Path) -> Iterator[str]:
                 yield path.name
 
 
-def model_digest(folder: str | os.PathLike[str]) -> str:
+def model_digest(folder: str | os.PathLike[str], known: Mapping[str, str] | None = None) -> str:
     """16 hex digits that name the content of `model_files`, those that are missing left out.
 
-    Raises ConfigError for a file that cannot be read.
+    known: the SHA-256 of files by their names, which are then not read. Raises ConfigError for a
+    file that cannot be read.
     """
+    known = known or {}
     try:
-        found = {p.name: file_digest(p) for p in model_files(folder) if p.exists()}
+        found = {
+            p.name: known.get(p.name) or file_digest(p) for p in model_files(folder) if p.exists()
+        }
     except OSError as error:
         raise ConfigError(
             f"the model's folder {folder}: {error.filename} cannot be read ({error.strerror})"
@@ -121,9 +125,12 @@ def check_safetensors(folder: Path) -> None:
     raise CheckpointError(f"{folder}: no safetensors weights (*.safetensors)")
 
 
-def write_identity(folder: Path) -> str:
-    """Write the digest of a folder's model into one more file there, and return it."""
-    digest = model_digest(folder)
+def write_identity(folder: Path, known: Mapping[str, str] | None = None) -> str:
+    """Write the digest of a folder's model into one more file there, and return it.
+
+    known: as of `model_digest`.
+    """
+    digest = model_digest(folder, known)
     (folder / IDENTITY).write_text(json.dumps({"digest": digest}) + "\n", encoding="utf-8")
     return digest
 

@@ -30,7 +30,6 @@ from zscope.models.architectures import (
     check_settings,
 )
 from zscope.models.attention_kernels import AttentionWeights
-from zscope.models.hub import SMALL_FILES, WEIGHT_FILES, fetch_from_hub
 from zscope.models.identity import check_safetensors, model_digest
 from zscope.models.tokenizers import lacks_a_token, load_tokenizer, set_ends
 
@@ -55,7 +54,7 @@ class Generated:
 
 @dataclass(frozen=True)
 class ModelShape:
-    """Sizes of a model, and its id with the revision."""
+    """Sizes of a model, and its id with the digest."""
 
     name: str
     n_layers: int
@@ -68,7 +67,7 @@ class ModelShape:
 
 @dataclass(frozen=True, eq=False)
 class LanguageModel:
-    """A plain model in eval mode, its left-padding tokenizer, and its id with the revision."""
+    """A plain model in eval mode, its left-padding tokenizer, and its id with the digest."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
@@ -261,7 +260,12 @@ def _hooks(hooks: Mapping[nn.Module, Any]) -> Iterator[None]:
 def read_shape(spec: Mapping[str, Any], weights: str | Path | None = None) -> ModelShape:
     """The shape of a model, by its config.json alone; arguments and errors as those of
     `load_language_model`."""
-    folder, name = _locate(spec, weights)
+    return shape_of(*_locate(spec, weights))
+
+
+def shape_of(folder: Path, name: str) -> ModelShape:
+    """The shape of the model in a folder, under this name. Raises ConfigError for one that is not
+    supported. It does not read the weights, which cost time to identify."""
     config = _check_architecture(folder)
     model = _without_weights(config)
     return ModelShape(
@@ -283,21 +287,18 @@ def load_language_model(
 ) -> LanguageModel:
     """The model of a config's `model` block, in eval mode. No code of the model's folder is run.
 
-    spec: {"tiny": True}, the embedded model, from the folder `weights`; {"hub": id, "revision":
-    commit or tag}, fetched unless the hub's cache has it; {"path": folder, "digest": of its files,
-    if it has to be that model}; other keys None.
+    spec: {"tiny": True}, the embedded model, from the folder `weights`; {"path": folder, "digest":
+    of its files, if it has to be that model}; other keys None.
 
     Raises:
-        ConfigError: the model or its revision cannot be found, is another one than the digest says,
-            has an architecture that is not supported, quantised weights or an incomplete tokenizer,
-            or does not fit into memory (found out before the weights are read).
+        ConfigError: the model cannot be found, is another one than the digest says, has an
+            architecture that is not supported, quantised weights or an incomplete tokenizer, or
+            does not fit into memory (found out before the weights are read).
         CheckpointError: there are no safetensors weights, or they are damaged or incomplete.
     """
     folder, name = _locate(spec, weights)
     config = _check_architecture(folder)
     _check_memory(config, name, device, dtype)
-    if spec.get("hub"):
-        folder = fetch_from_hub(spec["hub"], spec["revision"], WEIGHT_FILES)
     check_safetensors(folder)
     tokenizer = load_tokenizer(folder)
     # Only the ends are kept: a repetition penalty would change greedy choices.
@@ -308,7 +309,7 @@ def load_language_model(
 
 
 def _locate(spec: Mapping[str, Any], weights: str | Path | None) -> tuple[Path, str]:
-    """The folder with the model's small files, and its id with the revision or digest."""
+    """The model's folder, and its id with the digest."""
     if spec.get("tiny"):
         if not weights:
             raise ValueError("the embedded model needs the folder of its weights")
@@ -318,9 +319,6 @@ def _locate(spec: Mapping[str, Any], weights: str | Path | None) -> tuple[Path, 
                 f"{damaged}: damaged, it is not as it was written\n{rebuild(folder)}"
             )
         return folder, f"tiny@{_file_digest(folder / 'model.safetensors')}"
-    if spec.get("hub"):
-        folder = fetch_from_hub(spec["hub"], spec.get("revision"), SMALL_FILES)
-        return folder, f"{spec['hub']}@{folder.name}"
     folder = _existing(Path(spec["path"]).expanduser())
     digest = model_digest(folder)
     if spec.get("digest") not in (None, digest):

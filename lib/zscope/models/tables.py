@@ -19,9 +19,11 @@ FETCHED = Table(
     "results/models/{model}/model.parquet",
     (
         Column("model", TEXT, "", "its name in the config"),
-        Column("source", TEXT, "", "package, hub or path"),
-        Column("origin", TEXT, "", "the packages, the hub's id, or the folder"),
-        Column("version", TEXT, "", "of the packages; the hub's commit; null: a folder", True),
+        Column("source", TEXT, "", "study, package, hub or path"),
+        Column("origin", TEXT, "", "the run, the packages, the hub's id, or the folder"),
+        Column(
+            "version", TEXT, "", "of the packages; the hub's commit; null: a run or a folder", True
+        ),
         Column(
             "sha256",
             TEXT,

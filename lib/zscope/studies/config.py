@@ -15,10 +15,11 @@ from pydantic import ValidationError, field_validator, model_validator
 from zscope.config.base import Bootstrap, Section, WrongKeyError
 from zscope.config.messages import explain
 from zscope.core.errors import ConfigError
-from zscope.models.registry import ModelSource, check_name
+from zscope.models.registry import TINY, ModelSource, check_name
 from zscope.studies.crosslingual.config import CrosslingualConfig
 from zscope.studies.heads.config import HeadsConfig
 from zscope.studies.lag.config import LagConfig
+from zscope.studies.registry import TITLES
 from zscope.studies.toylang.config import ToylangConfig
 
 
@@ -30,8 +31,7 @@ class Config(Section):
     bootstrap: Bootstrap = Bootstrap()
     """Bootstrap intervals."""
     models: dict[str, ModelSource] = {}
-    """Pretrained models by the names that studies call them by. One that no study names is not
-    fetched."""
+    """Models by the names that studies call them by. One that no study names is not fetched."""
     lag: LagConfig | None = None
     """The late disambiguation lag; null: not run."""
     toylang: ToylangConfig | None = None
@@ -63,6 +63,21 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _runs_are_trained(self) -> Self:
+        study = self.crosslingual
+        trained = study.seeds_of(TINY) if study and study.has_tiny else {}
+        for name, source in self.models.items():
+            if source.study and source.study not in [f"crosslingual/{run}" for run in trained]:
+                raise WrongKeyError(
+                    "models",
+                    f"{name}.study: {source.study} is no model that this config trains; there are "
+                    f"{', '.join(f'crosslingual/{run}' for run in trained) or 'none'}. "
+                    f"{_why_no_model(source.study)}",
+                    "crosslingual",
+                )
+        return self
+
+    @model_validator(mode="after")
     def _heads_are_of_models(self) -> Self:
         for name in self.heads.named if self.heads else ():
             if name not in self.models:
@@ -81,6 +96,17 @@ class Config(Section):
                 "no study is configured: give lag, toylang, crosslingual, heads, or several of them"
             )
         return self
+
+
+def _why_no_model(study: str) -> str:
+    """Why a run is no source of a model, and the way out."""
+    name = study.partition("/")[0]
+    if name in TITLES and name != "crosslingual":
+        return (
+            f"Runs of {name} are no Hugging Face models, which studies of named models read; "
+            "in a notebook, zscope.results.model(...) reads them"
+        )
+    return "Give one of them, or train it: crosslingual: {models: [tiny], seeds: [...]}"
 
 
 def load(raw: Mapping[str, Any], sources: Iterable[tuple[str, Mapping[str, Any]]] = ()) -> Config:

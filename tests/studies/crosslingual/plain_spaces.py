@@ -13,8 +13,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from zscope.core.errors import DataError
-from zscope.models.attention_kernels import AttentionWeights, Kind
-from zscope.studies.crosslingual.space.ranks import RANKS, gaussian_weights, head_ranks
+from zscope.models.attention_kernels import AttentionWeights, Kind, kernel_spectra
+from zscope.studies.crosslingual.space.ranks import RANKS, effective_ranks, gaussian_weights
 from zscope.studies.crosslingual.space.subspaces import (
     chance_ratio,
     chance_share,
@@ -186,5 +186,8 @@ def rank_null(
     weights: AttentionWeights, n_draws: int, generator: torch.Generator, kind: Kind = "qk"
 ) -> dict[str, Float[Tensor, "draws heads"]]:
     """Effective ranks of the heads of `n_draws` layers of Gaussian weights, by name."""
-    drawn = [head_ranks(gaussian_weights(weights, generator), kind) for _ in range(n_draws)]
+    drawn = [
+        effective_ranks(kernel_spectra(gaussian_weights(weights, generator), kind).heads)
+        for _ in range(n_draws)
+    ]
     return {name: torch.stack([ranks[name] for ranks in drawn]) for name in RANKS}

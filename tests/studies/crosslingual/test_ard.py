@@ -58,7 +58,7 @@ from zscope.studies.crosslingual.config import ArdConfig
 from zscope.studies.crosslingual.measures.intervals import Resamples
 from zscope.studies.crosslingual.problems.parallel import load_problems
 from zscope.studies.crosslingual.space.subspaces import energy_share, random_space
-from zscope.studies.crosslingual.tables import ARD, ARD_HISTORY, LENGTHSCALES
+from zscope.studies.crosslingual.tables import ARD, ARD_HISTORY, FIT_KEY, LENGTHSCALES
 
 EXACT = {"rtol": 1e-12, "atol": 1e-12}
 SMALL = PlantedSettings(n_problems=12, n_categories=3, min_tokens=3, max_tokens=7)
@@ -678,8 +678,7 @@ def test_overlap_is_energy_with_a_mean_of_k_over_d_in_random_spaces():
     inside[[1, 4]] = True
     assert weight_overlap(inside, axes, axes[[1, 4, 7]]) == pytest.approx(1)
     assert index_overlap(inside, axes[[1, 7]]) == 0.5
-    with pytest.raises(DataError, match="no direction"):
-        weight_overlap(torch.zeros(12), axes, V)
+    assert np.isnan(weight_overlap(torch.zeros(12), B, V))
 
 
 def test_rank_correlation_is_scipys():
@@ -743,6 +742,41 @@ def test_study_fills_the_tables_and_repeats_itself():
         assert row["matched_on"] == matched
     in_z = {row["null"] for row in by["overlap"] if row["basis"] == "z"}
     assert in_z == {"chance", "shuffled"}
+
+
+def test_a_fit_of_which_nothing_survives_is_measured():
+    """Lengthscales that are all the same leave none below their median, and ones without end no
+    weight: overlaps are null, without nulls of their own, and everything else is there."""
+    planted = plant(replace(SMALL, n_problems=24), generator())
+    split = split_problems(planted.categories, 0.5, np.random.default_rng(0))
+    data = LayerData(
+        planted.clouds, planted.categories, split, {3: random_space(32, 3, generator(3))}, 5
+    )
+    judge = Judge(data, 40, Resamples(LEVELS[0.95], len(data.test)))
+    key = dict.fromkeys(FIT_KEY)
+    fits = (
+        key | {"objective": "original", "basis": "coordinates", "init": "zeros", "penalty": 0.1},
+        key | {"objective": "info_nce", "basis": "coordinates"},
+    )
+    lengths = pd.DataFrame(
+        fit | {"dimension": i, "log10_lengthscale": x}
+        for fit, x in zip(fits, (0.5, 400.0), strict=True)
+        for i in range(32)
+    )
+    history = pd.DataFrame(
+        fit | {"step": step, "metric": metric, "value": 1.0}
+        for fit in fits
+        for step in range(11)
+        for metric in ("value", "n_below_median", "n_below_threshold")
+    )
+    rows = list(measure_layer(judge, lengths, history))
+    for objective in ("original", "info_nce"):
+        overlaps = [r for r in rows if r["objective"] == objective and r["metric"] == "overlap"]
+        assert [(r["value"], r["null"]) for r in overlaps] == [(None, "chance")]
+    by = {(r["objective"], r["metric"]): r["value"] for r in rows}
+    assert by["original", "index_overlap"] is None
+    assert by["original", "mmd_held_out"] is not None
+    assert by["info_nce", "effective_directions"] == 1.0  # exp of the entropy of nothing
 
 
 def test_energy_matched_spaces_hold_zs_share_of_the_centred_fitted_tokens():

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import runpy
+from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,9 +16,10 @@ import pytest
 import torch
 from snakemake.iocontainers import Namedlist
 
-from plain_spaces import distance_ratio, ffn_overlap, language_energy, update_ratio
+from plain_spaces import distance_ratio, ffn_overlap, language_energy, projector, update_ratio
 from zscope.config.base import Bootstrap
 from zscope.core.errors import ConfigError, DataError
+from zscope.models.attention_kernels import kernel_spectra
 from zscope.models.language_model import LanguageModel
 from zscope.studies.crosslingual.config import (
     BridgeConfig,
@@ -48,6 +51,7 @@ from zscope.studies.crosslingual.measures.nulls import (
     present,
     random_spaces,
     real_tokens,
+    token_choices,
 )
 from zscope.studies.crosslingual.measures.residual_updates import (
     LayerRatio,
@@ -76,7 +80,7 @@ from zscope.studies.crosslingual.problems.parallel import LANGUAGES
 from zscope.studies.crosslingual.problems.problem_rows import problem_rows
 from zscope.studies.crosslingual.sizes import Sizes, fitted_layers, read_sizes, size_rows
 from zscope.studies.crosslingual.space.activations import States, extract, read_layer
-from zscope.studies.crosslingual.space.ranks import RANKS, gaussian_weights, layer_ranks
+from zscope.studies.crosslingual.space.ranks import RANKS, effective_ranks, gaussian_weights
 from zscope.studies.crosslingual.space.subspaces import (
     chance_ratio,
     energy_matched_spaces,
@@ -349,6 +353,20 @@ def test_a_massive_token_is_left_out_wherever_the_first_one_is_and_counted():
     used = Updates.between(before, en, "exclude")
     assert used.prompt.tolist() == [0] * 4 + [1] * 3 + [2] * 2
     assert len(Updates.between(before, en, "include").prompt) == 13
+
+
+def test_choices_that_take_the_same_tokens_are_measured_once_and_written_twice():
+    """Behind examples, without a massive token, both choices are all tokens of the query."""
+    x = randn(3, 5, D)
+    plain = make_states(x, [5, 5, 3])
+    behind = replace(plain, first=7)
+    massive = x.clone()
+    massive[0, 2] *= 1e4
+    assert token_choices({"en": behind, "zh": behind}) == {"exclude": ("exclude", "include")}
+    apart = {"exclude": ("exclude",), "include": ("include",)}
+    assert token_choices({"en": behind, "zh": plain}) == apart
+    other = replace(behind, states=massive)
+    assert token_choices({"en": behind}, {"en": other}) == apart
 
 
 def test_a_prompt_of_massive_tokens_alone_is_refused():
@@ -718,7 +736,7 @@ def test_only_matrices_of_the_kernels_are_drawn_in_a_fixed_order(lm, kinds, draw
     for letter in "qkvo":
         own, made = (getattr(w, f"W_{letter}") for w in (weights, found))
         if letter in drawn:
-            own = torch.randn(own.shape, generator=generator, dtype=torch.float64)
+            own = torch.randn(own.shape, generator=generator)
         assert torch.equal(made, own)
 
 
@@ -741,7 +759,10 @@ def test_the_rank_of_a_stack_has_as_many_draws_as_that_of_a_head(lm):
     weights = lm.attention_weights(0)
     rows = list(rank_rows(weights, 0, ["kq"], 40, generator(), BOOTSTRAP))
     g = generator()
-    drawn = [layer_ranks(gaussian_weights(weights, g, ["kq"]), "kq") for _ in range(40)]
+    drawn = [
+        effective_ranks(kernel_spectra(gaussian_weights(weights, g, ["kq"]), "kq").stack)
+        for _ in range(40)
+    ]
     for name in RANKS:
         row = value(rows, RANK_METRICS[name], head=None)
         ends = np.quantile([float(ranks[name]) for ranks in drawn], [0.025, 0.975])
@@ -766,7 +787,27 @@ def test_ffn_shares_are_those_of_the_plain_function(lm):
         row = value(rows, metric)
         assert row["value"] == pytest.approx(ffn_overlap(W, V, rank).share)
         assert row["null_mean"] == 16 / 64
-        assert row["null_low"] < 16 / 64 < row["null_high"]
+        # The random spaces in the basis of the eigenvectors of what is measured, one by one.
+        basis = torch.linalg.svd(W, full_matrices=False).Vh
+        shares = [ffn_overlap(W, drawn @ basis, rank).share for drawn in random[16]]
+        ends = np.quantile(shares, [0.025, 0.975])
+        assert (row["null_low"], row["null_high"]) == pytest.approx(ends)
+
+
+def test_a_random_space_holds_as_much_in_one_basis_as_in_another(lm):
+    """Means and spreads of shares over draws: of the spaces as they are drawn, and of the band."""
+    ffn = FfnMoments.of(lm.ffn_weights(1))
+    n, random = 4000, random_spaces(64, 16, 4000, 0)
+    rows = list(ffn_rows(ffn, {("qk", 16): random[0]}, {16: random}, 1, BOOTSTRAP))
+    for metric, moments in (("ffn_write_share", ffn.write), ("ffn_read_share", ffn.read)):
+        row = value(rows, metric)
+        plain = ((random @ moments) * random).sum((1, 2)) / moments.trace()
+        low, high = np.quantile(plain, [0.025, 0.975])
+        # An end of 4000 draws has a standard error of about .04 standard deviations.
+        tolerance = 5 * 0.06 * float(plain.std())
+        assert row["null_low"] == pytest.approx(low, abs=tolerance)
+        assert row["null_high"] == pytest.approx(high, abs=tolerance)
+        assert row["draws"] == n
 
 
 def test_similarity_is_one_with_itself_and_k_over_d_by_chance():
@@ -778,6 +819,10 @@ def test_similarity_is_one_with_itself_and_k_over_d_by_chance():
     assert rows[1]["value"] == pytest.approx(rows[2]["value"])
     assert rows[1]["null_low"] < K / D < rows[1]["null_high"]
     assert rows[1]["null_mean"] == K / D
+    random = random_spaces(D, K, 40, 0)
+    pairs = [float(projector(a).mul(projector(b)).sum()) / K for a, b in combinations(random, 2)]
+    ends = np.quantile(pairs, [0.025, 0.975])
+    assert (rows[1]["null_low"], rows[1]["null_high"]) == pytest.approx(ends)
     assert rows[1]["draws"] == 40  # spaces, of which there are 780 pairs
 
 

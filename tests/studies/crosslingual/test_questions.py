@@ -356,6 +356,19 @@ def test_ard_finds_z_only_beyond_what_energy_explains(overlap, index, expected):
     assert "its value 1.5 or more, of the empty Z 0" in found("ard", ard=ard())["numbers"]
 
 
+def test_a_fit_of_which_nothing_survives_is_a_no():
+    """And not a missing one: both rules ask what the fit found."""
+    bare = [row for row in ard(index=None) if row["metric"] != "overlap"]
+    bare = [row | {"value": None} if row["metric"] == "index_overlap" else row for row in bare]
+    gap = {"layer": 3, "k": 16, "objective": "gap", "basis": "coordinates", "metric": "overlap"}
+    nothing = [*bare, {**gap, "value": None, "null": "chance", "null_mean": 0.25}]
+    row = found("ard", ard=nothing)
+    assert (row["protocol_verdict"], row["controlled_verdict"]) == ("no", "no")
+    assert "no dimension survives" in row["numbers"]
+    assert "no direction has a weight" in row["numbers"]
+    assert verdicts("ard", ard=bare) == ("no", UNKNOWN)
+
+
 def test_what_is_maximal_by_construction_is_called_so():
     """k/d is 0.25 here, and half of the dimensions survive: 0.5 is the most, and the start."""
     text = found("ard", ard=ard(index=0.5))["numbers"]

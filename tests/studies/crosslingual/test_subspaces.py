@@ -35,18 +35,16 @@ from zscope.models.architectures import ARCHITECTURES
 from zscope.models.attention_kernels import (
     KINDS,
     AttentionWeights,
-    head_spectra,
+    kernel_spectra,
     rank_bound,
     stacked_right_space,
-    stacked_spectrum,
 )
 from zscope.studies.crosslingual.space import linear_map as b
+from zscope.studies.crosslingual.space import subspaces
 from zscope.studies.crosslingual.space.ranks import (
     RANKS,
     coefficient_of_variation,
     effective_ranks,
-    head_ranks,
-    layer_ranks,
 )
 from zscope.studies.crosslingual.space.subspaces import (
     chance_ratio,
@@ -107,15 +105,49 @@ def test_the_factored_space_and_spectra_are_those_of_the_explicit_kernels(shape,
         V = stacked_right_space(w, k, kind)
         torch.testing.assert_close(V @ V.T, torch.eye(k).double(), atol=EXACT, rtol=0)
         assert same_space(V, Vh[:k])
-    torch.testing.assert_close(stacked_spectrum(w, kind), s[:bound])
+    spectra = kernel_spectra(w, kind)
+    torch.testing.assert_close(spectra.stack, s[:bound])
     assert not (s[bound:] > EXACT).any()
     per_head = torch.linalg.svdvals(kernels)
-    spectra = head_spectra(w, kind)
-    torch.testing.assert_close(spectra, per_head[:, : spectra.shape[1]])
+    torch.testing.assert_close(spectra.heads, per_head[:, : min(w.d_head, w.d)])
     for head in range(w.n_heads):
         k = min(2, rank_bound(w, kind, head))
         alone = torch.linalg.svd(kernels[head]).Vh[:k]
         assert same_space(stacked_right_space(w, k, kind, head), alone)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("shrink", [0.0, 1e-9, 1e-4])
+def test_the_spectra_of_collapsed_heads_are_those_of_the_explicit_kernels(shrink, kind):
+    """All rows of some matrices alike but for `shrink`, so that their Gram matrices are singular,
+    or nearly so."""
+    w = make_weights(4, 2, 5, 12)
+
+    def collapse(W, heads):
+        W = W.clone()
+        W[heads] = W[heads, :1] + shrink * W[heads]
+        return W
+
+    low = replace(
+        w, W_q=collapse(w.W_q, [1, 2]), W_v=collapse(w.W_v, [0]), W_o=collapse(w.W_o, [0])
+    )
+    kernels = explicit_kernels(low, kind)
+    spectra = kernel_spectra(low, kind)
+    per_head = torch.linalg.svdvals(kernels)[:, :5]
+    torch.testing.assert_close(spectra.heads, per_head, atol=1e-7, rtol=0)
+    stack = torch.linalg.svdvals(kernels.flatten(0, 1))[: len(spectra.stack)]
+    torch.testing.assert_close(spectra.stack, stack, atol=1e-7, rtol=0)
+    # Only the ranks that count small values see the rounding of the roots.
+    found, expected = effective_ranks(spectra.heads), effective_ranks(per_head)
+    for name in RANKS:
+        torch.testing.assert_close(found[name], expected[name], atol=0, rtol=1e-5)
+
+
+def test_no_spectrum_of_a_head_that_is_zero_or_not_finite():
+    w = make_weights()
+    for damaged in (0 * w.W_v, w.W_v / 0):
+        with pytest.raises(DataError, match="zero or not finite"):
+            kernel_spectra(replace(w, W_v=damaged), "ov")
 
 
 @pytest.mark.parametrize(("kind", "name"), [("qk", "W_k"), ("kq", "W_q"), ("ov", "W_v")])
@@ -206,15 +238,24 @@ def test_effective_ranks_are_what_they_are_called():
 def test_gaussian_heads_lie_in_their_null_and_a_collapsed_one_below_it():
     w = make_weights(4, 2, 8, 64)
     null = rank_null(w, 40, generator())
-    found = head_ranks(w)
+    found = effective_ranks(kernel_spectra(w).heads)
     collapsed = w.W_q.clone()
     collapsed[1] = collapsed[1, :1] + 1e-3 * collapsed[1]
-    below = head_ranks(replace(w, W_q=collapsed))
+    below = effective_ranks(kernel_spectra(replace(w, W_q=collapsed)).heads)
     for name in RANKS:
         assert null[name].shape == (40, 4)
         assert abs(float(found[name].mean() - null[name].mean())) < 4 * float(null[name].std())
         assert float(below[name][1]) < 1.1 < float(null[name].min())
-    assert all(1 <= float(r) <= 16 for r in layer_ranks(w).values())
+    assert all(1 <= float(r) <= 16 for r in effective_ranks(kernel_spectra(w).stack).values())
+
+
+def test_gaussian_weights_in_single_precision_have_the_ranks_of_unrounded_ones():
+    w = make_weights(4, 2, 16, 64)
+    rounded = replace(w, W_q=w.W_q.float(), W_k=w.W_k.float())
+    for exact, found in zip(kernel_spectra(w), kernel_spectra(rounded), strict=True):
+        ranks = effective_ranks(found)
+        for name, expected in effective_ranks(exact).items():
+            torch.testing.assert_close(ranks[name], expected, atol=0, rtol=1e-6)
 
 
 def test_coefficient_of_variation_divides_by_the_number_of_heads():
@@ -264,6 +305,30 @@ def test_random_spaces_are_uniform_down_to_the_basis():
     )
     with pytest.raises(DataError, match="1 to 3"):
         random_space(3, 4, generator())
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.3, 3.0])
+@pytest.mark.parametrize("n", [12, 200])
+def test_a_share_found_without_the_spaces_leads_to_the_same_spaces(n, decay, monkeypatch):
+    """Of Gram matrices where that is accurate, and of QR alone; steep spectra need QR."""
+    d, k = 24, 7
+    scale = torch.exp(-decay * torch.arange(d, dtype=torch.float64))
+    spectrum = energy_spectrum_of(torch.randn(n, d, generator=generator()).double() * scale)
+    target = float(spectrum.energy[:k].sum()) * 0.6
+    used = []
+    share_of_span = subspaces._share_of_span
+
+    def counted(rows, energy):
+        share = share_of_span(rows, energy)
+        used.append(share is not None)
+        return share
+
+    monkeypatch.setattr(subspaces, "_share_of_span", counted)
+    found = energy_matched_spaces(spectrum, k, target, 5, generator())
+    monkeypatch.setattr(subspaces, "_share_of_span", lambda rows, energy: None)
+    exact = energy_matched_spaces(spectrum, k, target, 5, generator())
+    torch.testing.assert_close(found.mT @ found, exact.mT @ exact, rtol=0, atol=1e-6)
+    assert any(used) or decay == 3.0
 
 
 @pytest.mark.parametrize("target", [0.02, 0.1, 0.35, 0.8, 0.97])

@@ -19,20 +19,24 @@ def fetch_model(
     table: str,
     *,
     planned: str | None,
+    trained: str | None,
     provenance: Provenance,
 ) -> None:
-    """weights: the folder. planned: the digest of a source that is a folder, or None."""
-    row = fetching.fetch_model(name, source, weights, planned)
+    """weights: the folder. planned: the digest of a source that is a folder; trained: the folder of
+    a source that is a run; each is None for another source."""
+    row = fetching.fetch_model(name, source, weights, planned, trained)
     write_table([row], table, FETCHED, provenance)
 
 
 if __name__ == "__main__":
     with job(snakemake, "gguf", "tokenizers", "torch", "transformers") as this:
+        source = ModelSource.model_validate(this.slice["source"])
         fetch_model(
             this.wildcards.model,
-            ModelSource.model_validate(this.slice["source"]),
+            source,
             this.output.weights,
             this.output.model,
             planned=this.slice["digest"],
+            trained=this.input.files if source.study else None,
             provenance=this.provenance,
         )

@@ -27,7 +27,9 @@ LAYER = Column("layer", INT, "", "layer, at its input; n_layers: before the fina
 K = Column("k", INT, "dimensions", "dimensions of the subspace; null: no subspace", True)
 KIND = Column("kind", TEXT, "", "kernel of Z: qk, kq or ov; null: no Z", True)
 POOLING = Column("pooling", TEXT, "", "mean or last token of a prompt; token: every token")
-POSITION_0 = Column("position_0", TEXT, "", "whether the first token and massive ones are used: include, exclude")
+POSITION_0 = Column(
+    "position_0", TEXT, "", "whether the first token and massive ones are used: include, exclude"
+)
 MATCHED_ON = Column(
     "matched_on",
     TEXT,

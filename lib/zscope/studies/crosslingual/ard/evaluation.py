@@ -151,11 +151,9 @@ def weight_overlap(
 ) -> float:
     """Weighted mean over the basis of the share of its directions inside the space.
 
-    The mean over random spaces is k/d. Raises DataError if no weight is above 0.
+    The mean over random spaces is k/d. NaN if no weight is above 0: nothing survived the fit.
     """
     weights = weights.double()
-    if not float(weights.sum()) > 0:
-        raise DataError("no direction has a weight to overlap with")
     shares = (basis.double() @ V.double().mT).square().sum(1)
     return float(weights @ shares / weights.sum())
 

@@ -22,6 +22,8 @@ Of the contrast (gap, info_nce):
     effective_directions    exp of the entropy of the weights
     overlap                 energy of the directions in Z, by weight
 
+A fit of which nothing survives is a result: its overlaps are null.
+
 Of both, and of equal (uniform) and shuffled (random) weights, on held-out problems:
 retrieval_{category,all}_{zh_en,en_zh}, the accuracy among candidates of the category, or all.
 Shuffled weights (random) are the mean over as many shuffles as a null has draws.
@@ -209,6 +211,8 @@ def _overlap_rows(
     for k, V in spaces.items():
         row = _row(what, metric, weight_overlap(weights, axes, V), n) | {"k": k}
         yield row | chance_null(chance_share(k, V.shape[1]))
+        if row["value"] is None:
+            continue  # nothing survived, and nothing has no null
         yield row | _band("shuffled", [weight_overlap(w, axes, V) for w in shuffled], judge)
         for name, drawn in judge.nulls[k].items() if what["basis"] != "z" else ():
             yield row | _band(name, [weight_overlap(weights, axes, x) for x in drawn], judge)

@@ -38,7 +38,7 @@ def draw(tables: Tables) -> Figure:
     style.note(
         fig,
         count(tables, select(rates, category="all")),
-        "Right: a well-formed answer with the right number.",
+        "Right: a well-formed, right answer.",
         model_marks.dots_note(tables, "Wilson interval"),
         f"Exact McNemar test of zh against en on the same problems: {shown}." if shown else "",
     )

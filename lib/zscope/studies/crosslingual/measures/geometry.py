@@ -36,11 +36,11 @@ from zscope.studies.crosslingual.measures.intervals import Resamples, chance_nul
 from zscope.studies.crosslingual.measures.nulls import (
     POOLED,
     POOLINGS,
-    POSITION_0,
     EnergyNull,
     pooled,
     pooled_languages,
     present,
+    token_choices,
 )
 from zscope.studies.crosslingual.measures.space_file import SpaceFile, key
 from zscope.studies.crosslingual.sizes import Sizes
@@ -62,7 +62,7 @@ def layer_rows(
     """
     sizes, z, seed = spaces.sizes, spaces.z, resamples.bootstrap.seed
     owner = min(layer, sizes.n_layers - 1)
-    for position_0 in POSITION_0:
+    for position_0, alike in token_choices(states).items():
         for pooling in POOLINGS:
             vectors = pooled_languages(states, pooling, position_0)
             name = f"geometry/L{layer}/{pooling}/{position_0}"
@@ -75,9 +75,10 @@ def layer_rows(
                 matched = energy.spaces(V, key(owner, k, kind, head))
                 nulls = present({"random": random[k], "energy": matched})
                 about = {"layer": layer, "k": k, "kind": kind, "head": head}
-                about |= {"pooling": pooling, "position_0": position_0}
+                about |= {"pooling": pooling}
                 for row in geometry_rows(pairs, V, nulls, resamples, {"energy": POOLED[pooling]}):
-                    yield {**about, **row}
+                    for same in alike:
+                        yield {**about, "position_0": same, **row}
 
 
 def _spaces_at(layer: int, z: ZConfig, sizes: Sizes) -> Iterator[tuple[int, str, int | None]]:

@@ -44,6 +44,18 @@ def random_spaces(d: int, k: int, draws: int, seed: int) -> Float[Tensor, "draws
     return torch.stack([random_space(d, k, generator) for _ in range(draws)])
 
 
+def token_choices(*layers: Layer) -> dict[Position0, tuple[Position0, ...]]:
+    """POSITION_0, with those that take the same tokens of these states named together.
+
+    Behind examples the first token is none of the query's, and mostly no token is massive: what is
+    measured without such tokens is then what is measured with them.
+    """
+    every = [states for layer in layers for states in layer.values()]
+    if all(torch.equal(s.used("exclude"), s.used("include")) for s in every):
+        return {POSITION_0[0]: POSITION_0}
+    return {position_0: (position_0,) for position_0 in POSITION_0}
+
+
 def pooled(states: States, pooling: Pooling, position_0: Position0) -> Float[Tensor, "n d"]:
     """One vector per prompt, in float64. Raises DataError if a prompt has no token left."""
     used = states.used(position_0)

@@ -42,6 +42,7 @@ from zscope.studies.crosslingual.measures.nulls import (
     EnergyNull,
     present,
     real_tokens,
+    token_choices,
 )
 from zscope.studies.crosslingual.measures.space_file import SpaceFile, key
 from zscope.studies.crosslingual.problems.parallel import LANGUAGES, Language
@@ -104,7 +105,7 @@ class ResidualUpdates:
         before, after: states at the inputs of this layer and the next.
         """
         layers = dict.fromkeys((*self._spaces.sizes.layers, layer))
-        for position_0 in POSITION_0:
+        for position_0, alike in token_choices(before, after).items():
             at_input, at_output = (self._energy(s, position_0) for s in (before, after))
             updates = {
                 language: Updates.between(before[language], after[language], position_0)
@@ -121,11 +122,14 @@ class ResidualUpdates:
                     }
                 )
                 found = in_spaces(updates, {"z": self._load(place).unsqueeze(0), **nulls})
-                if place in self._own:
-                    self._ratios.setdefault(place, []).append(_of_both(found["mean"]))
+                named = [place._replace(position_0=same) for same in alike]
+                for one in named:
+                    if one in self._own:
+                        self._ratios.setdefault(one, []).append(_of_both(found["mean"]))
                 chance = chance_ratio(place.k, self._spaces.sizes.d_model)
                 for row in update_rows(found, chance, self._resamples):
-                    yield {"layer": layer, **self._about(place), **row}
+                    for one in named:
+                        yield {"layer": layer, **self._about(one), **row}
 
     def largest(self) -> Iterator[Row]:
         """Rows of the largest R over the layers that were measured."""
@@ -140,7 +144,9 @@ class ResidualUpdates:
                     yield Place(layer, k, position_0)
 
     def _energy(self, states: Layer, position_0: Position0) -> EnergyNull:
-        seed = derive_seed(self._resamples.bootstrap.seed, f"updates/{position_0}")
+        # One seed for all: the null of the largest R over layers takes the same draw at every
+        # layer, and at some layers both choices of tokens are alike.
+        seed = derive_seed(self._resamples.bootstrap.seed, "updates/exclude")
         return EnergyNull(real_tokens(states, position_0), self._spaces.z.draws, seed)
 
     def _matched(self, energy: EnergyNull, place: Place) -> Float[Tensor, "draws k d"] | None:

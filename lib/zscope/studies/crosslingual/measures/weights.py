@@ -32,13 +32,17 @@ from torch import Tensor
 
 from zscope.config.base import Bootstrap
 from zscope.models.architectures import FfnWeights
-from zscope.models.attention_kernels import AttentionWeights, Kind
+from zscope.models.attention_kernels import (
+    AttentionWeights,
+    KernelSpectra,
+    Kind,
+    kernel_spectra,
+)
 from zscope.studies.crosslingual.measures.intervals import NO_NULL, null_band
 from zscope.studies.crosslingual.space.ranks import (
     coefficient_of_variation,
+    effective_ranks,
     gaussian_weights,
-    head_ranks,
-    layer_ranks,
 )
 from zscope.studies.crosslingual.space.subspaces import chance_share
 from zscope.tables.schema import Row
@@ -60,23 +64,23 @@ def rank_rows(
     bootstrap: Bootstrap,
 ) -> Iterator[Row]:
     """Effective ranks of heads and of their stack, and how they vary across heads."""
-    heads: dict[Kind, list[dict[str, Tensor]]] = {kind: [] for kind in kinds}
-    stacks: dict[Kind, list[dict[str, Tensor]]] = {kind: [] for kind in kinds}
+    drawn: dict[Kind, list[KernelSpectra]] = {kind: [] for kind in kinds}
     for _ in range(draws):
         gaussian = gaussian_weights(weights, generator, kinds)
         for kind in kinds:
-            heads[kind].append(head_ranks(gaussian, kind))
-            stacks[kind].append(layer_ranks(gaussian, kind))
+            drawn[kind].append(kernel_spectra(gaussian, kind))
     for kind in kinds:
-        own, stack = head_ranks(weights, kind), layer_ranks(weights, kind)
+        spectra = kernel_spectra(weights, kind)
+        own, stack = effective_ranks(spectra.heads), effective_ranks(spectra.stack)
+        nulls = effective_ranks(torch.stack([of_draw.heads for of_draw in drawn[kind]]))
+        stack_nulls = effective_ranks(torch.stack([of_draw.stack for of_draw in drawn[kind]]))
         for name, metric in RANK_METRICS.items():
-            null = torch.stack([ranks[name] for ranks in heads[kind]])
+            null = nulls[name]
             # The heads of a draw are several values of one draw: they share key-value heads.
             band = null_band("gaussian", null.flatten(), bootstrap, draws=draws)
             for head, value in enumerate(own[name].tolist()):
                 yield _row(layer, metric, value, band, kind, head=head)
-            stack_null = torch.stack([ranks[name] for ranks in stacks[kind]])
-            band = null_band("gaussian", stack_null, bootstrap)
+            band = null_band("gaussian", stack_nulls[name], bootstrap)
             yield _row(layer, metric, float(stack[name]), band, kind)
             band = null_band("gaussian", coefficient_of_variation(null), bootstrap)
             value = float(coefficient_of_variation(own[name]))
@@ -116,16 +120,24 @@ def ffn_rows(
     layer: int,
     bootstrap: Bootstrap,
 ) -> Iterator[Row]:
-    """Shares of the FFN's energy in the layer's Z. spaces: by kind and k; random: by k."""
-    top = torch.linalg.eigh(ffn.write).eigenvectors.flip(1)
+    """Shares of the FFN's energy in the layer's Z. spaces: by kind and k; random: by k.
+
+    The random spaces are taken in the basis of the eigenvectors of each measured matrix, where they
+    are as uniform: so the share of one is a mean of eigenvalues, weighted by what it holds of each
+    axis, and takes d products instead of k d^2.
+    """
+    written, vectors = torch.linalg.eigh(ffn.write)
+    written, top = written.flip(0), vectors.flip(1)
+    read = torch.linalg.eigvalsh(ffn.read).flip(0)
+    axes = {k: V.square().sum(1) for k, V in random.items()}
     for (kind, k), V in spaces.items():
-        span = top[:, :k]
-        for metric, moments in (
-            ("ffn_write_share", ffn.write / ffn.write.trace()),
-            ("ffn_read_share", ffn.read / ffn.read.trace()),
-            ("ffn_write_span", span @ span.mT / k),
+        span, first = top[:, :k], (torch.arange(len(written)) < k).double()
+        for metric, moments, spectrum in (
+            ("ffn_write_share", ffn.write / ffn.write.trace(), written / written.sum()),
+            ("ffn_read_share", ffn.read / ffn.read.trace(), read / read.sum()),
+            ("ffn_write_span", span @ span.mT / k, first / k),
         ):
-            null = _uniform_null(_energy(random[k], moments), k, V.shape[1], bootstrap)
+            null = _uniform_null(axes[k] @ spectrum, k, V.shape[1], bootstrap)
             yield _row(layer, metric, float(_energy(V, moments)), null, kind, k=k)
 
 
@@ -140,9 +152,8 @@ def similarity_rows(
     The null has all pairs of the random spaces.
     """
     k, d = random.shape[1:]
-    first, second = torch.triu_indices(len(random), len(random), offset=1)
-    null = (random[first] @ random[second].mT).square().sum((1, 2)) / k
-    band = _uniform_null(null, k, d, bootstrap, len(random))
+    pairs = [(V @ random[i:].mT).square().sum((1, 2)) for i, V in enumerate(random[:-1], 1)]
+    band = _uniform_null(torch.cat(pairs) / k, k, d, bootstrap, len(random))
     for i, V in spaces.items():
         for j, other in spaces.items():
             if i < j:
@@ -150,9 +161,9 @@ def similarity_rows(
                 yield _row(i, "layer_similarity", value, band, kind, k=k) | {"layer_2": j}
 
 
-def _energy(V: Float[Tensor, "*n k d"], moments: Float[Tensor, "d d"]) -> Float[Tensor, "*n"]:
+def _energy(V: Float[Tensor, "k d"], moments: Float[Tensor, "d d"]) -> Float[Tensor, ""]:
     """tr(V M V^T)."""
-    return ((V @ moments) * V).sum((-2, -1))
+    return ((V @ moments) * V).sum()
 
 
 def _uniform_null(

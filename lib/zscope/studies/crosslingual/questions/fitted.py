@@ -48,7 +48,9 @@ def ard_finds_z(evidence: Evidence) -> dict[str, Any]:
     )
     wanted = {"layer": evidence.cell.layer, "k": evidence.cell.k}
     from_z = {"objective": "original", "init": "svd_z"}
-    index = evidence.get(ARD, **wanted, **from_z, metric="index_overlap").dropna(subset="value")
+    index = evidence.get(ARD, **wanted, **from_z, metric="index_overlap")
+    nothing_survives = len(index) > 0 and bool(index["value"].isna().all())
+    index = index.dropna(subset="value")
     gap = {"objective": "gap", "basis": "coordinates", "metric": "overlap"}
     contrast = {
         null: evidence.one(ARD, **wanted, **gap, null=null)
@@ -61,12 +63,19 @@ def ard_finds_z(evidence: Evidence) -> dict[str, Any]:
         protocol = graded(yes(best["value"] >= AGREES), yes(best["value"] > best["null_mean"]))
         numbers.append(_index_overlap(evidence, best, claimed=protocol != "no"))
         numbers += _degeneracy(evidence)
+    elif nothing_survives:
+        protocol = "no"
+        numbers.append("original objective: no dimension survives the fit from Z")
     above = {
         name: UNKNOWN if row is None else outside(row["value"], row, "above")
         for name, row in contrast.items()
     }
     controlled = graded_if_told(all_of((above["energy"], above["shuffled"])), above["random"])
     energy = contrast["energy"]
+    fitted = evidence.one(ARD, **wanted, **gap, null="chance")
+    if fitted is not None and pd.isna(fitted["value"]):
+        numbers.append("contrast: no direction has a weight")
+        return question.answered(protocol, "no", None, "; ".join(numbers))
     if energy is None:
         return question.answered(
             protocol, controlled, None, "; ".join(numbers) or "no fits of the layer"

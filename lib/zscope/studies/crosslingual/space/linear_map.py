@@ -181,43 +181,59 @@ def ridge_loo_predictions(
 
     The intercept is not penalised; one penalty serves all columns. alphas: of ||W||^2 in
     ||y - x W||^2 + alpha ||W||^2; default `default_alphas(x)`, which do not depend on y.
+
+    No fold is fitted. With S = I - H, H the hat matrix of all rows and one penalty, and R = S y,
+    the residual of row i without itself is R_i / S_ii, and those of i and j without both solve
+    [S_ii S_ij; S_ij S_jj] [e_i; e_j] = [R_i; R_j] (Allen's PRESS, for one row and for two).
     """
     n, k = x.shape
     grid = default_alphas(x) if alphas is None else torch.as_tensor(alphas, dtype=x.dtype)
     flat = y.reshape(-1, n, k)
+    U, squares = _directions_without_mean(x)
     out = torch.empty_like(flat)
-    for i in range(n):
-        others = torch.arange(n) != i
-        fold, target = x[others], flat[:, others]
-        x_mean, y_mean = fold.mean(0), target.mean(1, keepdim=True)
-        U, s, Vh = torch.linalg.svd(fold - x_mean, full_matrices=False)
-        residual = target - y_mean
-        coordinates = U.mT @ residual
-        shrink = s.square() / (s.square() + grid.unsqueeze(1))
-        leverage = 1 / (n - 1) + shrink @ U.square().mT
-        errors = _weighted_errors(U, residual, coordinates, shrink, (1 - leverage) ** -2)
-        alpha = grid[errors.argmin(0)]
-        weights = (Vh @ (x[i] - x_mean)) * s / (s.square() + alpha.unsqueeze(1))
-        out[:, i] = y_mean.squeeze(1) + (weights.unsqueeze(1) @ coordinates).squeeze(1)
+    least = flat.new_full(flat.shape[:2], torch.inf)
+    for alpha in grid:
+        S = (U * (alpha / (squares + alpha))) @ U.mT
+        residual, own = S @ flat, S.diagonal()
+        errors = _errors_without_both(S, residual @ residual.mT)
+        better = errors < least
+        least = torch.where(better, errors, least)
+        out = torch.where(better.unsqueeze(-1), flat - residual / own.unsqueeze(1), out)
     return out.reshape(y.shape)
 
 
-def _weighted_errors(
-    U: Float[Tensor, "n r"],
-    residual: Float[Tensor, "p n k"],
-    coordinates: Float[Tensor, "p r k"],
-    shrink: Float[Tensor, "a r"],
-    weights: Float[Tensor, "a n"],
-) -> Float[Tensor, "a p"]:
-    """sum_i w_i ||residual_i - (U f coordinates)_i||^2 for every row f of `shrink`.
+def _directions_without_mean(
+    x: Float[Tensor, "n k"],
+) -> tuple[Float[Tensor, "n rest"], Float[Tensor, " rest"]]:
+    """An orthonormal basis of all that is orthogonal to the intercept (n - 1 directions), the left
+    singular vectors of the centred x among it, and the squares of the singular values.
 
-    The square is multiplied out, so that no array has both the penalties and the columns of y.
+    So the residuals of a ridge are sums of positive terms: I - H would lose small ones.
     """
-    cross = U * (residual @ coordinates.mT)
-    fitted = ((weights @ cross) * shrink).sum(2).mT
-    grams = (coordinates @ coordinates.mT).flatten(1)
-    scaled = shrink.unsqueeze(2) * ((U.mT * weights.unsqueeze(1)) @ U) * shrink.unsqueeze(1)
-    return weights @ residual.square().sum(2).mT - 2 * fitted + scaled.flatten(1) @ grams.mT
+    n = len(x)
+    start = torch.cat([x.new_ones(n, 1), torch.eye(n, dtype=x.dtype)[:, 1:]], 1)
+    rest = torch.linalg.qr(start).Q[:, 1:]
+    U, s, _ = torch.linalg.svd(rest.mT @ x, full_matrices=True)
+    squares = x.new_zeros(n - 1)
+    squares[: len(s)] = s.square()
+    return rest @ U, squares
+
+
+def _errors_without_both(
+    S: Float[Tensor, "n n"], grams: Float[Tensor, "p n n"]
+) -> Float[Tensor, "p n"]:
+    """For every row i the sum over the others j of ||e_j||^2, the residual of j without i and j.
+
+    grams: the inner products of the residuals R with all rows.
+    """
+    own, squared = S.diagonal(), grams.diagonal(dim1=1, dim2=2)
+    determinant = own.unsqueeze(1) * own - S.square()
+    weights = determinant.square().reciprocal().fill_diagonal_(0)
+    return (
+        own.square() * (squared @ weights)
+        - 2 * own * (grams * (S * weights)).sum(2)
+        + squared * (S.square() * weights).sum(1)
+    )
 
 
 def procrustes_r2(
