@@ -34,6 +34,19 @@ def test_editing_a_probe_reruns_that_probe_and_its_dependants_only(finished: Clo
     assert any(figure.endswith("/logit_lens") for figure in figures_of(plan, "lag"))
 
 
+def test_editing_a_detector_reruns_that_detector_and_what_reads_it_only(finished: Clone) -> None:
+    finished.append("lib/zscope/studies/heads/detectors/induction.py", "\nEDITED = 1\n")
+    plan = finished.plan()
+    assert plan.rules == {
+        *("measure_detector", "score_heads", "ablate_heads", "summarise_heads", "draw_figure"),
+    }
+    measured = {wildcards for rule, wildcards in plan.jobs if rule == "measure_detector"}
+    assert measured
+    assert all(w.endswith("detector=induction") for w in measured)
+    assert figures_of(plan, "heads")
+    assert not figures_of(plan, "lag")
+
+
 def test_editing_a_figure_redraws_that_figure_only(finished: Clone) -> None:
     finished.append("lib/zscope/studies/lag/figures/k_sweep.py", "\nEDITED = 1\n")
     assert finished.plan().jobs == {("draw_figure", "study=lag, figure=k_sweep")}

@@ -151,7 +151,9 @@ def pulled_back(
     unscaled, normed = gain * x, norm(x)
     scale = (normed * unscaled).sum(-1, keepdim=True) / unscaled.square().sum(-1, keepdim=True)
     error = (normed - scale * unscaled).abs().amax()
-    if error > torch.finfo(x.dtype).eps ** 0.5 * normed.abs().amax():
+    # transformers takes norms in single precision, whatever the model's.
+    eps = max(torch.finfo(kind).eps for kind in (x.dtype, torch.float32))
+    if error > eps**0.5 * normed.abs().amax():
         raise ConfigError(
             f"{type(norm).__name__} is neither a LayerNorm nor an RMS norm, so the model has no "
             "direct effects: leave them out"
