@@ -48,7 +48,7 @@ def test_subjects_of_a_study_that_is_null_are_left_out():
     [
         (["toylang/refrence"], "no subject toylang/refrence; did you mean toylang/reference?"),
         (["mime"], "no subject mime; did you mean mine?"),
-        (["lag/k_sweep"], "every subject is of a study that is null"),
+        (["lag/k_sweep"], "every subject is of a study that trains none here"),
     ],
 )
 def test_a_wrong_subject_says_what_there_is(subjects, message):

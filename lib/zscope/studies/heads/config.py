@@ -146,7 +146,8 @@ class HeadsConfig(Section):
     subjects: list[SubjectName] = Field(min_length=1)
     """Models whose heads are asked: names of `models`; toylang/reference or another condition of
     the toy language, crosslingual/tiny, and lag/CONDITION, each with all of its seeds. lag/SWEEP is
-    the first condition of a sweep. Subjects of a study that is null are left out."""
+    the first condition of a sweep. Subjects of a study that is
+    null, or that trains no such model, are left out."""
     streams: StreamsConfig = StreamsConfig()
     """The sequences that heads are scored on."""
     detectors: DetectorsConfig = DetectorsConfig()

@@ -53,7 +53,7 @@ class HeadsPlan:
     """Subjects, files and figures.
 
     trained: subjects that other studies train, by the name that the config calls them by; those of
-    a study that is not run are not among them. studies: the studies that are run. sources: as in
+    a study that is not run are not among them. studies: those that train subjects. sources: as in
     `config.load`, for messages.
     """
 
@@ -67,7 +67,8 @@ class HeadsPlan:
         """Find mistakes before any job starts. Raises ConfigError."""
         if not self.subjects:
             raise self._wrong(
-                "every subject is of a study that is null: name one more, or write heads: null"
+                "every subject is of a study that trains none here: name one more, or write "
+                "heads: null"
             )
         return self
 
