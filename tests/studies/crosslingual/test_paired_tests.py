@@ -224,6 +224,8 @@ def test_a_source_that_was_answered_wrong_has_no_part_in_the_stratum_of_both():
     patched = found["space"] != "none"
     assert set(found.loc[patched & ~found["both_correct"], "problem"]) == {"p3", "p6"}
     assert set(found.loc[~patched & ~found["both_correct"], "problem"]) == {"p3"}
+    nothing = by_output(outputs, _plain().assign(correct=False))
+    assert not nothing.loc[patched, "both_correct"].any(), "a model that is never right"
     own = by_output(outputs.assign(source_problem=None), _plain({"p7"}))
     assert (own["both_correct"] == own["baseline_correct"]).all()
     table = tested.rates(found, BOOTSTRAP.level).set_index(["space", "stratum", "metric"])

@@ -130,10 +130,9 @@ def _source_correct(outputs: pd.DataFrame, plain: pd.DataFrame) -> pd.Series:
     """Whether the source problem was answered correctly, unpatched, in the source's language; true
     where no problem is the source."""
     right = plain[plain["correct"].astype(bool)]
-    known = pd.MultiIndex.from_arrays([right["problem"], right["direction"].str.partition("->")[2]])
-    sources = pd.MultiIndex.from_arrays(
-        [outputs["source_problem"], outputs["direction"].str.partition("->")[0]]
-    )
+    known = pd.MultiIndex.from_arrays([right["problem"], right["direction"].str.split("->").str[1]])
+    source_language = outputs["direction"].str.split("->").str[0]
+    sources = pd.MultiIndex.from_arrays([outputs["source_problem"], source_language])
     return outputs["source_problem"].isna() | sources.isin(known)
 
 
