@@ -214,9 +214,9 @@ class ZConfig(Section):
     """Random and energy-matched subspaces (and Gaussian layers) behind every null of the weights,
     the states, ARD and the bridge; patching has its own numbers."""
     position_0: Position0 = "exclude"
-    """exclude: neither the first token, which collects attention, nor one with a massive activation
-    (a norm above 10 times the median of its layer and language) is pooled or patched; include:
-    every token is."""
+    """Which tokens are pooled and patched. exclude: neither the first, which collects attention,
+    nor one with a massive activation (a norm above 10 times the median of its layer and language);
+    include: all."""
 
     @property
     def kind(self) -> Kind:
