@@ -209,6 +209,11 @@ class AttentionView(ABC):
         with torch.set_grad_enabled(grad):
             return self._forward(tokens, this, rows.to(tokens.device), resume)
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are; tokens and positions have to be there."""
+        return self.output_weights(0).W_O.device
+
     @abstractmethod
     def output_weights(self, layer: int) -> OutputWeights:
         """What the layer's z is written with."""

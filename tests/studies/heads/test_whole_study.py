@@ -48,15 +48,14 @@ DETECTOR_CONFIG = DetectorsConfig(max_offset=4, max_flips=1000)
 BOOTSTRAP = Bootstrap(resamples=30)
 
 
-def toy(attention, sizes, monkeypatch):
+def toy(attention, sizes):
     language = ToyLanguage(LanguageConfig(length=20))
     shape = TensorConfig(
         d_vocab=len(language.vocabulary), n_ctx=20, n_layers=2, n_heads=2, d_model=16, d_head=4,
         attention=attention,
     )  # fmt: skip
     model = drawn(TensorTransformer(shape))
-    monkeypatch.setattr(asked_models, "load_last_tensor_model", lambda weights: model)
-    return asked_models._toy_model("m", "", language, torch.device("cpu"), sizes)
+    return asked_models.toy_model("m", model, asked_models.ToyTexts(language), sizes)
 
 
 def drawn(model, std=0.1):
@@ -67,7 +66,7 @@ def drawn(model, std=0.1):
     return model
 
 
-def rows_model(sizes, monkeypatch):
+def rows_model(sizes):
     shape = TransformerConfig(d_vocab=20, n_ctx=12, n_layers=2, n_heads=2, d_model=8, d_mlp=8)
     rng = np.random.default_rng(0)
     rows = [
@@ -98,7 +97,7 @@ def words_tokenizer():
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="<s>")
 
 
-def llama(sizes, monkeypatch):
+def llama(sizes):
     tokenizer = words_tokenizer()
     config = LlamaConfig(
         vocab_size=len(tokenizer), hidden_size=16, intermediate_size=8, num_hidden_layers=3,
@@ -123,9 +122,9 @@ SKIPPED = {
 
 
 @pytest.mark.parametrize("kind", SOURCES)
-def test_every_source_goes_from_models_to_verdicts(kind, tmp_path, monkeypatch):
+def test_every_source_goes_from_models_to_verdicts(kind, tmp_path):
     source, make = SOURCES[kind]
-    model = make(Sizes.of_scores(STREAMS, 0), monkeypatch)
+    model = make(Sizes.of_scores(STREAMS, 0))
     detectors = {
         name: load_detectors(name, DETECTOR_CONFIG.settings) for name in DETECTOR_CONFIG.asked
     }
@@ -150,8 +149,8 @@ def test_every_source_goes_from_models_to_verdicts(kind, tmp_path, monkeypatch):
         DETECTORS,
         tmp_path,
     )
-    second = make(Sizes.of_ablations(STREAMS, ABLATION, 0, "effects"), monkeypatch)
-    third = make(Sizes.of_ablations(STREAMS, ABLATION, 0, "screen"), monkeypatch)
+    second = make(Sizes.of_ablations(STREAMS, ABLATION, 0, "effects"))
+    third = make(Sizes.of_ablations(STREAMS, ABLATION, 0, "screen"))
     found, of_screen = behaviours(second, source), behaviours(third, source)
     # A rare primitive of the toy language may govern nothing in so few sequences.
     found, of_screen = ({n: x[n] for n in x if n in y} for x, y in permuted(found, of_screen))

@@ -1,17 +1,17 @@
 """Screen every head of a subject by first order, and ablate those that matter, and random ones."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any
 
-import pandas as pd
 import torch
 
 from zscope.config.base import Bootstrap
 from zscope.core.devices import pick_device
 from zscope.core.jobs import job, progress
+from zscope.figures.frames import select
 from zscope.studies.heads.ablating import Ablated, ablation_rows, screen
-from zscope.studies.heads.asked_models import AskedModel, Sizes, asked_models
+from zscope.studies.heads.asked_models import Sizes, asked_models
 from zscope.studies.heads.behaviours import behaviours, own_and_control
 from zscope.studies.heads.config import AblationConfig, StreamsConfig
 from zscope.studies.heads.questions import questions_of
@@ -42,22 +42,19 @@ def ablate_heads(
     source = subject["source"]
     found, there = read_table(scores, SCORES), read_table(applied, DETECTORS)
 
-    def models(purpose: str) -> Iterator[AskedModel]:
-        sizes = Sizes.of_ablations(streams, config, seed, purpose)
-        return asked_models(
-            source,
-            dict(zip(subject["models"], weights, strict=True)),
-            rows,
-            subject["settings"],
-            dtype=subject["dtype"],
-            device=device,
-            sizes=sizes,
-        )
-
+    asks = asked_models(
+        source,
+        dict(zip(subject["models"], weights, strict=True)),
+        rows,
+        subject["settings"],
+        dtype=subject["dtype"],
+        device=device,
+    )
+    sizes = [Sizes.of_ablations(streams, config, seed, x) for x in ("screen", "effects")]
     screen_rows: list[Row] = []
     ablation: list[Row] = []
-    pairs = zip(models("screen"), models("effects"), strict=True)
-    for first, second in progress(pairs, desc=f"ablations {subject['name']}", total=len(weights)):
+    for ask in progress(asks, desc=f"ablations {subject['name']}", total=len(weights)):
+        first, second = (ask(of_purpose) for of_purpose in sizes)
         of_first, of_second = behaviours(first, source), behaviours(second, source)
         both = [name for name in of_second if name in of_first]
         screens = {n: screen(Ablated(first.view, of_first[n], bootstrap)) for n in both}
@@ -68,8 +65,8 @@ def ablate_heads(
             {n: Ablated(second.view, of_second[n], bootstrap) for n in both},
             screens,
             questions_of(
-                _of_model(found, second.name),
-                _of_model(there, second.name),
+                select(found, model=second.name),
+                select(there, model=second.name),
                 own_and_control(source),
             ),
             config,
@@ -79,10 +76,6 @@ def ablate_heads(
         ablation += ({**columns, **row} for row in ablated)
     write_table(screen_rows, screened, SCREEN, provenance)
     write_table(ablation, ablations, ABLATIONS, provenance)
-
-
-def _of_model(frame: pd.DataFrame, model: str) -> pd.DataFrame:
-    return frame[frame["model"] == model]
 
 
 if __name__ == "__main__":

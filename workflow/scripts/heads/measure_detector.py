@@ -29,18 +29,18 @@ def measure_detector(
 ) -> None:
     """weights: of each model of the subject. name: module of the detector."""
     detectors = load_detectors(name, config.settings)
-    models = asked_models(
+    asks = asked_models(
         subject["source"],
         dict(zip(subject["models"], weights, strict=True)),
         rows,
         subject["settings"],
         dtype=subject["dtype"],
         device=device,
-        sizes=Sizes.of_scores(streams, seed),
     )
+    sizes = Sizes.of_scores(streams, seed)
     measured = [
-        measure(model, detectors, config.settings, streams.batch_size)
-        for model in progress(models, desc=name, total=len(weights))
+        measure(ask(sizes), detectors, config.settings, streams.batch_size)
+        for ask in progress(asks, desc=name, total=len(weights))
     ]
     save_measured(measured, output, provenance)
 

@@ -71,7 +71,7 @@ class Ablated:
         return total / sum(sizes)
 
     def _tokens(self, piece: Piece) -> Tensor:
-        return piece.tokens.to(self.view.output_weights(0).W_O.device)
+        return piece.tokens.to(self.view.device)
 
     def effects(
         self, cases: Sequence[Heads], kind: AblationKind = "mean"
@@ -160,7 +160,7 @@ def screen(ablated: Ablated) -> Screen:
     total = torch.zeros(view.n_layers, view.n_heads, dtype=torch.float64)
     direct: Tensor | None = torch.zeros_like(total) if behaviour.at is not None else None
     for piece in behaviour.pieces:
-        tokens = piece.tokens.to(view.output_weights(0).W_O.device)
+        tokens = piece.tokens.to(view.device)
         found = first_order_effects(view, tokens, piece.y, ablated.z_bar, piece.read, behaviour.at)
         total += found.double().sum(1).cpu()
         if direct is not None:

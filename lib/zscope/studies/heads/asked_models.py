@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from zscope.models.checkpoints import CheckpointFile
 from zscope.models.language_model import LanguageModel, load_language_model
 from zscope.models.named import load_named
 from zscope.models.tensor_checkpoints import load_last_tensor_model
+from zscope.models.tensor_transformer import TensorTransformer
 from zscope.models.tokenizers import lacks_a_token
 from zscope.models.transformer import Transformer, TransformerConfig
 from zscope.studies.heads.config import AblationConfig, StreamsConfig
@@ -47,7 +49,7 @@ from zscope.text import word_lists
 from zscope.text.passages import read_passages
 from zscope.text.tables import ROWS
 from zscope.toy_language.config import LanguageConfig
-from zscope.toy_language.language import ToyLanguage
+from zscope.toy_language.language import Sequences, ToyLanguage
 from zscope.toy_language.vocabulary import MARKS, QUOTE
 
 NO_DELIMITERS = ("never", "recall")  # marks of the toy language that open and close nothing
@@ -124,27 +126,27 @@ def asked_models(
     *,
     dtype: str,
     device: torch.device,
-    sizes: Sizes,
-) -> Iterator[AskedModel]:
-    """Each model of a subject; arguments as of `study.Subject`.
+) -> Iterator[Callable[[Sizes], AskedModel]]:
+    """Each model of a subject, loaded once, to be given sequences of one size after another.
 
-    Raises CheckpointError or TableError for a file that is missing or damaged.
+    Arguments as of `study.Subject`. Raises CheckpointError or TableError for a file that is missing
+    or damaged.
     """
     files: Sequence[str | None] = list(rows) or [None] * len(models)
+    toy_texts = ToyTexts.of(settings) if source == "toylang" else None  # all models read the same
     for (name, weights), file in zip(models.items(), files, strict=True):
-        if source == "toylang":
-            language = ToyLanguage(LanguageConfig.model_validate(settings["language"]))
-            yield _toy_model(name, weights, language, device, sizes)
+        if toy_texts is not None:
+            model = load_last_tensor_model(weights).to(device)
+            yield partial(toy_model, name, model, toy_texts)
         elif source == "lag":
             view = view_of(_trained(weights).to(device))
-            yield _of_rows(name, view, read_table(str(file), ROWS), sizes)
+            yield partial(_of_rows, name, view, read_table(str(file), ROWS))
         elif source == "tiny":
             lm = load_language_model({"tiny": True}, device, getattr(torch, dtype), weights)
-            yield _of_rows(name, view_of(lm.model), read_table(str(file), ROWS), sizes)
+            yield partial(_of_rows, name, view_of(lm.model), read_table(str(file), ROWS))
         else:
-            yield language_model(
-                name, load_named(name, weights, device, getattr(torch, dtype)), sizes
-            )
+            lm = load_named(name, weights, device, getattr(torch, dtype))
+            yield partial(language_model, name, lm)
 
 
 def _trained(weights: str | Path) -> Transformer:
@@ -158,14 +160,28 @@ def _trained(weights: str | Path) -> Transformer:
 # --- the toy language --------------------------------------------------------------------------
 
 
-def _toy_model(
-    name: str, weights: str, language: ToyLanguage, device: torch.device, sizes: Sizes
-) -> AskedModel:
-    model = load_last_tensor_model(weights).to(device)
+class ToyTexts:
+    """Samples of the toy language with their exact conditionals, each made once."""
+
+    def __init__(self, language: ToyLanguage) -> None:
+        self.language = language
+        self._drawn: dict[tuple[int, int], tuple[Sequences, Float[np.ndarray, "n seq vocab"]]] = {}
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> ToyTexts:
+        return cls(ToyLanguage(LanguageConfig.model_validate(settings["language"])))
+
+    def draw(self, n: int, seed: int) -> tuple[Sequences, Float[np.ndarray, "n seq vocab"]]:
+        if (n, seed) not in self._drawn:
+            drawn = self.language.sample(n, np.random.Generator(np.random.PCG64(seed)))
+            self._drawn[n, seed] = drawn, self.language.conditionals(drawn.tokens)[0]
+        return self._drawn[n, seed]
+
+
+def toy_model(name: str, model: TensorTransformer, texts: ToyTexts, sizes: Sizes) -> AskedModel:
+    language = texts.language
     n, length = sizes.trained_sequences, language.config.length
-    seed = derive_seed(sizes.seed, "heads text")
-    drawn = language.sample(n, np.random.Generator(np.random.PCG64(seed)))
-    p, _ = language.conditionals(drawn.tokens)
+    drawn, p = texts.draw(n, derive_seed(sizes.seed, "heads text"))
     tokens = torch.from_numpy(drawn.tokens)
     vocabulary = language.vocabulary
     categories = tuple(vocabulary.members)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import combinations, product
 
 import numpy as np
@@ -75,7 +75,7 @@ def sets_anywhere(
     yield from _different(draw, {heads}, most)
 
 
-def _different(draw, excluded: Collection[Heads], n: int) -> Iterator[Heads]:  # type: ignore[no-untyped-def]
+def _different(draw: Callable[[], Heads], excluded: Collection[Heads], n: int) -> Iterator[Heads]:
     seen = set(excluded)
     while n:
         if (found := draw()) not in seen:

@@ -89,10 +89,5 @@ def stream_sums(
                 batch, heads.layer, heads.pattern, heads.values, heads.weights.W_O.detach()
             )
 
-        view.run(stream.ids[rows].to(device_of(model)), visit=add, read=[-1])
+        view.run(stream.ids[rows].to(view.device), visit=add, read=[-1])
     return collector.finish()
-
-
-def device_of(model: AskedModel) -> torch.device:
-    """Where the model's weights are."""
-    return model.view.output_weights(0).W_O.device

@@ -6,9 +6,9 @@ these train is handed to it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Literal
 
 from zscope.config.messages import Sources, mistake, near
@@ -97,9 +97,10 @@ class HeadsPlan:
         """The modules of the detectors that are asked."""
         return self.config.detectors.asked
 
-    def files(self, table: Table) -> list[str]:
-        """The files of a table that the config implies."""
-        return table.paths(subject=self.subjects) if "{subject}" in table.path else [table.path]
+    def files(self, table: Table, subjects: Iterable[str] | None = None) -> list[str]:
+        """The files of a table that the config implies; of these subjects (None: all)."""
+        of = self.subjects if subjects is None else subjects
+        return table.paths(subject=of) if "{subject}" in table.path else [table.path]
 
     @cached_property
     def drawings(self) -> dict[str, Drawing]:
@@ -110,10 +111,7 @@ class HeadsPlan:
                 out[name] = Drawing.of(module, TABLES, self.files)
                 continue
             for path, subject in self.subjects.items():
-
-                def files(table: Table, path: str = path) -> list[str]:
-                    return table.paths(subject=path) if "{subject}" in table.path else [table.path]
-
+                files = partial(self.files, subjects=[path])
                 declared = {"subject": subject.name}
                 out[f"{path}/{name}"] = Drawing.of(module, TABLES, files, declared, subject.name)
         return out
