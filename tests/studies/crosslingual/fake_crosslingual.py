@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from fake_tables import frame
 from zscope.figures.registry import figure_modules
 from zscope.figures.tables import Tables
 from zscope.stats import wilson_interval
@@ -20,7 +21,6 @@ from zscope.studies.crosslingual.accuracy import answer_rows
 from zscope.studies.crosslingual.patching.matching import matched_on
 from zscope.studies.crosslingual.patching.paired_tests import COMPARISONS, DRAWN
 from zscope.studies.crosslingual.tables import TABLES
-from zscope.tables.schema import FLOAT, INT
 from zscope.verdicts import over_trainings, tally
 
 CATEGORIES = ("add", "subtract", "double", "half", "sequence", "two_step")
@@ -158,17 +158,6 @@ def frames(study):
         declared_tables.VERDICTS: verdicts(found["crosslingual_summary"]),
     }
     return found | {table.name: frame(table, list(rows)) for table, rows in of_all.items()}
-
-
-def frame(table, rows):
-    """A table with all of its columns; what a row does not name is null."""
-    out = pd.DataFrame(rows, columns=[c.name for c in table.columns])
-    for c in table.columns:
-        if c.nullable and c.type == INT:
-            out[c.name] = out[c.name].astype("Int64")
-        elif c.type == FLOAT:
-            out[c.name] = out[c.name].astype(float)
-    return out
 
 
 def sizes(study, model):

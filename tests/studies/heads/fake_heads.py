@@ -9,14 +9,13 @@ from __future__ import annotations
 from importlib import import_module
 
 import numpy as np
-import pandas as pd
 
+from fake_tables import frame
 from zscope.figures.registry import figure_modules
 from zscope.figures.tables import Tables
 from zscope.studies.heads.head_sets import heads_text
 from zscope.studies.heads.tables import ABLATIONS, DETECTORS, LESS, SCORES, VERDICTS
 from zscope.studies.heads.verdicts import verdict_rows
-from zscope.tables.schema import FLOAT, INT
 
 SUBJECT = "toylang/reference"
 DRAWS = 140
@@ -25,21 +24,6 @@ NAMED = {"induction": {(1, 2)}, "previous": {(0, 1)}}
 OWN = {"induction": "repeats", "previous": "repeats", "duplicate": "repeats"}
 MATTERS = {(1, 2): 2.0, (0, 0): 0.9}
 """What the ablation of a head costs; of all others nearly nothing."""
-
-
-def frame(table, rows):
-    """A table with all of its columns; what a row does not name is null."""
-    columns = {c.name: c for c in table.columns}
-    rows = list(rows)
-    for row in rows:
-        assert not set(row) - set(columns), (table.name, set(row) - set(columns))
-    out = pd.DataFrame(rows, columns=list(columns))
-    for c in columns.values():
-        if c.type == INT:
-            out[c.name] = out[c.name].astype("Int64" if c.nullable else "int64")
-        elif c.type == FLOAT:
-            out[c.name] = out[c.name].astype(float)
-    return out
 
 
 def score_rows(models, n_layers=2, n_heads=8):

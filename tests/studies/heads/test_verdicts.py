@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from fake_heads import DRAWS, SUBJECT, detector_rows, frame, score_rows, set_rows, study
+from fake_heads import DRAWS, SUBJECT, detector_rows, score_rows, set_rows, study
+from fake_tables import frame
 from zscope.studies.heads.tables import ABLATIONS, DETECTORS, SCORES, VERDICTS
 from zscope.studies.heads.verdicts import verdict_rows
 from zscope.verdicts import p_over_ranks

@@ -12,8 +12,8 @@ from functools import cache
 from importlib import import_module
 
 import numpy as np
-import pandas as pd
 
+from fake_tables import frame
 from zscope.figures.registry import figure_modules
 from zscope.figures.tables import Tables
 from zscope.studies.toylang.tables import (
@@ -31,7 +31,6 @@ from zscope.studies.toylang.tables import (
     SUMMARY,
     TRAINING,
 )
-from zscope.tables.schema import FLOAT, INT
 
 SEEDS = (0, 1, 2, 3, 4)
 FEW = (0, 1, 2)
@@ -130,21 +129,6 @@ def of_figure(module, tables, level=None):
         {t.name: frame(t, []) if tables is None else tables.frames[t.name] for t in needs},
         level if any(table.has_interval for table in needs) else None,
     )
-
-
-def frame(table, rows):
-    """A table with all of its columns; what a row does not name is null."""
-    columns = {c.name: c for c in table.columns}
-    rows = list(rows)
-    for row in rows:
-        assert not set(row) - set(columns), (table.name, set(row) - set(columns))
-    out = pd.DataFrame(rows, columns=list(columns))
-    for c in columns.values():
-        if c.type == INT:
-            out[c.name] = out[c.name].astype("Int64" if c.nullable else "int64")
-        elif c.type == FLOAT:
-            out[c.name] = out[c.name].astype(float)
-    return out
 
 
 def noise(name, scale=1.0):
