@@ -7,7 +7,7 @@ docs/config.md and workflow/schemas/config.schema.json are generated from these 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, Self
 
 from pydantic import ValidationError, field_validator, model_validator
@@ -50,16 +50,15 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _models_are_named(self) -> Self:
-        study = self.crosslingual
-        for name in study.named if study else ():
-            if study and name not in self.models:
-                key = "models" if name in study.models else "weights_only"
-                raise WrongKeyError(
-                    f"crosslingual.{key}",
-                    f"no model {name}; there are {', '.join(['tiny', *self.models])}. Name yours: "
-                    f"models: {{{name}: {{path: folder}}}}",
-                    "crosslingual",
-                )
+        if study := self.crosslingual:
+            for name in study.named:
+                if name not in self.models:
+                    key = "models" if name in study.models else "weights_only"
+                    raise _no_model(f"crosslingual.{key}", name, [TINY, *self.models])
+        for name in self.heads.named if self.heads else ():
+            if name not in self.models:
+                more = ", or take it from the subjects"
+                raise _no_model("heads.subjects", name, [*self.models], more)
         return self
 
     @model_validator(mode="after")
@@ -78,24 +77,22 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
-    def _heads_are_of_models(self) -> Self:
-        for name in self.heads.named if self.heads else ():
-            if name not in self.models:
-                raise WrongKeyError(
-                    "heads.subjects",
-                    f"no model {name}; there are {', '.join(self.models) or 'none'}. Name yours: "
-                    f"models: {{{name}: {{path: folder}}}}, or take it from the subjects",
-                    "heads",
-                )
-        return self
-
-    @model_validator(mode="after")
     def _something(self) -> Self:
         if not any((self.lag, self.toylang, self.crosslingual, self.heads)):
             raise ValueError(
                 "no study is configured: give lag, toylang, crosslingual, heads, or several of them"
             )
         return self
+
+
+def _no_model(key: str, name: str, known: Sequence[str], more: str = "") -> WrongKeyError:
+    """What a study calls by a name that the section models does not have."""
+    return WrongKeyError(
+        key,
+        f"no model {name}; there are {', '.join(known) or 'none'}. Name yours: "
+        f"models: {{{name}: {{path: folder}}}}{more}",
+        key.partition(".")[0],
+    )
 
 
 def _why_no_model(study: str) -> str:
