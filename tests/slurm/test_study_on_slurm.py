@@ -19,6 +19,8 @@ LOCAL = {
     "make_toy_language",
     "measure_toy_floors",
     "make_problems",
+    "list_lag_rows",
+    "list_problem_rows",
     "describe_model",
     "summarise_verdicts",
 }
