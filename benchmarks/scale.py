@@ -32,6 +32,7 @@ def overlay(runs: int) -> dict[str, Any]:
     return {
         "toylang": None,
         "crosslingual": None,
+        "heads": None,
         "lag": {
             "sweeps": {
                 "z_order_sweep": {

@@ -883,8 +883,8 @@ def run_scripts(folder, inputs, bootstrap):
         subject=subject,
     )
     states = {"activations": inputs["activations"]} | made("sizes", "spaces")
-    both = made("geometry", "updates")
-    run_script("measure_states", states, both, z=dumped, bootstrap=level)
+    measured = made("geometry", "updates", "token_norms")
+    run_script("measure_states", states, measured, z=dumped, bootstrap=level)
     run_script(
         "fit_bridge",
         states | {"problems": inputs["problems"]},

@@ -235,7 +235,9 @@ def test_a_click_or_a_key_shows_the_heads_pattern(chromium: Browser, tmp_path: P
     assert tab.evaluate("document.querySelectorAll('.grid [tabindex=\"0\"]').length") == 1
     assert tab.evaluate("document.querySelectorAll('.grid [aria-pressed=true]').length") == 1
 
-    # Patterns that are signed and no shares.
+    # Patterns that are signed and no shares. Away with the mouse, or what is drawn beneath it
+    # counts as pointed at.
+    tab.move_to("#attention-title")
     tab.choose("#prompt", "1")
     assert len(tab.texts(".pattern td.cell.less")) == 6
     assert "\u00b12.000" in tab.texts("#scale")[0]
