@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from viewed_models import LENGTH, tokens_of, viewed
 from zscope.core.errors import ConfigError, DataError
 from zscope.models.attention_view import AttentionView, Edit, LayerHeads
-from zscope.models.attention_view_trained import TensorView
+from zscope.models.attention_view_tensor import TensorView
 from zscope.models.head_edits import (
     all_previous,
     behind,

@@ -9,7 +9,9 @@ from transformers import AutoModelForCausalLM, GPT2Config, GPTNeoXConfig
 
 from tiny_architectures import VOCABULARY, random_model
 from zscope.models.attention_view import AttentionView
-from zscope.models.attention_views import view_of
+from zscope.models.attention_view_tensor import TensorView
+from zscope.models.attention_view_trained import TrainedView
+from zscope.models.attention_view_transformers import TransformersView
 from zscope.models.tensor_transformer import TensorConfig, TensorTransformer
 from zscope.models.transformer import Transformer, TransformerConfig
 
@@ -62,12 +64,12 @@ def hugging_face(name: str, attention: str = "sdpa") -> Any:
 def viewed(name: str) -> AttentionView:
     """The view of a model of EVERY; equal names, equal weights."""
     if name in HUGGING_FACE:
-        return view_of(hugging_face(name))
+        return TransformersView(hugging_face(name))
     if name == "lag":
         config = TransformerConfig(3, 24, 4, 20, LENGTH + 3, VOCABULARY)
-        return view_of(randomised(Transformer(config)))
+        return TrainedView(randomised(Transformer(config)))
     shape: Any = {"d_vocab": VOCABULARY, "n_layers": 3, "d_model": 24, "d_head": 8}
-    return view_of(randomised(TensorTransformer(TensorConfig(**shape, **TENSOR[name])), 0.3))
+    return TensorView(randomised(TensorTransformer(TensorConfig(**shape, **TENSOR[name])), 0.3))
 
 
 def tokens_of(batch: int = 3, seq: int = LENGTH) -> torch.Tensor:

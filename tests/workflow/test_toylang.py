@@ -23,6 +23,8 @@ pytestmark = pytest.mark.slow
 
 OF_TABLES = {"summarise_toylang", "draw_figure"}
 LANGUAGE = {"make_toy_language", "measure_toy_floors"}
+# The heads of its models are asked too.
+OF_HEADS = {"measure_detector", "score_heads", "ablate_heads", "summarise_heads"}
 READERS = {"read_toy_weights", "ablate_toy_heads", "measure_toy_phenomena"}
 RUNS = {
     *("reference-s0", "reference-s1", "softmax-s0", "softmax-s1"),
@@ -153,7 +155,9 @@ def test_editing_the_language_model_of_another_study_reaches_nothing_here(finish
 def test_editing_the_tensor_transformer_reaches_nothing_elsewhere(finished: Clone) -> None:
     finished.append("lib/zscope/models/tensor_transformer.py", "\nEDITED = 1\n")
     plan = finished.plan()
-    assert plan.rules == {"train_toy_run", *READERS, *OF_TABLES}
+    assert plan.rules == {"train_toy_run", *READERS, *OF_TABLES, *OF_HEADS}
+    asked = {w for r, w in plan.jobs if r in OF_HEADS - {"summarise_heads"}}
+    assert all(w.startswith("subject=toylang") for w in asked), asked
 
 
 def test_another_level_of_intervals_leaves_the_language_and_its_readouts(finished: Clone) -> None:

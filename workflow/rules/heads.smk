@@ -23,7 +23,7 @@ rule measure_detector:
     params:
         tracked=lambda wildcards: tracked(
             "heads/measure_detector.py",
-            uses=[heads_detector(wildcards.detector)],
+            uses=[heads_detector(wildcards.detector), heads_source(wildcards)],
             subject=heads_subject(wildcards),
             detectors=CONFIG.heads.detectors.model_dump(include={"max_offset"}),
             streams=CONFIG.heads.streams.model_dump(),
@@ -88,6 +88,7 @@ rule ablate_heads:
     params:
         tracked=lambda wildcards: tracked(
             "heads/ablate_heads.py",
+            uses=[heads_source(wildcards)],
             subject=heads_subject(wildcards),
             ablation=CONFIG.heads.ablation.model_dump(),
             streams=CONFIG.heads.streams.model_dump(),

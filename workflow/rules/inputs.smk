@@ -8,6 +8,7 @@ from zscope.studies.crosslingual import tables as crosslingual_tables
 from zscope.studies.crosslingual.study import CrosslingualPlan
 from zscope.studies.heads import tables as heads_tables
 from zscope.studies.heads.registry import detector_module
+from zscope.studies.heads.sources import source_module
 from zscope.studies.heads.study import HeadsPlan, Subject
 from zscope.studies.lag import tables as lag_tables
 from zscope.studies.lag.probes.registry import PROBES as LAG_PROBES, probe_module
@@ -254,6 +255,10 @@ def heads_texts(wildcards):
     if heads_asked(wildcards).source != "named":
         return []
     return [str(file) for file in (*passage_files(packaged_folder("en")), *word_lists.FILES)]
+
+
+def heads_source(wildcards):
+    return source_module(heads_asked(wildcards).source)
 
 
 def heads_detector(name):

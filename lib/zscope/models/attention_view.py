@@ -12,7 +12,8 @@ a layer that the visitor does not keep, so memory does not grow with the number 
 Batches hold sequences of equal length and no padding: a padded key would be attended to.
 
 Three views exist: `attention_view_transformers.TransformersView` for models of Hugging Face, and
-`attention_view_trained.TensorView` and `TrainedView` for those that the workflow trains.
+`attention_view_tensor.TensorView` and `attention_view_trained.TrainedView` for those that the
+workflow trains.
 """
 
 from __future__ import annotations

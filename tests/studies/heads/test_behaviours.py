@@ -8,16 +8,18 @@ import pytest
 import torch
 
 from zscope.config.base import Bootstrap
-from zscope.models.attention_view_trained import TensorView
+from zscope.models.attention_view_tensor import TensorView
 from zscope.models.tensor_heads import ReplacedHeads
 from zscope.models.tensor_transformer import TensorConfig, TensorTransformer
 from zscope.studies.heads.ablating import Ablated, Screen, ablation_rows, screen
-from zscope.studies.heads.asked_models import AskedModel, rows_stream
-from zscope.studies.heads.behaviours import Behaviour, behaviours, own_and_control, second_copy
+from zscope.studies.heads.asked.model import AskedModel
+from zscope.studies.heads.asked.rows import rows_stream
+from zscope.studies.heads.behaviours import Behaviour, second_copy
 from zscope.studies.heads.config import AblationConfig
 from zscope.studies.heads.detector import Vocabulary
 from zscope.studies.heads.head_sets import heads_of
 from zscope.studies.heads.questions import Question
+from zscope.studies.heads.sources import load_source
 from zscope.studies.heads.streams import Stream
 from zscope.studies.heads.tables import LESS
 from zscope.toy_language.distributions import LABELS
@@ -52,7 +54,7 @@ def of_rows(model, ids) -> dict[str, Behaviour]:
     measured = torch.zeros_like(ids, dtype=torch.bool)
     measured[:, 5:7] = True
     text = Stream("text", ids, {"measured": measured})
-    return behaviours(asked(model, [text, Stream("random", ids.flip(1))]), "lag")
+    return load_source("lag").behaviours(asked(model, [text, Stream("random", ids.flip(1))]))
 
 
 def test_a_loss_is_that_of_the_marked_tokens(model, ids):
@@ -79,7 +81,7 @@ def test_an_excess_is_summed_where_its_primitive_governs(model, ids):
     labels = rng.integers(0, len(LABELS), (N, SEQ - 1))
     labels[0, :3] = LABELS.index("induction")
     streams = [Stream("text", ids), Stream("random", ids)]
-    found = behaviours(asked(model, streams, p=p, labels=labels), "toylang")
+    found = load_source("toylang").behaviours(asked(model, streams, p=p, labels=labels))
     log_q = model(ids)[:, :-1].log_softmax(-1)
     cross = -(p * log_q).sum(-1).numpy()
     at = labels == LABELS.index("induction")
@@ -100,7 +102,7 @@ def test_the_next_of_a_list_is_compared_with_its_class():
     streams = [Stream("ordinals", rows), Stream("shuffled_ordinals", rows)]
     vocabulary = Vocabulary(running_text=True, random_tokens=16)
     made = AskedModel("m", None, False, vocabulary, {s.name: (s,) for s in streams}, items=classes)
-    piece = behaviours(made, "named")["successor"].pieces[0]
+    piece = load_source("named").behaviours(made)["successor"].pieces[0]
     logits = torch.randn(2, 1, 16)
     # 13 comes behind 12; nothing comes behind 15, so that the second list does not count.
     expected = float(logits[0, 0, 10:16].mean() - logits[0, 0, 13])
@@ -114,7 +116,9 @@ def test_the_object_is_compared_with_the_subject_wherever_they_stand():
     marks = {"io": ids == 3, "s1": torch.tensor([[0, 1, 0, 0], [1, 0, 0, 0]]).bool()}
     streams = {n: (Stream(n, ids, marks),) for n in ("ioi", "abc")}
     vocabulary = Vocabulary(running_text=True, random_tokens=8)
-    behaviour = behaviours(AskedModel("m", None, False, vocabulary, streams), "named")["ioi"]
+    behaviour = load_source("named").behaviours(AskedModel("m", None, False, vocabulary, streams))[
+        "ioi"
+    ]
     logits = torch.randn(2, 1, 8)
     expected = logits[:, 0, 5] - logits[:, 0, 3]
     torch.testing.assert_close(behaviour.pieces[0].y(logits), expected)
@@ -124,9 +128,9 @@ def test_the_object_is_compared_with_the_subject_wherever_they_stand():
 def test_every_detector_has_a_behaviour_of_its_source():
     for source in ("named", "lag", "tiny", "toylang"):
         for detector in ("previous", "duplicate", "induction", "positional", "delimiter"):
-            own, control = own_and_control(source)[detector]
+            own, control = load_source(source).own_and_control[detector]
             assert own != control
-    assert set(own_and_control("named")) > {"successor", "s_inhibition"}
+    assert set(load_source("named").own_and_control) > {"successor", "s_inhibition"}
 
 
 # --- ablations -----------------------------------------------------------------------------------

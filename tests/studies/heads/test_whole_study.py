@@ -18,15 +18,17 @@ from zscope.models.attention_view_trained import TrainedView
 from zscope.models.language_model import LanguageModel
 from zscope.models.tensor_transformer import TensorConfig, TensorTransformer
 from zscope.models.transformer import Transformer, TransformerConfig
-from zscope.studies.heads import asked_models
 from zscope.studies.heads.ablating import Ablated, ablation_rows, screen
-from zscope.studies.heads.asked_models import Sizes
-from zscope.studies.heads.behaviours import behaviours, own_and_control
+from zscope.studies.heads.asked.model import Sizes
+from zscope.studies.heads.asked.named import language_model
+from zscope.studies.heads.asked.rows import model_of_rows
+from zscope.studies.heads.asked.toylang import ToyTexts, toy_model
 from zscope.studies.heads.config import AblationConfig, DetectorsConfig, StreamsConfig
 from zscope.studies.heads.measuring import measure
 from zscope.studies.heads.questions import named_heads, questions_of
 from zscope.studies.heads.registry import load_detectors
 from zscope.studies.heads.scoring import score_rows
+from zscope.studies.heads.sources import load_source
 from zscope.studies.heads.sums_file import Measured, load_measured, save_measured
 from zscope.studies.heads.tables import ABLATIONS, DETECTORS, SCORES, SCREEN, VERDICTS
 from zscope.studies.heads.verdicts import verdict_rows
@@ -55,7 +57,7 @@ def toy(attention, sizes):
         attention=attention,
     )  # fmt: skip
     model = drawn(TensorTransformer(shape))
-    return asked_models.toy_model("m", model, asked_models.ToyTexts(language), sizes)
+    return toy_model("m", model, ToyTexts(language), sizes)
 
 
 def drawn(model, std=0.1):
@@ -76,9 +78,7 @@ def rows_model(sizes):
         }
         for s, i in itertools.product(range(30), range(12))
     ]
-    return asked_models._of_rows(
-        "m", TrainedView(drawn(Transformer(shape))), pd.DataFrame(rows), sizes
-    )
+    return model_of_rows("m", TrainedView(drawn(Transformer(shape))), pd.DataFrame(rows), sizes)
 
 
 def words_tokenizer():
@@ -104,7 +104,7 @@ def llama(sizes):
         num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=64,
     )  # fmt: skip
     model = drawn(LlamaForCausalLM(config), 0.3)
-    return asked_models.language_model("m", LanguageModel(model, tokenizer, "m"), sizes)
+    return language_model("m", LanguageModel(model, tokenizer, "m"), sizes)
 
 
 SOURCES = {
@@ -123,7 +123,8 @@ SKIPPED = {
 
 @pytest.mark.parametrize("kind", SOURCES)
 def test_every_source_goes_from_models_to_verdicts(kind, tmp_path):
-    source, make = SOURCES[kind]
+    name, make = SOURCES[kind]
+    source = load_source(name)
     model = make(Sizes.of_scores(STREAMS, 0))
     detectors = {
         name: load_detectors(name, DETECTOR_CONFIG.settings) for name in DETECTOR_CONFIG.asked
@@ -151,7 +152,7 @@ def test_every_source_goes_from_models_to_verdicts(kind, tmp_path):
     )
     second = make(Sizes.of_ablations(STREAMS, ABLATION, 0, "effects"))
     third = make(Sizes.of_ablations(STREAMS, ABLATION, 0, "screen"))
-    found, of_screen = behaviours(second, source), behaviours(third, source)
+    found, of_screen = source.behaviours(second), source.behaviours(third)
     # A rare primitive of the toy language may govern nothing in so few sequences.
     found, of_screen = ({n: x[n] for n in x if n in y} for x, y in permuted(found, of_screen))
     for name, behaviour in found.items():
@@ -163,7 +164,7 @@ def test_every_source_goes_from_models_to_verdicts(kind, tmp_path):
     listed = [row for n in screens for row in screens[n].rows(of_screen[n])]
     written([{**first, "model": "m", **row} for row in listed], SCREEN, tmp_path)
     effects = {n: Ablated(second.view, b, BOOTSTRAP) for n, b in found.items()}
-    questions = questions_of(scores, applied, own_and_control(source))
+    questions = questions_of(scores, applied, source.own_and_control)
     assert {q.detector for q in questions} == set(DETECTOR_CONFIG.asked) - SKIPPED[kind]
     made = ablation_rows(effects, screens, questions, ABLATION, alpha=0.05, seed=0)
     ablations = written([{**first, "model": "m", **row} for row in made], ABLATIONS, tmp_path)

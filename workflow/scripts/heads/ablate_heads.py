@@ -11,10 +11,10 @@ from zscope.core.devices import pick_device
 from zscope.core.jobs import job, progress
 from zscope.figures.frames import select
 from zscope.studies.heads.ablating import Ablated, ablation_rows, screen
-from zscope.studies.heads.asked_models import Sizes, asked_models
-from zscope.studies.heads.behaviours import behaviours, own_and_control
+from zscope.studies.heads.asked.model import Sizes
 from zscope.studies.heads.config import AblationConfig, StreamsConfig
 from zscope.studies.heads.questions import questions_of
+from zscope.studies.heads.sources import load_source
 from zscope.studies.heads.tables import ABLATIONS, DETECTORS, SCORES, SCREEN
 from zscope.tables.read import read_table
 from zscope.tables.schema import Row
@@ -39,15 +39,14 @@ def ablate_heads(
     provenance: Mapping[str, Any],
 ) -> None:
     """weights: of each model of the subject. scores, applied: tables of the subject."""
-    source = subject["source"]
+    source = load_source(subject["source"])
     found, there = read_table(scores, SCORES), read_table(applied, DETECTORS)
 
-    asks = asked_models(
-        source,
+    asks = source.asks(
         dict(zip(subject["models"], weights, strict=True)),
         rows,
         subject["settings"],
-        dtype=subject["dtype"],
+        dtype=getattr(torch, subject["dtype"]),
         device=device,
     )
     sizes = [Sizes.of_ablations(streams, config, seed, x) for x in ("screen", "effects")]
@@ -55,7 +54,7 @@ def ablate_heads(
     ablation: list[Row] = []
     for ask in progress(asks, desc=f"ablations {subject['name']}", total=len(weights)):
         first, second = (ask(of_purpose) for of_purpose in sizes)
-        of_first, of_second = behaviours(first, source), behaviours(second, source)
+        of_first, of_second = source.behaviours(first), source.behaviours(second)
         both = [name for name in of_second if name in of_first]
         screens = {n: screen(Ablated(first.view, of_first[n], bootstrap)) for n in both}
         columns = {"subject": subject["name"], "model": second.name}
@@ -67,7 +66,7 @@ def ablate_heads(
             questions_of(
                 select(found, model=second.name),
                 select(there, model=second.name),
-                own_and_control(source),
+                source.own_and_control,
             ),
             config,
             alpha=alpha,

@@ -7,10 +7,11 @@ import torch
 
 from zscope.core.devices import pick_device
 from zscope.core.jobs import job, progress
-from zscope.studies.heads.asked_models import Sizes, asked_models
+from zscope.studies.heads.asked.model import Sizes
 from zscope.studies.heads.config import DetectorsConfig, StreamsConfig
 from zscope.studies.heads.measuring import measure
 from zscope.studies.heads.registry import load_detectors
+from zscope.studies.heads.sources import load_source
 from zscope.studies.heads.sums_file import save_measured
 
 
@@ -29,12 +30,11 @@ def measure_detector(
 ) -> None:
     """weights: of each model of the subject. name: module of the detector."""
     detectors = load_detectors(name, config.settings)
-    asks = asked_models(
-        subject["source"],
+    asks = load_source(subject["source"]).asks(
         dict(zip(subject["models"], weights, strict=True)),
         rows,
         subject["settings"],
-        dtype=subject["dtype"],
+        dtype=getattr(torch, subject["dtype"]),
         device=device,
     )
     sizes = Sizes.of_scores(streams, seed)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from zscope.models.attention_view import LayerHeads
-from zscope.studies.heads.asked_models import AskedModel
+from zscope.studies.heads.asked.model import AskedModel
 from zscope.studies.heads.detector import Detector
 from zscope.studies.heads.protocol import protocol_answers
 from zscope.studies.heads.settings import DetectorSettings

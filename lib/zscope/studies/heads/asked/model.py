@@ -1,0 +1,123 @@
+"""A model whose heads are asked, with the sequences that it is asked on.
+
+Every source of models has its own sequences: texts of the package for a language model, samples of
+the toy language, rows of one format for the models of other studies. Behind this module all are
+alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from zscope.core.provenance import derive_seed
+from zscope.models.attention_view import AttentionView
+from zscope.studies.heads.behaviours import Behaviour
+from zscope.studies.heads.config import AblationConfig, StreamsConfig
+from zscope.studies.heads.detector import Vocabulary
+from zscope.studies.heads.streams import Stream
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How many sequences of what length, and which of the texts.
+
+    Attributes:
+        sequences, length: of text, random tokens and repeats of a language model.
+        prompts: sentences and lists of each kind.
+        trained_sequences: of a model that the workflow trains.
+        part: (first, step) of the texts and rows that are taken.
+        seed: of what is drawn.
+    """
+
+    streams: StreamsConfig
+    sequences: int
+    length: int
+    prompts: int
+    trained_sequences: int
+    part: tuple[int, int]
+    seed: int
+
+    @classmethod
+    def of_scores(cls, streams: StreamsConfig, seed: int) -> Sizes:
+        s = streams
+        return cls(s, s.sequences, s.length, s.prompts, s.trained_sequences, (0, 1), seed)
+
+    @classmethod
+    def of_ablations(
+        cls, streams: StreamsConfig, config: AblationConfig, seed: int, purpose: str
+    ) -> Sizes:
+        """purpose: "screen" or "effects", which have no sequence in common."""
+        part = (("effects", "screen").index(purpose), 2)
+        n, of_trained = config.sequences, config.trained_sequences
+        own_seed = derive_seed(seed, f"heads {purpose}")
+        return cls(streams, n, config.length, n, of_trained, part, own_seed)
+
+
+@dataclass(frozen=True, eq=False)
+class AskedModel:
+    """A model and its sequences.
+
+    Attributes:
+        name: of the model.
+        signed: whether its patterns are signed, and no shares.
+        vocabulary: what its tokenizer and texts allow.
+        streams: by name; of sentences several, which differ in length.
+        p: of the toy language the exact conditionals of the tokens of "text", from the second on.
+        labels: of the toy language the primitive that governs each, an index into its LABELS.
+        items: the ids of the ordinal classes that lists are made of.
+        copies: the protocol's copy scores of every head over the names; None where there are none.
+    """
+
+    name: str
+    view: AttentionView
+    signed: bool
+    vocabulary: Vocabulary
+    streams: Mapping[str, tuple[Stream, ...]]
+    p: Float[Tensor, "n seq-1 vocab"] | None = None
+    labels: Int[np.ndarray, "n seq-1"] | None = None
+    items: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    copies: Callable[[], Float[np.ndarray, "layer head"]] | None = None
+
+
+Ask = Callable[[Sizes], AskedModel]
+"""A model that is loaded, to be given sequences of one size after another."""
+
+
+class Asks(Protocol):
+    """Each model of a subject.
+
+    Arguments as of `study.Subject`. Raises CheckpointError or TableError for a file that is missing
+    or damaged.
+    """
+
+    def __call__(
+        self,
+        models: Mapping[str, str],
+        rows: Sequence[str],
+        settings: Mapping[str, Any],
+        *,
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> Iterator[Ask]: ...
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where models come from; `SOURCE` of a module.
+
+    Attributes:
+        asks: each model of a subject.
+        behaviours: what its sequences allow to measure, by name.
+        own_and_control: (own behaviour, control) of every question.
+    """
+
+    asks: Asks
+    behaviours: Callable[[AskedModel], dict[str, Behaviour]]
+    own_and_control: Mapping[str, tuple[str, str]]

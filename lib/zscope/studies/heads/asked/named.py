@@ -1,0 +1,273 @@
+"""Language models of `models:`, asked on the package's English passages and lists of words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from zscope.core.errors import DataError
+from zscope.core.provenance import derive_seed
+from zscope.models.attention_view_transformers import TransformersView
+from zscope.models.language_model import LanguageModel
+from zscope.models.named import load_named
+from zscope.models.tokenizers import lacks_a_token
+from zscope.studies.heads.asked.model import Ask, AskedModel, Sizes, Source
+from zscope.studies.heads.behaviours import (
+    Behaviour,
+    Piece,
+    all_but_first,
+    loss_piece,
+    own_and_control,
+    second_copy,
+    those_that_occur,
+)
+from zscope.studies.heads.detector import Vocabulary
+from zscope.studies.heads.ov import raw_copy
+from zscope.studies.heads.streams import Stream
+from zscope.studies.heads.tokens.ioi_prompts import encode_sentence, ioi_streams
+from zscope.studies.heads.tokens.ordinal_lists import comma, ordinal_classes, ordinal_lists
+from zscope.studies.heads.tokens.random_tokens import fixed_repeats, random_sequences, repeats
+from zscope.studies.heads.tokens.single_words import single_tokens
+from zscope.studies.heads.tokens.text_windows import (
+    protocol_delimiter_ids,
+    text_windows,
+    written_tokens,
+)
+from zscope.text import word_lists
+from zscope.text.passages import read_passages
+
+ENOUGH_NAMES = 6  # a sentence is tried with two fillings of three names
+
+
+def asks(
+    models: Mapping[str, str],
+    rows: Sequence[str],
+    settings: Mapping[str, Any],
+    *,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> Iterator[Ask]:
+    """Each model. See `model.Asks`."""
+    for name, weights in models.items():
+        yield partial(language_model, name, load_named(name, weights, device, dtype))
+
+
+def language_model(name: str, lm: LanguageModel, sizes: Sizes) -> AskedModel:
+    """A model of running text, with the package's English passages and word lists."""
+    tokenizer = lm.tokenizer
+    encode = _encoder(tokenizer)
+    special = set(tokenizer.all_special_ids)
+    pool = [i for i in range(len(tokenizer)) if i not in special]
+    front = _front(tokenizer)
+    first, step = sizes.part
+    texts = [ids for x in read_passages("en")[first::step] if (ids := encode(x.text))]
+    streams: dict[str, tuple[Stream, ...]] = {
+        s.name: (s,) for s in _text_streams(tokenizer, encode, texts, pool, front, sizes)
+    }
+    names = single_tokens(encode, word_lists.names())
+    classes = ordinal_classes(encode, word_lists.ordinals())
+    sentences = [
+        found
+        for key, template in word_lists.ioi_sentences().items()
+        if len(names) >= ENOUGH_NAMES and (found := encode_sentence(encode, key, template, names))
+    ]
+    if sentences:
+        each = max(2, 2 * round(sizes.prompts / len(sentences) / 2))
+        seed = derive_seed(sizes.seed, "heads sentences")
+        pairs = ioi_streams(sentences, list(names.values()), each, front=front, seed=seed)
+        streams |= {"ioi": tuple(a for a, _ in pairs), "abc": tuple(b for _, b in pairs)}
+    lists = _lists(encode, classes, front, sizes)
+    streams |= {s.name: (s,) for s in lists}
+    marked = {t for s in streams.get("text", ()) for t in s.ids[s.mark("delimiter")].tolist()}
+    vocabulary = Vocabulary(
+        running_text=bool(streams.get("text")),
+        random_tokens=len(pool),
+        delimiters=len(marked),
+        ordinals={c: len(ids) for c, ids in classes.items()} if lists else {},
+        names=len(names),
+        ioi_templates=len(sentences),
+    )
+
+    def copies() -> Float[np.ndarray, "layer head"]:
+        ids = list(names.values())
+        models: Any = lm.model
+        embed, unembed = (
+            layer.weight[ids].detach().float().cpu()
+            for layer in (models.get_input_embeddings(), models.get_output_embeddings())
+        )
+        weights = (lm.attention_weights(layer) for layer in range(lm.n_layers))
+        return np.stack(
+            [raw_copy(embed, w.W_v.mT.float(), w.W_o.float(), unembed.mT).numpy() for w in weights]
+        )
+
+    return AskedModel(
+        name, TransformersView(lm.model), False, vocabulary, streams, items=classes, copies=copies
+    )
+
+
+def _encoder(tokenizer: Any) -> Callable[[str], list[int]]:
+    """Encodes a text without special tokens; empty if a piece of it has no token."""
+
+    def encode(text: str) -> list[int]:
+        try:
+            ids = list(tokenizer(text, add_special_tokens=False)["input_ids"])
+        except Exception as error:
+            if not lacks_a_token(error):
+                raise
+            return []
+        unknown = tokenizer.unk_token_id
+        return [] if unknown is not None and unknown in ids else ids
+
+    return encode
+
+
+def _front(tokenizer: Any) -> list[int]:
+    """What stands in front of every sequence: what the tokenizer adds, else its first or last token
+    of a text, so that attention has somewhere to rest."""
+    if added := list(tokenizer("")["input_ids"]):
+        return added[:1]
+    known = (tokenizer.bos_token_id, tokenizer.eos_token_id)
+    return next(([i] for i in known if i is not None), [])
+
+
+def _text_streams(
+    tokenizer: Any,
+    encode: Callable[[str], list[int]],
+    texts: Sequence[Sequence[int]],
+    pool: Sequence[int],
+    front: Sequence[int],
+    sizes: Sizes,
+) -> Iterator[Stream]:
+    n, length, s = sizes.sequences, sizes.length, sizes.streams
+    if any(len(t) >= length for t in texts):
+        written = written_tokens(
+            [i for t in texts for i in [*front, *t]],
+            tokenizer.convert_ids_to_tokens,
+            lambda i: str(tokenizer.decode([i], clean_up_tokenization_spaces=False)),
+        )
+        yield text_windows(
+            texts,
+            length,
+            front=front,
+            limit=n,
+            written=written,
+            protocol_delimiters=protocol_delimiter_ids(encode),
+        )
+
+    def seed(what: str) -> int:
+        return derive_seed(sizes.seed, f"heads {what}")
+
+    yield random_sequences(pool, n, length, front=front, seed=seed("random"))
+    longest = min(s.longest_period, (length - len(front)) * 2 // 3)
+    shortest = min(s.shortest_period, longest // 2 + 1)
+    periods = (shortest, longest)
+    yield repeats(pool, n, length, periods=periods, front=front, seed=seed("repeats"))
+    yield fixed_repeats(pool, n, length // 2, seed=seed("fixed repeats"))
+
+
+def _lists(
+    encode: Callable[[str], list[int]],
+    classes: Mapping[str, Sequence[int]],
+    front: Sequence[int],
+    sizes: Sizes,
+) -> tuple[Stream, ...]:
+    """Ordinal lists, shuffled ones and lists of other words; none if the vocabulary has too few."""
+    n_items = sizes.streams.list_items
+    ordinals = {i for ids in classes.values() for i in ids}
+    words = [
+        i for i in single_tokens(encode, word_lists.plain_words()).values() if i not in ordinals
+    ]
+    if max(map(len, classes.values()), default=0) < n_items or len(words) < n_items:
+        return ()
+    try:
+        separator = comma(encode)
+    except DataError:
+        return ()  # no token for a comma: the detector is skipped, which says so
+    return ordinal_lists(
+        classes,
+        words,
+        sizes.prompts,
+        n_items=n_items,
+        comma=separator,
+        front=front,
+        seed=derive_seed(sizes.seed, "heads lists"),
+    )
+
+
+# --- behaviours
+
+
+def _behaviours(model: AskedModel) -> Iterator[Behaviour]:
+    for name in ("text", "random"):
+        for stream in model.streams.get(name, ()):
+            yield Behaviour(name, (loss_piece(stream, all_but_first(stream)),))
+    for stream in model.streams.get("repeats", ()):
+        yield Behaviour("repeats", (loss_piece(stream, second_copy(stream.ids)),))
+    lists = {"successor": "ordinals", "successor_shuffled": "shuffled_ordinals"}
+    for name, of in lists.items():
+        for stream in model.streams.get(of, ()):
+            yield Behaviour(name, (_successor_piece(stream, model.items),))
+    for name in ("ioi", "abc"):
+        if streams := model.streams.get(name):
+            yield Behaviour(name, tuple(_object_piece(s) for s in streams), at=-1)
+
+
+def _successor_piece(stream: Stream, classes: Mapping[str, Sequence[int]]) -> Piece:
+    """Mean logit of the class, less that of the next word, behind the last comma of a list.
+
+    The next word is the successor of the last item before this comma. A list whose last such item
+    is the class's last word is not counted.
+    """
+    last = stream.ids[:, -3].tolist()
+    members, nexts, counted = [], [], []
+    for row, item in zip(stream.ids.tolist(), last, strict=True):
+        ids = next(ids for ids in classes.values() if item in ids and row[-1] in ids)
+        place = list(ids).index(item)
+        members.append(torch.tensor(list(ids)))
+        counted.append(place + 1 < len(ids))
+        nexts.append(ids[place + 1] if counted[-1] else item)
+
+    def y(logits: Float[Tensor, "n read vocab"]) -> Float[Tensor, " n"]:
+        rows = logits[:, 0].float()
+        harm = [
+            r[m.to(r.device)].mean() - r[i] for r, m, i in zip(rows, members, nexts, strict=True)
+        ]
+        return torch.stack(harm) * torch.tensor(counted, device=rows.device)
+
+    return Piece(stream.ids, np.array(counted, dtype=float), y, (-2,))
+
+
+def _object_piece(stream: Stream) -> Piece:
+    """Logit of the subject, as first mentioned, less that of the indirect object, at the end."""
+    n = torch.arange(len(stream))
+    io, s1 = (stream.ids[n, stream.mark(m).float().argmax(-1)] for m in ("io", "s1"))
+
+    def y(logits: Float[Tensor, "n read vocab"]) -> Float[Tensor, " n"]:
+        rows = logits[:, 0].float()
+        at = n.to(rows.device)
+        return rows[at, s1.to(rows.device)] - rows[at, io.to(rows.device)]
+
+    return Piece(stream.ids, np.ones(len(stream)), y, (-1,))
+
+
+def behaviours(model: AskedModel) -> dict[str, Behaviour]:
+    """Every behaviour that the model's sequences allow, by its name."""
+    return those_that_occur(_behaviours(model))
+
+
+SOURCE = Source(
+    asks,
+    behaviours,
+    own_and_control(
+        ("repeats", "text"),
+        ("text", "random"),
+        successor=("successor", "successor_shuffled"),
+        s_inhibition=("ioi", "abc"),
+    ),
+)
