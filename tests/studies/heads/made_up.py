@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-
 from zscope.studies.heads.pages.columns import P_DOWN, P_UP, RANKINGS
+
 from zscope.studies.heads.pages.head_map import DetectorText
 
 SUBJECT = "smollm2"

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from zscope.studies.heads.pages.columns import CONDITION_SUMMARY, TABLES
 
 from made_up import (
     DETECTORS,
@@ -28,7 +29,6 @@ from zscope.core.errors import DataError
 from zscope.studies.heads.pages import ablation_page as ablation
 from zscope.studies.heads.pages import head_map
 from zscope.studies.heads.pages.ablation_page import ablation_page
-from zscope.studies.heads.pages.columns import CONDITION_SUMMARY, TABLES
 from zscope.studies.heads.pages.condition_summary import METRICS, summarise_conditions
 from zscope.studies.heads.pages.head_map import DetectorText, head_map_page
 from zscope.tables.read import read_table

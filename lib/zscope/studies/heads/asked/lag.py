@@ -28,11 +28,11 @@ def asks(
 ) -> Iterator[Ask]:
     """Each model at its last step. See `model.Asks`."""
     for (name, weights), file in zip(models.items(), rows, strict=True):
-        view = TrainedView(_trained(weights).to(device))
+        view = TrainedView(last_model(weights).to(device))
         yield partial(model_of_rows, name, view, read_table(file, ROWS))
 
 
-def _trained(weights: str | Path) -> Transformer:
+def last_model(weights: str | Path) -> Transformer:
     """The model at the last step, in eval mode."""
     file = CheckpointFile(weights)
     model = Transformer(TransformerConfig(**file.shape))
