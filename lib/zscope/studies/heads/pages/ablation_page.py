@@ -140,14 +140,13 @@ def _written(continuations: pd.DataFrame) -> dict[Key, str]:
     cells = {}
     by = ["prompt", "t", "condition", "mode"]
     for key, rows in groups(continuations.sort_values("step", kind="stable"), by):
-        step = rows["first_step"].iloc[0]
+        step = None if pd.isna(rows["first_step"].iloc[0]) else int(rows["first_step"].iloc[0])
         items = []
         for row in records(rows):
             kind = ' class="other"' if row.step == step else ""
             items.append(f"<span{kind}>{token_html(row.token, row.token_id)}</span>")
-        note = "" if pd.isna(step) else f" <small>other from {int(step)}</small>"
-        sort = sort_key(None if pd.isna(step) else float(step))
-        cells[key] = f'<td class="written"{sort}>{"".join(items)}{note}</td>'
+        note = "" if step is None else f" <small>other from {step}</small>"
+        cells[key] = f'<td class="written"{sort_key(step)}>{"".join(items)}{note}</td>'
     return cells
 
 
@@ -189,7 +188,7 @@ def _table(
         bodies[is_base].append(f"<tr{kl}{' data-changed' if changed else ''}>{''.join(cells)}</tr>")
     return _frame(
         caption,
-        (*_COLUMNS, *((mode, _NUMBER, "", _MODES[mode]) for mode in modes)),
+        (*_COLUMNS, *((mode, _NUMBER, "written", _MODES[mode]) for mode in modes)),
         f'<tbody class="bases">{"".join(bodies[True])}</tbody>\n'
         f'<tbody class="rows">{"".join(bodies[False])}</tbody>',
     )

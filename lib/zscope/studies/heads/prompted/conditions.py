@@ -22,7 +22,7 @@ from zscope.core.provenance import derive_seed
 from zscope.models.attention_view import Edit
 from zscope.models.head_edits import all_previous, behind, set_z, without_values, zero_z
 from zscope.studies.heads.config import PromptsConfig
-from zscope.studies.heads.head_sets import Head, heads_text, random_beside
+from zscope.studies.heads.head_sets import Head, Heads, heads_text, random_beside
 from zscope.studies.heads.prompted.chosen_heads import PREVIOUS, NamedSet
 
 MINUS_1, MINUS_2 = "t\u22121", "t\u22122"
@@ -58,46 +58,43 @@ def conditions_of(
     config: PromptsConfig,
     seed: int,
 ) -> list[Condition]:
-    """Every condition, in the order of the pages. A head that two sets name is ablated once."""
-    found = {c.id: c for s in sets for c in _of_a_set(s, z_bar, config)}
-    singles = {head for s in sets for head in s.heads[: config.heads]}
-    every = {head for s in sets for head in s.heads}
+    """Every condition, in the order of the pages. A head of several sets is ablated once."""
+    reasons: dict[Head, list[str]] = {}
+    for s in sets:
+        why = s.detector if s.named else f"highest {s.detector} score, not named"
+        for head in s.heads[: config.heads]:
+            reasons.setdefault(head, []).append(why)
+    found = [
+        _of_z("head", (head,), kind, ", ".join(reasons[head]), z_bar)
+        for head in reasons
+        for kind in config.kinds
+    ]
+    found += [_of_a_set(s, z_bar) for s in sets if len(s.heads) > 1]
     rng = np.random.default_rng(derive_seed(seed, "heads beside, on prompts"))
-    for head in random_beside(singles, z_bar.shape[1], rng, every):
-        label = f"{heads_text([head])}, mean (random head of the layer)"
-        found.setdefault(_id("random", [head]), _of_z(_id("random", [head]), label, [head], z_bar))
+    every = {head for s in sets for head in s.heads}
+    beside = random_beside(reasons, z_bar.shape[1], rng, every)
+    found += [_of_z("random", (h,), "mean", "random head of the layer", z_bar) for h in beside]
     best = next((s.heads[0] for s in sets if s.detector == PREVIOUS), None)
-    for condition in _of_values(best, len(z_bar)):
-        found[condition.id] = condition
-    return list(found.values())
-
-
-def _id(kind: str, heads: Sequence[Head], more: str = "mean") -> str:
-    return f"{kind}-{heads_text(heads)}-{more}"
-
-
-def _of_a_set(
-    s: NamedSet, z_bar: Float[Tensor, "layer head d_head"], config: PromptsConfig
-) -> Iterator[Condition]:
-    singles = s.heads[: config.heads]
-    for head in singles:
-        for kind in config.kinds:
-            why = s.detector if s.named else f"highest {s.detector} score, not named"
-            label = f"{heads_text([head])}, {kind} ({why})"
-            to = None if kind == "zero" else z_bar
-            yield _of_z(_id("head", [head], kind), label, [head], to)
-    if len(s.heads) > 1:
-        label = f"the {len(s.heads)} heads of {s.detector}, mean"
-        yield _of_z(f"set-{s.detector}-mean", label, s.heads, z_bar)
+    return [*found, *_of_values(best, len(z_bar))]
 
 
 def _of_z(
-    name: str,
-    label: str,
-    heads: Sequence[Head],
-    z_bar: Float[Tensor, "layer head d_head"] | None,
+    by: str, heads: Heads, kind: str, why: str, z_bar: Float[Tensor, "layer head d_head"]
 ) -> Condition:
-    """z of the heads at their mean, or at 0."""
+    name = heads_text(heads)
+    edits = _z_edits(heads, None if kind == "zero" else z_bar)
+    return Condition(f"{by}-{name}-{kind}", f"{name}, {kind} ({why})", edits)
+
+
+def _of_a_set(s: NamedSet, z_bar: Float[Tensor, "layer head d_head"]) -> Condition:
+    label = f"the {len(s.heads)} heads of {s.detector}, mean"
+    return Condition(f"set-{s.detector}-mean", label, _z_edits(s.heads, z_bar))
+
+
+def _z_edits(
+    heads: Heads, z_bar: Float[Tensor, "layer head d_head"] | None
+) -> Callable[[int], Sequence[Edit]]:
+    """z of the heads at the mean; None: at 0."""
     by_layer: dict[int, list[int]] = {}
     for layer, head in sorted(heads):
         by_layer.setdefault(layer, []).append(head)
@@ -108,7 +105,7 @@ def _of_z(
             for layer, of in by_layer.items()
         ]
 
-    return Condition(name, label, edits)
+    return edits
 
 
 def _of_values(best: Head | None, n_layers: int) -> Iterator[Condition]:
