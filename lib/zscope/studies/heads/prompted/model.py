@@ -81,8 +81,8 @@ def in_turns(families: Mapping[str, Iterator[T]], n: int) -> list[T]:
     found: list[T] = []
     left = dict(families)
     while left and len(found) < n:
-        for family in list(left)[: n - len(found)]:
-            one = next(left[family], None)
+        for family, members in list(left.items()):
+            one = next(members, None) if len(found) < n else None
             if one is None:
                 del left[family]
             else:
