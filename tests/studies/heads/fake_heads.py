@@ -14,7 +14,7 @@ from fake_tables import frame
 from zscope.figures.registry import figure_modules
 from zscope.figures.tables import Tables
 from zscope.studies.heads.head_sets import heads_text
-from zscope.studies.heads.tables import ABLATIONS, DETECTORS, LESS, SCORES, VERDICTS
+from zscope.studies.heads.tables import ABLATIONS, DETECTORS, LESS, SCORES, SUMMARY, VERDICTS
 from zscope.studies.heads.verdicts import verdict_rows
 
 SUBJECT = "toylang/reference"
@@ -111,8 +111,8 @@ def study(models):
         DETECTORS.name: frame(DETECTORS, detector_rows(models)),
         ABLATIONS.name: frame(ABLATIONS, ablation_rows(models)),
     }
-    verdicts = verdict_rows(*tables.values(), draws=DRAWS, alpha=0.05)
-    return {**tables, VERDICTS.name: frame(VERDICTS, verdicts)}
+    verdicts = list(verdict_rows(*tables.values(), draws=DRAWS, alpha=0.05))
+    return {**tables, **{t.name: frame(t, verdicts) for t in (VERDICTS, SUMMARY)}}
 
 
 def figure_tables(level: float = 0.95) -> dict[str, dict[str, Tables]]:

@@ -133,7 +133,7 @@ ABLATIONS = Table(
 VERDICTS = Table(
     "heads_verdicts",
     "a detector of one model, or of all models of a subject",
-    "results/heads/verdicts.parquet",
+    FOLDER + "/verdicts.parquet",
     (
         SUBJECT,
         Column("model", TEXT, "", "one model; all: over the models of the subject"),
@@ -159,5 +159,11 @@ VERDICTS = Table(
     ),
     ("subject", "model", "detector"),
 )
-OF_SUBJECT = (SCORES, DETECTORS, SCREEN, ABLATIONS)
-TABLES = (*OF_SUBJECT, VERDICTS)
+SUMMARY = Table(
+    "heads_summary",
+    "the same, of all subjects",
+    "results/heads/summary.parquet",
+    VERDICTS.columns,
+    VERDICTS.key,
+)
+TABLES = (SCORES, DETECTORS, SCREEN, ABLATIONS, VERDICTS, SUMMARY)
