@@ -197,12 +197,16 @@ def compare_screen(folder: str | None, n: int) -> bool:
     b = effects.double().sum(1).numpy().reshape(a.shape) / counts
     print(f"mean ablation of {len(heads)} heads, loss on the second copy of {n} repeats, nats")
     print(f"first order {first:.2f} CPU-s, exact {exact:.2f}: {exact / first:.0f} times")
-    print(f"{'layers':>8}{'largest effect':>16}{'largest error':>15}{'rank correlation':>18}")
+    print(f"{'layers':>8}{'rank correlation':>18}   largest errors: first order / exact")
     for lo, hi in ((0, 1), (1, 2), (2, view.n_layers)):
         x, y = a[lo:hi].ravel(), b[lo:hi].ravel()
         ranks = np.corrcoef(x.argsort().argsort(), y.argsort().argsort())[0, 1]
         name = f"{lo}" if hi == lo + 1 else f"{lo}-{hi - 1}"
-        print(f"{name:>8}{np.abs(y).max():16.4f}{np.abs(x - y).max():15.4f}{ranks:18.2f}")
+        worst = [
+            f"L{lo + i // view.n_heads}H{i % view.n_heads} {x[i]:+.3f} / {y[i]:+.3f}"
+            for i in np.abs(x - y).argsort()[::-1][:3]
+        ]
+        print(f"{name:>8}{ranks:18.2f}   {', '.join(worst)}")
     return exact > REQUIRED * first
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from zscope.core.errors import DataError
 from zscope.core.provenance import derive_seed
+from zscope.models.architectures import ARCHITECTURES
 from zscope.models.attention_view_transformers import TransformersView
 from zscope.models.language_model import LanguageModel
 from zscope.models.named import load_named
@@ -55,7 +56,7 @@ def asks(
 ) -> Iterator[Ask]:
     """Each model. See `model.Asks`."""
     for name, weights in models.items():
-        yield partial(language_model, name, load_named(name, weights, device, dtype))
+        yield partial(language_model, name, load_named(name, weights, device, dtype, known=False))
 
 
 def language_model(name: str, lm: LanguageModel, sizes: Sizes) -> AskedModel:
@@ -106,8 +107,15 @@ def language_model(name: str, lm: LanguageModel, sizes: Sizes) -> AskedModel:
             [raw_copy(embed, w.W_v.mT.float(), w.W_o.float(), unembed.mT).numpy() for w in weights]
         )
 
+    known = type(lm.model).__name__ in ARCHITECTURES  # of another one W_V is not known
     return AskedModel(
-        name, TransformersView(lm.model), False, vocabulary, streams, items=classes, copies=copies
+        name,
+        TransformersView(lm.model),
+        False,
+        vocabulary,
+        streams,
+        items=classes,
+        copies=copies if known else None,
     )
 
 
