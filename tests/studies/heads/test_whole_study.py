@@ -174,9 +174,15 @@ def test_every_source_goes_from_models_to_verdicts(kind, tmp_path):
     listed = [row for n in screens for row in screens[n].rows(of_screen[n])]
     written([{**first, "model": "m", **row} for row in listed], SCREEN, tmp_path)
     effects = {n: Ablated(second.view, b, BOOTSTRAP) for n, b in found.items()}
+    fourth = make(Sizes.of_ablations(STREAMS, ABLATION, 0, "draws"))
+    ranks = {
+        n: Ablated(fourth.view, b, BOOTSTRAP, mean_of=found[n])
+        for n, b in source.behaviours(fourth).items()
+        if n in found
+    }
     questions = questions_of(scores, applied, source.own_and_control)
     assert {q.detector for q in questions} == set(DETECTOR_CONFIG.asked) - SKIPPED[kind]
-    made = ablation_rows(effects, screens, questions, ABLATION, alpha=0.05, seed=0)
+    made = ablation_rows(effects, ranks, screens, questions, ABLATION, alpha=0.05, seed=0)
     ablations = written([{**first, "model": "m", **row} for row in made], ABLATIONS, tmp_path)
     verdicts = written(
         verdict_rows(scores, applied, ablations, draws=ABLATION.draws, alpha=0.05),

@@ -23,6 +23,9 @@ YES, PATTERN_ONLY, EFFECT_ONLY, NONE, SKIPPED = (
 
 SET, OUTSIDE = "set", "outside"
 """Sets of heads: those that a detector names, and where it names none the first of the screen."""
+THEMSELVES, RANKED = -1, -2
+"""Instead of the number of a random set: the heads themselves, on the sequences that their effect
+is measured on, and on those on which they are ranked among the sets."""
 LESS = "_less_"
 """Joins a behaviour and its control, where a row is of the difference of their effects."""
 ALL_MODELS = "all"
@@ -120,7 +123,7 @@ ABLATIONS = Table(
             "chosen_by", TEXT, "", "layer, screen, named, random: one head; set, outside: several"
         ),
         Column("detector", TEXT, "", "whose heads they are; empty: of none"),
-        Column("draw", INT, "", "random set like these heads; -1: they themselves"),
+        Column("draw", INT, "", "random set; -1: the heads; -2: they, where the sets are measured"),
         HEADS,
         Column("kind", TEXT, "", "what replaces z: mean, zero or resample"),
         Column("value", FLOAT, "nats", "rise of the loss, or fall of the logit difference"),
