@@ -38,10 +38,10 @@ from zscope.studies.heads.tokens.single_words import single_tokens
 from zscope.studies.heads.tokens.text_windows import (
     protocol_delimiter_ids,
     text_windows,
-    written_tokens,
 )
 from zscope.text import word_lists
 from zscope.text.passages import read_passages
+from zscope.text.prompt_tokens import decoded_token
 
 ENOUGH_NAMES = 6  # a sentence is tried with two fillings of three names
 
@@ -154,11 +154,8 @@ def _text_streams(
 ) -> Iterator[Stream]:
     n, length, s = sizes.sequences, sizes.length, sizes.streams
     if any(len(t) >= length for t in texts):
-        written = written_tokens(
-            [i for t in texts for i in [*front, *t]],
-            tokenizer.convert_ids_to_tokens,
-            lambda i: str(tokenizer.decode([i], clean_up_tokenization_spaces=False)),
-        )
+        used = sorted({*front, *(i for t in texts for i in t)})
+        written = {i: decoded_token(tokenizer, i) for i in used}
         yield text_windows(
             texts,
             length,
