@@ -128,7 +128,7 @@ ABLATIONS = Table(
         Column("kind", TEXT, "", "what replaces z: mean, zero or resample"),
         Column("value", FLOAT, "nats", "rise of the loss, or fall of the logit difference"),
         *INTERVAL,
-        Column("possible", INT, "", "other sets that there are; null: one head", True),
+        Column("possible", INT, "", "other sets, or a billion if more; null: one head", True),
         Column("n", INT, "sequences", "sequences that the value averages"),
     ),
     ("model", "behaviour", "chosen_by", "detector", "draw", "heads", "kind"),
