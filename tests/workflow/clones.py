@@ -31,7 +31,7 @@ PART = (
     "results/toylang/summary.parquet",
     "results/crosslingual/planted.parquet",
     "results/crosslingual/verdicts.parquet",
-    "results/heads/verdicts.parquet",
+    "results/heads/summary.parquet",
     "results/heads/pages/toylang-reference/sequences.html",
     "results/heads/pages/toylang-reference/heads.html",
     "results/figures/lag/z_order_sweep.svg",

@@ -38,8 +38,9 @@ def test_editing_a_detector_reruns_that_detector_and_what_reads_it_only(finished
     finished.append("lib/zscope/studies/heads/detectors/induction.py", "\nEDITED = 1\n")
     plan = finished.plan()
     assert plan.rules == {
-        *("measure_detector", "score_heads", "ablate_heads", "summarise_heads", "draw_figure"),
+        *("measure_detector", "score_heads", "ablate_heads", "judge_heads", "summarise_heads"),
         *("run_prompts", "summarise_prompts", "map_heads", "make_prompt_page", "make_head_map"),
+        "draw_figure",
     }
     measured = {wildcards for rule, wildcards in plan.jobs if rule == "measure_detector"}
     assert measured

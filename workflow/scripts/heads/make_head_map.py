@@ -9,13 +9,11 @@ from zscope.studies.heads.pages.detector_texts import detector_texts
 from zscope.studies.heads.pages.head_map import head_map_page
 from zscope.studies.heads.tables import (
     ABLATIONS,
-    DETECTORS,
     HEAD_MAP,
     PATTERNS,
     PROMPT_TOKENS,
-    SCORES,
+    VERDICTS,
 )
-from zscope.studies.heads.verdicts import verdict_rows
 from zscope.tables.read import read_table
 
 
@@ -25,27 +23,18 @@ def make_head_map(
     *,
     subject: str,
     asks: Mapping[str, str],
-    draws: int,
-    alpha: float,
     level: float,
 ) -> None:
     """tables: files by the short name of their table. asks: what each detector asks, in words."""
     read = {
         table.short: read_table(tables[table.short], table)
-        for table in (HEAD_MAP, PROMPT_TOKENS, PATTERNS, SCORES, DETECTORS, ABLATIONS)
+        for table in (HEAD_MAP, PROMPT_TOKENS, PATTERNS, ABLATIONS, VERDICTS)
     }
-    verdicts = verdict_rows(
-        read[SCORES.short],
-        read[DETECTORS.short],
-        read[ABLATIONS.short],
-        draws=draws,
-        alpha=alpha,
-    )
     page = head_map_page(
         read[HEAD_MAP.short],
         read[PROMPT_TOKENS.short],
         read[PATTERNS.short],
-        detector_texts(read[HEAD_MAP.short], read[ABLATIONS.short], list(verdicts), asks),
+        detector_texts(read[HEAD_MAP.short], read[ABLATIONS.short], read[VERDICTS.short], asks),
         subject=subject,
         level=level,
     )
@@ -54,13 +43,11 @@ def make_head_map(
 
 
 if __name__ == "__main__":
-    with job(snakemake, "numpy", "pandas", "scipy") as this:
+    with job(snakemake, "numpy", "pandas") as this:
         make_head_map(
             dict(this.input.items()),
             this.output.page,
             subject=this.slice["subject"],
             asks=this.slice["asks"],
-            draws=this.slice["draws"],
-            alpha=this.slice["alpha"],
             level=this.slice["level"],
         )

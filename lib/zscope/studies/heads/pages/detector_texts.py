@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 import pandas as pd
 
@@ -10,7 +10,6 @@ from zscope.figures.frames import select
 from zscope.studies.heads.head_map_rows import own_behaviours
 from zscope.studies.heads.pages.head_map import DetectorText
 from zscope.studies.heads.tables import ALL_MODELS, SKIPPED
-from zscope.tables.schema import Row
 
 _NO_WEIGHTS = "attention"  # of a detector that was skipped
 
@@ -18,13 +17,13 @@ _NO_WEIGHTS = "attention"  # of a detector that was skipped
 def detector_texts(
     heads: pd.DataFrame,
     ablations: pd.DataFrame,
-    verdicts: Sequence[Row],
+    verdicts: pd.DataFrame,
     asks: Mapping[str, str],
 ) -> list[DetectorText]:
     """One for each detector and kind of weights, those that name heads first.
 
-    heads, ablations: tables heads_map and heads_ablations of the subject. verdicts: rows of table
-    heads_verdicts; the word is the one over all models. asks: by detector, in its order.
+    heads, ablations, verdicts: tables heads_map, heads_ablations and heads_verdicts of the subject;
+    the word is the one over all models. asks: by detector, in its order.
     """
     return [text for name in asks for text in _texts(name, heads, ablations, verdicts, asks)]
 
@@ -33,12 +32,12 @@ def _texts(
     detector: str,
     heads: pd.DataFrame,
     ablations: pd.DataFrame,
-    verdicts: Sequence[Row],
+    verdicts: pd.DataFrame,
     asks: Mapping[str, str],
 ) -> Iterator[DetectorText]:
-    mine = [v for v in verdicts if v["detector"] == detector]
+    mine = select(verdicts, detector=detector)
     words = reason = ""
-    for over in (v for v in mine if v["model"] == ALL_MODELS):
+    for over in select(mine, model=ALL_MODELS).to_dict("records"):
         # All models, and each of them, have a row.
         words = f"{over['verdict']} ({over['tally']})" if len(mine) > 2 else str(over["verdict"])
         reason = str(over["reason"]) if over["verdict"] == SKIPPED else ""

@@ -31,7 +31,7 @@ def prompted(
     device: torch.device,
 ) -> PromptedModel:
     """See `model.Prompted`. Raises DataError for a prompt of the user's own that has no tokens."""
-    lm = load_named(name, weights, device, dtype)
+    lm = load_named(name, weights, device, dtype, known=False)
     return prompted_language_model(name, lm, sizes, file)
 
 
