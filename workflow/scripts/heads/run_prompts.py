@@ -71,7 +71,7 @@ if __name__ == "__main__":
     with job(snakemake, "numpy", "torch", "transformers") as this:
         device = pick_device(this.slice["device"])
         run_prompts(
-            this.input.weights,
+            this.input.weights[0],
             list(this.input.rows),
             this.input.scores,
             dict(this.output.items()),
