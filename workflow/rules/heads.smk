@@ -276,7 +276,7 @@ rule make_prompt_page:
         caption=caption("heads", "prompt_page"),
         tracked=lambda wildcards: tracked(
             "heads/make_prompt_page.py",
-            subject=heads_asked(wildcards).name,
+            subject=heads_on_page(wildcards),
             level=CONFIG.bootstrap.level,
         ),
     script:
@@ -313,7 +313,7 @@ rule make_head_map:
         caption=caption("heads", "head_map"),
         tracked=lambda wildcards: tracked(
             "heads/make_head_map.py",
-            subject=heads_asked(wildcards).name,
+            subject=heads_on_page(wildcards),
             asks={name: detector_asks(name) for name in HEADS.detectors},
             level=CONFIG.bootstrap.level,
         ),

@@ -280,6 +280,17 @@ def heads_shown(wildcards):
     return {**subject, "models": subject["models"][:1]}
 
 
+def heads_on_page(wildcards):
+    """What a page calls its subject: with the model that it shows, where there are several."""
+    subject = heads_subject(wildcards)
+    first, *others = subject["models"]
+    return (
+        f"{subject['name']} ({first}, one of {len(others) + 1} models)"
+        if others
+        else subject["name"]
+    )
+
+
 def heads_prompts_file(wildcards):
     """The file of a set of prompts, if it has one; raises for a set that the subject does not have."""
     sets = HEADS.prompt_sets(heads_asked(wildcards).path)

@@ -291,7 +291,7 @@ def test_a_head_that_is_not_named_says_so_and_one_of_two_sets_is_run_once():
     z_bar = torch.zeros(2, 4, 3)
     sets = [NamedSet("previous", ((0, 2),), named=False), NamedSet("induction", ((0, 2), (1, 0)))]
     labels = [c.label for c in conditions_of(sets, z_bar, PromptsConfig(kinds=["zero"]), 0)]
-    assert labels[0] == "L0H2, zero (highest previous score, not named, induction)"
+    assert labels[0] == "L0H2, zero (highest previous score, not named; induction)"
     assert labels[1] == "the 2 heads of induction, mean"
     beside = [label for label in labels if "random" in label]
     assert len(beside) == 1

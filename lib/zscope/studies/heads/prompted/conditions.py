@@ -65,7 +65,7 @@ def conditions_of(
         for head in s.heads[: config.heads]:
             reasons.setdefault(head, []).append(why)
     found = [
-        _of_z("head", (head,), kind, ", ".join(reasons[head]), z_bar)
+        _of_z("head", (head,), kind, "; ".join(reasons[head]), z_bar)
         for head in reasons
         for kind in config.kinds
     ]
