@@ -133,6 +133,27 @@ class AblationConfig(Section):
         return self
 
 
+class PartsConfig(Section):
+    """What heads do part by part: at offsets, to later patterns, to names and other tokens."""
+
+    sequences: Sequences = Field(8, ge=6)
+    """Sequences of each kind for a language model."""
+    length: Tokens = Field(32, ge=16, le=2048)
+    """Length of each."""
+    trained_sequences: Sequences = Field(128, ge=6)
+    """The same as `sequences`, for a model that the workflow trains."""
+    prompts: Sequences = Field(36, ge=8)
+    """Sentences with an indirect object, and lists."""
+    max_offset: Tokens = Field(8, ge=1, le=64)
+    """Largest distance of query and key in the sweep of offsets."""
+    logit_offsets: Tokens = Field(4, ge=1, le=64)
+    """The same for the redundancy in logits, which costs two runs for each."""
+    exact: int = Field(12, ge=1)
+    """Heads whose effect on an indirect object is exact because their first-order effect, or their
+    direct one, is largest; and earlier heads whose effect on patterns is, if there are more than
+    these. The others' effects are of first order."""
+
+
 class HeadsVerdictConfig(Section):
     """The verdict."""
 
@@ -154,6 +175,8 @@ class HeadsConfig(Section):
     """The detectors, and when they name a head."""
     ablation: AblationConfig = AblationConfig()
     """Ablations of heads."""
+    parts: PartsConfig = PartsConfig()
+    """What heads do part by part."""
     verdict: HeadsVerdictConfig = HeadsVerdictConfig()
     """The verdict."""
     seed: int = Field(0, ge=0, le=2**32 - 1)
