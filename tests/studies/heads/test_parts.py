@@ -1,7 +1,5 @@
 """What heads do part by part, against runs of an edited model, loops, and planted truths."""
 
-# ruff: noqa: N806
-
 from __future__ import annotations
 
 import numpy as np
@@ -49,14 +47,14 @@ def seen(view, tokens, edits=()):
     return found
 
 
-def small(seed: int = 0, **changed) -> TensorTransformer:
+def small(std: float = 0.7, **changed) -> TensorTransformer:
     """A softmax model of two layers of three heads in float64, whose patterns are far from even."""
     shape = {"d_vocab": 12, "n_layers": 2, "n_heads": 3, "d_model": 12, "d_head": 4}
     config = TensorConfig(**{**shape, "n_ctx": 16, "attention": "softmax", **changed})
     model = TensorTransformer(config).double().eval().requires_grad_(False)
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(0)
     for p in model.parameters():
-        p.copy_(0.7 * torch.randn(p.shape, generator=generator, dtype=torch.float64))
+        p.copy_(std * torch.randn(p.shape, generator=generator, dtype=torch.float64))
     return model
 
 
@@ -114,9 +112,8 @@ def test_a_head_that_alone_writes_captures_all_and_the_others_nothing():
 
 
 def test_offsets_that_no_row_has_are_left_out():
-    rows = pd.DataFrame(
-        layer_offset_rows(offset_sums(viewed("lag"), tokens_of(), 50, 3), BOOTSTRAP)
-    )
+    sums = offset_sums(viewed("lag"), tokens_of(), 50, 3)
+    rows = pd.DataFrame(layer_offset_rows(sums, BOOTSTRAP))
     assert rows["offset"].max() == LENGTH - 2
 
 
@@ -124,9 +121,9 @@ def test_offsets_that_no_row_has_are_left_out():
 
 
 def test_values_are_redundant_behind_the_only_head_that_reads_them_and_not_behind_another():
-    model = small()
+    model = small(0.4)
     silence(model, 0, [0, 2])
-    tokens = torch.randint(12, (5, 9), generator=torch.Generator().manual_seed(2))
+    tokens = torch.randint(12, (16, 9), generator=torch.Generator().manual_seed(2))
     found = {
         h: pd.DataFrame(redundancy_rows(TensorView(model), tokens, (0, h), 2, BOOTSTRAP))
         for h in (1, 2)
@@ -155,7 +152,9 @@ def test_redundancy_is_that_of_full_runs_with_one_edit_after_another():
             a, b = p(*edits), p(*edits, gone)
             kl[name] = float((a * (a / b).log()).sum(-1).mean())
             assert getattr(row, name) == pytest.approx(kl[name], rel=1e-4)
-        assert row.value == pytest.approx(1 - kl["beside"] / kl["alone"], abs=1e-4)
+        if row.alone_ci_low > 1e-6:
+            assert row.value == pytest.approx(1 - kl["beside"] / kl["alone"], abs=1e-4)
+    assert rows["value"].notna().sum() == 2
 
 
 def scores_of(*rows) -> pd.DataFrame:
@@ -304,13 +303,13 @@ def planted_maps() -> TokenMaps:
         p.zero_() if p.ndim == 2 else p.fill_(1.0)
         if name.endswith(("embed_tokens.weight", "lm_head.weight")):
             p.copy_(eye)
-    shuffles = [
-        eye[torch.randperm(size, generator=torch.Generator().manual_seed(i))] for i in (1, 2)
-    ]
+    orders = [torch.randperm(size, generator=torch.Generator().manual_seed(i)) for i in (1, 2)]
+    shuffles = [eye[order] for order in orders]
     after = eye.roll(1, 1)  # token t becomes t + 1
     attention = model.model.layers[1].self_attn
     attention.v_proj.weight.copy_(torch.cat([s.mT for s in shuffles]))
-    outputs = [shuffles[i].mT @ m for i, m in zip((0, 0, 1, 1), (after, eye, after.mT, -eye))]
+    maps = ((0, after), (0, eye), (1, after.mT), (1, -eye))
+    outputs = [shuffles[group].mT @ m for group, m in maps]
     attention.o_proj.weight.copy_(torch.cat(outputs).mT)
     return TokenMaps(LanguageModel(model, None, "planted"), [15])
 

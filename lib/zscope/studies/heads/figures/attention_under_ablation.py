@@ -71,8 +71,9 @@ def _named_for(scores: pd.DataFrame, shares: pd.DataFrame) -> list[str]:
             rows = naming_rows(scores, str(model), detector)
             if rows.empty:
                 continue
-            for row in rows[rows["named"] | rows["named_by_class"]].itertuples():
-                key = (str(model), int(row.layer), int(row.head))
+            named = rows[rows["named"] | rows["named_by_class"]]
+            for layer, head in zip(named["layer"], named["head"], strict=True):
+                key = (str(model), int(layer), int(head))
                 if detector == PREVIOUS or found.get(key) != PREVIOUS:
                     found[key] = PREVIOUS if detector == PREVIOUS else OTHER
     heads = zip(shares["model"], shares["ablated_layer"], shares["ablated_head"], strict=True)

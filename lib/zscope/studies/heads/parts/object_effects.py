@@ -166,10 +166,13 @@ def effect_rows(
         row: Row = {"layer": at[0], "head": at[1], "exact": bool(effects.exact[at])}
         for name, x in parts.items():
             low, high = intervals[name]
-            row |= {name: finite(x[(slice(None), *at)].mean())}
-            row |= {f"{name}_ci_low": finite(low[at]), f"{name}_ci_high": finite(high[at])}
-        row |= {f"{name}_q": finite(of[at]) for name, of in q.items()}
-        row |= {"abc_score_low": finite(score_low[at]), "raw_copy": float(raw_copy[at])}
+            row |= {name: finite(float(x[(slice(None), *at)].mean()))}
+            row |= {
+                f"{name}_ci_low": finite(float(low[at])),
+                f"{name}_ci_high": finite(float(high[at])),
+            }
+        row |= {f"{name}_q": finite(float(of[at])) for name, of in q.items()}
+        row |= {"abc_score_low": finite(float(score_low[at])), "raw_copy": float(raw_copy[at])}
         for name, rates in (("copying", copying), ("suppression", suppression)):
             row |= {name: float(rates.rate[head]), f"{name}_ci_low": float(rates.low[head])}
             row |= {f"{name}_ci_high": float(rates.high[head])}

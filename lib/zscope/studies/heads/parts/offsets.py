@@ -101,9 +101,9 @@ def offset_rows(sums: OffsetSums, bootstrap: Bootstrap) -> Iterator[Row]:
     for layer, head, d in np.ndindex(left.shape):
         yield {
             **{"layer": layer, "head": head, "offset": d, "n": len(sums.others)},
-            "value": finite(1 - left[layer, head, d]),
-            "ci_low": finite(1 - high[layer, head, d]),
-            "ci_high": finite(1 - low[layer, head, d]),
+            "value": finite(float(1 - left[layer, head, d])),
+            "ci_low": finite(float(1 - high[layer, head, d])),
+            "ci_high": finite(float(1 - low[layer, head, d])),
         }
 
 
@@ -113,9 +113,9 @@ def layer_offset_rows(sums: OffsetSums, bootstrap: Bootstrap) -> Iterator[Row]:
     for layer, d in np.ndindex(share.shape):
         yield {
             **{"layer": layer, "offset": d, "n": len(sums.along)},
-            "value": finite(share[layer, d]),
-            "ci_low": finite(low[layer, d]),
-            "ci_high": finite(high[layer, d]),
+            "value": finite(float(share[layer, d])),
+            "ci_low": finite(float(low[layer, d])),
+            "ci_high": finite(float(high[layer, d])),
         }
 
 

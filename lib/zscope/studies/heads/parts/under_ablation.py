@@ -15,7 +15,7 @@ says little where a pattern is saturated.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,7 +26,7 @@ from torch import Tensor
 
 from zscope.config.base import Bootstrap
 from zscope.figures.frames import select
-from zscope.models.attention_view import AttentionView, LayerHeads, Resume
+from zscope.models.attention_view import AttentionView, Edit, LayerHeads, Resume
 from zscope.models.head_edits import set_z
 from zscope.models.head_effects import mean_z
 from zscope.stats import bootstrap_interval, finite
@@ -75,14 +75,6 @@ def named_of(scores: pd.DataFrame) -> list[Named]:
                 )
             )
     return found
-
-
-@dataclass(frozen=True, eq=False)
-class Shares:
-    """Weight on the targets, and rows, of each sequence, for every named head of a stream."""
-
-    hits: Float[Tensor, "named n"]
-    rows: Float[np.ndarray, "named n"]
 
 
 class PieceShares:
@@ -138,7 +130,15 @@ class PieceShares:
                 found[i, :, layer] = change.sum((1, 3)).cpu()
         return found
 
-    def _run(self, edits=(), *, keep=None, grad=False, resume=None) -> list[Float[Tensor, " n"]]:  # type: ignore[no-untyped-def]
+    def _run(
+        self,
+        edits: Sequence[Edit] = (),
+        *,
+        keep: Callable[[LayerHeads], None] | None = None,
+        resume: Resume | None = None,
+        grad: bool = False,
+    ) -> list[Float[Tensor, " n"]]:
+        """Hits of every named head; 0 of those in layers that are not run."""
         hits: dict[int, Tensor] = {}
 
         def visit(heads: LayerHeads) -> None:
@@ -210,7 +210,7 @@ def _stream_rows(
     rows = np.concatenate([p.rows for p in pieces], 1)
     deepest = max(n.head[0] for n in named)
     earlier = [(layer, h) for layer in range(deepest) for h in range(view.n_heads)]
-    chosen, first = earlier, None
+    chosen, first = set(earlier), None
     if len(earlier) > exact:
         first = torch.cat([p.first_order(z_bar) for p in pieces], 1).double().numpy()
         chosen = _largest(first, rows, exact, previous & set(earlier))
