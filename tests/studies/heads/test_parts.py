@@ -33,7 +33,14 @@ from zscope.studies.heads.tables import OF_PARTS
 from zscope.studies.heads.token_maps import TokenMaps
 
 PARTS = PartsConfig(
-    sequences=6, length=16, trained_sequences=6, prompts=10, max_offset=3, logit_offsets=2, exact=2
+    sequences=6,
+    length=16,
+    trained_sequences=6,
+    prompts=10,
+    max_offset=3,
+    logit_offsets=2,
+    targets=2,
+    exact=2,
 )
 DETECTORS = {
     d.name: d for name in ("induction", "previous") for d in load_detectors(name, DetectorsConfig())
@@ -160,7 +167,8 @@ def test_redundancy_is_that_of_full_runs_with_one_edit_after_another():
 def scores_of(*rows) -> pd.DataFrame:
     columns = ["detector", "stream", "names", "layer", "head", "value", "named"]
     columns += ["named_by_class", "best_class", "class_value", "offset"]
-    return pd.DataFrame(rows, columns=columns)
+    frame = pd.DataFrame(rows, columns=columns)
+    return frame.assign(ci_low=frame["value"] - 0.1, class_low=frame["class_value"])
 
 
 def test_the_best_previous_token_head_is_named_if_any_is():
@@ -188,6 +196,13 @@ def asked_on_text(model: TensorTransformer, signed: bool = False) -> AskedModel:
     return AskedModel("m", TensorView(model), signed, Vocabulary(True, 6), {"text": (text,)})
 
 
+def shares_of(asked: AskedModel, named: list[Named], *, exact: int, targets: int = 9):
+    found = under_ablation_rows(
+        asked, named, DETECTORS, targets=targets, exact=exact, bootstrap=BOOTSTRAP
+    )
+    return pd.DataFrame(found)
+
+
 def slow_share(asked: AskedModel, named: Named, edits=()) -> float:
     """Weight on the tokens behind earlier copies, with loops over rows and keys."""
     (text,) = asked.streams["text"]
@@ -209,7 +224,7 @@ def test_shares_are_those_of_full_runs_with_the_earlier_head_at_its_mean():
     asked = asked_on_text(model)
     named = [Named("induction", "induction", "text", (1, h), c) for h, c in ((1, None), (2, "odd"))]
     named.append(Named("induction", "induction", "text", (0, 0), None))  # nothing is before it
-    rows = pd.DataFrame(under_ablation_rows(asked, named, DETECTORS, exact=9, bootstrap=BOOTSTRAP))
+    rows = shares_of(asked, named, exact=9)
     z_bar = mean_z(asked.view, asked.streams["text"][0].ids)
     assert len(rows) == 6
     assert rows["exact"].all()
@@ -233,8 +248,9 @@ def test_first_order_is_exact_for_heads_that_change_little():
     named = [Named("induction", "induction", "text", h, None) for h in ((2, 1), (1, 0))]
 
     def rows(exact: int) -> pd.DataFrame:
-        found = under_ablation_rows(asked, named, DETECTORS, exact=exact, bootstrap=BOOTSTRAP)
-        return pd.DataFrame(found).set_index(["layer", "ablated_layer", "ablated_head"])
+        return shares_of(asked, named, exact=exact).set_index(
+            ["layer", "ablated_layer", "ablated_head"]
+        )
 
     every, few = rows(6), rows(2)
     assert every["exact"].all()
@@ -251,19 +267,34 @@ def test_first_order_is_exact_for_heads_that_change_little():
     assert set(ablated.first()[lambda x: x].index) == set(size.nlargest(2).index)
 
 
-def test_heads_that_are_named_as_previous_are_always_run():
+def test_half_of_those_that_are_run_are_named_as_previous_as_far_as_there_are_any():
     asked = asked_on_text(small(n_layers=3))
-    named = [Named("induction", "induction", "text", (2, 1), None)]
-    named += [Named("previous", "previous", "text", (1, h), None) for h in range(3)]
-    rows = pd.DataFrame(under_ablation_rows(asked, named, DETECTORS, exact=1, bootstrap=BOOTSTRAP))
-    assert rows[rows["ablated_layer"] == 1]["exact"].all()
-    assert rows[rows["ablated_layer"] == 0]["exact"].sum() <= 4
+    target = Named("induction", "induction", "text", (2, 1), None)
+    for n_previous, expected in ((1, 1), (3, 2)):
+        previous = [Named("previous", "previous", "text", (1, h), None) for h in range(n_previous)]
+        rows = shares_of(asked, [target, *previous], targets=1, exact=4)
+        rows = rows[rows["detector"] == "induction"]
+        assert rows["exact"].sum() == 4
+        named = (rows["ablated_layer"] == 1) & (rows["ablated_head"] < n_previous)
+        assert rows[named]["exact"].sum() >= expected
+
+
+def test_the_highest_of_each_detector_are_asked():
+    asked = asked_on_text(small())
+    named = [
+        Named("induction", "induction", "text", (1, h), None, low)
+        for h, low in ((0, 0.2), (1, 0.5), (2, 0.3))
+    ]
+    named.append(Named("previous", "previous", "text", (1, 0), None, 0.1))
+    rows = shares_of(asked, named, targets=2, exact=9)
+    asked_heads = set(zip(rows["detector"], rows["head"], strict=True))
+    assert asked_heads == {("induction", 1), ("induction", 2), ("previous", 0)}
 
 
 def test_contributions_are_taken_of_signed_patterns():
     asked = asked_on_text(small(attention="bilinear"), signed=True)
     named = [Named("induction", "induction", "text", (1, 1), None)]
-    rows = pd.DataFrame(under_ablation_rows(asked, named, DETECTORS, exact=9, bootstrap=BOOTSTRAP))
+    rows = shares_of(asked, named, exact=9)
     assert rows["clean"].between(0, 1).all()
     assert rows["value"].between(0, 1).all()
 
@@ -276,9 +307,9 @@ def test_named_heads_come_with_their_class_and_the_offset_of_a_family():
         ("positional", "text", True, 0, 3, 0.5, True, False, None, None, 4.0),
     ]
     assert named_of(scores_of(*rows)) == [
-        Named("induction", "induction", "text", (1, 1), "object"),
-        Named("induction", "induction", "text", (1, 2), None),
-        Named("positional", "offset_4", "text", (0, 3), None),
+        Named("induction", "induction", "text", (1, 1), "object", 0.9),
+        Named("induction", "induction", "text", (1, 2), None, pytest.approx(0.3)),
+        Named("positional", "offset_4", "text", (0, 3), None, 0.4),
     ]
 
 

@@ -142,16 +142,18 @@ class PartsConfig(Section):
     """Length of each."""
     trained_sequences: Sequences = Field(128, ge=6)
     """The same as `sequences`, for a model that the workflow trains."""
-    prompts: Sequences = Field(36, ge=8)
+    prompts: Sequences = Field(30, ge=8)
     """Sentences with an indirect object, and lists."""
     max_offset: Tokens = Field(8, ge=1, le=64)
     """Largest distance of query and key in the sweep of offsets."""
     logit_offsets: Tokens = Field(4, ge=1, le=64)
     """The same for the redundancy in logits, which costs two runs for each."""
-    exact: int = Field(12, ge=1)
-    """Heads whose effect on an indirect object is exact because their first-order effect, or their
-    direct one, is largest; and earlier heads whose effect on patterns is, if there are more than
-    these. The others' effects are of first order."""
+    targets: int = Field(3, ge=1)
+    """Named heads of each detector whose pattern is asked under ablation of earlier heads: those
+    with the highest scores."""
+    exact: int = Field(10, ge=2)
+    """Heads that are run at their mean, for effects on an indirect object and on patterns: those
+    with the largest first-order or direct effects. The effects of others are of first order."""
 
 
 class HeadsVerdictConfig(Section):

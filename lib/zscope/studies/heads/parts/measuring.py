@@ -61,7 +61,9 @@ def part_rows(
             found = redundancy_rows(view, text.ids, head, config.logit_offsets, bootstrap)
             yield from of(REDUNDANCY, found)
     named = named_of(scores)
-    shares = under_ablation_rows(model, named, detectors, exact=config.exact, bootstrap=bootstrap)
+    shares = under_ablation_rows(
+        model, named, detectors, targets=config.targets, exact=config.exact, bootstrap=bootstrap
+    )
     yield from of(UNDER_ABLATION, shares)
     if model.maps is None:
         return

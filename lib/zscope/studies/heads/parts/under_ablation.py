@@ -8,9 +8,10 @@ previous-token head, which a score is not.
     first order   (z_bar - z) . d share / dz    one run, and one backward pass per named head
     exact         one run per earlier head, which gives the shares of all later named heads
 
-Every earlier head is run exactly if they are few. If not, those are that the `previous` detector
-names, and those whose first-order change of some share is largest; the others keep it. First order
-says little where a pattern is saturated.
+Asked are the named heads with the highest scores of each detector. Every earlier head is run if
+they are few. If not, those are whose first-order change of some share is largest, and half of them
+are heads that the `previous` detector names, as far as there are any; the others keep the first
+order, which says little where a pattern is saturated.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ class Named:
         member: the detector itself, which differs in a family.
         stream: the sequences that it is named on.
         token_class: the class of query tokens that alone names it; None: all rows do.
+        low: lower end of the score that names it.
     """
 
     detector: str
@@ -56,6 +58,7 @@ class Named:
     stream: str
     head: Head
     token_class: str | None
+    low: float = 0.0
 
 
 def named_of(scores: pd.DataFrame) -> list[Named]:
@@ -72,6 +75,7 @@ def named_of(scores: pd.DataFrame) -> list[Named]:
                     row["stream"],
                     (int(row["layer"]), int(row["head"])),
                     None if row["named"] else str(row["best_class"]),
+                    float(row["ci_low"] if row["named"] else row["class_low"]),
                 )
             )
     return found
@@ -175,15 +179,16 @@ def under_ablation_rows(
     named: Sequence[Named],
     detectors: Mapping[str, Detector],
     *,
+    targets: int,
     exact: int,
     bootstrap: Bootstrap,
 ) -> Iterator[Row]:
     """Rows of table heads_under_ablation without subject and model.
 
-    detectors: by name, members of families too. exact: most earlier heads of a stream that are run
-    exactly because of their first-order change.
+    detectors: by name, members of families too. targets: most named heads of a detector that are
+    asked. exact: most earlier heads of a stream that are run.
     """
-    later = [n for n in named if n.head[0] > 0]
+    later = _highest([n for n in named if n.head[0] > 0], targets)
     previous = {n.head for n in named if n.detector == PREVIOUS}
     for name in dict.fromkeys(n.stream for n in later):
         of_stream = [n for n in later if n.stream == name]
@@ -193,6 +198,15 @@ def under_ablation_rows(
         ]
         if pieces:
             yield from _stream_rows(pieces, of_stream, previous, exact, bootstrap)
+
+
+def _highest(named: Sequence[Named], k: int) -> list[Named]:
+    """The k of each detector with the highest scores, in the order given."""
+    kept: set[Named] = set()
+    for detector in {n.detector for n in named}:
+        of = [n for n in named if n.detector == detector]
+        kept |= set(sorted(of, key=lambda n: -n.low)[:k])
+    return [n for n in named if n in kept]
 
 
 def _stream_rows(
@@ -234,14 +248,17 @@ def _largest(
     first: Float[np.ndarray, "named n layer head"],
     rows: Float[np.ndarray, "named n"],
     k: int,
-    always: set[Head],
+    named: set[Head],
 ) -> set[Head]:
-    """The k heads whose first-order change of some share is largest, and those of `always`."""
+    """The k heads whose first-order change of some share is largest, half of them of `named`."""
     with np.errstate(invalid="ignore", divide="ignore"):
         change = np.abs(first.sum(1) / rows.sum(1)[:, None, None])
     of_any = np.nan_to_num(change).max(0)
-    order = np.argsort(-of_any, axis=None, kind="stable")[:k]
-    return always | {divmod(int(i), of_any.shape[1]) for i in order}
+    order = np.argsort(-of_any, axis=None, kind="stable")
+    ranked = [divmod(int(i), of_any.shape[1]) for i in order]
+    first_named = [head for head in ranked if head in named][: k // 2]
+    others = [head for head in ranked if head not in first_named]
+    return {*first_named, *others[: k - len(first_named)]}
 
 
 def _columns(
