@@ -142,7 +142,7 @@ class PartsConfig(Section):
     """Length of each."""
     trained_sequences: Sequences = Field(128, ge=6)
     """The same as `sequences`, for a model that the workflow trains."""
-    prompts: Sequences = Field(30, ge=8)
+    prompts: Sequences = Field(36, ge=8)
     """Sentences with an indirect object, and lists."""
     max_offset: Tokens = Field(8, ge=1, le=64)
     """Largest distance of query and key in the sweep of offsets."""
