@@ -42,11 +42,10 @@ from zscope.models.head_effects import (
     exact_effects,
     first_order_effects,
 )
-from zscope.stats import bootstrap_interval, finite
+from zscope.stats import bootstrap_interval, finite, random_sign_flips
 from zscope.studies.heads.behaviours import Behaviour
 from zscope.studies.heads.head_sets import Head
 from zscope.studies.heads.ov import Rates
-from zscope.studies.heads.scores import sign_flip_p
 from zscope.studies.heads.settings import NamingSettings
 from zscope.studies.heads.streams import Stream
 from zscope.tables.schema import Row
@@ -227,5 +226,5 @@ def _q(
     if np.isnan(x).any():
         return np.full(x.shape[1:], np.nan)
     rng = np.random.default_rng([bootstrap.seed, 3])  # not the draws of other tests
-    p = sign_flip_p(x.reshape(len(x), -1), rng=rng, flips=flips)
+    p = random_sign_flips(x.reshape(len(x), -1), rng=rng, flips=flips)
     return false_discovery_control(p).reshape(x.shape[1:])
