@@ -43,11 +43,17 @@ def test_every_earlier_head_is_a_dot_and_the_previous_token_head_stands_out(made
     assert ax.get_aspect() == 1
 
 
-def test_roles_are_labelled_and_coloured_and_no_other_head_is(made):
-    fig = ioi.draw(made["ioi"])
+def test_roles_are_labelled_and_coloured_and_of_the_others_those_that_were_run(made):
+    given = made["ioi"]
+    rows = given.get(IOI)
+    rows["exact"] |= (rows["layer"] == 0) & (rows["head"] == 6)
+    fig = ioi.draw(Tables({IOI.name: rows}, given.level, given.declared))
     (ax,) = fig.axes
-    labels = {t.get_text() for t in ax.texts}
-    assert labels == {"L1H0", "L1H3", "L1H5"}
+    labels = {t.get_text(): t.get_color() for t in ax.texts}
+    assert labels == {
+        **{"L1H0": style.VERMILLION, "L1H3": style.GREEN, "L1H5": style.BLUE},
+        **{"L0H6": style.GREY},
+    }
     of_dots = colours(ax, "_heads")
     assert len(of_dots) == 16
     assert sorted(c for c in of_dots if c != style.GREY) == sorted(

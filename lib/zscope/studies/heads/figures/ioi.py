@@ -94,10 +94,12 @@ def _apart(heights: np.ndarray) -> np.ndarray:
 
 
 def _labels(ax: Axes, rows: pd.DataFrame) -> None:
-    """The names of heads with a role, beside the panel in the order of their height."""
-    with_role = rows[rows[list(ROLES)].any(axis=1)]
-    size = np.hypot(numbers(with_role["direct"]), numbers(with_role["indirect"]))
-    kept = with_role.iloc[np.argsort(-size, kind="stable")[:MOST_LABELS]]
+    """The names of heads with a role, and of the largest others that were run, beside the panel in
+    the order of their height."""
+    of_role = rows[list(ROLES)].any(axis=1).to_numpy(bool)
+    size = np.hypot(numbers(rows["direct"]), numbers(rows["indirect"]))
+    order = np.lexsort((-size, ~of_role))[:MOST_LABELS]
+    kept = rows.iloc[[i for i in order if of_role[i] or bool(rows["exact"].iloc[i])]]
     kept = kept.sort_values("indirect", ascending=False, kind="stable")
     low, high = ax.get_ylim()
     heights = _apart((numbers(kept["indirect"]) - low) / (high - low))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-import numpy as np
 import pandas as pd
 
 from zscope.config.base import Bootstrap
@@ -96,7 +95,7 @@ def _ioi(
         effects,
         copying,
         suppression,
-        np.asarray(rates.raw_copy),
+        rates.raw_copy,
         settings=naming,
         bootstrap=bootstrap,
     )
