@@ -302,13 +302,15 @@ def test_contributions_are_taken_of_signed_patterns():
 def test_named_heads_come_with_their_class_and_the_offset_of_a_family():
     rows = [
         ("induction", "text", True, 1, 1, 0.1, False, True, "object", 0.9, None),
-        ("induction", "text", True, 1, 2, 0.4, True, True, "object", 0.9, None),
+        ("induction", "text", True, 1, 2, 0.6, True, True, "object", 0.9, None),
+        ("induction", "text", True, 1, 3, 0.2, True, True, "object", 0.9, None),
         ("induction", "random", True, 1, 0, 0.4, True, False, None, None, None),
         ("positional", "text", True, 0, 3, 0.5, True, False, None, None, 4.0),
     ]
     assert named_of(scores_of(*rows)) == [
         Named("induction", "induction", "text", (1, 1), "object", 0.9),
-        Named("induction", "induction", "text", (1, 2), None, pytest.approx(0.3)),
+        Named("induction", "induction", "text", (1, 2), None, 0.5),
+        Named("induction", "induction", "text", (1, 3), "object", 0.9),
         Named("positional", "offset_4", "text", (0, 3), None, 0.4),
     ]
 

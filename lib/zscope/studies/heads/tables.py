@@ -174,7 +174,7 @@ SUMMARY = Table(
 
 OFFSET = Column("offset", INT, "tokens", "how far the key is behind the query; 0: its own")
 EXACT = Column("exact", BOOL, "", "whether the head was run at its mean; false: first order")
-CLASS = Column("token_class", TEXT, "", "the class of query tokens that names it; null: all", True)
+CLASS = Column("token_class", TEXT, "", "the class of query tokens that is asked; null: all", True)
 
 
 def _with_interval(name: str, unit: str, meaning: str) -> tuple[Column, ...]:

@@ -40,6 +40,9 @@ from zscope.studies.heads.sums import naming_weights
 from zscope.studies.heads.weights import WeightKind, layer_weights
 from zscope.tables.schema import Row
 
+GATED = 2.0
+"""How many times the lower end over all rows that of a class is, for a head to count as gated."""
+
 
 @dataclass(frozen=True)
 class Named:
@@ -49,7 +52,7 @@ class Named:
         detector: the question, as in heads_scores.
         member: the detector itself, which differs in a family.
         stream: the sequences that it is named on.
-        token_class: the class of query tokens that alone names it; None: all rows do.
+        token_class: the class of query tokens that it is asked on; None: all rows.
         low: lower end of the score that names it.
     """
 
@@ -62,20 +65,26 @@ class Named:
 
 
 def named_of(scores: pd.DataFrame) -> list[Named]:
-    """Every head of heads_scores of one model that is named on its detector's first stream."""
+    """Every head of heads_scores of one model that is named on its detector's first stream.
+
+    A gated head is asked on the class that names it: one that all rows do not name, or whose score
+    has at least twice as high a lower end in the class.
+    """
     found = []
     for detector, rows in select(scores, names=True).groupby("detector", sort=False):
         rows = rows[rows["stream"] == rows["stream"].iloc[0]]
         for row in rows[rows["named"] | rows["named_by_class"]].to_dict("records"):
-            offset = row["offset"]
+            offset, gated = row["offset"], not row["named"]
+            if row["named_by_class"]:
+                gated = gated or row["class_low"] >= GATED * row["ci_low"]
             found.append(
                 Named(
                     str(detector),
                     str(detector) if pd.isna(offset) else f"offset_{int(offset)}",
                     row["stream"],
                     (int(row["layer"]), int(row["head"])),
-                    None if row["named"] else str(row["best_class"]),
-                    float(row["ci_low"] if row["named"] else row["class_low"]),
+                    str(row["best_class"]) if gated else None,
+                    float(row["class_low"] if gated else row["ci_low"]),
                 )
             )
     return found
