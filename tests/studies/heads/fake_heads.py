@@ -10,6 +10,7 @@ from importlib import import_module
 
 import numpy as np
 
+import fake_parts
 from fake_tables import frame
 from zscope.figures.registry import figure_modules
 from zscope.figures.tables import Tables
@@ -121,7 +122,8 @@ def study(models):
         ABLATIONS.name: frame(ABLATIONS, ablation_rows(models)),
     }
     verdicts = list(verdict_rows(*tables.values(), draws=DRAWS, alpha=0.05))
-    return {**tables, **{t.name: frame(t, verdicts) for t in (VERDICTS, SUMMARY)}}
+    judged = {t.name: frame(t, verdicts) for t in (VERDICTS, SUMMARY)}
+    return {**tables, **judged, **fake_parts.tables(models)}
 
 
 def figure_tables(level: float = 0.95) -> dict[str, dict[str, Tables]]:

@@ -22,7 +22,7 @@ def source_module(name: str) -> str:
 
 def load_source(name: str) -> Source:
     """A source of models."""
-    source: Source = import_module(source_module(name)).SOURCE
+    source: Source = import_module(f"zscope.studies.heads.asked.{name}").SOURCE
     return source
 
 
@@ -33,5 +33,5 @@ def prompted_module(name: str) -> str:
 
 def load_prompted(name: str) -> Prompted:
     """What loads a model of a source with its prompts."""
-    found: Prompted = import_module(prompted_module(name)).prompted
+    found: Prompted = import_module(f"zscope.studies.heads.prompted.{name}").prompted
     return found
