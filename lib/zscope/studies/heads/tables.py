@@ -7,6 +7,7 @@ from zscope.tables.schema import (
     FLOAT,
     INT,
     INTERVAL,
+    STEP,
     TEXT,
     Column,
     Table,
@@ -27,6 +28,13 @@ LESS = "_less_"
 """Joins a behaviour and its control, where a row is of the difference of their effects."""
 ALL_MODELS = "all"
 """The model of a row that is over all models of a subject."""
+
+SCORE, EFFECT, ON_CONTROL, EXCESS = "score", "effect", "effect_on_control", "excess"
+"""What is followed over checkpoints."""
+NAMED, OTHER, RANDOM_SET, OF_MODEL = "named", "other", "random", "model"
+"""Whose it is, beside SET: a named head, another one of its layer, a random set, the model."""
+PATTERN, BEHAVIOUR_THERE = "pattern", "behaviour"
+"""What sets in, beside EFFECT."""
 
 FOLDER = "results/heads/subjects/{subject}"
 SUMS = FOLDER + "/sums/{detector}.safetensors"
@@ -160,4 +168,89 @@ VERDICTS = Table(
     ("subject", "model", "detector"),
 )
 OF_SUBJECT = (SCORES, DETECTORS, SCREEN, ABLATIONS)
-TABLES = (*OF_SUBJECT, VERDICTS)
+
+QUANTITY = Column("quantity", TEXT, "", "pattern, effect or behaviour (docs/heads.md)")
+CHECKPOINTS = Table(
+    "heads_checkpoints",
+    "what is followed over the training of a model, at one checkpoint",
+    FOLDER + "/checkpoints.parquet",
+    (
+        SUBJECT,
+        MODEL,
+        DETECTOR,
+        STEP,
+        Column("metric", TEXT, "", "score, effect, effect_on_control or excess"),
+        Column(
+            "chosen_by",
+            TEXT,
+            "",
+            "named: one head of the last step; other: one of its layer; set: all named; "
+            "random: a set like it; model",
+        ),
+        Column("heads", TEXT, "", 'the heads, as "L0H3+L1H1"; empty: of the whole model'),
+        Column("like", TEXT, "", "of others and random sets: the named heads; empty: themselves"),
+        Column("query_class", TEXT, "", "class of query tokens of the score; null: all", True),
+        Column("offset", INT, "tokens", "offset of the score; null: no family", True),
+        Column("value", FLOAT, "nats, or a share", "the measurement; null: undefined", True),
+        *INTERVAL,
+        Column("null", FLOAT, "share", "what the score's null is; null: no score", True),
+        Column("n", INT, "sequences", "sequences that the value is over"),
+    ),
+    ("model", "detector", "step", "metric", "chosen_by", "heads", "like"),
+)
+ONSETS = Table(
+    "heads_onsets",
+    "an onset of one model",
+    FOLDER + "/onsets.parquet",
+    (
+        SUBJECT,
+        MODEL,
+        DETECTOR,
+        Column("heads", TEXT, "", "heads that the last step names; empty: none"),
+        QUANTITY,
+        Column("onset", INT, "optimizer steps", "null: not by the last step (censored)", True),
+        Column("last_step", INT, "optimizer steps", "the last checkpoint"),
+        Column("threshold", FLOAT, "nats, or a share", "that is passed; null: none", True),
+    ),
+    ("model", "detector", "quantity"),
+)
+ONSET_MEDIANS = Table(
+    "heads_onset_medians",
+    "the onset of a quantity over the models of a subject",
+    FOLDER + "/onset_medians.parquet",
+    (
+        SUBJECT,
+        DETECTOR,
+        QUANTITY,
+        Column("median", FLOAT, "optimizer steps", "Kaplan-Meier; null: beyond the last", True),
+        *INTERVAL,
+        Column("n", INT, "models", "models"),
+        Column("n_censored", INT, "models", "models without this onset"),
+    ),
+    ("detector", "quantity"),
+)
+ONSET_ORDER = Table(
+    "heads_onset_order",
+    "whether one onset comes before another, over the models of a subject",
+    FOLDER + "/onset_order.parquet",
+    (
+        SUBJECT,
+        DETECTOR,
+        Column("first", TEXT, "", "the quantity that is declared to set in first"),
+        Column("second", TEXT, "", "the one that is declared to set in later"),
+        Column("median", FLOAT, "optimizer steps", "second less first; null: infinite", True),
+        *INTERVAL,
+        Column("coverage", FLOAT, "share", "of the interval; null: none", True),
+        Column("later", INT, "models", "models in which the second is later, or never came"),
+        Column("earlier", INT, "models", "models in which it is earlier, or the first never came"),
+        Column("n", INT, "models", "models in which heads are named"),
+        Column("p", FLOAT, "", "exact two-sided sign test"),
+        Column("p_holm", FLOAT, "", "adjusted over the rows of the subject"),
+        Column("least_p", FLOAT, "", "smallest p_holm that could be"),
+        Column("verdict", TEXT, "", "yes, no or cannot be told (docs/heads.md)"),
+    ),
+    ("detector", "first", "second"),
+)
+OF_CHECKPOINTS = (CHECKPOINTS, ONSETS, ONSET_MEDIANS, ONSET_ORDER)
+"""Of the subjects whose models have checkpoints alone."""
+TABLES = (*OF_SUBJECT, *OF_CHECKPOINTS, VERDICTS)
