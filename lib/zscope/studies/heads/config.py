@@ -139,7 +139,7 @@ class HeadOnsetsConfig(Section):
     checkpoints: int = Field(16, ge=2)
     """Most checkpoints of a run that are measured: the first, the last, and others between them,
     evenly on a log scale."""
-    share: float = Field(1 / 3, gt=0, lt=1)
+    share: float = Field(0.333, gt=0, lt=1)
     """A pattern is there, and matters, when the score, and the effect of ablation, are above this
     share of their last value."""
     excess: float = Field(0.1, gt=0, lt=1)

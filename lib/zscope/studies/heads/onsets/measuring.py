@@ -17,7 +17,7 @@ from jaxtyping import Float
 from zscope.config.base import Bootstrap
 from zscope.core.provenance import derive_seed
 from zscope.models.attention_view import AttentionView
-from zscope.stats import finite
+from zscope.stats import bootstrap_interval, finite
 from zscope.studies.heads.ablating import Ablated
 from zscope.studies.heads.asked.model import AskedModel
 from zscope.studies.heads.behaviours import Behaviour
@@ -164,36 +164,50 @@ def effect_rows(
     Detectors whose behaviours are not there are left out. Without subject, model and step.
     """
     there = [f for f in asked if f.own in behaviours and f.control in behaviours]
-    names = dict.fromkeys(name for f in there for name in (f.own, f.control))
-    ablated = {name: Ablated(view, behaviours[name], bootstrap) for name in names}
-    excess = {name: _excess(view, behaviours[name]) for name in dict.fromkeys(f.own for f in there)}
+    cases: dict[str, list[Heads]] = {}
     for f in there:
-        own, control = ablated[f.own], ablated[f.control]
-        row = {**_EMPTY, "detector": f.detector}
-        if (of_model := excess[f.own]) is not None:
-            yield {**row, "metric": EXCESS, "chosen_by": OF_MODEL, **_value(own, of_model)}
+        of_own, of_control = cases.setdefault(f.own, []), cases.setdefault(f.control, [])
+        if f.heads:
+            of_own += [f.named, *sets[f.detector]]
+            of_control.append(f.named)
+    found = {
+        name: _measured(Ablated(view, behaviours[name], bootstrap), of_this)
+        for name, of_this in cases.items()
+    }
+    for f in there:
+        row, (excess, own) = {**_EMPTY, "detector": f.detector}, found[f.own]
+        if excess is not None:
+            yield {**row, "metric": EXCESS, "chosen_by": OF_MODEL, **excess}
         if not f.heads:
             continue
-        row |= {"heads": heads_text(f.named)}
-        of_set, *of_random = own.effects([f.named, *sets[f.detector]])
-        (on_control,) = control.effects([f.named])
-        yield {**row, "metric": EFFECT, "chosen_by": SET, **_value(own, of_set)}
-        yield {**row, "metric": ON_CONTROL, "chosen_by": SET, **_value(control, on_control)}
-        for heads, effect in zip(sets[f.detector], of_random, strict=True):
+        row |= {"chosen_by": SET, "heads": heads_text(f.named)}
+        yield {**row, "metric": EFFECT, **own[f.named]}
+        yield {**row, "metric": ON_CONTROL, **found[f.control][1][f.named]}
+        for heads in sets[f.detector]:
             columns = {"heads": heads_text(heads), "like": heads_text(f.named)}
-            of_draw = {**columns, "metric": EFFECT, "chosen_by": RANDOM_SET}
-            yield {**row, **of_draw, **_value(own, effect)}
+            yield {**row, **columns, "metric": EFFECT, "chosen_by": RANDOM_SET, **own[heads]}
 
 
-def _excess(view: AttentionView, behaviour: Behaviour) -> Float[np.ndarray, " n"] | None:
-    """The harm of each sequence without ablation, above the least; None: that is not known."""
-    if (least := behaviour.least) is None:
-        return None
+def _measured(ablated: Ablated, cases: Sequence[Heads]) -> tuple[Row | None, dict[Heads, Row]]:
+    """The model's excess, if its least harm is known, and the effect of each case."""
+    behaviour = ablated.behaviour
+    least = behaviour.least
+    effects = ablated.effects(cases) if cases else []
+    harms = [] if least is None else [_harm(ablated.view, behaviour) - least]
+    if not harms and not effects:
+        return None, {}
+    columns = np.stack([*harms, *effects], 1)
+    counts = behaviour.counts
+    low, high = bootstrap_interval(columns, counts, bootstrap=ablated.bootstrap)
+    n = int((counts > 0).sum())
+    rows = [
+        {"value": float(value), "ci_low": finite(a), "ci_high": finite(b), "n": n}
+        for value, a, b in zip(columns.sum(0) / counts.sum(), low, high, strict=True)
+    ]
+    return rows[0] if harms else None, dict(zip(cases, rows[len(harms) :], strict=True))
+
+
+def _harm(view: AttentionView, behaviour: Behaviour) -> Float[np.ndarray, " n"]:
+    """Of each sequence, without ablation."""
     harms = [p.y(view.run(p.tokens.to(view.device), read=p.read).logits) for p in behaviour.pieces]
-    return torch.cat(harms).double().cpu().numpy() - least
-
-
-def _value(ablated: Ablated, harm: Float[np.ndarray, " n"]) -> Row:
-    low, high = ablated.interval(harm)
-    n = int((ablated.behaviour.counts > 0).sum())
-    return {"value": ablated.mean(harm), "ci_low": low, "ci_high": high, "n": n}
+    return torch.cat(harms).double().cpu().numpy()
