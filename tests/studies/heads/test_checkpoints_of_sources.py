@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -133,10 +134,12 @@ def test_the_rows_of_a_step_are_those_of_the_tables_of_scores_and_ablations(case
     for row in rows:
         ((layer, head),) = [(int(row["heads"][1]), int(row["heads"][3]))]
         of = named.loc[row["detector"], streams[row["detector"]], layer, head]
-        if row["query_class"] is not None and row["query_class"] != of["best_class"]:
-            continue  # another head of the layer, in the class of the named one
-        if row["offset"] is not None and row["offset"] != of["offset"]:
-            continue
+        own_class = row["query_class"] in (None, of["best_class"])
+        own_offset = row["offset"] == (None if pd.isna(of["offset"]) else of["offset"])
+        if row["chosen_by"] == "other" and not (own_class and own_offset):
+            continue  # scored as the named head is
+        assert own_class
+        assert own_offset
         columns = ("value", "ci_low", "ci_high")
         if row["query_class"] is not None:
             columns = ("class_value", "class_low", "class_high")

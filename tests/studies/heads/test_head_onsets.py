@@ -26,6 +26,7 @@ from zscope.studies.heads.streams import Stream
 N, SEQ, VOCAB = 24, 20, 8
 HOW = Scoring(SETTINGS, 20, 7, BOOTSTRAP)
 RULE = OnsetRule(share=1 / 3, excess=0.1, consecutive=2)
+LEAST = 1e-4
 STEPS = (0, 1, 2, 4, 8, 16, 32, 64)
 # How sharply the heads look for their own token, and how much of it the first of them writes.
 SHARP = dict(zip(STEPS, (0, 0.1, 4, 8, 8, 8, 8, 8), strict=True))
@@ -76,12 +77,12 @@ def asked(model: TensorTransformer, ids: torch.Tensor) -> AskedModel:
 
 
 def behaviours(ids: torch.Tensor) -> dict[str, Behaviour]:
-    """The second token of each pair, whose least loss is 0, and the first, whose is not known."""
+    """The second token of each pair, whose least loss is given, and the first, whose is not."""
     text, second = Stream("text", ids), torch.zeros_like(ids, dtype=torch.bool)
     second[:, 1::2] = True
     first = ~second
     first[:, 0] = False
-    least = np.zeros(ids.shape)
+    least = np.where(second.numpy(), LEAST, np.nan)
     return {
         "second": Behaviour("second", (loss_piece(text, second, least),)),
         "first": Behaviour("first", (loss_piece(text, first),)),
@@ -202,8 +203,40 @@ def test_effects_and_excess_are_those_of_runs_of_an_edited_model(ids):
         )
         assert rows.loc[metric, "value"] == pytest.approx(ablated - clean, abs=1e-5)
         if metric == "effect":
-            assert rows.loc["excess", "value"] == pytest.approx(clean, abs=1e-5)
+            assert rows.loc["excess", "value"] == pytest.approx(clean - LEAST, abs=1e-5)
     assert (rows["n"] == N).all()
+
+
+# --- onsets of curves ----------------------------------------------------------------------------
+
+
+def curve(values, low=None, metric="effect", by="set", heads="L0H0") -> pd.DataFrame:
+    """A quantity at steps 0, 1, 2, ..."""
+    values = np.array(values, dtype=float)
+    low = values - 0.1 if low is None else np.array(low, dtype=float)
+    frame = pd.DataFrame({"step": STEPS[: len(values)], "value": values, "ci_low": low})
+    names = {"subject": "s", "model": "m", "detector": "d", "metric": metric}
+    return frame.assign(**names, chosen_by=by, heads=heads)
+
+
+def test_an_onset_is_the_first_of_two_checkpoints_past_a_share_of_the_last_value():
+    rows = curve([0, 0.9, 0, 0.2, 0.5, 0.6, 0.9])
+    (_, effect) = onset_rows(rows, RULE)
+    assert (effect["onset"], effect["last_step"]) == (8, 32)
+    assert effect["threshold"] == pytest.approx(0.3)
+
+
+def test_an_effect_whose_last_interval_holds_zero_never_sets_in():
+    rows = curve([0, 0.2, 0.5, 0.6, 0.9], low=[0, 0.1, 0.4, 0.5, -0.1])
+    (_, effect) = onset_rows(rows, RULE)
+    assert (effect["onset"], effect["threshold"]) == (None, None)
+
+
+def test_a_behaviour_is_there_below_a_share_of_its_first_excess():
+    rows = curve([3, 2, 0.2, 1, 0.29, 0.2], metric="excess", by="model", heads="")
+    behaviour = list(onset_rows(rows, RULE))[-1]
+    assert (behaviour["quantity"], behaviour["onset"]) == ("behaviour", 8)
+    assert behaviour["threshold"] == pytest.approx(0.3)
 
 
 # --- which steps ---------------------------------------------------------------------------------
