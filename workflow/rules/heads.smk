@@ -1,5 +1,5 @@
 # Attention heads: sums of each detector over a subject's patterns -> scores and names -> ablations
-# -> verdicts -> figures. Of models with checkpoints also -> checkpoints -> onsets.
+# -> verdicts -> figures.
 
 
 rule measure_detector:
@@ -101,6 +101,62 @@ rule ablate_heads:
         "../scripts/heads/ablate_heads.py"
 
 
+rule judge_heads:
+    """Say of every detector of a subject whether it names heads, and whether these are needed."""
+    input:
+        scores=rules.score_heads.output.scores,
+        detectors=rules.score_heads.output.detectors,
+        ablations=rules.ablate_heads.output.ablations,
+    output:
+        verdicts=heads_tables.VERDICTS.path,
+    log:
+        "logs/judge_heads/{subject}.log",
+    benchmark:
+        "results/benchmarks/judge_heads/{subject}.tsv"
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(20),
+    params:
+        tracked=lambda wildcards: tracked(
+            "heads/judge_heads.py",
+            draws=CONFIG.heads.ablation.draws,
+            alpha=CONFIG.heads.verdict.alpha,
+        ),
+    script:
+        "../scripts/heads/judge_heads.py"
+
+
+rule summarise_heads:
+    """Put the verdicts of all subjects into one table."""
+    input:
+        verdicts=HEADS.files(heads_tables.VERDICTS),
+    output:
+        summary=heads_tables.SUMMARY.path,
+        csv=report(
+            "results/heads/summary.csv",
+            caption="../report/caption.rst",
+            category=TITLES["heads"],
+            subcategory="Tables",
+            labels={"table": "summary", "format": "csv"},
+        ),
+    log:
+        "logs/summarise_heads/all.log",
+    benchmark:
+        "results/benchmarks/summarise_heads/all.tsv"
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(20),
+    params:
+        caption=caption("heads", "summary"),
+        tracked=lambda wildcards: tracked("heads/summarise_heads.py"),
+    script:
+        "../scripts/heads/summarise_heads.py"
+
+
 rule measure_head_onsets:
     """Follow the heads that the last step names over the checkpoints of a subject's models."""
     input:
@@ -163,41 +219,6 @@ rule summarise_head_onsets:
         ),
     script:
         "../scripts/heads/summarise_head_onsets.py"
-
-
-rule summarise_heads:
-    """Say of every detector and subject whether heads are named, and whether the behaviour needs them."""
-    input:
-        scores=HEADS.files(heads_tables.SCORES),
-        detectors=HEADS.files(heads_tables.DETECTORS),
-        ablations=HEADS.files(heads_tables.ABLATIONS),
-    output:
-        verdicts=heads_tables.VERDICTS.path,
-        csv=report(
-            "results/heads/verdicts.csv",
-            caption="../report/caption.rst",
-            category=TITLES["heads"],
-            subcategory="Tables",
-            labels={"table": "verdicts", "format": "csv"},
-        ),
-    log:
-        "logs/summarise_heads/all.log",
-    benchmark:
-        "results/benchmarks/summarise_heads/all.tsv"
-    conda:
-        "../../environment.yml"
-    resources:
-        mem_mb=growing(2000),
-        runtime=growing(20),
-    params:
-        caption=caption("heads", "verdicts"),
-        tracked=lambda wildcards: tracked(
-            "heads/summarise_heads.py",
-            draws=CONFIG.heads.ablation.draws,
-            alpha=CONFIG.heads.verdict.alpha,
-        ),
-    script:
-        "../scripts/heads/summarise_heads.py"
 
 
 TARGETS["heads"] = rules.summarise_heads.output

@@ -23,7 +23,9 @@ from zscope.studies.heads.tables import (
     LESS,
     ONSET_MEDIANS,
     ONSETS,
+    RANKED,
     SCORES,
+    SUMMARY,
     VERDICTS,
 )
 from zscope.studies.heads.verdicts import verdict_rows
@@ -87,6 +89,7 @@ def set_rows(
     difference = f"repeats{LESS}text"
     row = effect_row(model, detector, by, heads, value - control, difference, **common)
     yield {**row, "ci_low": beyond}
+    yield effect_row(model, detector, by, heads, value, draw=RANKED, **common)
     for draw in range(draws):
         of_draw = value + 1 if draw < hits else value - 1 - draw / 1000
         yield effect_row(model, detector, by, ((9, draw),), of_draw, draw=draw, **common)
@@ -154,13 +157,13 @@ def study(models):
         DETECTORS.name: frame(DETECTORS, detector_rows(models)),
         ABLATIONS.name: frame(ABLATIONS, ablation_rows(models)),
     }
-    verdicts = verdict_rows(*tables.values(), draws=DRAWS, alpha=0.05)
+    verdicts = list(verdict_rows(*tables.values(), draws=DRAWS, alpha=0.05))
     checkpoints = frame(CHECKPOINTS, checkpoint_rows(models))
     onsets = frame(ONSETS, onset_rows(checkpoints, OnsetRule(1 / 3, 0.1, 2)))
     medians = frame(ONSET_MEDIANS, median_rows(onsets, Bootstrap(resamples=100)))
     return {
         **tables,
-        VERDICTS.name: frame(VERDICTS, verdicts),
+        **{t.name: frame(t, verdicts) for t in (VERDICTS, SUMMARY)},
         CHECKPOINTS.name: checkpoints,
         ONSETS.name: onsets,
         ONSET_MEDIANS.name: medians,

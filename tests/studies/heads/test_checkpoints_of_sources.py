@@ -35,6 +35,7 @@ from zscope.studies.heads.tables import (
     ONSET_ORDER,
     ONSETS,
     SCORES,
+    THEMSELVES,
 )
 from zscope.tables.write import write_table
 from zscope.text.tables import ROWS
@@ -199,7 +200,7 @@ def assert_effects(source, model, scores, applied, rows):
     of_sets = {
         (r["detector"], r["behaviour"]): r
         for r in made
-        if r["chosen_by"] == "set" and r["draw"] < 0
+        if r["chosen_by"] == "set" and r["draw"] == THEMSELVES
     }
     named = {q.detector: q for q in questions if q.named}
     mine = {(r["detector"], r["metric"]): r for r in rows if r["chosen_by"] == "set"}

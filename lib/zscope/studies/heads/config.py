@@ -102,12 +102,15 @@ class AblationConfig(Section):
     """Ablations of heads."""
 
     kinds: list[AblationKind] = Field(["mean", "zero", "resample"], min_length=1)
-    """What replaces z of the named heads, and of random heads beside them. mean is always among
-    them: sets of heads, and the other heads, are replaced by it alone."""
-    sequences: Sequences = Field(8, ge=6)
+    """What replaces z of the heads that are named by all rows, and of random heads beside them.
+    mean is always among them: sets of heads, and the other heads, are replaced by it alone."""
+    sequences: Sequences = Field(6, ge=6)
     """Sequences of a language model on which effects are measured, and as many others that the
     screen sees."""
-    length: Tokens = Field(24, ge=16, le=2048)
+    draw_sequences: Sequences = Field(3, ge=2)
+    """Others, on which the named heads are ranked among random sets. Fewer are no less exact: the
+    rank compares all sets on the same sequences."""
+    length: Tokens = Field(20, ge=16, le=2048)
     """Tokens of each text and repeat."""
     trained_sequences: Sequences = Field(64, ge=6)
     """The same as `sequences`, for a model that the workflow trains."""

@@ -24,6 +24,9 @@ YES, PATTERN_ONLY, EFFECT_ONLY, NONE, SKIPPED = (
 
 SET, OUTSIDE = "set", "outside"
 """Sets of heads: those that a detector names, and where it names none the first of the screen."""
+THEMSELVES, RANKED = -1, -2
+"""Instead of the number of a random set: the heads themselves, on the sequences that their effect
+is measured on, and on those on which they are ranked among the sets."""
 LESS = "_less_"
 """Joins a behaviour and its control, where a row is of the difference of their effects."""
 ALL_MODELS = "all"
@@ -128,12 +131,12 @@ ABLATIONS = Table(
             "chosen_by", TEXT, "", "layer, screen, named, random: one head; set, outside: several"
         ),
         Column("detector", TEXT, "", "whose heads they are; empty: of none"),
-        Column("draw", INT, "", "random set like these heads; -1: they themselves"),
+        Column("draw", INT, "", "random set; -1: the heads; -2: they, where the sets are measured"),
         HEADS,
         Column("kind", TEXT, "", "what replaces z: mean, zero or resample"),
         Column("value", FLOAT, "nats", "rise of the loss, or fall of the logit difference"),
         *INTERVAL,
-        Column("possible", INT, "", "other sets that there are; null: one head", True),
+        Column("possible", INT, "", "other sets, or a billion if more; null: one head", True),
         Column("n", INT, "sequences", "sequences that the value averages"),
     ),
     ("model", "behaviour", "chosen_by", "detector", "draw", "heads", "kind"),
@@ -141,7 +144,7 @@ ABLATIONS = Table(
 VERDICTS = Table(
     "heads_verdicts",
     "a detector of one model, or of all models of a subject",
-    "results/heads/verdicts.parquet",
+    FOLDER + "/verdicts.parquet",
     (
         SUBJECT,
         Column("model", TEXT, "", "one model; all: over the models of the subject"),
@@ -167,7 +170,13 @@ VERDICTS = Table(
     ),
     ("subject", "model", "detector"),
 )
-OF_SUBJECT = (SCORES, DETECTORS, SCREEN, ABLATIONS)
+SUMMARY = Table(
+    "heads_summary",
+    "the same, of all subjects",
+    "results/heads/summary.parquet",
+    VERDICTS.columns,
+    VERDICTS.key,
+)
 
 QUANTITY = Column("quantity", TEXT, "", "pattern, effect or behaviour (docs/heads.md)")
 CHECKPOINTS = Table(
@@ -253,4 +262,4 @@ ONSET_ORDER = Table(
 )
 OF_CHECKPOINTS = (CHECKPOINTS, ONSETS, ONSET_MEDIANS, ONSET_ORDER)
 """Of the subjects whose models have checkpoints alone."""
-TABLES = (*OF_SUBJECT, *OF_CHECKPOINTS, VERDICTS)
+TABLES = (SCORES, DETECTORS, SCREEN, ABLATIONS, VERDICTS, SUMMARY, *OF_CHECKPOINTS)

@@ -23,6 +23,9 @@ from zscope.studies.heads.config import AblationConfig, StreamsConfig
 from zscope.studies.heads.detector import Vocabulary
 from zscope.studies.heads.streams import Stream
 
+PURPOSES = ("effects", "screen", "draws")
+"""What sequences are for: effects of ablations, the choice of heads, ranks among random sets."""
+
 
 @dataclass(frozen=True)
 class Sizes:
@@ -53,9 +56,10 @@ class Sizes:
     def of_ablations(
         cls, streams: StreamsConfig, config: AblationConfig, seed: int, purpose: str
     ) -> Sizes:
-        """purpose: "screen" or "effects", which have no sequence in common."""
-        part = (("effects", "screen").index(purpose), 2)
-        n, of_trained = config.sequences, config.trained_sequences
+        """purpose: one of PURPOSES, which have no sequence in common."""
+        part = (PURPOSES.index(purpose), len(PURPOSES))
+        n = config.draw_sequences if purpose == "draws" else config.sequences
+        of_trained = config.trained_sequences
         own_seed = derive_seed(seed, f"heads {purpose}")
         return cls(streams, n, config.length, n, of_trained, part, own_seed)
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from zscope.core.errors import DataError
 from zscope.core.provenance import derive_seed
+from zscope.models.architectures import ARCHITECTURES
 from zscope.models.attention_view_transformers import TransformersView
 from zscope.models.language_model import LanguageModel
 from zscope.models.named import load_named
@@ -37,10 +38,10 @@ from zscope.studies.heads.tokens.single_words import single_tokens
 from zscope.studies.heads.tokens.text_windows import (
     protocol_delimiter_ids,
     text_windows,
-    written_tokens,
 )
 from zscope.text import word_lists
 from zscope.text.passages import read_passages
+from zscope.text.prompt_tokens import decoded_token
 
 ENOUGH_NAMES = 6  # a sentence is tried with two fillings of three names
 
@@ -55,7 +56,7 @@ def asks(
 ) -> Iterator[Ask]:
     """Each model. See `model.Asks`."""
     for name, weights in models.items():
-        yield partial(language_model, name, load_named(name, weights, device, dtype))
+        yield partial(language_model, name, load_named(name, weights, device, dtype, known=False))
 
 
 def language_model(name: str, lm: LanguageModel, sizes: Sizes) -> AskedModel:
@@ -106,8 +107,15 @@ def language_model(name: str, lm: LanguageModel, sizes: Sizes) -> AskedModel:
             [raw_copy(embed, w.W_v.mT.float(), w.W_o.float(), unembed.mT).numpy() for w in weights]
         )
 
+    known = type(lm.model).__name__ in ARCHITECTURES  # of another one W_V is not known
     return AskedModel(
-        name, TransformersView(lm.model), False, vocabulary, streams, items=classes, copies=copies
+        name,
+        TransformersView(lm.model),
+        False,
+        vocabulary,
+        streams,
+        items=classes,
+        copies=copies if known else None,
     )
 
 
@@ -146,11 +154,8 @@ def _text_streams(
 ) -> Iterator[Stream]:
     n, length, s = sizes.sequences, sizes.length, sizes.streams
     if any(len(t) >= length for t in texts):
-        written = written_tokens(
-            [i for t in texts for i in [*front, *t]],
-            tokenizer.convert_ids_to_tokens,
-            lambda i: str(tokenizer.decode([i], clean_up_tokenization_spaces=False)),
-        )
+        used = sorted({*front, *(i for t in texts for i in t)})
+        written = {i: decoded_token(tokenizer, i) for i in used}
         yield text_windows(
             texts,
             length,
