@@ -195,7 +195,7 @@ def assert_effects(source, model, scores, applied, rows):
     none = Screen(np.zeros((2, 3)), None)
     questions = questions_of(scores, applied, source.own_and_control)
     made = ablation_rows(
-        effects, dict.fromkeys(found, none), questions, ABLATION, alpha=0.05, seed=0
+        effects, effects, dict.fromkeys(found, none), questions, ABLATION, alpha=0.05, seed=0
     )
     of_sets = {
         (r["detector"], r["behaviour"]): r
