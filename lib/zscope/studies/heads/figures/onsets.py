@@ -28,7 +28,8 @@ NEEDS = (CHECKPOINTS, ONSETS, ONSET_MEDIANS)
 OF_A_SUBJECT = True
 OF_CHECKPOINTS = True
 COLOURS = {PATTERN: style.BLUE, EFFECT: style.VERMILLION, BEHAVIOUR_THERE: style.BLACK}
-# Of each quantity: its metric, whose curve it is, whose make the band, and the label of the axis.
+OTHERS = "#A0A0A0"
+# Of each quantity: its metric, whose curve it is, whose stand beside, and the label of the axis.
 CURVES = {
     PATTERN: (SCORE, NAMED, OTHER, "score"),
     EFFECT: (EFFECT, SET, RANDOM_SET, "effect (nats)"),
@@ -60,7 +61,7 @@ def draw(tables: Tables) -> Figure:
         fig,
         COLOURS,
         extra=[
-            style.patch("heads that are not named", "#D9D9D9"),
+            style.line("heads that are not named", OTHERS),
             style.dot("onset in a model"),
             style.arrow("censored", ">"),
         ],
@@ -71,7 +72,7 @@ def draw(tables: Tables) -> Figure:
         f"{n} model(s) of {subject}. Thin: a named head (score), the named heads of a model "
         "together (effect), a model (excess), with intervals over sequences; thick: median over 3 "
         "or more. "
-        "Grey: range of the other heads of the same layers, and of random sets of as many.",
+        "Grey: other heads of the same layers, and random sets of as many.",
         f"Bars: Kaplan-Meier median over models with its {tables.percent} interval.",
     )
     return fig
@@ -83,11 +84,10 @@ def _curves(ax: Axes, rows: pd.DataFrame, quantity: str) -> None:
     of_metric = select(rows, metric=metric)
     if beside is not None:
         ax.axhline(0, **style.DASHED)
-        band = select(of_metric, chosen_by=beside).groupby("step")["value"].agg(["min", "max"])
-        if len(band):
-            ax.fill_between(
-                band.index, band["min"], band["max"], color="#D9D9D9", linewidth=0, zorder=0
-            )
+        others = select(of_metric, chosen_by=beside).sort_values("step")
+        for _, one in others.groupby(["model", "heads", "like"]):
+            steps, values = one["step"].to_numpy(int), numbers(one["value"])
+            ax.plot(steps, values, color=OTHERS, linewidth=0.5, zorder=1, label="_model beside")
     own = of_metric if by is None else select(of_metric, chosen_by=by)
     if own.empty:
         style.not_applicable(ax, "the least harm is not known")

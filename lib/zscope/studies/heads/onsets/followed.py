@@ -17,8 +17,8 @@ from zscope.studies.heads.questions import questions_of
 class Followed:
     """A head that a detector names at the last step, and what its score is of.
 
-    query_class: the class of query tokens that names it; None: all rows do. offset: of the best
-    detector of a family of offsets; None: no family.
+    query_class: the class of query tokens in which it scores best, if that class names it, too;
+    None: all rows. offset: of the best detector of a family of offsets; None: no family.
     """
 
     head: Head
@@ -66,7 +66,7 @@ def following(
 
 
 def _followed(head: Head, row: pd.Series) -> Followed:
-    query_class = None if row["named"] else str(row["best_class"])
+    query_class = str(row["best_class"]) if row["named_by_class"] else None
     # A class is of the first detector of a family, and families have none.
     return Followed(head, query_class, None if pd.isna(row["offset"]) else int(row["offset"]))
 

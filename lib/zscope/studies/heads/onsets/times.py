@@ -1,6 +1,6 @@
 """When a pattern is there, when it matters, and when the behaviour is there. No torch.
 
-    pattern     the score of every named head is above a share of its final one
+    pattern     the mean score of the named heads is above a share of its final one
     effect      that of ablating the named heads together is above a share of its final one, whose
                 interval is above 0
     behaviour   the model's excess over the least harm is below a share of its first one
@@ -53,19 +53,15 @@ def onset_rows(checkpoints: pd.DataFrame, rule: OnsetRule) -> Iterator[Row]:
         steps = np.sort(rows["step"].unique())
         of_set = select(rows, metric=EFFECT, chosen_by=SET)
         where["heads"] = "" if of_set.empty else str(of_set["heads"].iloc[0])
-        yield {**where, **_pattern(select(rows, metric=SCORE, chosen_by=NAMED), steps, rule)}
+        named = select(rows, metric=SCORE, chosen_by=NAMED).astype(
+            {"value": float, "ci_low": float}
+        )
+        scores = named.groupby("step", as_index=False)[["value", "ci_low"]].mean()
+        yield {**where, **_above(PATTERN, scores, steps, rule)}
         yield {**where, **_above(EFFECT, of_set, steps, rule)}
         of_model = select(rows, metric=EXCESS).sort_values("step")
         if len(of_model):
             yield {**where, **_behaviour(of_model, rule)}
-
-
-def _pattern(scores: pd.DataFrame, steps: np.ndarray, rule: OnsetRule) -> Row:
-    """Of the named head that gets it last; that of a head that never does is censored."""
-    of_heads = [_above(PATTERN, rows, steps, rule) for _, rows in scores.groupby("heads")]
-    if not of_heads:
-        return _above(PATTERN, scores, steps, rule)
-    return max(of_heads, key=lambda r: np.inf if r["onset"] is None else r["onset"])
 
 
 def _above(quantity: str, rows: pd.DataFrame, steps: np.ndarray, rule: OnsetRule) -> Row:
