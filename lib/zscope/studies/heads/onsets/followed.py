@@ -60,7 +60,7 @@ def following(
         rows = select(scores, detector=q.detector)
         stream = str(rows["stream"].iloc[0])
         naming = select(rows, stream=stream, names=True).set_index(["layer", "head"])
-        heads = tuple(_followed(head, naming.loc[head]) for head in q.named)
+        heads = tuple(_followed(head, naming.loc[[head]].iloc[0]) for head in q.named)
         found.append(Following(q.detector, stream, heads, q.own, q.control))
     return found
 
