@@ -37,6 +37,7 @@ from zscope.models.attention_view_trained import TrainedView
 from zscope.models.attention_view_transformers import TransformersView
 from zscope.models.head_edits import set_z
 from zscope.models.head_effects import exact_effects, first_order_effects, mean_z
+from zscope.models.language_model import load_language_model
 from zscope.models.transformer import Transformer, TransformerConfig
 from zscope.studies.heads.asked.model import AskedModel
 from zscope.studies.heads.behaviours import loss_piece, second_copy
@@ -78,10 +79,9 @@ def loaded(folder: str | None) -> tuple[AttentionView, int]:
     """A saved language model, or a random decoder; and the size of its vocabulary."""
     if folder is None:
         return TrainedView(small_model()), VOCABULARY
-    from transformers import AutoModelForCausalLM
-
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    return TransformersView(model.eval().requires_grad_(False)), model.config.vocab_size
+    cpu = torch.device("cpu")
+    lm = load_language_model({"path": folder}, cpu, torch.float32, known=False)
+    return TransformersView(lm.model), lm.model.config.vocab_size
 
 
 def streams(n: int, size: int) -> list[Stream]:

@@ -9,17 +9,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from tokenizers import Regex, Tokenizer, decoders, pre_tokenizers
-from tokenizers.models import WordLevel
 from transformers import (
     AutoModelForCausalLM,
     GPT2Config,
     GPTNeoXConfig,
     LlamaConfig,
     LlamaForCausalLM,
-    PreTrainedTokenizerFast,
 )
 
+from small_models import drawn, words_tokenizer
 from zscope.config.base import Bootstrap
 from zscope.models.attention_view_trained import TrainedView
 from zscope.models.fetching import fetch_model
@@ -44,8 +42,6 @@ from zscope.studies.heads.tables import ABLATIONS, DETECTORS, SCORES, SCREEN, VE
 from zscope.studies.heads.verdicts import verdict_rows
 from zscope.tables.read import read_table
 from zscope.tables.write import write_table
-from zscope.text import word_lists
-from zscope.text.passages import read_passages
 from zscope.toy_language.config import LanguageConfig
 from zscope.toy_language.language import ToyLanguage
 
@@ -70,14 +66,6 @@ def toy(attention, sizes):
     return toy_model("m", model, ToyTexts(language), sizes)
 
 
-def drawn(model, std=0.1):
-    generator = torch.Generator().manual_seed(0)
-    model = model.eval().requires_grad_(False)
-    for p in model.parameters():
-        p.copy_(std * torch.randn(p.shape, generator=generator))
-    return model
-
-
 def rows_model(sizes):
     shape = TransformerConfig(d_vocab=20, n_ctx=12, n_layers=2, n_heads=2, d_model=8, d_mlp=8)
     rng = np.random.default_rng(0)
@@ -89,22 +77,6 @@ def rows_model(sizes):
         for s, i in itertools.product(range(30), range(12))
     ]
     return model_of_rows("m", TrainedView(drawn(Transformer(shape))), pd.DataFrame(rows), sizes)
-
-
-def words_tokenizer():
-    """Every word with the space before it, and every other character, is one token."""
-    splitter = pre_tokenizers.Split(Regex(r" ?[A-Za-z0-9]+|[^A-Za-z0-9]"), behavior="isolated")
-    texts = [p.text for p in read_passages("en")]
-    lists = [word_lists.names(), word_lists.plain_words(), *word_lists.ordinals().values()]
-    texts += [f"and {word}, " for words in lists for word in words]
-    texts += [
-        t.format(first="Al", second="Bo", subject="Cy") for t in word_lists.ioi_sentences().values()
-    ]
-    pieces = {piece for text in texts for piece, _ in splitter.pre_tokenize_str(text)}
-    vocabulary = {token: i for i, token in enumerate(["<s>", *sorted(pieces)])}
-    tokenizer = Tokenizer(WordLevel(vocabulary))
-    tokenizer.pre_tokenizer, tokenizer.decoder = splitter, decoders.Fuse()
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="<s>")
 
 
 def llama(sizes):

@@ -79,6 +79,8 @@ def language_model(name: str, lm: LanguageModel, sizes: Sizes) -> AskedModel:
         if len(names) >= ENOUGH_NAMES and (found := encode_sentence(encode, key, template, names))
     ]
     if sentences:
+        # Each template is filled in both orders, and few prompts are of few templates.
+        sentences = sentences[: max(1, round(sizes.prompts / 2))]
         each = max(2, 2 * round(sizes.prompts / len(sentences) / 2))
         seed = derive_seed(sizes.seed, "heads sentences")
         pairs = ioi_streams(sentences, list(names.values()), each, front=front, seed=seed)
