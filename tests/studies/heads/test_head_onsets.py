@@ -254,7 +254,7 @@ def test_steps_are_spread_as_evenly_as_the_best_choice_nearly(most):
     steps = (0, 1, 2, 3, 4, 6, 9, 14, 20, 40, 41, 100)
 
     def largest(chosen) -> float:
-        return float(np.diff(np.log1p(chosen)).max())
+        return float(np.diff(np.log1p(chosen)).max())  # a hundredth of the last step is 1
 
     found = spread_steps(steps, most)
     assert (found[0], found[-1], len(found)) == (0, 100, most)
@@ -263,6 +263,13 @@ def test_steps_are_spread_as_evenly_as_the_best_choice_nearly(most):
     assert largest(found) <= 1.5 * best
     assert spread_steps(steps, 99) == steps
     assert spread_steps((0, 5), 2) == (0, 5)
+
+
+def test_few_of_the_steps_are_of_the_first_hundredth():
+    doublings = (0, *(2**i for i in range(15)))
+    found = spread_steps(doublings, 9)
+    assert found[1] >= 2**14 / 200
+    assert found[-6:] == tuple(2**i for i in range(9, 15))
 
 
 # --- medians and order ---------------------------------------------------------------------------

@@ -141,7 +141,7 @@ class HeadOnsetsConfig(Section):
 
     checkpoints: int = Field(16, ge=2)
     """Most checkpoints of a run that are measured: the first, the last, and others between them,
-    evenly on a log scale."""
+    evenly on a log scale that is linear in the first hundredth of the training."""
     share: float = Field(0.333, gt=0, lt=1)
     """A pattern is there, and matters, when the score, and the effect of ablation, are above this
     share of their last value."""

@@ -12,6 +12,8 @@ from zscope.figures.frames import select
 from zscope.studies.heads.head_sets import Head, Heads
 from zscope.studies.heads.questions import questions_of
 
+EARLY = 0.01
+
 
 @dataclass(frozen=True)
 class Followed:
@@ -72,14 +74,15 @@ def _followed(head: Head, row: pd.Series) -> Followed:
 
 
 def spread_steps(steps: Sequence[int], most: int) -> tuple[int, ...]:
-    """At most so many of the steps, the first and the last among them, evenly on a log scale.
+    """At most so many of the steps, the first and the last among them, evenly on a log scale that
+    is linear up to EARLY of the last: little happens before.
 
     The step whose neighbours are nearest to each other goes first. steps: ascending, from 0.
     """
-    kept = list(steps)
+    kept, early = list(steps), max(1.0, EARLY * steps[-1])
     while len(kept) > max(most, 2):
         gaps = [
-            math.log1p(after) - math.log1p(before)
+            math.log1p(after / early) - math.log1p(before / early)
             for before, after in zip(kept, kept[2:], strict=False)
         ]
         del kept[1 + gaps.index(min(gaps))]
