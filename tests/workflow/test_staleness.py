@@ -42,6 +42,7 @@ def test_editing_a_detector_reruns_that_detector_and_what_reads_it_only(finished
             "measure_detector",
             "score_heads",
             "ablate_heads",
+            "measure_head_parts",
             "judge_heads",
             "summarise_heads",
             "draw_figure",

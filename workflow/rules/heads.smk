@@ -101,6 +101,41 @@ rule ablate_heads:
         "../scripts/heads/ablate_heads.py"
 
 
+rule measure_head_parts:
+    """Measure what heads of a subject do at offsets, to later patterns, to names and other tokens."""
+    input:
+        weights=heads_weights,
+        rows=heads_rows,
+        texts=heads_texts,
+        scores=rules.score_heads.output.scores,
+    output:
+        **{table.short: table.path for table in heads_tables.OF_PARTS},
+    log:
+        "logs/measure_head_parts/{subject}.log",
+    benchmark:
+        "results/benchmarks/measure_head_parts/{subject}.tsv"
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=growing(CONFIG.heads.mem_mb),
+        runtime=growing(CONFIG.heads.runtime_minutes),
+        gpu=GPUS,
+    params:
+        tracked=lambda wildcards: tracked(
+            "heads/measure_head_parts.py",
+            uses=[heads_source(wildcards), *map(heads_detector, HEADS.detectors)],
+            subject=heads_subject(wildcards),
+            parts=CONFIG.heads.parts.model_dump(),
+            detectors=CONFIG.heads.detectors.model_dump(),
+            streams=CONFIG.heads.streams.model_dump(),
+            seed=CONFIG.heads.seed,
+            bootstrap=BOOTSTRAP,
+            device=CONFIG.device,
+        ),
+    script:
+        "../scripts/heads/measure_head_parts.py"
+
+
 rule judge_heads:
     """Say of every detector of a subject whether it names heads, and whether these are needed."""
     input:

@@ -10,6 +10,7 @@ from importlib import import_module
 
 import numpy as np
 
+import fake_parts
 from fake_tables import frame
 from zscope.config.base import Bootstrap
 from zscope.figures.registry import figure_modules
@@ -167,6 +168,7 @@ def study(models):
         CHECKPOINTS.name: checkpoints,
         ONSETS.name: onsets,
         ONSET_MEDIANS.name: medians,
+        **fake_parts.tables(models),
     }
 
 

@@ -153,6 +153,29 @@ class HeadOnsetsConfig(Section):
     """Random sets of as many heads in the same layers, whose effects are drawn beside."""
 
 
+class PartsConfig(Section):
+    """What heads do part by part: at offsets, to later patterns, to names and other tokens."""
+
+    sequences: Sequences = Field(8, ge=6)
+    """Sequences of each kind for a language model."""
+    length: Tokens = Field(32, ge=16, le=2048)
+    """Length of each."""
+    trained_sequences: Sequences = Field(128, ge=6)
+    """The same as `sequences`, for a model that the workflow trains."""
+    prompts: Sequences = Field(36, ge=8)
+    """Sentences with an indirect object, and lists."""
+    max_offset: Tokens = Field(8, ge=1, le=64)
+    """Largest distance of query and key in the sweep of offsets."""
+    logit_offsets: Tokens = Field(4, ge=1, le=64)
+    """The same for the redundancy in logits, which costs two runs for each."""
+    targets: int = Field(3, ge=1)
+    """Named heads of each detector whose pattern is asked under ablation of earlier heads: those
+    with the highest scores."""
+    exact: int = Field(10, ge=2)
+    """Heads that are run at their mean, for effects on an indirect object and on patterns: those
+    with the largest first-order or direct effects. The effects of others are of first order."""
+
+
 class HeadsVerdictConfig(Section):
     """The verdict."""
 
@@ -176,6 +199,8 @@ class HeadsConfig(Section):
     """Ablations of heads."""
     onsets: HeadOnsetsConfig = HeadOnsetsConfig()
     """The heads that the last step names, over the checkpoints of their training."""
+    parts: PartsConfig = PartsConfig()
+    """What heads do part by part."""
     verdict: HeadsVerdictConfig = HeadsVerdictConfig()
     """The verdict."""
     seed: int = Field(0, ge=0, le=2**32 - 1)

@@ -19,9 +19,10 @@ from torch import Tensor
 from zscope.core.provenance import derive_seed
 from zscope.models.attention_view import AttentionView
 from zscope.studies.heads.behaviours import Behaviour
-from zscope.studies.heads.config import AblationConfig, StreamsConfig
+from zscope.studies.heads.config import AblationConfig, PartsConfig, StreamsConfig
 from zscope.studies.heads.detector import Vocabulary
 from zscope.studies.heads.streams import Stream
+from zscope.studies.heads.token_maps import TokenMaps
 
 PURPOSES = ("effects", "screen", "draws")
 """What sequences are for: effects of ablations, the choice of heads, ranks among random sets."""
@@ -53,6 +54,19 @@ class Sizes:
         return cls(s, s.sequences, s.length, s.prompts, s.trained_sequences, (0, 1), seed)
 
     @classmethod
+    def of_parts(cls, streams: StreamsConfig, config: PartsConfig, seed: int) -> Sizes:
+        own_seed = derive_seed(seed, "heads parts")
+        return cls(
+            streams,
+            config.sequences,
+            config.length,
+            config.prompts,
+            config.trained_sequences,
+            (0, 1),
+            own_seed,
+        )
+
+    @classmethod
     def of_ablations(
         cls, streams: StreamsConfig, config: AblationConfig, seed: int, purpose: str
     ) -> Sizes:
@@ -79,6 +93,8 @@ class AskedModel:
             for; NaN for the others.
         items: the ids of the ordinal classes that lists are made of.
         copies: the protocol's copy scores of every head over the names; None where there are none.
+        names: the ids of the names that sentences are made of.
+        maps: the weights between single tokens, of a language model.
     """
 
     name: str
@@ -91,6 +107,8 @@ class AskedModel:
     least: Float[np.ndarray, "n seq"] | None = None
     items: Mapping[str, Sequence[int]] = field(default_factory=dict)
     copies: Callable[[], Float[np.ndarray, "layer head"]] | None = None
+    names: Sequence[int] = ()
+    maps: TokenMaps | None = None
 
 
 Ask = Callable[[Sizes], AskedModel]

@@ -29,8 +29,8 @@ from zscope.studies.heads.behaviours import (
     those_that_occur,
 )
 from zscope.studies.heads.detector import Vocabulary
-from zscope.studies.heads.ov import raw_copy
 from zscope.studies.heads.streams import Stream
+from zscope.studies.heads.token_maps import TokenMaps
 from zscope.studies.heads.tokens.ioi_prompts import encode_sentence, ioi_streams
 from zscope.studies.heads.tokens.ordinal_lists import comma, ordinal_classes, ordinal_lists
 from zscope.studies.heads.tokens.random_tokens import fixed_repeats, random_sequences, repeats
@@ -97,17 +97,10 @@ def language_model(name: str, lm: LanguageModel, sizes: Sizes) -> AskedModel:
         ioi_templates=len(sentences),
     )
 
+    maps = TokenMaps(lm, front)
+
     def copies() -> Float[np.ndarray, "layer head"]:
-        ids = list(names.values())
-        models: Any = lm.model
-        embed, unembed = (
-            layer.weight[ids].detach().float().cpu()
-            for layer in (models.get_input_embeddings(), models.get_output_embeddings())
-        )
-        weights = (lm.attention_weights(layer) for layer in range(lm.n_layers))
-        return np.stack(
-            [raw_copy(embed, w.W_v.mT.float(), w.W_o.float(), unembed.mT).numpy() for w in weights]
-        )
+        return maps.raw_copies(list(names.values())).mean(-1).numpy()
 
     known = type(lm.model).__name__ in ARCHITECTURES  # of another one W_V is not known
     return AskedModel(
@@ -118,6 +111,8 @@ def language_model(name: str, lm: LanguageModel, sizes: Sizes) -> AskedModel:
         streams,
         items=classes,
         copies=copies if known else None,
+        names=list(names.values()),
+        maps=maps if known else None,
     )
 
 
