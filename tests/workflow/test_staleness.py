@@ -38,22 +38,45 @@ def test_editing_a_detector_reruns_that_detector_and_what_reads_it_only(finished
     finished.append("lib/zscope/studies/heads/detectors/induction.py", "\nEDITED = 1\n")
     plan = finished.plan()
     assert plan.rules == {
-        *(
-            "measure_detector",
-            "score_heads",
-            "ablate_heads",
-            "measure_head_parts",
-            "judge_heads",
-            "summarise_heads",
-            "draw_figure",
-        ),
-        *("measure_head_onsets", "summarise_head_onsets"),
+        *("measure_detector", "score_heads", "ablate_heads", "judge_heads", "summarise_heads"),
+        *("measure_head_parts", "measure_head_onsets", "summarise_head_onsets"),
+        *("run_prompts", "summarise_prompts", "map_heads", "make_prompt_page", "make_head_map"),
+        "draw_figure",
     }
     measured = {wildcards for rule, wildcards in plan.jobs if rule == "measure_detector"}
     assert measured
     assert all(w.endswith("detector=induction") for w in measured)
     assert figures_of(plan, "heads")
     assert not figures_of(plan, "lag")
+
+
+@pytest.mark.parametrize(
+    ("file", "rules"),
+    [
+        ("ablation_page.py", {"make_prompt_page"}),
+        ("assets/ablations.js", {"make_prompt_page"}),
+        ("assets/head_map.js", {"make_head_map"}),
+        ("assets/page.css", {"make_prompt_page", "make_head_map"}),
+        ("condition_summary.py", {"summarise_prompts", "make_prompt_page"}),
+    ],
+)
+def test_editing_a_page_makes_that_page_again_and_nothing_else(
+    finished: Clone, file: str, rules: set[str]
+) -> None:
+    edit = "\nEDITED = 1\n" if file.endswith(".py") else "\n/* edited */\n"
+    finished.append(f"lib/zscope/studies/heads/pages/{file}", edit)
+    assert finished.plan().rules == rules
+
+
+def test_editing_the_prompts_of_a_source_leaves_its_scores_and_ablations(finished: Clone) -> None:
+    finished.append("lib/zscope/studies/heads/prompted/toylang.py", "\nEDITED = 1\n")
+    plan = finished.plan()
+    assert plan.rules == {
+        *("run_prompts", "summarise_prompts", "make_prompt_page", "make_head_map"),
+    }
+    assert {w for r, w in plan.jobs if r == "run_prompts"} == {
+        "subject=toylang-reference, prompts=sequences"
+    }
 
 
 def test_editing_a_figure_redraws_that_figure_only(finished: Clone) -> None:
