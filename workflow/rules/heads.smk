@@ -351,7 +351,6 @@ rule make_prompt_page:
     input:
         **rules.run_prompts.output,
         condition_summary=rules.summarise_prompts.output.condition_summary,
-        assets=[str(file) for file in asset_files.PROMPT_PAGE],
     output:
         page=report(
             PAGE.replace("{page}", "{prompts}"),
@@ -375,6 +374,7 @@ rule make_prompt_page:
         caption=caption("heads", "prompt_page"),
         tracked=lambda wildcards: tracked(
             "heads/make_prompt_page.py",
+            assets=asset_files.digest(asset_files.PROMPT_PAGE),
             subject=heads_on_page(wildcards),
             level=CONFIG.bootstrap.level,
         ),
@@ -390,7 +390,6 @@ rule make_head_map:
         verdicts=rules.judge_heads.output.verdicts,
         prompt_tokens=heads_map_prompts(heads_tables.PROMPT_TOKENS),
         patterns=heads_map_prompts(heads_tables.PATTERNS),
-        assets=[str(file) for file in asset_files.HEAD_MAP],
     output:
         page=report(
             PAGE.replace("{page}", HEAD_MAP),
@@ -412,6 +411,7 @@ rule make_head_map:
         caption=caption("heads", "head_map"),
         tracked=lambda wildcards: tracked(
             "heads/make_head_map.py",
+            assets=asset_files.digest(asset_files.HEAD_MAP),
             subject=heads_on_page(wildcards),
             asks={name: detector_asks(name) for name in HEADS.detectors},
             level=CONFIG.bootstrap.level,
