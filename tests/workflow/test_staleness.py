@@ -41,7 +41,7 @@ def test_editing_a_detector_reruns_that_detector_and_what_reads_it_only(finished
     plan = finished.plan()
     assert plan.rules == {
         *("measure_detector", "score_heads", "ablate_heads", "judge_heads", "summarise_heads"),
-        "measure_head_parts",
+        *("measure_head_parts", "measure_head_onsets", "summarise_head_onsets"),
         *("run_prompts", "summarise_prompts", "map_heads", "make_prompt_page", "make_head_map"),
         "draw_figure",
     }

@@ -192,6 +192,70 @@ rule summarise_heads:
         "../scripts/heads/summarise_heads.py"
 
 
+rule measure_head_onsets:
+    """Follow the heads that the last step names over the checkpoints of a subject's models."""
+    input:
+        weights=heads_checkpoints,
+        rows=heads_rows,
+        scores=rules.score_heads.output.scores,
+        detectors=rules.score_heads.output.detectors,
+    output:
+        checkpoints=heads_tables.CHECKPOINTS.path,
+    log:
+        "logs/measure_head_onsets/{subject}.log",
+    benchmark:
+        "results/benchmarks/measure_head_onsets/{subject}.tsv"
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=growing(CONFIG.heads.mem_mb),
+        runtime=growing(CONFIG.heads.runtime_minutes),
+        gpu=GPUS,
+    params:
+        tracked=lambda wildcards: tracked(
+            "heads/measure_head_onsets.py",
+            uses=[heads_source(wildcards), *map(heads_detector, HEADS.detectors)],
+            subject=heads_subject(wildcards),
+            onsets=CONFIG.heads.onsets.model_dump(include={"checkpoints", "draws"}),
+            detectors=CONFIG.heads.detectors.model_dump(include={"max_offset", "min_rows"}),
+            ablation=CONFIG.heads.ablation.model_dump(include={"trained_sequences"}),
+            streams=CONFIG.heads.streams.model_dump(),
+            seed=CONFIG.heads.seed,
+            bootstrap=BOOTSTRAP,
+            device=CONFIG.device,
+        ),
+    script:
+        "../scripts/heads/measure_head_onsets.py"
+
+
+rule summarise_head_onsets:
+    """Say of every model of a subject when its heads set in, and in which order."""
+    input:
+        checkpoints=rules.measure_head_onsets.output.checkpoints,
+    output:
+        onsets=heads_tables.ONSETS.path,
+        medians=heads_tables.ONSET_MEDIANS.path,
+        order=heads_tables.ONSET_ORDER.path,
+    log:
+        "logs/summarise_head_onsets/{subject}.log",
+    benchmark:
+        "results/benchmarks/summarise_head_onsets/{subject}.tsv"
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(20),
+    params:
+        tracked=lambda wildcards: tracked(
+            "heads/summarise_head_onsets.py",
+            rule=CONFIG.heads.onsets.model_dump(include={"share", "excess", "consecutive"}),
+            alpha=CONFIG.heads.verdict.alpha,
+            bootstrap=BOOTSTRAP,
+        ),
+    script:
+        "../scripts/heads/summarise_head_onsets.py"
+
+
 # --- prompts and pages
 
 

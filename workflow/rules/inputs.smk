@@ -247,6 +247,12 @@ def heads_weights(wildcards):
     return list(heads_asked(wildcards).models.values())
 
 
+def heads_checkpoints(wildcards):
+    """The checkpoints of each model of a subject that has any."""
+    found = checked(find, HEADS.checkpointed, wildcards.subject, "subject with checkpoints")
+    return list(found.models.values())
+
+
 def heads_rows(wildcards):
     """The rows that each model of a subject was trained on, if that is how its text is known."""
     return list(heads_asked(wildcards).rows)

@@ -11,7 +11,14 @@ from zscope.studies.config import load
 from zscope.studies.heads.config import HeadsConfig
 from zscope.studies.heads.registry import detector_names
 from zscope.studies.heads.study import HeadsPlan, Subject
-from zscope.studies.heads.tables import HEAD_MAP, PATTERNS, SCORES, SUMMARY
+from zscope.studies.heads.tables import (
+    CHECKPOINTS,
+    HEAD_MAP,
+    OF_CHECKPOINTS,
+    PATTERNS,
+    SCORES,
+    SUMMARY,
+)
 
 TOY = Subject("toylang/reference", "toylang", {"reference-s0": "a", "reference-s1": "b"})
 TINY = Subject("crosslingual/tiny", "tiny", {"tiny-s0": "c"}, ["rows"])
@@ -38,6 +45,19 @@ def test_every_subject_has_figures_of_its_own_tables():
     drawing = found.drawings["toylang-reference/score_map"]
     assert drawing.inputs["scores"] == ["results/heads/subjects/toylang-reference/scores.parquet"]
     assert drawing.declared == {"subject": "toylang/reference"}
+
+
+def test_models_with_checkpoints_alone_have_onsets():
+    found = plan("mine", "toylang/reference", "crosslingual/tiny")
+    assert list(found.checkpointed) == ["toylang-reference"]
+    for table in OF_CHECKPOINTS:
+        assert found.files(table) == table.paths(subject="toylang-reference")
+        assert found.files(table, ["mine"]) == []
+    assert [name for name in found.drawings if name.endswith("/onsets")] == [
+        "toylang-reference/onsets"
+    ]
+    inputs = found.drawings["toylang-reference/onsets"].inputs
+    assert inputs["checkpoints"] == CHECKPOINTS.paths(subject="toylang-reference")
 
 
 def test_every_subject_has_a_page_per_set_of_prompts_and_a_map():

@@ -138,6 +138,23 @@ class AblationConfig(Section):
         return self
 
 
+class HeadOnsetsConfig(Section):
+    """The heads that the last step names, over the checkpoints of their training."""
+
+    checkpoints: int = Field(16, ge=2)
+    """Most checkpoints of a run that are measured: the first, the last, and others between them,
+    evenly on a log scale that is linear in the first hundredth of the training."""
+    share: float = Field(0.333, gt=0, lt=1)
+    """A pattern is there, and matters, when the score, and the effect of ablation, are above this
+    share of their last value."""
+    excess: float = Field(0.1, gt=0, lt=1)
+    """The behaviour is there when the model's excess is below this share of its first value."""
+    consecutive: int = Field(2, ge=1)
+    """Checkpoints in a row that must be past the threshold."""
+    draws: int = Field(3, ge=0)
+    """Random sets of as many heads in the same layers, whose effects are drawn beside."""
+
+
 class PartsConfig(Section):
     """What heads do part by part: at offsets, to later patterns, to names and other tokens."""
 
@@ -219,6 +236,8 @@ class HeadsConfig(Section):
     """The detectors, and when they name a head."""
     ablation: AblationConfig = AblationConfig()
     """Ablations of heads."""
+    onsets: HeadOnsetsConfig = HeadOnsetsConfig()
+    """The heads that the last step names, over the checkpoints of their training."""
     parts: PartsConfig = PartsConfig()
     """What heads do part by part."""
     prompts: PromptsConfig = PromptsConfig()

@@ -15,7 +15,7 @@ from zscope.config.messages import Sources, mistake, near
 from zscope.core.errors import ConfigError
 from zscope.figures.registry import Drawing, figure_modules
 from zscope.studies.heads.config import HeadsConfig
-from zscope.studies.heads.tables import TABLES
+from zscope.studies.heads.tables import OF_CHECKPOINTS, TABLES
 from zscope.tables.schema import Table
 from zscope.text.prompts import read_prompts
 
@@ -97,6 +97,11 @@ class HeadsPlan:
             found[subject.path] = subject
         return found
 
+    @cached_property
+    def checkpointed(self) -> dict[str, Subject]:
+        """The subjects whose models have checkpoints, by name in paths."""
+        return {path: s for path, s in self.subjects.items() if s.source in WITH_CHECKPOINTS}
+
     def _wrong(self, message: str) -> ConfigError:
         return ConfigError(mistake(message, ("heads", "subjects"), sources=self.sources))
 
@@ -121,7 +126,9 @@ class HeadsPlan:
 
     def files(self, table: Table, subjects: Iterable[str] | None = None) -> list[str]:
         """The files of a table that the config implies; of these subjects (None: all)."""
-        of = self.subjects if subjects is None else subjects
+        of = list(self.subjects if subjects is None else subjects)
+        if table in OF_CHECKPOINTS:
+            of = [path for path in of if path in self.checkpointed]
         if "{prompts}" in table.path:
             return [p for s in of for p in table.paths(subject=s, prompts=self.prompt_sets(s))]
         return table.paths(subject=of) if "{subject}" in table.path else [table.path]
@@ -134,12 +141,15 @@ class HeadsPlan:
             if not module.constants.get("OF_A_SUBJECT"):
                 out[name] = Drawing.of(module, TABLES, self.files)
                 continue
-            for path, subject in self.subjects.items():
+            over_steps = module.constants.get("OF_CHECKPOINTS")
+            for path, subject in (self.checkpointed if over_steps else self.subjects).items():
                 files = partial(self.files, subjects=[path])
                 declared = {"subject": subject.name}
                 out[f"{path}/{name}"] = Drawing.of(module, TABLES, files, declared, subject.name)
         return out
 
 
+WITH_CHECKPOINTS: tuple[Source, ...] = ("toylang", "lag")
+"""Sources whose files hold a model at several steps; their modules have a `series`."""
 STUDIES = ("lag", "toylang", "crosslingual")
 """Studies that train models whose heads can be asked."""

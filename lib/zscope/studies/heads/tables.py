@@ -9,6 +9,7 @@ from zscope.tables.schema import (
     INTERVAL,
     METRIC,
     NUMBER,
+    STEP,
     TEXT,
     Column,
     N,
@@ -37,6 +38,13 @@ AS_IT_IS, PERSISTENT, ONE_SHOT = ("base", "persistent", "one-shot")
 """Of generated tokens: no edit, the edit in every step, and in the first alone."""
 ALL_MODELS = "all"
 """The model of a row that is over all models of a subject."""
+
+SCORE, EFFECT, ON_CONTROL, EXCESS = "score", "effect", "effect_on_control", "excess"
+"""What is followed over checkpoints."""
+NAMED, OTHER, RANDOM_SET, OF_MODEL = "named", "other", "random", "model"
+"""Whose it is, beside SET: a named head, another one of its layer, a random set, the model."""
+PATTERN, BEHAVIOUR_THERE = "pattern", "behaviour"
+"""What sets in, beside EFFECT."""
 
 FOLDER = "results/heads/subjects/{subject}"
 SUMS = FOLDER + "/sums/{detector}.safetensors"
@@ -322,8 +330,98 @@ OV = Table(
 )
 OF_PARTS = (OFFSETS, LAYER_OFFSETS, REDUNDANCY, UNDER_ABLATION, IOI, OV)
 
+# --- over checkpoints
+
+QUANTITY = Column("quantity", TEXT, "", "pattern, effect or behaviour (docs/heads.md)")
+CHECKPOINTS = Table(
+    "heads_checkpoints",
+    "what is followed over the training of a model, at one checkpoint",
+    FOLDER + "/checkpoints.parquet",
+    (
+        SUBJECT,
+        MODEL,
+        DETECTOR,
+        STEP,
+        Column("metric", TEXT, "", "score, effect, effect_on_control or excess"),
+        Column(
+            "chosen_by",
+            TEXT,
+            "",
+            "named: one head of the last step; other: one of its layer; set: all named; "
+            "random: a set like it; model",
+        ),
+        Column("heads", TEXT, "", 'the heads, as "L0H3+L1H1"; empty: of the whole model'),
+        Column("like", TEXT, "", "of others and random sets: the named heads; empty: themselves"),
+        Column("query_class", TEXT, "", "class of query tokens of the score; null: all", True),
+        Column("offset", INT, "tokens", "offset of the score; null: no family", True),
+        Column("value", FLOAT, "nats, or a share", "the measurement; null: undefined", True),
+        *INTERVAL,
+        Column("null", FLOAT, "share", "what the score's null is; null: no score", True),
+        Column("n", INT, "sequences", "sequences that the value is over"),
+    ),
+    ("model", "detector", "step", "metric", "chosen_by", "heads", "like"),
+)
+ONSETS = Table(
+    "heads_onsets",
+    "an onset of one model",
+    FOLDER + "/onsets.parquet",
+    (
+        SUBJECT,
+        MODEL,
+        DETECTOR,
+        Column("heads", TEXT, "", "heads that the last step names; empty: none"),
+        QUANTITY,
+        Column("onset", INT, "optimizer steps", "null: not by the last step (censored)", True),
+        Column("last_step", INT, "optimizer steps", "the last checkpoint"),
+        Column("threshold", FLOAT, "nats, or a share", "that is passed; null: none", True),
+    ),
+    ("model", "detector", "quantity"),
+)
+ONSET_MEDIANS = Table(
+    "heads_onset_medians",
+    "the onset of a quantity over the models of a subject",
+    FOLDER + "/onset_medians.parquet",
+    (
+        SUBJECT,
+        DETECTOR,
+        QUANTITY,
+        Column("median", FLOAT, "optimizer steps", "Kaplan-Meier; null: beyond the last", True),
+        *INTERVAL,
+        Column("n", INT, "models", "models"),
+        Column("n_censored", INT, "models", "models without this onset"),
+    ),
+    ("detector", "quantity"),
+)
+ONSET_ORDER = Table(
+    "heads_onset_order",
+    "whether one onset comes before another, over the models of a subject",
+    FOLDER + "/onset_order.parquet",
+    (
+        SUBJECT,
+        DETECTOR,
+        Column("first", TEXT, "", "the quantity that is declared to set in first"),
+        Column("second", TEXT, "", "the one that is declared to set in later"),
+        Column("median", FLOAT, "optimizer steps", "second less first; null: infinite", True),
+        *INTERVAL,
+        Column("coverage", FLOAT, "share", "of the interval; null: none", True),
+        Column("later", INT, "models", "models in which the second is later, or never came"),
+        Column("earlier", INT, "models", "models in which it is earlier, or the first never came"),
+        Column("n", INT, "models", "models in which heads are named"),
+        Column("p", FLOAT, "", "exact two-sided sign test"),
+        Column("p_holm", FLOAT, "", "adjusted over the rows of the subject"),
+        Column("least_p", FLOAT, "", "smallest p_holm that could be"),
+        Column("verdict", TEXT, "", "yes, no or cannot be told (docs/heads.md)"),
+    ),
+    ("detector", "first", "second"),
+)
+OF_CHECKPOINTS = (CHECKPOINTS, ONSETS, ONSET_MEDIANS, ONSET_ORDER)
+"""Of the subjects whose models have checkpoints alone."""
+
+
+# --- prompts and pages
+
 PROMPTS_FOLDER = FOLDER + "/prompts/{prompts}"
-OF_MODEL = Column("model", TEXT, "", "the first model of the subject, which is shown")
+FIRST_MODEL = Column("model", TEXT, "", "the first model of the subject, which is shown")
 PROMPT = Column("prompt", TEXT, "", "id of the prompt")
 TOKEN = (
     Column("token_id", INT, "", "the token's id in the vocabulary"),
@@ -341,7 +439,7 @@ PROMPT_TOKENS = Table(
     PROMPTS_FOLDER + "/tokens.parquet",
     (
         SUBJECT,
-        OF_MODEL,
+        FIRST_MODEL,
         PROMPT,
         Column("family", TEXT, "", "kind of prompt"),
         Column("position", INT, "tokens", "place in the prompt, from 0"),
@@ -355,7 +453,7 @@ PROMPT_CONDITIONS = Table(
     PROMPTS_FOLDER + "/conditions.parquet",
     (
         SUBJECT,
-        OF_MODEL,
+        FIRST_MODEL,
         *CONDITION,
         Column("label", TEXT, "", "the condition in words"),
         Column("base", TEXT, "", "condition that it is compared with; null: it is a base", True),
@@ -373,7 +471,7 @@ PROMPT_SHIFTS = Table(
     PROMPTS_FOLDER + "/shifts.parquet",
     (
         SUBJECT,
-        OF_MODEL,
+        FIRST_MODEL,
         *CONDITION,
         Column("ranking", TEXT, "", "logit_up, logit_down, p_up or p_down"),
         Column("rank", INT, "", "1: moved most"),
@@ -393,7 +491,7 @@ CONTINUATIONS = Table(
     PROMPTS_FOLDER + "/continuations.parquet",
     (
         SUBJECT,
-        OF_MODEL,
+        FIRST_MODEL,
         *CONDITION,
         Column("mode", TEXT, "", "base: as it is; persistent: edited in every step; one-shot"),
         Column("step", INT, "tokens", "place behind the prompt, from 1"),
@@ -408,7 +506,7 @@ CONDITION_SUMMARY = Table(
     PROMPTS_FOLDER + "/summary.parquet",
     (
         SUBJECT,
-        OF_MODEL,
+        FIRST_MODEL,
         Column("condition", TEXT, "", "id of the ablation"),
         Column("label", TEXT, "", "the condition in words"),
         Column("base", TEXT, "", "condition that it is compared with"),
@@ -425,7 +523,7 @@ HEAD_MAP = Table(
     FOLDER + "/map.parquet",
     (
         SUBJECT,
-        OF_MODEL,
+        FIRST_MODEL,
         DETECTOR,
         Column("weights", TEXT, "", "attention, contribution or without_first"),
         LAYER,
@@ -450,7 +548,7 @@ PATTERNS = Table(
     PROMPTS_FOLDER + "/patterns.parquet",
     (
         SUBJECT,
-        OF_MODEL,
+        FIRST_MODEL,
         PROMPT,
         LAYER,
         HEAD,
@@ -476,6 +574,7 @@ TABLES = (
     VERDICTS,
     SUMMARY,
     *OF_PARTS,
+    *OF_CHECKPOINTS,
     *OF_PROMPTS,
     HEAD_MAP,
 )
