@@ -112,8 +112,10 @@ def test_its_caption_is_its_own(module):
 def test_no_caption_is_of_a_figure_that_is_gone():
     for study in TITLES:
         captions = set(read_captions(ROOT / f"workflow/report/{study}.rst"))
+        # Of tables and pages; a study may have a figure of its verdicts, too.
         others = {"summary", "table", "verdicts", "prompt_page", "head_map"}
-        assert captions - others == set(figure_modules(study))
+        figures = set(figure_modules(study))
+        assert captions - (others - figures) == figures
 
 
 @EVERY
