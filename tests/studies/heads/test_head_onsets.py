@@ -246,7 +246,7 @@ def test_a_behaviour_is_there_below_a_share_of_its_first_excess():
     assert behaviour["threshold"] == pytest.approx(0.3)
 
 
-# --- which heads and steps ---------------------------------------------------------------------------------
+# --- which heads and steps -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
