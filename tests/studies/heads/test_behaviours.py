@@ -258,7 +258,7 @@ def test_rows_of_the_commonest_length_are_taken_whole_and_in_parts():
     ]
     frame = pd.DataFrame(rows).sample(frac=1, random_state=0)
     whole, least = rows_stream(frame, 99, 0, (0, 1))
-    assert least[:, 2].tolist() == [0.0] * 4  # no two sequences begin alike
+    assert least[:, 2].tolist() == [0.0] * 4  # what stands before tells the measured token
     assert whole.ids[:, 0].tolist() == [10, 30, 40, 50]
     assert whole.ids[1].tolist() == [30, 31, 32, 33]
     assert whole.mark("measured").tolist() == [[False, False, True, False]] * 4

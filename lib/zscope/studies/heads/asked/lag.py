@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -34,6 +35,12 @@ def series(
     for (name, weights), text in zip(models.items(), rows, strict=True):
         file = CheckpointFile(weights)
         yield Series(name, file.steps, partial(at, name, file, read_table(text, ROWS)))
+
+
+def last_model(weights: str | Path) -> Transformer:
+    """The model at the last step, in eval mode."""
+    file = CheckpointFile(weights)
+    return _trained(file, file.steps[-1])
 
 
 def _trained(file: CheckpointFile, step: int) -> Transformer:
