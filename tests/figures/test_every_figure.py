@@ -113,7 +113,8 @@ def test_no_caption_is_of_a_figure_that_is_gone():
     for study in TITLES:
         captions = set(read_captions(ROOT / f"workflow/report/{study}.rst"))
         others = {"summary", "table", "verdicts", "prompt_page", "head_map"}
-        assert captions - others == set(figure_modules(study))
+        figures = set(figure_modules(study))
+        assert captions - (others - figures) == figures
 
 
 @EVERY

@@ -141,8 +141,10 @@ class HeadsPlan:
             if not module.constants.get("OF_A_SUBJECT"):
                 out[name] = Drawing.of(module, TABLES, self.files)
                 continue
-            over_steps = module.constants.get("OF_CHECKPOINTS")
-            for path, subject in (self.checkpointed if over_steps else self.subjects).items():
+            sources = module.constants.get("SOURCES")  # of the subjects that it is drawn for
+            for path, subject in self.subjects.items():
+                if sources is not None and subject.source not in sources:
+                    continue
                 files = partial(self.files, subjects=[path])
                 declared = {"subject": subject.name}
                 out[f"{path}/{name}"] = Drawing.of(module, TABLES, files, declared, subject.name)

@@ -26,7 +26,7 @@ from zscope.studies.heads.tables import (
 
 NEEDS = (CHECKPOINTS, ONSETS, ONSET_MEDIANS)
 OF_A_SUBJECT = True
-OF_CHECKPOINTS = True
+SOURCES = ("toylang", "lag")
 COLOURS = {PATTERN: style.BLUE, EFFECT: style.VERMILLION, BEHAVIOUR_THERE: style.BLACK}
 OTHERS = "#A0A0A0"
 # Of each quantity: its metric, whose curve it is, whose stand beside, and the label of the axis.
