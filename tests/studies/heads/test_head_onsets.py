@@ -21,6 +21,7 @@ from zscope.studies.heads.onsets.followed import Followed, Following, spread_ste
 from zscope.studies.heads.onsets.measuring import Scoring, effect_rows, random_sets, score_rows
 from zscope.studies.heads.onsets.order import order_rows
 from zscope.studies.heads.onsets.times import OnsetRule, median_rows, onset_rows
+from zscope.studies.heads.questions import gated_class
 from zscope.studies.heads.streams import Stream
 
 N, SEQ, VOCAB = 24, 20, 8
@@ -245,7 +246,22 @@ def test_a_behaviour_is_there_below_a_share_of_its_first_excess():
     assert behaviour["threshold"] == pytest.approx(0.3)
 
 
-# --- which steps ---------------------------------------------------------------------------------
+# --- which heads and steps -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("named", "by_class", "low", "of"),
+    [
+        (True, False, 0.9, None),
+        (True, True, 0.3, None),
+        (True, True, 0.5, "c"),
+        (False, True, 0.3, "c"),
+    ],
+)
+def test_a_gated_head_is_asked_on_its_class(named, by_class, low, of):
+    """One that all rows do not name, or that is named twice as clearly in the class."""
+    row = {"named": named, "named_by_class": by_class, "best_class": "c"}
+    assert gated_class({**row, "ci_low": 0.2, "class_low": low}) == of
 
 
 @pytest.mark.parametrize("most", [2, 3, 5, 8])

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
 from zscope.figures.frames import select
 from zscope.studies.heads.head_sets import Head, Heads
+
+GATED = 2.0
+"""How many times the lower end over all rows that of a class is, for a head to count as gated."""
 
 
 @dataclass(frozen=True)
@@ -58,3 +62,13 @@ def named_heads(scores: pd.DataFrame, *, by_class: bool = True) -> Heads:
         (int(x), int(h)) for x, h in zip(named["layer"], named["head"], strict=True)
     }
     return tuple(sorted(found))
+
+
+def gated_class(row: Mapping[Any, Any]) -> str | None:
+    """The class of query tokens that a named head is asked on; None: all rows.
+
+    That of a gated head: one that all rows do not name, or whose score has at least GATED times as
+    high a lower end in the class. row: of table heads_scores.
+    """
+    above = row["named_by_class"] and row["class_low"] >= GATED * row["ci_low"]
+    return str(row["best_class"]) if above or not row["named"] else None

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
 from zscope.figures.frames import select
 from zscope.studies.heads.head_sets import Head, Heads
-from zscope.studies.heads.questions import questions_of
+from zscope.studies.heads.questions import gated_class, questions_of
 
 EARLY = 0.01
 
@@ -19,8 +20,8 @@ EARLY = 0.01
 class Followed:
     """A head that a detector names at the last step, and what its score is of.
 
-    query_class: the class of query tokens in which it scores best, if that class names it, too;
-    None: all rows. offset: of the best detector of a family of offsets; None: no family.
+    query_class: the class of query tokens that it is asked on; None: all rows. offset: of the best
+    detector of a family of offsets; None: no family.
     """
 
     head: Head
@@ -62,15 +63,14 @@ def following(
         rows = select(scores, detector=q.detector)
         stream = str(rows["stream"].iloc[0])
         naming = select(rows, stream=stream, names=True).set_index(["layer", "head"])
-        heads = tuple(_followed(head, naming.loc[[head]].iloc[0]) for head in q.named)
+        heads = tuple(_followed(head, naming.loc[[head]].iloc[0].to_dict()) for head in q.named)
         found.append(Following(q.detector, stream, heads, q.own, q.control))
     return found
 
 
-def _followed(head: Head, row: pd.Series) -> Followed:
-    query_class = str(row["best_class"]) if row["named_by_class"] else None
-    # A class is of the first detector of a family, and families have none.
-    return Followed(head, query_class, None if pd.isna(row["offset"]) else int(row["offset"]))
+def _followed(head: Head, row: Mapping[Any, Any]) -> Followed:
+    # Families of offsets have no classes.
+    return Followed(head, gated_class(row), None if pd.isna(row["offset"]) else int(row["offset"]))
 
 
 def spread_steps(steps: Sequence[int], most: int) -> tuple[int, ...]:

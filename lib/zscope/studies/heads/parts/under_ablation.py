@@ -35,13 +35,11 @@ from zscope.studies.heads.asked.model import AskedModel
 from zscope.studies.heads.detector import Detector
 from zscope.studies.heads.head_sets import Head
 from zscope.studies.heads.parts.redundancy import PREVIOUS
+from zscope.studies.heads.questions import gated_class
 from zscope.studies.heads.streams import Stream
 from zscope.studies.heads.sums import naming_weights
 from zscope.studies.heads.weights import WeightKind, layer_weights
 from zscope.tables.schema import Row
-
-GATED = 2.0
-"""How many times the lower end over all rows that of a class is, for a head to count as gated."""
 
 
 @dataclass(frozen=True)
@@ -67,24 +65,21 @@ class Named:
 def named_of(scores: pd.DataFrame) -> list[Named]:
     """Every head of heads_scores of one model that is named on its detector's first stream.
 
-    A gated head is asked on the class that names it: one that all rows do not name, or whose score
-    has at least twice as high a lower end in the class.
+    A gated head is asked on the class that names it.
     """
     found = []
     for detector, rows in select(scores, names=True).groupby("detector", sort=False):
         rows = rows[rows["stream"] == rows["stream"].iloc[0]]
         for row in rows[rows["named"] | rows["named_by_class"]].to_dict("records"):
-            offset, gated = row["offset"], not row["named"]
-            if row["named_by_class"]:
-                gated = gated or row["class_low"] >= GATED * row["ci_low"]
+            offset, token_class = row["offset"], gated_class(row)
             found.append(
                 Named(
                     str(detector),
                     str(detector) if pd.isna(offset) else f"offset_{int(offset)}",
                     row["stream"],
                     (int(row["layer"]), int(row["head"])),
-                    str(row["best_class"]) if gated else None,
-                    float(row["class_low"] if gated else row["ci_low"]),
+                    token_class,
+                    float(row["ci_low"] if token_class is None else row["class_low"]),
                 )
             )
     return found
