@@ -32,6 +32,8 @@ PART = (
     "results/crosslingual/planted.parquet",
     "results/crosslingual/verdicts.parquet",
     "results/heads/summary.parquet",
+    "results/heads/pages/toylang-reference/sequences.html",
+    "results/heads/pages/toylang-reference/heads.html",
     "results/figures/lag/z_order_sweep.svg",
     "results/figures/toylang/floors.svg",
     "results/figures/crosslingual/training.svg",

@@ -53,4 +53,6 @@ def test_a_small_llama_goes_from_its_folder_to_verdicts_pages_and_figures(fresh:
     figures = set(re.findall(r"results/figures/heads/\S+?\.svg", planned))
     assert "results/figures/heads/mine/score_map.svg" in figures
     assert all((fresh.folder / figure).is_file() for figure in figures)
+    for page in ("crafted", "heads"):
+        assert (fresh.folder / f"results/heads/pages/mine/{page}.html").is_file()
     assert "Nothing to be done" in run(fresh, "heads").output

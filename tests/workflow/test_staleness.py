@@ -11,6 +11,8 @@ from zscope.studies.registry import TITLES
 
 pytestmark = pytest.mark.slow
 
+# Rules of figures and pages, which say the level.
+SHOW_INTERVALS = {"draw_figure", "make_prompt_page", "make_head_map"}
 AFTER_PROBES = {"summarise_condition", "summarise_sweep", "draw_figure"}
 AFTER_TRAINING = {"measure_probe", *AFTER_PROBES}
 
@@ -38,21 +40,45 @@ def test_editing_a_detector_reruns_that_detector_and_what_reads_it_only(finished
     finished.append("lib/zscope/studies/heads/detectors/induction.py", "\nEDITED = 1\n")
     plan = finished.plan()
     assert plan.rules == {
-        *(
-            "measure_detector",
-            "score_heads",
-            "ablate_heads",
-            "measure_head_parts",
-            "judge_heads",
-            "summarise_heads",
-            "draw_figure",
-        ),
+        *("measure_detector", "score_heads", "ablate_heads", "judge_heads", "summarise_heads"),
+        *("measure_head_parts", "measure_head_onsets", "summarise_head_onsets"),
+        *("run_prompts", "summarise_prompts", "map_heads", "make_prompt_page", "make_head_map"),
+        "draw_figure",
     }
     measured = {wildcards for rule, wildcards in plan.jobs if rule == "measure_detector"}
     assert measured
     assert all(w.endswith("detector=induction") for w in measured)
     assert figures_of(plan, "heads")
     assert not figures_of(plan, "lag")
+
+
+@pytest.mark.parametrize(
+    ("file", "rules"),
+    [
+        ("ablation_page.py", {"make_prompt_page"}),
+        ("assets/ablations.js", {"make_prompt_page"}),
+        ("assets/head_map.js", {"make_head_map"}),
+        ("assets/page.css", {"make_prompt_page", "make_head_map"}),
+        ("condition_summary.py", {"summarise_prompts", "make_prompt_page"}),
+    ],
+)
+def test_editing_a_page_makes_that_page_again_and_nothing_else(
+    finished: Clone, file: str, rules: set[str]
+) -> None:
+    edit = "\nEDITED = 1\n" if file.endswith(".py") else "\n/* edited */\n"
+    finished.append(f"lib/zscope/studies/heads/pages/{file}", edit)
+    assert finished.plan().rules == rules
+
+
+def test_editing_the_prompts_of_a_source_leaves_its_scores_and_ablations(finished: Clone) -> None:
+    finished.append("lib/zscope/studies/heads/prompted/toylang.py", "\nEDITED = 1\n")
+    plan = finished.plan()
+    assert plan.rules == {
+        *("run_prompts", "summarise_prompts", "make_prompt_page", "make_head_map"),
+    }
+    assert {w for r, w in plan.jobs if r == "run_prompts"} == {
+        "subject=toylang-reference, prompts=sequences"
+    }
 
 
 def test_editing_a_figure_redraws_that_figure_only(finished: Clone) -> None:
@@ -136,7 +162,7 @@ def test_another_level_makes_stale_what_has_an_interval_and_nothing_else(
         outputs = re.search(r"^ +output: (.*)$", block, re.M)
         paths = outputs[1].split(", ") if outputs else []
         planned.update(paths)
-        if "Params have changed" in block and rule != "draw_figure":
+        if "Params have changed" in block and rule not in SHOW_INTERVALS:
             tables = [table for path in paths if (table := table_at(path))]
             assert any(table.has_interval for table in tables), (rule, paths)
     made = [p.relative_to(finished.folder) for p in finished.folder.glob("results/**/*.parquet")]

@@ -26,7 +26,8 @@ LANGUAGE = {"make_toy_language", "measure_toy_floors"}
 # The heads of its models are asked too.
 OF_HEADS = {
     *("measure_detector", "score_heads", "ablate_heads", "measure_head_parts"),
-    *("judge_heads", "summarise_heads"),
+    *("judge_heads", "summarise_heads", "measure_head_onsets", "summarise_head_onsets"),
+    *("run_prompts", "summarise_prompts", "map_heads", "make_prompt_page", "make_head_map"),
 }
 READERS = {"read_toy_weights", "ablate_toy_heads", "measure_toy_phenomena"}
 RUNS = {

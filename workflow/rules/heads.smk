@@ -1,5 +1,5 @@
 # Attention heads: sums of each detector over a subject's patterns -> scores and names -> ablations
-# -> verdicts -> figures.
+# -> verdicts -> figures. Scores and prompts -> ablations at one position -> pages.
 
 
 rule measure_detector:
@@ -192,7 +192,235 @@ rule summarise_heads:
         "../scripts/heads/summarise_heads.py"
 
 
-TARGETS["heads"] = rules.summarise_heads.output
+rule measure_head_onsets:
+    """Follow the heads that the last step names over the checkpoints of a subject's models."""
+    input:
+        weights=heads_checkpoints,
+        rows=heads_rows,
+        scores=rules.score_heads.output.scores,
+        detectors=rules.score_heads.output.detectors,
+    output:
+        checkpoints=heads_tables.CHECKPOINTS.path,
+    log:
+        "logs/measure_head_onsets/{subject}.log",
+    benchmark:
+        "results/benchmarks/measure_head_onsets/{subject}.tsv"
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=growing(CONFIG.heads.mem_mb),
+        runtime=growing(CONFIG.heads.runtime_minutes),
+        gpu=GPUS,
+    params:
+        tracked=lambda wildcards: tracked(
+            "heads/measure_head_onsets.py",
+            uses=[heads_source(wildcards), *map(heads_detector, HEADS.detectors)],
+            subject=heads_subject(wildcards),
+            onsets=CONFIG.heads.onsets.model_dump(include={"checkpoints", "draws"}),
+            detectors=CONFIG.heads.detectors.model_dump(include={"max_offset", "min_rows"}),
+            ablation=CONFIG.heads.ablation.model_dump(include={"trained_sequences"}),
+            streams=CONFIG.heads.streams.model_dump(),
+            seed=CONFIG.heads.seed,
+            bootstrap=BOOTSTRAP,
+            device=CONFIG.device,
+        ),
+    script:
+        "../scripts/heads/measure_head_onsets.py"
+
+
+rule summarise_head_onsets:
+    """Say of every model of a subject when its heads set in, and in which order."""
+    input:
+        checkpoints=rules.measure_head_onsets.output.checkpoints,
+    output:
+        onsets=heads_tables.ONSETS.path,
+        medians=heads_tables.ONSET_MEDIANS.path,
+        order=heads_tables.ONSET_ORDER.path,
+    log:
+        "logs/summarise_head_onsets/{subject}.log",
+    benchmark:
+        "results/benchmarks/summarise_head_onsets/{subject}.tsv"
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(20),
+    params:
+        tracked=lambda wildcards: tracked(
+            "heads/summarise_head_onsets.py",
+            rule=CONFIG.heads.onsets.model_dump(include={"share", "excess", "consecutive"}),
+            alpha=CONFIG.heads.verdict.alpha,
+            bootstrap=BOOTSTRAP,
+        ),
+    script:
+        "../scripts/heads/summarise_head_onsets.py"
+
+
+# --- prompts and pages
+
+
+rule run_prompts:
+    """Run every prompt of a set as it is and under ablations at its last position."""
+    input:
+        weights=heads_first(heads_weights),
+        rows=heads_first(heads_rows),
+        texts=heads_texts,
+        prompts=heads_prompts_file,
+        scores=rules.score_heads.output.scores,
+    output:
+        prompt_tokens=heads_tables.PROMPT_TOKENS.path,
+        prompt_conditions=heads_tables.PROMPT_CONDITIONS.path,
+        prompt_shifts=heads_tables.PROMPT_SHIFTS.path,
+        continuations=heads_tables.CONTINUATIONS.path,
+        patterns=heads_tables.PATTERNS.path,
+    log:
+        "logs/run_prompts/{subject}/{prompts}.log",
+    benchmark:
+        "results/benchmarks/run_prompts/{subject}/{prompts}.tsv"
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=growing(CONFIG.heads.mem_mb),
+        runtime=growing(CONFIG.heads.runtime_minutes),
+        gpu=GPUS,
+    params:
+        tracked=lambda wildcards: tracked(
+            "heads/run_prompts.py",
+            uses=[heads_prompted(wildcards)],
+            subject=heads_shown(wildcards),
+            own=wildcards.prompts == "own",
+            prompts=CONFIG.heads.prompts.model_dump(exclude={"sets", "file"}),
+            ablation=CONFIG.heads.ablation.model_dump(),
+            streams=CONFIG.heads.streams.model_dump(),
+            seed=CONFIG.heads.seed,
+            device=CONFIG.device,
+        ),
+    script:
+        "../scripts/heads/run_prompts.py"
+
+
+rule summarise_prompts:
+    """Say what every ablation does over all prompts of a set."""
+    input:
+        prompt_conditions=rules.run_prompts.output.prompt_conditions,
+    output:
+        condition_summary=heads_tables.CONDITION_SUMMARY.path,
+    log:
+        "logs/summarise_prompts/{subject}/{prompts}.log",
+    benchmark:
+        "results/benchmarks/summarise_prompts/{subject}/{prompts}.tsv"
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(10),
+    params:
+        tracked=lambda wildcards: tracked("heads/summarise_prompts.py", bootstrap=BOOTSTRAP),
+    script:
+        "../scripts/heads/summarise_prompts.py"
+
+
+rule map_heads:
+    """Put scores, exact effects and first-order effects of every head side by side."""
+    input:
+        scores=rules.score_heads.output.scores,
+        detectors=rules.score_heads.output.detectors,
+        screen=rules.ablate_heads.output.screen,
+        ablations=rules.ablate_heads.output.ablations,
+    output:
+        map=heads_tables.HEAD_MAP.path,
+    log:
+        "logs/map_heads/{subject}.log",
+    benchmark:
+        "results/benchmarks/map_heads/{subject}.tsv"
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(10),
+    params:
+        tracked=lambda wildcards: tracked(
+            "heads/map_heads.py", model=heads_shown(wildcards)["models"][0]
+        ),
+    script:
+        "../scripts/heads/map_heads.py"
+
+
+rule make_prompt_page:
+    """Make the page of a set of prompts: a table for each prompt, a row for each ablation."""
+    input:
+        **rules.run_prompts.output,
+        condition_summary=rules.summarise_prompts.output.condition_summary,
+    output:
+        page=report(
+            PAGE.replace("{page}", "{prompts}"),
+            caption="../report/caption.rst",
+            category=TITLES["heads"],
+            subcategory="{subject}",
+            labels={"page": "{prompts}", "format": "html"},
+        ),
+    log:
+        "logs/make_prompt_page/{subject}/{prompts}.log",
+    benchmark:
+        "results/benchmarks/make_prompt_page/{subject}/{prompts}.tsv"
+    wildcard_constraints:
+        prompts=rf"(?!{HEAD_MAP}\.)[^/]+",
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(10),
+    params:
+        caption=caption("heads", "prompt_page"),
+        tracked=lambda wildcards: tracked(
+            "heads/make_prompt_page.py",
+            assets=asset_files.digest(asset_files.PROMPT_PAGE),
+            subject=heads_on_page(wildcards),
+            level=CONFIG.bootstrap.level,
+        ),
+    script:
+        "../scripts/heads/make_prompt_page.py"
+
+
+rule make_head_map:
+    """Make the page of a subject's heads: their scores, their effects, and what they attend to."""
+    input:
+        map=rules.map_heads.output.map,
+        ablations=rules.ablate_heads.output.ablations,
+        verdicts=rules.judge_heads.output.verdicts,
+        prompt_tokens=heads_map_prompts(heads_tables.PROMPT_TOKENS),
+        patterns=heads_map_prompts(heads_tables.PATTERNS),
+    output:
+        page=report(
+            PAGE.replace("{page}", HEAD_MAP),
+            caption="../report/caption.rst",
+            category=TITLES["heads"],
+            subcategory="{subject}",
+            labels={"page": "map of heads", "format": "html"},
+        ),
+    log:
+        "logs/make_head_map/{subject}.log",
+    benchmark:
+        "results/benchmarks/make_head_map/{subject}.tsv"
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(10),
+    params:
+        caption=caption("heads", "head_map"),
+        tracked=lambda wildcards: tracked(
+            "heads/make_head_map.py",
+            assets=asset_files.digest(asset_files.HEAD_MAP),
+            subject=heads_on_page(wildcards),
+            asks={name: detector_asks(name) for name in HEADS.detectors},
+            level=CONFIG.bootstrap.level,
+        ),
+    script:
+        "../scripts/heads/make_head_map.py"
+
+
+TARGETS["heads"] = [*rules.summarise_heads.output, *HEADS.pages]
 
 
 rule heads:

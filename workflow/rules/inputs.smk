@@ -7,9 +7,10 @@ from zscope.models.identity import model_digest, model_files
 from zscope.studies.crosslingual import tables as crosslingual_tables
 from zscope.studies.crosslingual.study import CrosslingualPlan
 from zscope.studies.heads import tables as heads_tables
-from zscope.studies.heads.registry import detector_module
-from zscope.studies.heads.sources import source_module
-from zscope.studies.heads.study import HeadsPlan, Subject
+from zscope.studies.heads.pages import asset_files
+from zscope.studies.heads.registry import detector_asks, detector_module
+from zscope.studies.heads.sources import prompted_module, source_module
+from zscope.studies.heads.study import HEAD_MAP, PAGE, HeadsPlan, Subject
 from zscope.studies.lag import tables as lag_tables
 from zscope.studies.lag.probes.registry import PROBES as LAG_PROBES, probe_module
 from zscope.studies.lag.study import LagPlan
@@ -17,6 +18,7 @@ from zscope.studies.toylang import tables as toylang_tables
 from zscope.studies.toylang.study import ToylangPlan
 from zscope.text import word_lists
 from zscope.text.passages import PASSAGE_LANGUAGES, packaged_folder, passage_files
+from zscope.text.prompts import PACKAGED
 from zscope.text.tables import ROWS
 
 if CONFIG.lag:
@@ -84,7 +86,7 @@ if CONFIG.heads:
 
 wildcard_constraints:
     **dict.fromkeys(("facts", "run", "condition", "sweep", "probe", "model"), "[^/]+"),
-    **dict.fromkeys(("subject", "detector"), "[^/]+"),
+    **dict.fromkeys(("subject", "detector", "prompts"), "[^/]+"),
     study="[a-z]+",
 
 
@@ -245,6 +247,12 @@ def heads_weights(wildcards):
     return list(heads_asked(wildcards).models.values())
 
 
+def heads_checkpoints(wildcards):
+    """The checkpoints of each model of a subject that has any."""
+    found = checked(find, HEADS.checkpointed, wildcards.subject, "subject with checkpoints")
+    return list(found.models.values())
+
+
 def heads_rows(wildcards):
     """The rows that each model of a subject was trained on, if that is how its text is known."""
     return list(heads_asked(wildcards).rows)
@@ -263,3 +271,48 @@ def heads_source(wildcards):
 
 def heads_detector(name):
     return checked(detector_module, name)
+
+
+# Prompts are run through the first model of a subject, which the pages show.
+
+
+def heads_first(of):
+    """The first of what `heads_weights` or `heads_rows` give."""
+    return lambda wildcards: of(wildcards)[:1]
+
+
+def heads_shown(wildcards):
+    subject = heads_subject(wildcards)
+    return {**subject, "models": subject["models"][:1]}
+
+
+def heads_on_page(wildcards):
+    """What a page calls its subject: with the model that it shows, where there are several."""
+    subject = heads_subject(wildcards)
+    first, *others = subject["models"]
+    return (
+        f"{subject['name']} ({first}, one of {len(others) + 1} models)"
+        if others
+        else subject["name"]
+    )
+
+
+def heads_prompts_file(wildcards):
+    """The file of a set of prompts, if it has one; raises for a set that the subject does not have."""
+    sets = HEADS.prompt_sets(heads_asked(wildcards).path)
+    checked(find, dict.fromkeys(sets), wildcards.prompts, "set of prompts")
+    return {"crafted": str(PACKAGED), "own": CONFIG.heads.prompts.file}.get(wildcards.prompts, [])
+
+
+def heads_prompted(wildcards):
+    return prompted_module(heads_asked(wildcards).source)
+
+
+def heads_map_prompts(table):
+    """A table of the last set of prompts of a subject, whose patterns its map shows."""
+
+    def path(wildcards):
+        prompts = HEADS.prompt_sets(heads_asked(wildcards).path)[-1]
+        return table.path.format(subject=wildcards.subject, prompts=prompts)
+
+    return path

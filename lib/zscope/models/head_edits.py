@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from zscope.core.errors import DataError
-from zscope.models.attention_view import AttentionView, Edit
+from zscope.models.attention_view import AttentionView, Edit, Site
 
 
 def set_z(
@@ -91,6 +91,28 @@ def without_values(
         return a.masked_fill(rows & columns, 0)
 
     return Edit(layer, "pattern", of_pattern)
+
+
+def in_rows(parts: Sequence[tuple[slice, Sequence[Edit]]]) -> list[Edit]:
+    """Edits of parts of a batch, so that conditions are run together: each sees its rows alone.
+
+    parts: rows of the batch and their edits. One edit is returned for each layer and site.
+    """
+    found: dict[tuple[int, Site], list[tuple[slice, Edit]]] = {}
+    for rows, edits in parts:
+        for edit in edits:
+            found.setdefault((edit.layer, edit.site), []).append((rows, edit))
+
+    def together(of: list[tuple[slice, Edit]]) -> Callable[[Tensor], Tensor]:
+        def change(x: Tensor) -> Tensor:
+            out = x.clone()
+            for rows, edit in of:
+                out[rows] = edit.change(out[rows])
+            return out
+
+        return change
+
+    return [Edit(layer, site, together(of)) for (layer, site), of in found.items()]
 
 
 def behind(t: int, offsets: Sequence[int]) -> list[int]:

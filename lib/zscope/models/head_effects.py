@@ -19,7 +19,7 @@ of that scale. First order is exact where y is linear in z; in early layers it i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeAlias
 
 import torch
@@ -57,6 +57,21 @@ def exact_effects(
 ) -> Float[Tensor, "case batch"]:
     """y with the edits of each case, less y without. read: positions whose logits y is given.
 
+    Runs and errors are those of `logits_under`.
+    """
+    clean, *found = (y(logits) for logits in logits_under(view, tokens, cases, read))
+    return torch.stack([x - clean for x in found]) if found else clean.new_empty(0, len(tokens))
+
+
+def logits_under(
+    view: AttentionView,
+    tokens: Int[Tensor, "batch seq"],
+    cases: Sequence[Sequence[Edit]],
+    read: Sequence[int] | None = None,
+    visit: Callable[[LayerHeads], None] | None = None,
+) -> Iterator[Float[Tensor, "batch read vocab"]]:
+    """The logits of a run without edits, which `visit` sees, then those under each case.
+
     Every case is run from the first layer that it edits, whose input the clean run has kept. Keeps
     that of every layer that is such a first one.
 
@@ -70,13 +85,12 @@ def exact_effects(
     def keep(heads: LayerHeads) -> None:
         if heads.layer in starts:
             streams[heads.layer] = heads.stream
+        if visit is not None:
+            visit(heads)
 
-    clean = y(view.run(tokens, visit=keep, read=read).logits)
-    found = []
+    yield view.run(tokens, visit=keep, read=read).logits
     for case, start in zip(cases, starts, strict=True):
-        edited = view.run(tokens, case, read=read, resume=Resume(start, streams[start]))
-        found.append(y(edited.logits) - clean)
-    return torch.stack(found) if found else clean.new_empty(0, len(tokens))
+        yield view.run(tokens, case, read=read, resume=Resume(start, streams[start])).logits
 
 
 def first_order_effects(

@@ -12,13 +12,18 @@ import numpy as np
 
 import fake_parts
 from fake_tables import frame
+from zscope.config.base import Bootstrap
 from zscope.figures.registry import figure_modules
 from zscope.figures.tables import Tables
 from zscope.studies.heads.head_sets import heads_text
+from zscope.studies.heads.onsets.times import OnsetRule, median_rows, onset_rows
 from zscope.studies.heads.tables import (
     ABLATIONS,
+    CHECKPOINTS,
     DETECTORS,
     LESS,
+    ONSET_MEDIANS,
+    ONSETS,
     RANKED,
     SCORES,
     SUMMARY,
@@ -33,6 +38,7 @@ NAMED = {"induction": {(1, 2)}, "previous": {(0, 1)}}
 OWN = {"induction": "repeats", "previous": "repeats", "duplicate": "repeats"}
 MATTERS = {(1, 2): 2.0, (0, 0): 0.9}
 """What the ablation of a head costs; of all others nearly nothing."""
+STEPS = (0, 1, 4, 8, 16, 32, 64, 128, 256, 512, 1000)
 
 
 def score_rows(models, n_layers=2, n_heads=8):
@@ -114,16 +120,56 @@ def detector_rows(models):
             yield {"subject": SUBJECT, "model": model, "detector": detector, "skipped": why}
 
 
+def checkpoint_rows(models):
+    """Over steps: the pattern at 32, its effect at 128 (of L1H2 alone), the behaviour at 256."""
+    for i, model in enumerate(models):
+        for step in STEPS:
+            pattern, effect, behaviour = (_risen(step, at + 3 * i) for at in (32, 128, 192))
+            for detector in OWN:
+                where = {"subject": SUBJECT, "model": model, "detector": detector, "step": step}
+
+                def row(metric, by, value, heads="", like="", where=where, **columns):
+                    ends = {"ci_low": value - 0.03, "ci_high": value + 0.03}
+                    of = {"metric": metric, "chosen_by": by, "heads": heads, "like": like}
+                    return {**where, **of, "value": value, **ends, "n": 64, **columns}
+
+                yield row("excess", "model", 3.4 - 3.3 * behaviour)
+                for layer, head in NAMED.get(detector, ()):
+                    name = heads_text([(layer, head)])
+                    yield row("score", "named", 0.8 * pattern, name, null=0.1)
+                    for other in ("0", "5"):
+                        value = 0.02 * int(other) - 0.05
+                        yield row("score", "other", value, f"L{layer}H{other}", name, null=0.1)
+                        yield row("effect", "random", value, f"L{layer}H{other}", name)
+                    own = MATTERS.get((layer, head), 0.0) * effect
+                    yield row("effect", "set", own, name)
+                    yield row("effect_on_control", "set", 0.1 * own, name)
+
+
+def _risen(step, at):
+    """From 0 to 1, a half at a step."""
+    return step**4 / (step**4 + at**4)
+
+
 def study(models):
-    """Every table, from planted scores and effects; the verdicts are the study's own."""
+    """Every table, from planted scores and effects; verdicts and onsets are the study's own."""
     tables = {
         SCORES.name: frame(SCORES, score_rows(models)),
         DETECTORS.name: frame(DETECTORS, detector_rows(models)),
         ABLATIONS.name: frame(ABLATIONS, ablation_rows(models)),
     }
     verdicts = list(verdict_rows(*tables.values(), draws=DRAWS, alpha=0.05))
-    judged = {t.name: frame(t, verdicts) for t in (VERDICTS, SUMMARY)}
-    return {**tables, **judged, **fake_parts.tables(models)}
+    checkpoints = frame(CHECKPOINTS, checkpoint_rows(models))
+    onsets = frame(ONSETS, onset_rows(checkpoints, OnsetRule(1 / 3, 0.1, 2)))
+    medians = frame(ONSET_MEDIANS, median_rows(onsets, Bootstrap(resamples=100)))
+    return {
+        **tables,
+        **{t.name: frame(t, verdicts) for t in (VERDICTS, SUMMARY)},
+        CHECKPOINTS.name: checkpoints,
+        ONSETS.name: onsets,
+        ONSET_MEDIANS.name: medians,
+        **fake_parts.tables(models),
+    }
 
 
 def figure_tables(level: float = 0.95) -> dict[str, dict[str, Tables]]:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from zscope.studies.heads.pages.columns import P_DOWN, P_UP, RANKINGS
 from zscope.studies.heads.pages.head_map import DetectorText
+from zscope.studies.heads.tables import AS_IT_IS, ONE_SHOT, P_DOWN, P_UP, PERSISTENT, RANKINGS
 
 SUBJECT = "smollm2"
 PROMPTS = {
@@ -39,6 +39,7 @@ def token_frame(prompts: dict = PROMPTS) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "subject": SUBJECT,
+            "model": SUBJECT,
             "prompt": prompt,
             "family": family,
             "position": position,
@@ -55,7 +56,7 @@ def condition_frame(prompts: dict = PROMPTS, labels: dict[str, str] = LABELS) ->
     rng = np.random.default_rng(0)
     rows = []
     for prompt, (_, tokens, answer) in prompts.items():
-        where = {"subject": SUBJECT, "prompt": prompt, "t": len(tokens) - 1}
+        where = {"subject": SUBJECT, "model": SUBJECT, "prompt": prompt, "t": len(tokens) - 1}
         log_p = -float(rng.exponential(0.7))
         base = {"condition": "base", "label": "as it is", "base": None, "predicted_id": 5}
         base |= {"predicted": answer, "kl": None, "log_p": log_p, "log_p_change": None}
@@ -84,11 +85,31 @@ def shift_frame(conditions: pd.DataFrame, k: int = 5, words: Sequence[str] = WOR
             for rank, value in enumerate(sizes, 1):
                 token = int(rng.integers(len(words)))
                 rows.append(
-                    {"subject": SUBJECT, "prompt": row.prompt, "t": row.t}
+                    {"subject": SUBJECT, "model": SUBJECT, "prompt": row.prompt, "t": row.t}
                     | {"condition": row.condition, "ranking": ranking, "rank": rank}
                     | {"token_id": token, "token": words[token], "value": sign * float(value)}
                 )
     return pd.DataFrame(rows)
+
+
+def continuation_frame(conditions: pd.DataFrame, words: Sequence[str] = WORDS) -> pd.DataFrame:
+    """Of the first prompt: persistent edits are other from the step that is the condition's number
+    on, where there is such a step; one-shot edits from the first on, or never."""
+    first = conditions[conditions["prompt"] == conditions["prompt"].iloc[0]]
+    rows = []
+    for number, row in enumerate(first.itertuples()):
+        modes = (AS_IT_IS,) if pd.isna(row.base) else (PERSISTENT, ONE_SHOT)
+        for mode in modes:
+            begins = {AS_IT_IS: None, PERSISTENT: number, ONE_SHOT: 1 if number % 2 else None}[mode]
+            for step in range(1, 4):
+                other = begins is not None and step >= begins
+                rows.append(
+                    {"subject": SUBJECT, "model": SUBJECT, "prompt": row.prompt, "t": row.t}
+                    | {"condition": row.condition, "mode": mode, "step": step}
+                    | {"token_id": step + 10 * other, "token": words[step + 3 * other]}
+                    | {"first_step": None if begins is None or begins > 3 else begins}
+                )
+    return pd.DataFrame(rows).astype({"first_step": "Int64"})
 
 
 DETECTORS = (
@@ -133,7 +154,7 @@ def map_frame(n_layers: int = 30, n_heads: int = 9) -> pd.DataFrame:
                 run = strong or rng.random() < 0.05
                 effect = float(rng.exponential(0.8) if strong else rng.normal(0, 0.05))
                 rows.append(
-                    {"subject": SUBJECT, "detector": detector.detector}
+                    {"subject": SUBJECT, "model": SUBJECT, "detector": detector.detector}
                     | {"weights": detector.weights, "layer": layer, "head": head}
                     | {"raw": None if undefined else null + score * (1 - null)}
                     | {"null": 1.0 if undefined else null}
@@ -168,6 +189,7 @@ def pattern_frame(prompt: str, patterns: np.ndarray, n_heads: int) -> pd.DataFra
     return pd.DataFrame(
         {
             "subject": SUBJECT,
+            "model": SUBJECT,
             "prompt": prompt,
             "layer": head // n_heads,
             "head": head % n_heads,

@@ -9,6 +9,10 @@ from transformers import PreTrainedTokenizerFast
 
 from zscope.text import word_lists
 from zscope.text.passages import read_passages
+from zscope.text.prompts import read_prompts
+
+PROMPTS_KNOWN = ("bigram", "name", "list")
+"""Families of the package's prompts that the tokenizer has tokens for; others are left out."""
 
 
 def drawn(model, std=0.1):
@@ -24,6 +28,7 @@ def words_tokenizer():
     splitter = pre_tokenizers.Split(Regex(r" ?[A-Za-z0-9]+|[^A-Za-z0-9]"), behavior="isolated")
     texts = [p.text for p in read_passages("en")]
     lists = [word_lists.names(), word_lists.plain_words(), *word_lists.ordinals().values()]
+    texts += [p.text for p in read_prompts() if p.family in PROMPTS_KNOWN]
     texts += [f"and {word}, " for words in lists for word in words]
     texts += [
         t.format(first="Al", second="Bo", subject="Cy") for t in word_lists.ioi_sentences().values()

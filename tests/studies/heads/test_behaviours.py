@@ -257,10 +257,11 @@ def test_rows_of_the_commonest_length_are_taken_whole_and_in_parts():
         for i in range(length)
     ]
     frame = pd.DataFrame(rows).sample(frac=1, random_state=0)
-    whole = rows_stream(frame, 99, 0, (0, 1))
+    whole, least = rows_stream(frame, 99, 0, (0, 1))
+    assert least[:, 2].tolist() == [0.0] * 4  # what stands before tells the measured token
     assert whole.ids[:, 0].tolist() == [10, 30, 40, 50]
     assert whole.ids[1].tolist() == [30, 31, 32, 33]
     assert whole.mark("measured").tolist() == [[False, False, True, False]] * 4
-    halves = [rows_stream(frame, 99, 0, (first, 2)).ids[:, 0].tolist() for first in (0, 1)]
+    halves = [rows_stream(frame, 99, 0, (first, 2))[0].ids[:, 0].tolist() for first in (0, 1)]
     assert halves == [[10, 40], [30, 50]]
-    assert len(rows_stream(frame, 2, 0, (0, 1))) == 2
+    assert len(rows_stream(frame, 2, 0, (0, 1))[0]) == 2

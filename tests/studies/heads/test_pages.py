@@ -16,7 +16,9 @@ from made_up import (
     LABELS,
     PROMPTS,
     SUBJECT,
+    WORDS,
     condition_frame,
+    continuation_frame,
     map_frame,
     pattern_frame,
     shift_frame,
@@ -25,12 +27,11 @@ from made_up import (
 )
 from zscope.config.base import Bootstrap
 from zscope.core.errors import DataError
-from zscope.studies.heads.pages import ablation_page as ablation
-from zscope.studies.heads.pages import head_map
+from zscope.studies.heads.pages import asset_files
 from zscope.studies.heads.pages.ablation_page import ablation_page
-from zscope.studies.heads.pages.columns import CONDITION_SUMMARY, TABLES
 from zscope.studies.heads.pages.condition_summary import METRICS, summarise_conditions
 from zscope.studies.heads.pages.head_map import DetectorText, head_map_page
+from zscope.studies.heads.tables import HEAD_MAP, OF_PROMPTS, TABLES
 from zscope.tables.read import read_table
 from zscope.tables.write import write_table
 
@@ -87,6 +88,7 @@ def ablations(**texts: Any) -> Node:
         conditions,
         shift_frame(conditions),
         pd.DataFrame(summarise_conditions(conditions, Bootstrap(resamples=50))),
+        continuation_frame(conditions),
         subject=SUBJECT,
         level=0.95,
     )
@@ -172,6 +174,25 @@ def test_t_and_the_token_before_it_are_marked_by_words(t: int) -> None:
     assert [li.all("bdi")[0].text() for li in line.all("li")] == [
         "import", "\u2423os", "\u21b5", "import",
     ]  # fmt: skip
+
+
+def test_what_is_written_stands_in_its_row_with_the_first_other_token_marked() -> None:
+    sections = ablations().all("section", class_="prompt")
+    base, *rows = sections[0].all("tr")[1:]
+    words = [w.replace(" ", "\u2423") for w in WORDS]
+    assert [td.text() for td in base.all("td", class_="written")] == ["".join(words[1:4])] * 2
+    for number, row in enumerate(rows, 1):
+        always, once = row.all("td", class_="written")
+        begins = min(number, 4)
+        expected = "".join([*words[1:begins], *words[3 + begins : 7]])
+        note = f" other from {number}" if number <= 3 else ""
+        assert always.text() == expected + note
+        assert always.attributes.get("data-sort") == (str(number) if number <= 3 else None)
+        assert len(always.all("span", class_="other")) == (number <= 3)
+        assert once.text().endswith(" other from 1") == bool(number % 2)
+    # Prompts that were not continued have no such columns.
+    heads = [len(s.all("thead")[0].all("th")) for s in sections]
+    assert heads == [12, *[10] * (len(PROMPTS) - 1)]
 
 
 def test_the_summary_is_counted_over_prompts() -> None:
@@ -262,7 +283,7 @@ def test_a_page_is_one_file_that_may_load_nothing(page: str) -> None:
 
 
 def test_scripts_and_styles_cannot_end_their_element() -> None:
-    for file in {*ablation.INPUTS, *head_map.INPUTS}:
+    for file in {*asset_files.PROMPT_PAGE, *asset_files.HEAD_MAP}:
         text = file.read_text("utf-8")
         assert text.isascii()
         assert not re.search(r"</(script|style)|<!--|innerHTML|insertAdjacent", text, re.I), file
@@ -319,7 +340,7 @@ def test_270_heads_on_four_prompts_of_48_tokens_are_below_2_mb() -> None:
     ("changed", "says"),
     [
         ({"heads": map_frame(2, 3).drop(columns="q")}, "heads_map has no column q"),
-        ({"heads": pd.concat([map_frame(2, 3)] * 2)}, "two rows with {'subject': 'smollm2'"),
+        ({"heads": pd.concat([map_frame(2, 3)] * 2)}, "two rows with {'model': 'smollm2'"),
         (
             {"heads": pd.concat([map_frame(2, 3), map_frame(2, 3).assign(subject="b")])},
             "of several subjects: b, smollm2",
@@ -359,11 +380,12 @@ def test_the_frames_are_tables(tmp_path) -> None:
         token_frame(),
         conditions,
         shift_frame(conditions),
+        continuation_frame(conditions),
         pd.DataFrame(summarise_conditions(conditions, Bootstrap(resamples=50))),
-        map_frame(2, 3),
         patterns("list-days"),
+        map_frame(2, 3),
     )
-    for table, frame in zip(TABLES, frames, strict=True):
+    for table, frame in zip((*OF_PROMPTS, HEAD_MAP), frames, strict=True):
         write_table(frame, tmp_path / "x.parquet", table, {})
         assert len(read_table(tmp_path / "x.parquet", table)) == len(frame) > 0
-    assert CONDITION_SUMMARY in TABLES
+        assert table in TABLES

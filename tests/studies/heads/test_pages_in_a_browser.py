@@ -17,6 +17,7 @@ from made_up import (
     PROMPTS,
     SUBJECT,
     condition_frame,
+    continuation_frame,
     map_frame,
     pattern_frame,
     shift_frame,
@@ -66,6 +67,7 @@ def ablations() -> str:
         conditions,
         shift_frame(conditions, words=[*"abcd", HOSTILE]),
         pd.DataFrame(summarise_conditions(conditions, Bootstrap(resamples=50))),
+        continuation_frame(conditions),
         subject=SUBJECT,
         level=0.95,
     )
@@ -118,6 +120,24 @@ def test_a_heading_sorts_numbers_as_numbers_and_gives_the_order_back(
     is_clean(tab, tmp_path)
 
 
+def test_continuations_are_sorted_by_their_first_other_token(
+    chromium: Browser, tmp_path: Path
+) -> None:
+    tab = opened(chromium, tmp_path, ablations())
+    heading = f"{TABLE} thead th:nth-child(11)"
+    assert tab.texts(f"{heading} button") == ["persistent"]
+    names = list(LABELS.values())
+    tab.click(f"{heading} button")
+    # The n-th persistent edit is other from step n on; from the fourth on there is none.
+    assert tab.texts(f"{ROWS} th") == [*names[2::-1], *names[3:]]
+    tab.click(f"{heading} button")
+    assert tab.texts(f"{ROWS} th") == names
+    assert len(tab.texts(f"{ROWS} td:nth-child(11) .other")) == 3
+    tab.choose("#show", "logit")
+    assert tab.texts(f"{TABLE} thead th:nth-child(12)")
+    is_clean(tab, tmp_path)
+
+
 def test_the_summary_is_sorted_too(chromium: Browser, tmp_path: Path) -> None:
     tab = opened(chromium, tmp_path, ablations())
     tab.click("#summary thead th:nth-child(5) button")
@@ -155,7 +175,7 @@ def test_filters_leave_what_they_say(chromium: Browser, tmp_path: Path) -> None:
     tab.click("#filter-changed")
 
     tab.choose("#show", "p")
-    assert len(tab.texts(f"{TABLE} thead th")) == 8
+    assert len(tab.texts(f"{TABLE} thead th")) == 10
     is_clean(tab, tmp_path)
 
 

@@ -1,8 +1,9 @@
-"""From models to verdicts without Snakemake: untrained models of every source."""
+"""From models to verdicts and pages without Snakemake: untrained models of every source."""
 
 from __future__ import annotations
 
 import itertools
+import json
 from functools import partial
 
 import numpy as np
@@ -17,8 +18,9 @@ from transformers import (
     LlamaForCausalLM,
 )
 
-from small_models import drawn, words_tokenizer
+from small_models import PROMPTS_KNOWN, drawn, words_tokenizer
 from zscope.config.base import Bootstrap
+from zscope.figures.frames import select
 from zscope.models.attention_view_trained import TrainedView
 from zscope.models.fetching import fetch_model
 from zscope.models.language_model import LanguageModel
@@ -30,15 +32,46 @@ from zscope.studies.heads.asked.model import Sizes
 from zscope.studies.heads.asked.named import language_model
 from zscope.studies.heads.asked.rows import model_of_rows
 from zscope.studies.heads.asked.toylang import ToyTexts, toy_model
-from zscope.studies.heads.config import AblationConfig, DetectorsConfig, StreamsConfig
+from zscope.studies.heads.config import (
+    AblationConfig,
+    DetectorsConfig,
+    PromptsConfig,
+    StreamsConfig,
+)
+from zscope.studies.heads.head_map_rows import head_map_rows
+from zscope.studies.heads.head_sets import heads_text
 from zscope.studies.heads.measuring import measure
+from zscope.studies.heads.pages.ablation_page import ablation_page
+from zscope.studies.heads.pages.condition_summary import summarise_conditions
+from zscope.studies.heads.pages.detector_texts import detector_texts
+from zscope.studies.heads.pages.head_map import head_map_page
+from zscope.studies.heads.prompted.chosen_heads import named_sets
+from zscope.studies.heads.prompted.conditions import conditions_of
+from zscope.studies.heads.prompted.model import PromptedModel
+from zscope.studies.heads.prompted.named import prompted_language_model
+from zscope.studies.heads.prompted.rows import row_prompts, texts_of
+from zscope.studies.heads.prompted.running import run_all
+from zscope.studies.heads.prompted.toylang import prompted_toy_model
 from zscope.studies.heads.questions import named_heads, questions_of
-from zscope.studies.heads.registry import load_detectors
+from zscope.studies.heads.registry import detector_asks, load_detectors
 from zscope.studies.heads.scoring import score_rows
 from zscope.studies.heads.sources import load_source
 from zscope.studies.heads.sums import Key
 from zscope.studies.heads.sums_file import Measured, load_measured, save_measured
-from zscope.studies.heads.tables import ABLATIONS, DETECTORS, SCORES, SCREEN, VERDICTS
+from zscope.studies.heads.tables import (
+    ABLATIONS,
+    CONDITION_SUMMARY,
+    CONTINUATIONS,
+    DETECTORS,
+    HEAD_MAP,
+    PATTERNS,
+    PROMPT_CONDITIONS,
+    PROMPT_SHIFTS,
+    PROMPT_TOKENS,
+    SCORES,
+    SCREEN,
+    VERDICTS,
+)
 from zscope.studies.heads.verdicts import verdict_rows
 from zscope.tables.read import read_table
 from zscope.tables.write import write_table
@@ -57,17 +90,25 @@ BOOTSTRAP = Bootstrap(resamples=30)
 
 
 def toy(attention, sizes):
+    return toy_model("m", *toy_parts(attention), sizes)
+
+
+def toy_parts(attention):
     language = ToyLanguage(LanguageConfig(length=20))
     shape = TensorConfig(
         d_vocab=len(language.vocabulary), n_ctx=20, n_layers=2, n_heads=2, d_model=16, d_head=4,
         attention=attention,
     )  # fmt: skip
-    model = drawn(TensorTransformer(shape))
-    return toy_model("m", model, ToyTexts(language), sizes)
+    return drawn(TensorTransformer(shape)), ToyTexts(language)
 
 
 def rows_model(sizes):
     shape = TransformerConfig(d_vocab=20, n_ctx=12, n_layers=2, n_heads=2, d_model=8, d_mlp=8)
+    view = TrainedView(drawn(Transformer(shape)))
+    return model_of_rows("m", view, rows_of_a_format(), sizes)
+
+
+def rows_of_a_format():
     rng = np.random.default_rng(0)
     rows = [
         {
@@ -76,17 +117,20 @@ def rows_model(sizes):
         }
         for s, i in itertools.product(range(30), range(12))
     ]
-    return model_of_rows("m", TrainedView(drawn(Transformer(shape))), pd.DataFrame(rows), sizes)
+    return pd.DataFrame(rows)
 
 
 def llama(sizes):
+    return language_model("m", llama_parts(), sizes)
+
+
+def llama_parts():
     tokenizer = words_tokenizer()
     config = LlamaConfig(
         vocab_size=len(tokenizer), hidden_size=16, intermediate_size=8, num_hidden_layers=3,
         num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=64,
     )  # fmt: skip
-    model = drawn(LlamaForCausalLM(config), 0.3)
-    return language_model("m", LanguageModel(model, tokenizer, "m"), sizes)
+    return LanguageModel(drawn(LlamaForCausalLM(config), 0.3), tokenizer, "m")
 
 
 SOURCES = {
@@ -165,6 +209,92 @@ def test_every_source_goes_from_models_to_verdicts(kind, tmp_path):
     assert set(over.index) == set(DETECTOR_CONFIG.asked)
     assert {d for d, word in over.items() if word == "skipped"} == SKIPPED[kind]
     assert (verdicts["protocol_heads"].dropna() >= 0).all()
+    effects_screen = read_table(tmp_path / "screen.parquet", SCREEN)
+    heads = written(head_map_rows(scores, applied, effects_screen, ablations), HEAD_MAP, tmp_path)
+    assert set(heads["detector"]) == set(DETECTOR_CONFIG.asked) - SKIPPED[kind]
+    compare_map(heads, scores, effects_screen, ablations, source)
+    tokens, patterns = prompts_to_page(kind, scores, tmp_path)
+    asks = {name: detector_asks(name) for name in DETECTOR_CONFIG.asked}
+    texts = detector_texts(heads, ablations, verdicts, asks)
+    assert {t.detector for t in texts if t.verdict == "skipped"} == SKIPPED[kind]
+    page = head_map_page(heads, tokens, patterns, texts, subject="s", level=0.95)
+    data = json.loads(page.split('id="data">')[1].split("</script>")[0])
+    assert [p["id"] for p in data["prompts"]] == list(patterns["prompt"].unique())
+    assert [d["label"].partition(" ")[0] for d in data["detectors"]] == [t.detector for t in texts]
+
+
+def compare_map(heads, scores, effects_screen, ablations, source):
+    """Every number of the map is that of its table, for the detector's own behaviour."""
+    for row in heads.itertuples():
+        mine = select(scores, detector=row.detector)
+        mine = select(mine, stream=mine["stream"].iloc[0], weights=row.weights)
+        (score,) = select(mine, layer=row.layer, head=row.head).itertuples()
+        np.testing.assert_equal((row.score, row.raw, row.q), (score.value, score.raw, score.q))
+        assert (row.named_by == "all") == bool(score.named)
+        if row.detector not in source.own_and_control:
+            continue
+        own, _ = source.own_and_control[row.detector]
+        first = select(effects_screen, behaviour=own, layer=row.layer, head=row.head)["value"]
+        name = heads_text([(row.layer, row.head)])
+        exact = select(ablations, behaviour=own, heads=name, kind="mean", draw=-1)
+        exact = exact[~exact["chosen_by"].isin(("set", "outside"))]["value"]
+        if not pd.isna(row.first_order):
+            assert [row.first_order] == first.tolist()
+        assert set([] if pd.isna(row.effect) else [row.effect]) == set(exact)
+    assert heads["effect"].notna().any()
+
+
+def prompts_to_page(kind, scores, folder):
+    """Prompts of the same model, through tables, to their page. Returns tokens and patterns."""
+    model = PROMPTED[kind](Sizes.of_ablations(STREAMS, ABLATION, 0, "effects"))
+    config = PromptsConfig(generated_prompts=2, generated_tokens=3, pattern_prompts=2, top_k=2)
+    conditions = conditions_of(named_sets(scores), model.z_bar, config, 0)
+    found = run_all(model, conditions, config)
+    columns = {"subject": "s", "model": "m"}
+
+    def of(rows, table):
+        return written([{**columns, **row} for row in rows], table, folder)
+
+    tokens = of(found.tokens, PROMPT_TOKENS)
+    said = of(found.conditions, PROMPT_CONDITIONS)
+    shifts = of(found.shifts, PROMPT_SHIFTS)
+    continued = of(found.continuations, CONTINUATIONS)
+    assert len(said) == sum(
+        1 + sum(c.least_t < len(p.ids) for c in conditions) for p in model.prompts
+    )
+    assert set(said["condition"]) == {"base", *(c.id for c in conditions)}
+    summary = of(summarise_conditions(said, BOOTSTRAP), CONDITION_SUMMARY)
+    assert set(summary["condition"]) == {c.id for c in conditions}
+    page = ablation_page(tokens, said, shifts, summary, continued, subject="s", level=0.95)
+    assert page.count('<section class="prompt"') == len(model.prompts) > 1
+    assert page.count("one-shot</button>") == 2
+    if kind == "llama":
+        assert set(tokens["family"]) == set(PROMPTS_KNOWN)
+    patterns = written(pd.concat(found.patterns).assign(**columns), PATTERNS, folder)
+    assert patterns["prompt"].nunique() == 2
+    return tokens, patterns
+
+
+def prompted_rows(sizes):
+    rows = rows_of_a_format()
+    model = rows_model(sizes)
+    return PromptedModel.of(model, row_prompts(rows, 4, sizes), texts_of(rows), 12)
+
+
+def prompted_toy(attention, sizes):
+    return prompted_toy_model("m", *toy_parts(attention), sizes, 4)
+
+
+def prompted_llama(sizes):
+    return prompted_language_model("m", llama_parts(), sizes, None)
+
+
+PROMPTED = {
+    "bilinear": partial(prompted_toy, "bilinear"),
+    "softmax": partial(prompted_toy, "softmax"),
+    "rows": prompted_rows,
+    "llama": prompted_llama,
+}
 
 
 def permuted(a, b):

@@ -35,12 +35,14 @@ class Piece:
         counts: what y sums over in each sequence: tokens, or 1 for a difference of logits.
         y: harm of each sequence, summed over what is counted.
         read: positions whose logits y is given; None: all.
+        least: the y of a model that knows all there is to know; None: not known.
     """
 
     tokens: Int[Tensor, "n seq"]
     counts: Float[np.ndarray, " n"]
     y: Measure
     read: tuple[int, ...] | None = None
+    least: Float[np.ndarray, " n"] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +59,12 @@ class Behaviour:
     @property
     def counts(self) -> Float[np.ndarray, " n"]:
         return np.concatenate([piece.counts for piece in self.pieces])
+
+    @property
+    def least(self) -> Float[np.ndarray, " n"] | None:
+        """The y of a model that knows all there is to know; None: not known."""
+        found = [piece.least for piece in self.pieces if piece.least is not None]
+        return np.concatenate(found) if len(found) == len(self.pieces) else None
 
 
 def those_that_occur(found: Iterable[Behaviour]) -> dict[str, Behaviour]:
@@ -87,8 +95,12 @@ def second_copy(ids: Int[Tensor, "n seq"]) -> Bool[Tensor, "n seq"]:
     return seen & seen.roll(1, 1).index_fill(1, torch.tensor([0], device=ids.device), False)
 
 
-def loss_piece(stream: Stream, predicted: Bool[Tensor, "n seq"]) -> Piece:
-    """-log p of the marked tokens, each from those before it."""
+def loss_piece(
+    stream: Stream,
+    predicted: Bool[Tensor, "n seq"],
+    least: Float[np.ndarray, "n seq"] | None = None,
+) -> Piece:
+    """-log p of the marked tokens, each from those before it. least: what it can be, per token."""
     targets, mask = stream.ids[:, 1:], predicted[:, 1:]
 
     def y(logits: Float[Tensor, "n seq vocab"]) -> Float[Tensor, " n"]:
@@ -96,4 +108,5 @@ def loss_piece(stream: Stream, predicted: Bool[Tensor, "n seq"]) -> Piece:
         chosen = log_p.gather(-1, targets.to(logits.device).unsqueeze(-1)).squeeze(-1)
         return -(chosen * mask.to(logits.device)).sum(-1)
 
-    return Piece(stream.ids, mask.double().sum(-1).numpy(), y)
+    of_marked = None if least is None else np.where(predicted.numpy(), least, 0).sum(-1)
+    return Piece(stream.ids, mask.double().sum(-1).numpy(), y, least=of_marked)

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from zscope.config.base import Section, Unit, WrongKeyError
+from zscope.models.registry import UserPath, check_file
 from zscope.studies.heads.registry import detector_names
 from zscope.studies.heads.settings import DetectorSettings, NamingSettings
 
@@ -14,6 +15,7 @@ SubjectName = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$")
 ]
 AblationKind = Literal["mean", "zero", "resample"]
+PromptSet = Literal["crafted", "own"]
 Sequences = Annotated[int, Unit("sequences")]
 Tokens = Annotated[int, Unit("tokens")]
 _NAMING, _DETECTOR = NamingSettings(), DetectorSettings()
@@ -136,6 +138,23 @@ class AblationConfig(Section):
         return self
 
 
+class HeadOnsetsConfig(Section):
+    """The heads that the last step names, over the checkpoints of their training."""
+
+    checkpoints: int = Field(16, ge=2)
+    """Most checkpoints of a run that are measured: the first, the last, and others between them,
+    evenly on a log scale that is linear in the first hundredth of the training."""
+    share: float = Field(0.333, gt=0, lt=1)
+    """A pattern is there, and matters, when the score, and the effect of ablation, are above this
+    share of their last value."""
+    excess: float = Field(0.1, gt=0, lt=1)
+    """The behaviour is there when the model's excess is below this share of its first value."""
+    consecutive: int = Field(2, ge=1)
+    """Checkpoints in a row that must be past the threshold."""
+    draws: int = Field(3, ge=0)
+    """Random sets of as many heads in the same layers, whose effects are drawn beside."""
+
+
 class PartsConfig(Section):
     """What heads do part by part: at offsets, to later patterns, to names and other tokens."""
 
@@ -159,6 +178,43 @@ class PartsConfig(Section):
     with the largest first-order or direct effects. The effects of others are of first order."""
 
 
+class PromptsConfig(Section):
+    """Ablations at the last position of short prompts, and their pages."""
+
+    sets: list[PromptSet] = Field(["crafted"], min_length=1)
+    """Sets of prompts for a language model: crafted, the package's 40; own, those of `file`. The
+    map of heads shows patterns on the last set."""
+    file: UserPath | None = None
+    """Your own prompts: a YAML list of {id: ..., family: ..., text: "..."}, as in
+    lib/zscope/text/prompts/crafted.yaml. Relative to the folder of the run."""
+    trained_sequences: Sequences = Field(12, ge=1)
+    """Prompts of a model that the workflow trains: beginnings of its own sequences."""
+    heads: int = Field(1, ge=1)
+    """Best heads of each named set that are ablated alone."""
+    kinds: list[Literal["mean", "zero"]] = Field(["mean", "zero"], min_length=1)
+    """What replaces z of one head at the position. Sets and random heads are set to their mean."""
+    top_k: int = Field(4, ge=1, le=100)
+    """Tokens that rise most, and fall most, in each ranking."""
+    generated_prompts: int = Field(4, ge=0)
+    """Prompts that are continued under every condition; the families take turns."""
+    generated_tokens: Tokens = Field(8, ge=1)
+    """Tokens of a continuation, or as many as the model's context has room for."""
+    pattern_prompts: int = Field(4, ge=0)
+    """Prompts whose attention patterns the map of heads shows; the families take turns."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        check_file("file", self.file)
+        for key in ("sets", "kinds"):
+            values = getattr(self, key)
+            if len(set(values)) != len(values):
+                raise WrongKeyError(key, f"repeats a value: {values}")
+        if ("own" in self.sets) != (self.file is not None):
+            missing = "own is among sets: name its file" if self.file is None else "add own to sets"
+            raise WrongKeyError("file", f"{missing}, or leave both out", "sets")
+        return self
+
+
 class HeadsVerdictConfig(Section):
     """The verdict."""
 
@@ -180,8 +236,12 @@ class HeadsConfig(Section):
     """The detectors, and when they name a head."""
     ablation: AblationConfig = AblationConfig()
     """Ablations of heads."""
+    onsets: HeadOnsetsConfig = HeadOnsetsConfig()
+    """The heads that the last step names, over the checkpoints of their training."""
     parts: PartsConfig = PartsConfig()
     """What heads do part by part."""
+    prompts: PromptsConfig = PromptsConfig()
+    """Ablations at the last position of short prompts, and their pages."""
     verdict: HeadsVerdictConfig = HeadsVerdictConfig()
     """The verdict."""
     seed: int = Field(0, ge=0, le=2**32 - 1)

@@ -87,12 +87,18 @@ def _different(draw: Callable[[], Heads], excluded: Collection[Heads], n: int) -
             yield found
 
 
-def random_beside(chosen: Collection[Head], n_heads: int, rng: np.random.Generator) -> list[Head]:
-    """For each of the chosen heads another one of its layer that is not chosen, all different, as
-    far as there are any."""
+def random_beside(
+    chosen: Collection[Head],
+    n_heads: int,
+    rng: np.random.Generator,
+    excluded: Collection[Head] = (),
+) -> list[Head]:
+    """For each of the chosen heads another one of its layer that is neither chosen nor excluded,
+    all different, as far as there are any."""
     found: set[Head] = set()
     for layer, _ in sorted(chosen):
-        free = [h for h in range(n_heads) if (layer, h) not in {*chosen, *found}]
+        taken = {*chosen, *found, *excluded}
+        free = [h for h in range(n_heads) if (layer, h) not in taken]
         if free:
             found.add((layer, int(rng.choice(free))))
     return sorted(found)

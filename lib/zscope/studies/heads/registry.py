@@ -5,6 +5,7 @@ Reading the names imports nothing heavy; loading a detector imports its module a
 
 from __future__ import annotations
 
+import ast
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +28,13 @@ def detector_module(name: str) -> str:
     if name not in detector_names():
         raise ConfigError(f"no detector {name!r}: there are {', '.join(detector_names())}")
     return f"zscope.studies.heads.detectors.{name}"
+
+
+def detector_asks(name: str) -> str:
+    """What a detector asks, in words: what its module begins with. Imports nothing."""
+    text = (Path(__file__).with_name("detectors") / f"{name}.py").read_text("utf-8")
+    first, *_ = (ast.get_docstring(ast.parse(text)) or name).split("\n\n")
+    return " ".join(first.split())
 
 
 def load_detectors(name: str, settings: DetectorSettings) -> tuple[Detector, ...]:

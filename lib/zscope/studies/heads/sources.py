@@ -1,4 +1,5 @@
-"""The sources of models: a module in `asked/` that has a `SOURCE` is one.
+"""The sources of models: a module in `asked/` that has a `SOURCE` is one. Its prompts are in the
+module of the same name in `prompted/`.
 
 Loading a source imports its module alone, so that editing the models of one study leaves the heads
 of the others as they are.
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from zscope.studies.heads.asked.model import Source
+    from zscope.studies.heads.prompted.model import Prompted
 
 
 def source_module(name: str) -> str:
@@ -22,3 +24,14 @@ def load_source(name: str) -> Source:
     """A source of models."""
     source: Source = import_module(f"zscope.studies.heads.asked.{name}").SOURCE
     return source
+
+
+def prompted_module(name: str) -> str:
+    """The module of the prompts of a source's models."""
+    return f"zscope.studies.heads.prompted.{name}"
+
+
+def load_prompted(name: str) -> Prompted:
+    """What loads a model of a source with its prompts."""
+    found: Prompted = import_module(f"zscope.studies.heads.prompted.{name}").prompted
+    return found

@@ -7,8 +7,12 @@ from zscope.tables.schema import (
     FLOAT,
     INT,
     INTERVAL,
+    METRIC,
+    NUMBER,
+    STEP,
     TEXT,
     Column,
+    N,
     Table,
 )
 
@@ -28,8 +32,19 @@ THEMSELVES, RANKED = -1, -2
 is measured on, and on those on which they are ranked among the sets."""
 LESS = "_less_"
 """Joins a behaviour and its control, where a row is of the difference of their effects."""
+LOGIT_UP, LOGIT_DOWN, P_UP, P_DOWN = RANKINGS = ("logit_up", "logit_down", "p_up", "p_down")
+"""By the change of the logit, centred over the vocabulary, and by p_ablated - p_base."""
+AS_IT_IS, PERSISTENT, ONE_SHOT = ("base", "persistent", "one-shot")
+"""Of generated tokens: no edit, the edit in every step, and in the first alone."""
 ALL_MODELS = "all"
 """The model of a row that is over all models of a subject."""
+
+SCORE, EFFECT, ON_CONTROL, EXCESS = "score", "effect", "effect_on_control", "excess"
+"""What is followed over checkpoints."""
+NAMED, OTHER, RANDOM_SET, OF_MODEL = "named", "other", "random", "model"
+"""Whose it is, beside SET: a named head, another one of its layer, a random set, the model."""
+PATTERN, BEHAVIOUR_THERE = "pattern", "behaviour"
+"""What sets in, beside EFFECT."""
 
 FOLDER = "results/heads/subjects/{subject}"
 SUMS = FOLDER + "/sums/{detector}.safetensors"
@@ -315,4 +330,251 @@ OV = Table(
 )
 OF_PARTS = (OFFSETS, LAYER_OFFSETS, REDUNDANCY, UNDER_ABLATION, IOI, OV)
 
-TABLES = (SCORES, DETECTORS, SCREEN, ABLATIONS, VERDICTS, SUMMARY, *OF_PARTS)
+# --- over checkpoints
+
+QUANTITY = Column("quantity", TEXT, "", "pattern, effect or behaviour (docs/heads.md)")
+CHECKPOINTS = Table(
+    "heads_checkpoints",
+    "what is followed over the training of a model, at one checkpoint",
+    FOLDER + "/checkpoints.parquet",
+    (
+        SUBJECT,
+        MODEL,
+        DETECTOR,
+        STEP,
+        Column("metric", TEXT, "", "score, effect, effect_on_control or excess"),
+        Column(
+            "chosen_by",
+            TEXT,
+            "",
+            "named: one head of the last step; other: one of its layer; set: all named; "
+            "random: a set like it; model",
+        ),
+        Column("heads", TEXT, "", 'the heads, as "L0H3+L1H1"; empty: of the whole model'),
+        Column("like", TEXT, "", "of others and random sets: the named heads; empty: themselves"),
+        Column("query_class", TEXT, "", "class of query tokens of the score; null: all", True),
+        Column("offset", INT, "tokens", "offset of the score; null: no family", True),
+        Column("value", FLOAT, "nats, or a share", "the measurement; null: undefined", True),
+        *INTERVAL,
+        Column("null", FLOAT, "share", "what the score's null is; null: no score", True),
+        Column("n", INT, "sequences", "sequences that the value is over"),
+    ),
+    ("model", "detector", "step", "metric", "chosen_by", "heads", "like"),
+)
+ONSETS = Table(
+    "heads_onsets",
+    "an onset of one model",
+    FOLDER + "/onsets.parquet",
+    (
+        SUBJECT,
+        MODEL,
+        DETECTOR,
+        Column("heads", TEXT, "", "heads that the last step names; empty: none"),
+        QUANTITY,
+        Column("onset", INT, "optimizer steps", "null: not by the last step (censored)", True),
+        Column("last_step", INT, "optimizer steps", "the last checkpoint"),
+        Column("threshold", FLOAT, "nats, or a share", "that is passed; null: none", True),
+    ),
+    ("model", "detector", "quantity"),
+)
+ONSET_MEDIANS = Table(
+    "heads_onset_medians",
+    "the onset of a quantity over the models of a subject",
+    FOLDER + "/onset_medians.parquet",
+    (
+        SUBJECT,
+        DETECTOR,
+        QUANTITY,
+        Column("median", FLOAT, "optimizer steps", "Kaplan-Meier; null: beyond the last", True),
+        *INTERVAL,
+        Column("n", INT, "models", "models"),
+        Column("n_censored", INT, "models", "models without this onset"),
+    ),
+    ("detector", "quantity"),
+)
+ONSET_ORDER = Table(
+    "heads_onset_order",
+    "whether one onset comes before another, over the models of a subject",
+    FOLDER + "/onset_order.parquet",
+    (
+        SUBJECT,
+        DETECTOR,
+        Column("first", TEXT, "", "the quantity that is declared to set in first"),
+        Column("second", TEXT, "", "the one that is declared to set in later"),
+        Column("median", FLOAT, "optimizer steps", "second less first; null: infinite", True),
+        *INTERVAL,
+        Column("coverage", FLOAT, "share", "of the interval; null: none", True),
+        Column("later", INT, "models", "models in which the second is later, or never came"),
+        Column("earlier", INT, "models", "models in which it is earlier, or the first never came"),
+        Column("n", INT, "models", "models in which heads are named"),
+        Column("p", FLOAT, "", "exact two-sided sign test"),
+        Column("p_holm", FLOAT, "", "adjusted over the rows of the subject"),
+        Column("least_p", FLOAT, "", "smallest p_holm that could be"),
+        Column("verdict", TEXT, "", "yes, no or cannot be told (docs/heads.md)"),
+    ),
+    ("detector", "first", "second"),
+)
+OF_CHECKPOINTS = (CHECKPOINTS, ONSETS, ONSET_MEDIANS, ONSET_ORDER)
+"""Of the subjects whose models have checkpoints alone."""
+
+
+# --- prompts and pages
+
+PROMPTS_FOLDER = FOLDER + "/prompts/{prompts}"
+FIRST_MODEL = Column("model", TEXT, "", "the first model of the subject, which is shown")
+PROMPT = Column("prompt", TEXT, "", "id of the prompt")
+TOKEN = (
+    Column("token_id", INT, "", "the token's id in the vocabulary"),
+    Column("token", TEXT, "", "what it stands for, with its blanks"),
+)
+CONDITION = (
+    PROMPT,
+    Column("t", INT, "tokens", "position of the ablation and the prediction, from 0"),
+    Column("condition", TEXT, "", "id of the ablation, or of a base run"),
+)
+
+PROMPT_TOKENS = Table(
+    "heads_prompt_tokens",
+    "a token of a prompt",
+    PROMPTS_FOLDER + "/tokens.parquet",
+    (
+        SUBJECT,
+        FIRST_MODEL,
+        PROMPT,
+        Column("family", TEXT, "", "kind of prompt"),
+        Column("position", INT, "tokens", "place in the prompt, from 0"),
+        *TOKEN,
+    ),
+    ("model", "prompt", "position"),
+)
+PROMPT_CONDITIONS = Table(
+    "heads_prompt_conditions",
+    "one prediction: a prompt under an ablation, or as it is",
+    PROMPTS_FOLDER + "/conditions.parquet",
+    (
+        SUBJECT,
+        FIRST_MODEL,
+        *CONDITION,
+        Column("label", TEXT, "", "the condition in words"),
+        Column("base", TEXT, "", "condition that it is compared with; null: it is a base", True),
+        Column("predicted_id", INT, "", "id of the likeliest token"),
+        Column("predicted", TEXT, "", "the likeliest token"),
+        Column("kl", FLOAT, "nats", "KL(base, ablated) of the next token; null: a base", True),
+        Column("log_p", FLOAT, "nats", "log probability of the base's likeliest token"),
+        Column("log_p_change", FLOAT, "nats", "minus the base's log_p; null: a base", True),
+    ),
+    ("model", "prompt", "t", "condition"),
+)
+PROMPT_SHIFTS = Table(
+    "heads_prompt_shifts",
+    "a token that an ablation moves most",
+    PROMPTS_FOLDER + "/shifts.parquet",
+    (
+        SUBJECT,
+        FIRST_MODEL,
+        *CONDITION,
+        Column("ranking", TEXT, "", "logit_up, logit_down, p_up or p_down"),
+        Column("rank", INT, "", "1: moved most"),
+        *TOKEN,
+        Column(
+            "value",
+            FLOAT,
+            "nats, or a share",
+            "change of the centred logit, or of p, from the base",
+        ),
+    ),
+    ("model", "prompt", "t", "condition", "ranking", "rank"),
+)
+CONTINUATIONS = Table(
+    "heads_continuations",
+    "a token that a model generates after a prompt, greedily",
+    PROMPTS_FOLDER + "/continuations.parquet",
+    (
+        SUBJECT,
+        FIRST_MODEL,
+        *CONDITION,
+        Column("mode", TEXT, "", "base: as it is; persistent: edited in every step; one-shot"),
+        Column("step", INT, "tokens", "place behind the prompt, from 1"),
+        *TOKEN,
+        Column("first_step", INT, "tokens", "first that is not the base's; null: none", True),
+    ),
+    ("model", "prompt", "t", "condition", "mode", "step"),
+)
+CONDITION_SUMMARY = Table(
+    "heads_condition_summary",
+    "a measure of an ablation over all prompts",
+    PROMPTS_FOLDER + "/summary.parquet",
+    (
+        SUBJECT,
+        FIRST_MODEL,
+        Column("condition", TEXT, "", "id of the ablation"),
+        Column("label", TEXT, "", "the condition in words"),
+        Column("base", TEXT, "", "condition that it is compared with"),
+        METRIC,
+        NUMBER,
+        *INTERVAL,
+        N,
+    ),
+    ("model", "condition", "metric"),
+)
+HEAD_MAP = Table(
+    "heads_map",
+    "a head under a detector, with its effect on the detector's behaviour",
+    FOLDER + "/map.parquet",
+    (
+        SUBJECT,
+        FIRST_MODEL,
+        DETECTOR,
+        Column("weights", TEXT, "", "attention, contribution or without_first"),
+        LAYER,
+        HEAD,
+        Column("raw", FLOAT, "share", "weight on the targets; null: undefined", True),
+        Column("null", FLOAT, "share", "what the null puts there; null: undefined", True),
+        Column("score", FLOAT, "share", "(raw - null) / (1 - null); null: undefined", True),
+        *INTERVAL,
+        Column("q", FLOAT, "", "adjusted p of raw > null; null: not tested", True),
+        Column("named_by", TEXT, "", "all, or the class of tokens; null: not named", True),
+        Column("effect", FLOAT, "nats", "exact mean ablation; > 0: needed; null: not run", True),
+        Column("effect_low", FLOAT, "nats", "lower end of the effect's interval", True),
+        Column("effect_high", FLOAT, "nats", "upper end of the effect's interval", True),
+        Column("first_order", FLOAT, "nats", "first-order estimate; null: not run", True),
+        N,
+    ),
+    ("model", "detector", "weights", "layer", "head"),
+)
+PATTERNS = Table(
+    "heads_patterns",
+    "an entry of a head's attention pattern on a prompt",
+    PROMPTS_FOLDER + "/patterns.parquet",
+    (
+        SUBJECT,
+        FIRST_MODEL,
+        PROMPT,
+        LAYER,
+        HEAD,
+        Column("query", INT, "tokens", "position that attends, from 0"),
+        Column("key", INT, "tokens", "position that is attended to, at most the query's"),
+        Column("weight", FLOAT, "share", "the pattern; bilinear ones are signed, and no shares"),
+    ),
+    ("model", "prompt", "layer", "head", "query", "key"),
+)
+OF_PROMPTS = (
+    PROMPT_TOKENS,
+    PROMPT_CONDITIONS,
+    PROMPT_SHIFTS,
+    CONTINUATIONS,
+    CONDITION_SUMMARY,
+    PATTERNS,
+)
+TABLES = (
+    SCORES,
+    DETECTORS,
+    SCREEN,
+    ABLATIONS,
+    VERDICTS,
+    SUMMARY,
+    *OF_PARTS,
+    *OF_CHECKPOINTS,
+    *OF_PROMPTS,
+    HEAD_MAP,
+)

@@ -7,37 +7,47 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 
 from zscope.models.attention_view_trained import TrainedView
 from zscope.models.checkpoints import CheckpointFile
 from zscope.models.transformer import Transformer, TransformerConfig
-from zscope.studies.heads.asked.model import Ask, Source
+from zscope.studies.heads.asked.model import Ask, Series, Source, at_last_step
 from zscope.studies.heads.asked.rows import OWN_AND_CONTROL, behaviours, model_of_rows
 from zscope.tables.read import read_table
 from zscope.text.tables import ROWS
 
 
-def asks(
+def series(
     models: Mapping[str, str],
     rows: Sequence[str],
     settings: Mapping[str, Any],
     *,
     dtype: torch.dtype,
     device: torch.device,
-) -> Iterator[Ask]:
-    """Each model at its last step. See `model.Asks`."""
-    for (name, weights), file in zip(models.items(), rows, strict=True):
-        view = TrainedView(_trained(weights).to(device))
-        yield partial(model_of_rows, name, view, read_table(file, ROWS))
+) -> Iterator[Series]:
+    """Each model at its checkpoints. See `model.SeriesOf`."""
+
+    def at(name: str, file: CheckpointFile, text: pd.DataFrame, step: int) -> Ask:
+        return partial(model_of_rows, name, TrainedView(_trained(file, step).to(device)), text)
+
+    for (name, weights), text in zip(models.items(), rows, strict=True):
+        file = CheckpointFile(weights)
+        yield Series(name, file.steps, partial(at, name, file, read_table(text, ROWS)))
 
 
-def _trained(weights: str | Path) -> Transformer:
+def last_model(weights: str | Path) -> Transformer:
     """The model at the last step, in eval mode."""
     file = CheckpointFile(weights)
+    return _trained(file, file.steps[-1])
+
+
+def _trained(file: CheckpointFile, step: int) -> Transformer:
+    """The model at a step, in eval mode."""
     model = Transformer(TransformerConfig(**file.shape))
-    model.load_state_dict(file.load(file.steps[-1]))
+    model.load_state_dict(file.load(step))
     return model.eval().requires_grad_(False)
 
 
-SOURCE = Source(asks, behaviours, OWN_AND_CONTROL)
+SOURCE = Source(at_last_step(series), behaviours, OWN_AND_CONTROL, series)

@@ -89,6 +89,8 @@ class AskedModel:
         streams: by name; of sentences several, which differ in length.
         p: of the toy language the exact conditionals of the tokens of "text", from the second on.
         labels: of the toy language the primitive that governs each, an index into its LABELS.
+        least: of rows of a format the least loss of each token of "text" that the model is asked
+            for; NaN for the others.
         items: the ids of the ordinal classes that lists are made of.
         copies: the protocol's copy scores of every head over the names; None where there are none.
         names: the ids of the names that sentences are made of.
@@ -102,6 +104,7 @@ class AskedModel:
     streams: Mapping[str, tuple[Stream, ...]]
     p: Float[Tensor, "n seq-1 vocab"] | None = None
     labels: Int[np.ndarray, "n seq-1"] | None = None
+    least: Float[np.ndarray, "n seq"] | None = None
     items: Mapping[str, Sequence[int]] = field(default_factory=dict)
     copies: Callable[[], Float[np.ndarray, "layer head"]] | None = None
     names: Sequence[int] = ()
@@ -131,6 +134,32 @@ class Asks(Protocol):
 
 
 @dataclass(frozen=True)
+class Series:
+    """A model at the steps of its training that a checkpoint was kept of, ascending.
+
+    at: loads it at one of them. Raises CheckpointError for another step, or a damaged file.
+    """
+
+    name: str
+    steps: tuple[int, ...]
+    at: Callable[[int], Ask]
+
+
+class SeriesOf(Protocol):
+    """Each model of a subject at all of its steps. Arguments and errors as of `Asks`."""
+
+    def __call__(
+        self,
+        models: Mapping[str, str],
+        rows: Sequence[str],
+        settings: Mapping[str, Any],
+        *,
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> Iterator[Series]: ...
+
+
+@dataclass(frozen=True)
 class Source:
     """Where models come from; `SOURCE` of a module.
 
@@ -138,8 +167,27 @@ class Source:
         asks: each model of a subject.
         behaviours: what its sequences allow to measure, by name.
         own_and_control: (own behaviour, control) of every question.
+        series: each model at its checkpoints; None where there are none.
     """
 
     asks: Asks
     behaviours: Callable[[AskedModel], dict[str, Behaviour]]
     own_and_control: Mapping[str, tuple[str, str]]
+    series: SeriesOf | None = None
+
+
+def at_last_step(series: SeriesOf) -> Asks:
+    """Each model as its training left it."""
+
+    def asks(
+        models: Mapping[str, str],
+        rows: Sequence[str],
+        settings: Mapping[str, Any],
+        *,
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> Iterator[Ask]:
+        for one in series(models, rows, settings, dtype=dtype, device=device):
+            yield one.at(one.steps[-1])
+
+    return asks

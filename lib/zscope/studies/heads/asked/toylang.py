@@ -13,9 +13,17 @@ from torch import Tensor
 
 from zscope.core.provenance import derive_seed
 from zscope.models.attention_view_tensor import TensorView
-from zscope.models.tensor_checkpoints import load_last_tensor_model
+from zscope.models.checkpoints import CheckpointFile
+from zscope.models.tensor_checkpoints import load_tensor_model
 from zscope.models.tensor_transformer import TensorTransformer
-from zscope.studies.heads.asked.model import Ask, AskedModel, Sizes, Source
+from zscope.studies.heads.asked.model import (
+    Ask,
+    AskedModel,
+    Series,
+    Sizes,
+    Source,
+    at_last_step,
+)
 from zscope.studies.heads.behaviours import (
     Behaviour,
     Piece,
@@ -36,18 +44,23 @@ from zscope.toy_language.vocabulary import MARKS, QUOTE
 NO_DELIMITERS = ("never", "recall")  # marks of the toy language that open and close nothing
 
 
-def asks(
+def series(
     models: Mapping[str, str],
     rows: Sequence[str],
     settings: Mapping[str, Any],
     *,
     dtype: torch.dtype,
     device: torch.device,
-) -> Iterator[Ask]:
-    """Each model at its last step; all read the same samples. See `model.Asks`."""
+) -> Iterator[Series]:
+    """Each model at its checkpoints; all read the same samples. See `model.SeriesOf`."""
     texts = ToyTexts.of(settings)
+
+    def at(name: str, file: CheckpointFile, step: int) -> Ask:
+        return partial(toy_model, name, load_tensor_model(file, step).to(device), texts)
+
     for name, weights in models.items():
-        yield partial(toy_model, name, load_last_tensor_model(weights).to(device), texts)
+        file = CheckpointFile(weights)
+        yield Series(name, file.steps, partial(at, name, file))
 
 
 class ToyTexts:
@@ -121,12 +134,14 @@ def _excess_piece(model: AskedModel, text: Stream, at: Bool[np.ndarray, "n seq-1
     """-sum p log q where a primitive governs: the excess over the exact p, but for its entropy."""
     assert model.p is not None
     p, mask = model.p, torch.from_numpy(at)
+    entropy = -torch.xlogy(p.double(), p.double()).sum(-1)
 
     def y(logits: Float[Tensor, "n seq vocab"]) -> Float[Tensor, " n"]:
         cross = -(p.to(logits.device) * logits[:, :-1].log_softmax(-1)).sum(-1)
         return (cross * mask.to(logits.device)).sum(-1)
 
-    return Piece(text.ids, mask.double().sum(-1).numpy(), y)
+    least = (entropy * mask).sum(-1).numpy()
+    return Piece(text.ids, mask.double().sum(-1).numpy(), y, least=least)
 
 
 def behaviours(model: AskedModel) -> dict[str, Behaviour]:
@@ -135,5 +150,8 @@ def behaviours(model: AskedModel) -> dict[str, Behaviour]:
 
 
 SOURCE = Source(
-    asks, behaviours, own_and_control(("induction", "not_induction"), ("text", "random"))
+    at_last_step(series),
+    behaviours,
+    own_and_control(("induction", "not_induction"), ("text", "random")),
+    series,
 )

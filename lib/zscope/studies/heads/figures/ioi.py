@@ -16,6 +16,7 @@ from zscope.studies.heads.tables import IOI
 
 NEEDS = (IOI,)
 OF_A_SUBJECT = True
+SOURCES = ("named",)
 # From what is drawn first to what is drawn last.
 ROLES = {
     "copy_suppression": ("copy suppression", style.BLUE),

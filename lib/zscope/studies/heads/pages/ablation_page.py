@@ -5,29 +5,16 @@ The tables are plain HTML, so they are read and printed without the script, whic
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
-from zscope.studies.heads.pages.columns import (
-    CONDITION_SUMMARY,
-    LOGIT_DOWN,
-    LOGIT_UP,
-    P_DOWN,
-    P_UP,
-    PROMPT_CONDITIONS,
-    PROMPT_SHIFTS,
-    PROMPT_TOKENS,
-    RANKINGS,
-    checked,
-)
+from zscope.studies.heads.pages.asset_files import ABLATIONS_SCRIPT
 from zscope.studies.heads.pages.condition_summary import CHANGED, KL_MEAN, KL_MEDIAN
+from zscope.studies.heads.pages.frames import checked
 from zscope.studies.heads.pages.markup import (
-    ASSETS,
     MINUS,
-    STYLE,
     escape,
     groups,
     number_text,
@@ -36,10 +23,21 @@ from zscope.studies.heads.pages.markup import (
     sort_key,
     token_html,
 )
-
-SCRIPT = ASSETS / "ablations.js"
-INPUTS: tuple[Path, ...] = (STYLE, SCRIPT)
-"""Inputs of the rule that makes this page, because a digest of code does not see them."""
+from zscope.studies.heads.tables import (
+    AS_IT_IS,
+    CONDITION_SUMMARY,
+    CONTINUATIONS,
+    LOGIT_DOWN,
+    LOGIT_UP,
+    ONE_SHOT,
+    P_DOWN,
+    P_UP,
+    PERSISTENT,
+    PROMPT_CONDITIONS,
+    PROMPT_SHIFTS,
+    PROMPT_TOKENS,
+    RANKINGS,
+)
 
 _TEXT, _NUMBER = "text", "number"
 _HEADS = {
@@ -63,6 +61,11 @@ _COLUMNS = (
     ("change", _NUMBER, "", "Change of that log probability from the base, in nats"),
     *((_HEADS[r], _NUMBER, r.partition("_")[0], _WHAT[r]) for r in RANKINGS),
 )
+_MODES = {
+    PERSISTENT: "What is written with the edit in every step; sorted by the first other token",
+    ONE_SHOT: "What is written with the edit in the first step alone; sorted likewise",
+}
+Key = tuple[Any, ...]
 
 
 def ablation_page(
@@ -70,25 +73,28 @@ def ablation_page(
     conditions: pd.DataFrame,
     shifts: pd.DataFrame,
     summary: pd.DataFrame | None = None,
+    continuations: pd.DataFrame | None = None,
     *,
     subject: str,
     level: float,
 ) -> str:
-    """The page, from tables heads_prompt_tokens, _conditions, _shifts, heads_condition_summary.
+    """The page, from tables heads_prompt_tokens, _conditions, _shifts, heads_condition_summary and
+    heads_continuations.
 
     Prompts and conditions stand in the order of their first rows. level: of the intervals of the
-    summary, which may be left out. Raises DataError as `checked`.
+    summary, which may be left out, as the continuations may. Raises DataError as `checked`.
     """
     tokens, conditions = checked(tokens, PROMPT_TOKENS), checked(conditions, PROMPT_CONDITIONS)
     shifts = checked(shifts, PROMPT_SHIFTS).sort_values("rank", kind="stable")
-    moved: dict[tuple[Any, ...], list[str]] = {}
-    first: dict[tuple[Any, ...], float] = {}
+    moved: dict[Key, list[str]] = {}
+    first: dict[Key, float] = {}
     for s in records(shifts):
         key = (s.prompt, s.t, s.condition, s.ranking)
         first.setdefault(key, s.value)
         moved.setdefault(key, []).append(
             f"<li>{token_html(s.token, s.token_id)} {_change(s.value)}</li>"
         )
+    written = {} if continuations is None else _written(checked(continuations, CONTINUATIONS))
     by_prompt = dict(groups(tokens, "prompt"))
     sections: list[str] = []
     families: dict[str, None] = {}
@@ -97,10 +103,11 @@ def ablation_page(
         family = "" if of_prompt is None else str(of_prompt["family"].iloc[0])
         families[family] = None
         line = "" if of_prompt is None else _tokens(of_prompt, int(t))
+        caption = f"Ablations at t = {int(t)} of {prompt}"
         sections.append(
             f'<section class="prompt" id="prompt-{number}" data-family="{escape(family)}">\n'
             f"<h2>{escape(prompt)} <small>{escape(family)}, t = {int(t)}</small></h2>\n{line}\n"
-            f"{_table(rows, moved, first, f'Ablations at t = {int(t)} of {prompt}')}\n</section>"
+            f"{_table(rows, moved, first, written, caption)}\n</section>"
         )
     labels = dict(zip(conditions["condition"], conditions["label"], strict=True))
     overview = "" if summary is None else _summary(summary, labels, level)
@@ -113,7 +120,7 @@ def ablation_page(
             *(sections or ["<p>No prompt was run.</p>"]),
         ]
     )
-    return page(title, f"<main>\n{body}\n</main>", SCRIPT)
+    return page(title, f"<main>\n{body}\n</main>", ABLATIONS_SCRIPT)
 
 
 def _tokens(tokens: pd.DataFrame, t: int) -> str:
@@ -128,16 +135,34 @@ def _tokens(tokens: pd.DataFrame, t: int) -> str:
     return f'<ol class="tokens" aria-label="tokens of the prompt">{"".join(items)}</ol>'
 
 
+def _written(continuations: pd.DataFrame) -> dict[Key, str]:
+    """The cell of each continuation, by prompt, t, condition and mode."""
+    cells = {}
+    by = ["prompt", "t", "condition", "mode"]
+    for key, rows in groups(continuations.sort_values("step", kind="stable"), by):
+        step = None if pd.isna(rows["first_step"].iloc[0]) else int(rows["first_step"].iloc[0])
+        items = []
+        for row in records(rows):
+            kind = ' class="other"' if row.step == step else ""
+            items.append(f"<span{kind}>{token_html(row.token, row.token_id)}</span>")
+        note = "" if step is None else f" <small>other from {step}</small>"
+        cells[key] = f'<td class="written"{sort_key(step)}>{"".join(items)}{note}</td>'
+    return cells
+
+
 def _table(
     rows: pd.DataFrame,
-    moved: Mapping[tuple[Any, ...], list[str]],
-    first: Mapping[tuple[Any, ...], float],
+    moved: Mapping[Key, list[str]],
+    first: Mapping[Key, float],
+    written: Mapping[Key, str],
     caption: str,
 ) -> str:
     """Base runs in a body of their own, which stays on top, then the ablations."""
     labels = dict(zip(rows["condition"], rows["label"], strict=True))
     predicted = dict(zip(rows["condition"], rows["predicted_id"], strict=True))
     bodies: dict[bool, list[str]] = {True: [], False: []}
+    place = (rows["prompt"].iloc[0], rows["t"].iloc[0])
+    modes = [m for m in _MODES if any(key[:2] == place and key[3] == m for key in written)]
     for row in records(rows):
         is_base = pd.isna(row.base)
         changed = not is_base and row.predicted_id != predicted.get(row.base)
@@ -157,11 +182,13 @@ def _table(
                 f'<td class="{ranking.partition("_")[0]}"{sort_key(first.get((*key, ranking)))}>'
                 f"{f'<ol>{items}</ol>' if items else ''}</td>"
             )
+        for mode in modes:
+            cells.append(written.get((*key, AS_IT_IS if is_base else mode), "<td></td>"))
         kl = "" if is_base else f' data-kl="{row.kl:.9g}"'
         bodies[is_base].append(f"<tr{kl}{' data-changed' if changed else ''}>{''.join(cells)}</tr>")
     return _frame(
         caption,
-        _COLUMNS,
+        (*_COLUMNS, *((mode, _NUMBER, "written", _MODES[mode]) for mode in modes)),
         f'<tbody class="bases">{"".join(bodies[True])}</tbody>\n'
         f'<tbody class="rows">{"".join(bodies[False])}</tbody>',
     )
@@ -202,7 +229,7 @@ def _summary(summary: pd.DataFrame, labels: Mapping[str, str], level: float) -> 
     return f'<section id="summary">\n<h2>All prompts</h2>\n{table}\n</section>'
 
 
-def _frame(caption: str, columns: tuple[tuple[str, str, str, str], ...], bodies: str) -> str:
+def _frame(caption: str, columns: Sequence[tuple[str, str, str, str]], bodies: str) -> str:
     """A table whose heads are buttons: of a name, a kind, a class and an explanation."""
     heads = "".join(
         f'<th scope="col" data-kind="{kind}"{f" class={group}" if group else ""}>'
@@ -249,7 +276,8 @@ _INTRODUCTION = (
     "predicted; a value at t\u22121 is that of the token before. KL and log p are in nats. Logits "
     "are centred over the vocabulary, so that a rise of all of them does not count. The largest "
     "changes of logits are often of tokens that nobody predicts: the changes of p beside them say "
-    "what matters.</p>"
+    "what matters. Some prompts are continued greedily: with the edit in every step, where t moves "
+    "with the text, and with the edit in the first step alone.</p>"
     '<p class="signs">\u2423 is a blank, \u21b5 a line break, \u21e5 a tab, \u27e8U+200B\u27e9 a '
     "character that is not seen; a token with a dotted line is not plain ASCII. Headings sort: "
     "once, again for the other way, and a third time for the order of the study.</p>"

@@ -9,7 +9,8 @@ import pandas as pd
 from zscope.config.base import Bootstrap
 from zscope.figures.frames import numbers
 from zscope.stats import bootstrap_interval, finite, median_interval, wilson_interval
-from zscope.studies.heads.pages.columns import PROMPT_CONDITIONS, checked
+from zscope.studies.heads.pages.frames import checked
+from zscope.studies.heads.tables import PROMPT_CONDITIONS
 from zscope.tables.schema import Row
 
 CHANGED, KL_MEAN, KL_MEDIAN = METRICS = ("changed", "kl_mean", "kl_median")
@@ -24,7 +25,7 @@ def summarise_conditions(conditions: pd.DataFrame, bootstrap: Bootstrap) -> Iter
     DataError as `checked`, and KeyError if a base has no row.
     """
     frame = checked(conditions, PROMPT_CONDITIONS)
-    where = ["subject", "prompt", "t"]
+    where = ["prompt", "t"]
     bases = frame.set_index([*where, "condition"])["predicted_id"]
     ablated = frame[frame["base"].notna()]
     for (condition, base), rows in ablated.groupby(["condition", "base"], sort=False):
@@ -39,6 +40,7 @@ def summarise_conditions(conditions: pd.DataFrame, bootstrap: Bootstrap) -> Iter
         ):
             yield {
                 "subject": rows["subject"].iloc[0],
+                "model": rows["model"].iloc[0],
                 "condition": condition,
                 "label": rows["label"].iloc[0],
                 "base": base,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,14 +11,13 @@ import pandas as pd
 
 from zscope.core.errors import DataError
 from zscope.figures.frames import numbers, select
-from zscope.studies.heads.pages.columns import HEAD_MAP, PATTERNS, PROMPT_TOKENS, checked
-from zscope.studies.heads.pages.markup import ASSETS, STYLE, escape, page, rounded
+from zscope.studies.heads.pages.asset_files import HEAD_MAP_SCRIPT
+from zscope.studies.heads.pages.frames import checked
+from zscope.studies.heads.pages.markup import escape, page, rounded
 from zscope.studies.heads.pages.packing import pack, triangles
 from zscope.studies.heads.pages.visible import is_plain, token_title, visible
+from zscope.studies.heads.tables import HEAD_MAP, PATTERNS, PROMPT_TOKENS
 
-SCRIPT = ASSETS / "head_map.js"
-INPUTS: tuple[Path, ...] = (STYLE, SCRIPT)
-"""Inputs of the rule that makes this page, because a digest of code does not see them."""
 MOST_BYTES = 6_000_000
 """Of a page: what a phone still opens at once."""
 
@@ -81,7 +79,7 @@ def head_map_page(
         ],
     }
     title = f"Head map: {subject}"
-    made = page(title, _BODY.replace("TITLE", escape(title)), SCRIPT, data)
+    made = page(title, _BODY.replace("TITLE", escape(title)), HEAD_MAP_SCRIPT, data)
     if (size := len(made.encode())) > most_bytes:
         seqs = ", ".join(str(len(p["tokens"])) for p in data["prompts"])
         raise DataError(

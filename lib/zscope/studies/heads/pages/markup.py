@@ -14,10 +14,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from zscope.studies.heads.pages.asset_files import STYLE
 from zscope.studies.heads.pages.visible import is_plain, token_title, visible
 
-ASSETS = Path(__file__).with_name("assets")
-STYLE = ASSETS / "page.css"
 MINUS = "\u2212"
 # In JSON all of these may be escapes, and then nothing in it can end the script or begin a comment.
 _IN_SCRIPT = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}

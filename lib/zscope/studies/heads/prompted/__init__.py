@@ -1,0 +1,1 @@
+"""Short prompts, ablations at their last position, and what these change."""
