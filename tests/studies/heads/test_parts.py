@@ -196,10 +196,9 @@ def asked_on_text(model: TensorTransformer, signed: bool = False) -> AskedModel:
     return AskedModel("m", TensorView(model), signed, Vocabulary(True, 6), {"text": (text,)})
 
 
-def shares_of(asked: AskedModel, named: list[Named], *, exact: int, targets: int = 9):
-    found = under_ablation_rows(
-        asked, named, DETECTORS, targets=targets, exact=exact, bootstrap=BOOTSTRAP
-    )
+def shares_of(asked: AskedModel, named: list[Named], **settings: int) -> pd.DataFrame:
+    given = {"targets": 9, "min_rows": 1, **settings}
+    found = under_ablation_rows(asked, named, DETECTORS, bootstrap=BOOTSTRAP, **given)
     return pd.DataFrame(found)
 
 
@@ -289,6 +288,16 @@ def test_the_highest_of_each_detector_are_asked():
     rows = shares_of(asked, named, targets=2, exact=9)
     asked_heads = set(zip(rows["detector"], rows["head"], strict=True))
     assert asked_heads == {("induction", 1), ("induction", 2), ("previous", 0)}
+
+
+def test_a_class_with_few_rows_is_left_out_and_all_rows_are_not():
+    asked = asked_on_text(small())
+    named = [Named("induction", "induction", "text", (1, h), c) for h, c in ((1, None), (2, "odd"))]
+    rows = shares_of(asked, named, exact=9)
+    least = int(rows[rows["head"] == 2]["rows"].iloc[0])
+    assert set(shares_of(asked, named, exact=9, min_rows=least)["head"]) == {1, 2}
+    assert set(shares_of(asked, named, exact=9, min_rows=least + 1)["head"]) == {1}
+    assert set(shares_of(asked, named, exact=9, min_rows=10_000)["head"]) == {1}
 
 
 def test_contributions_are_taken_of_signed_patterns():

@@ -61,7 +61,13 @@ def part_rows(
             yield from of(REDUNDANCY, found)
     named = named_of(scores)
     shares = under_ablation_rows(
-        model, named, detectors, targets=config.targets, exact=config.exact, bootstrap=bootstrap
+        model,
+        named,
+        detectors,
+        targets=config.targets,
+        exact=config.exact,
+        min_rows=naming.min_rows,
+        bootstrap=bootstrap,
     )
     yield from of(UNDER_ABLATION, shares)
     if model.maps is None:

@@ -185,12 +185,14 @@ def under_ablation_rows(
     *,
     targets: int,
     exact: int,
+    min_rows: int,
     bootstrap: Bootstrap,
 ) -> Iterator[Row]:
     """Rows of table heads_under_ablation without subject and model.
 
     detectors: by name, members of families too. targets: most named heads of a detector that are
-    asked. exact: most earlier heads of a stream that are run.
+    asked. exact: most earlier heads of a stream that are run. min_rows: a head that is asked on a
+    class with fewer rows is left out.
     """
     later = _highest([n for n in named if n.head[0] > 0], targets)
     previous = {n.head for n in named if n.detector == PREVIOUS}
@@ -201,7 +203,7 @@ def under_ablation_rows(
             for s in model.streams.get(name, ())
         ]
         if pieces:
-            yield from _stream_rows(pieces, of_stream, previous, exact, bootstrap)
+            yield from _stream_rows(pieces, of_stream, previous, exact, min_rows, bootstrap)
 
 
 def _highest(named: Sequence[Named], k: int) -> list[Named]:
@@ -218,6 +220,7 @@ def _stream_rows(
     named: Sequence[Named],
     previous: set[Head],
     exact: int,
+    min_rows: int,
     bootstrap: Bootstrap,
 ) -> Iterator[Row]:
     view = pieces[0].view
@@ -239,7 +242,8 @@ def _stream_rows(
             assert first is not None
             found = clean + first[:, :, head[0], head[1]]
         for i, n in enumerate(named):
-            if n.head[0] > head[0] and rows[i].sum():
+            least = 1 if n.token_class is None else min_rows
+            if n.head[0] > head[0] and rows[i].sum() >= least:
                 yield {
                     **{"detector": n.detector, "layer": n.head[0], "head": n.head[1]},
                     **{"ablated_layer": head[0], "ablated_head": head[1]},
