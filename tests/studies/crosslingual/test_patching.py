@@ -23,7 +23,7 @@ from zscope.models.attention_kernels import stacked_right_space
 from zscope.models.language_model import LanguageModel, generate
 from zscope.studies.crosslingual.config import GenerationConfig, PatchingConfig, Space
 from zscope.studies.crosslingual.declared import DeclaredCell, verdict_nulls
-from zscope.studies.crosslingual.patching.conditions import cells, n_parts
+from zscope.studies.crosslingual.patching.conditions import NO_NULLS, cells, n_parts
 from zscope.studies.crosslingual.patching.layer_patching import LayerPatching
 from zscope.studies.crosslingual.patching.matching import matched_on
 from zscope.studies.crosslingual.patching.null_spaces import draw_spaces
@@ -85,7 +85,7 @@ def rows(lm, problems, Z):
     return [r for part in _study(lm, problems, Z, config) for r in part]
 
 
-def _patching(lm, problems, Z, config, batch_size=N, position_0=False, seed=7, read=()):
+def _patching(lm, problems, Z, config, batch_size=N, position_0=False, seed=7, read=NO_NULLS):
     settings = GENERATION.model_copy(update={"batch_size": batch_size})
     return LayerPatching(lm, problems, LAYER, [Z], config, settings, position_0, seed, read)
 
