@@ -107,7 +107,7 @@ def model(
 
     cpu = torch.device("cpu")
     if (folder / WEIGHTS / IDENTITY).is_file():
-        return load_named(folder.name, folder / WEIGHTS, cpu, torch.float32)
+        return load_named(folder.name, folder / WEIGHTS, cpu, torch.float32, known=False)
     return load_language_model({"tiny": True}, cpu, torch.float32, folder / WEIGHTS)
 
 

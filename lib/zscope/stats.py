@@ -19,6 +19,11 @@ from numpy.typing import ArrayLike
 if TYPE_CHECKING:
     from zscope.config.base import Bootstrap
 
+FLIPS_AT_ONCE = 2_000
+SETTLED = 50
+"""Random sign flips stop where so many have reached the observed sum: p is then known to a
+seventh."""
+
 # scipy.stats takes half a second to import, so the functions that need it import it themselves.
 
 
@@ -137,20 +142,15 @@ def finite(value: float | None) -> float | None:
 def sign_flip_test(
     differences: Float[np.ndarray, " n"],
     *,
-    steps: int | None = None,
+    steps: int,
     clusters: Sequence[str] | None = None,
-    rng: np.random.Generator | None = None,
-    flips: int = 10_000,
 ) -> float:
     """Two-sided p value of the mean when the sign of each paired difference is exchangeable.
 
-    steps: the differences are whole multiples of 1/steps, as those of rates over so many draws are;
-    then p is exact: the distribution of the sum over all sign patterns, by the product of its
-    characteristic functions. With steps 1 this is the exact McNemar test. Without steps p is from
-    random flips, with the observed pattern counted in, (1 + hits) / (1 + flips) (Phipson and Smyth
-    2010). p is never 0.
+    steps: the differences are whole multiples of 1/steps, as those of rates over so many draws are.
+    p is exact: the distribution of the sum over all sign patterns, by the product of its
+    characteristic functions. With steps 1 this is the exact McNemar test. p is never 0.
     clusters: the name of each difference's unit; those of one unit are flipped together.
-    rng: of the flips; needed without steps.
 
     Raises ValueError for no differences, a NaN, or differences that are no multiples of 1/steps.
     """
@@ -162,14 +162,6 @@ def sign_flip_test(
     if clusters is not None:
         _, unit = np.unique(np.asarray(clusters), return_inverse=True)
         d = np.bincount(unit, weights=d).astype(np.float64)
-    if steps is None:
-        if rng is None:
-            raise ValueError("random flips need an rng")
-        # Sums that are equal in exact arithmetic must count as ties.
-        observed = abs(d.sum()) - 1e-12 * np.abs(d).sum()
-        signs = rng.integers(2, size=(flips, d.size), dtype=np.int8)
-        hits = int(np.sum(np.abs((1.0 - 2.0 * signs) @ d) >= observed))
-        return (1 + hits) / (1 + flips)
     whole = np.rint(d * steps)
     if np.abs(d * steps - whole).max() > 1e-6:
         raise ValueError(f"differences that are no multiples of 1/{steps}")
@@ -185,6 +177,31 @@ def sign_flip_test(
     probability = np.fft.irfft(characteristic, length)
     tail = 2 * float(probability[observed : largest + 1].sum())
     return min(1.0, max(tail, 2.0 ** (1 - int(counts.sum()))))
+
+
+def random_sign_flips(
+    differences: Float[np.ndarray, "n m"], *, rng: np.random.Generator, flips: int
+) -> Float[np.ndarray, " m"]:
+    """The same test of real numbers, for each column, by random flips that all columns share.
+
+    p is (1 + hits) / (1 + flips), with the observed signs counted in (Phipson and Smyth 2010).
+    Columns that many flips reach are settled early (sequential Monte Carlo, Besag and Clifford
+    1991). Raises ValueError for a NaN.
+    """
+    d = np.asarray(differences, dtype=np.float64)
+    if np.isnan(d).any():
+        raise ValueError("NaN among the paired differences")
+    n, m = d.shape
+    observed = np.abs(d.sum(0)) - 1e-12 * np.abs(d).sum(0)  # equal sums must count as ties
+    hits, drawn = np.zeros(m, dtype=np.int64), np.zeros(m, dtype=np.int64)
+    open_ = np.arange(m)
+    while open_.size and drawn[open_[0]] < flips:
+        size = min(FLIPS_AT_ONCE, flips - int(drawn[open_[0]]))
+        signs = rng.integers(2, size=(size, n), dtype=np.int8) * 2.0 - 1
+        hits[open_] += np.sum(np.abs(signs @ d[:, open_]) >= observed[open_], axis=0)
+        drawn[open_] += size
+        open_ = open_[hits[open_] < SETTLED]
+    return (1 + hits) / (1 + drawn)
 
 
 def holm(p_values: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:

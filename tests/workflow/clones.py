@@ -31,7 +31,7 @@ PART = (
     "results/toylang/summary.parquet",
     "results/crosslingual/planted.parquet",
     "results/crosslingual/verdicts.parquet",
-    "results/heads/verdicts.parquet",
+    "results/heads/summary.parquet",
     "results/figures/lag/z_order_sweep.svg",
     "results/figures/toylang/floors.svg",
     "results/figures/crosslingual/training.svg",

@@ -38,7 +38,15 @@ def test_editing_a_detector_reruns_that_detector_and_what_reads_it_only(finished
     finished.append("lib/zscope/studies/heads/detectors/induction.py", "\nEDITED = 1\n")
     plan = finished.plan()
     assert plan.rules == {
-        *("measure_detector", "score_heads", "ablate_heads", "summarise_heads", "draw_figure"),
+        *(
+            "measure_detector",
+            "score_heads",
+            "ablate_heads",
+            "measure_head_parts",
+            "judge_heads",
+            "summarise_heads",
+            "draw_figure",
+        ),
     }
     measured = {wildcards for rule, wildcards in plan.jobs if rule == "measure_detector"}
     assert measured

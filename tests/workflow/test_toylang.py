@@ -24,7 +24,10 @@ pytestmark = pytest.mark.slow
 OF_TABLES = {"summarise_toylang", "draw_figure"}
 LANGUAGE = {"make_toy_language", "measure_toy_floors"}
 # The heads of its models are asked too.
-OF_HEADS = {"measure_detector", "score_heads", "ablate_heads", "summarise_heads"}
+OF_HEADS = {
+    *("measure_detector", "score_heads", "ablate_heads", "measure_head_parts"),
+    *("judge_heads", "summarise_heads"),
+}
 READERS = {"read_toy_weights", "ablate_toy_heads", "measure_toy_phenomena"}
 RUNS = {
     *("reference-s0", "reference-s1", "softmax-s0", "softmax-s1"),

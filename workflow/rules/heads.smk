@@ -101,20 +101,80 @@ rule ablate_heads:
         "../scripts/heads/ablate_heads.py"
 
 
-rule summarise_heads:
-    """Say of every detector and subject whether heads are named, and whether the behaviour needs them."""
+rule measure_head_parts:
+    """Measure what heads of a subject do at offsets, to later patterns, to names and other tokens."""
     input:
-        scores=HEADS.files(heads_tables.SCORES),
-        detectors=HEADS.files(heads_tables.DETECTORS),
-        ablations=HEADS.files(heads_tables.ABLATIONS),
+        weights=heads_weights,
+        rows=heads_rows,
+        texts=heads_texts,
+        scores=rules.score_heads.output.scores,
+    output:
+        **{table.short: table.path for table in heads_tables.OF_PARTS},
+    log:
+        "logs/measure_head_parts/{subject}.log",
+    benchmark:
+        "results/benchmarks/measure_head_parts/{subject}.tsv"
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=growing(CONFIG.heads.mem_mb),
+        runtime=growing(CONFIG.heads.runtime_minutes),
+        gpu=GPUS,
+    params:
+        tracked=lambda wildcards: tracked(
+            "heads/measure_head_parts.py",
+            uses=[heads_source(wildcards), *map(heads_detector, HEADS.detectors)],
+            subject=heads_subject(wildcards),
+            parts=CONFIG.heads.parts.model_dump(),
+            detectors=CONFIG.heads.detectors.model_dump(),
+            streams=CONFIG.heads.streams.model_dump(),
+            seed=CONFIG.heads.seed,
+            bootstrap=BOOTSTRAP,
+            device=CONFIG.device,
+        ),
+    script:
+        "../scripts/heads/measure_head_parts.py"
+
+
+rule judge_heads:
+    """Say of every detector of a subject whether it names heads, and whether these are needed."""
+    input:
+        scores=rules.score_heads.output.scores,
+        detectors=rules.score_heads.output.detectors,
+        ablations=rules.ablate_heads.output.ablations,
     output:
         verdicts=heads_tables.VERDICTS.path,
+    log:
+        "logs/judge_heads/{subject}.log",
+    benchmark:
+        "results/benchmarks/judge_heads/{subject}.tsv"
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(20),
+    params:
+        tracked=lambda wildcards: tracked(
+            "heads/judge_heads.py",
+            draws=CONFIG.heads.ablation.draws,
+            alpha=CONFIG.heads.verdict.alpha,
+        ),
+    script:
+        "../scripts/heads/judge_heads.py"
+
+
+rule summarise_heads:
+    """Put the verdicts of all subjects into one table."""
+    input:
+        verdicts=HEADS.files(heads_tables.VERDICTS),
+    output:
+        summary=heads_tables.SUMMARY.path,
         csv=report(
-            "results/heads/verdicts.csv",
+            "results/heads/summary.csv",
             caption="../report/caption.rst",
             category=TITLES["heads"],
             subcategory="Tables",
-            labels={"table": "verdicts", "format": "csv"},
+            labels={"table": "summary", "format": "csv"},
         ),
     log:
         "logs/summarise_heads/all.log",
@@ -126,12 +186,8 @@ rule summarise_heads:
         mem_mb=growing(2000),
         runtime=growing(20),
     params:
-        caption=caption("heads", "verdicts"),
-        tracked=lambda wildcards: tracked(
-            "heads/summarise_heads.py",
-            draws=CONFIG.heads.ablation.draws,
-            alpha=CONFIG.heads.verdict.alpha,
-        ),
+        caption=caption("heads", "summary"),
+        tracked=lambda wildcards: tracked("heads/summarise_heads.py"),
     script:
         "../scripts/heads/summarise_heads.py"
 

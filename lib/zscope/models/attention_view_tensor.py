@@ -8,21 +8,19 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from zscope.models.attention_view import (
-    AttentionView,
     DirectPath,
     Norm,
     OutputWeights,
     Pass,
-    Resume,
-    Run,
     Stream,
     causal_mask,
     softmax_pattern,
 )
+from zscope.models.attention_view_explicit import ExplicitView
 from zscope.models.tensor_transformer import TensorTransformer, rms_normalise
 
 
-class TensorView(AttentionView):
+class TensorView(ExplicitView):
     """Of the toy language's attention-only model, bilinear or softmax.
 
     Bilinear patterns are signed and do not sum to 1.
@@ -48,19 +46,8 @@ class TensorView(AttentionView):
     def unembed(self, normed: Float[Tensor, "*n d"]) -> Float[Tensor, "*n vocab"]:
         return self.model.head(normed)
 
-    def _forward(
-        self,
-        tokens: Int[Tensor, "batch seq"],
-        this: Pass,
-        rows: Int[Tensor, " read"],
-        resume: Resume | None,
-    ) -> Run:
-        first = 0 if resume is None else resume.layer
-        x = self.model.tok_embed(tokens) if resume is None else resume.stream
-        for layer in range(first, self.n_layers):
-            x = self._layer(x, layer, this)
-        final = x[:, rows]
-        return Run(self.unembed(self.final_norm(final)), final)
+    def _embed(self, tokens: Int[Tensor, "batch seq"]) -> Stream:
+        return self.model.tok_embed(tokens)
 
     def _layer(self, x: Stream, layer: int, this: Pass) -> Stream:
         block = self.model.blocks[layer]

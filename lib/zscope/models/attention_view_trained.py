@@ -10,21 +10,19 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from zscope.models.attention_view import (
-    AttentionView,
     DirectPath,
     Norm,
     OutputWeights,
     Pass,
-    Resume,
-    Run,
     Stream,
     causal_mask,
     softmax_pattern,
 )
+from zscope.models.attention_view_explicit import ExplicitView
 from zscope.models.transformer import Block, Transformer
 
 
-class TrainedView(AttentionView):
+class TrainedView(ExplicitView):
     """Of a decoder with MLPs."""
 
     def __init__(self, model: Transformer) -> None:
@@ -50,20 +48,6 @@ class TrainedView(AttentionView):
 
     def unembed(self, normed: Float[Tensor, "*n d"]) -> Float[Tensor, "*n vocab"]:
         return self.model.head(normed)
-
-    def _forward(
-        self,
-        tokens: Int[Tensor, "batch seq"],
-        this: Pass,
-        rows: Int[Tensor, " read"],
-        resume: Resume | None,
-    ) -> Run:
-        first = 0 if resume is None else resume.layer
-        x = self._embed(tokens) if resume is None else resume.stream
-        for layer in range(first, self.n_layers):
-            x = self._layer(x, layer, this)
-        final = x[:, rows]
-        return Run(self.unembed(self.final_norm(final)), final)
 
     def _layer(self, x: Stream, layer: int, this: Pass) -> Stream:
         block = self.blocks[layer]

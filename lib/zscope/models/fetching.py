@@ -80,7 +80,7 @@ def fetch_model(
                 fetched = _from_hub(source, folder)
             else:
                 fetched = _from_folder(source, planned, folder)
-            shape = asdict(shape_of(folder, name))
+            shape = asdict(shape_of(folder, name, known=False))
         except (ConfigError, CheckpointError) as error:
             # The folder's temporary name would tell nobody anything.
             text = str(error).replace(str(folder), f"{weights}")
@@ -114,7 +114,8 @@ def _from_run(trained: Path, target: Path) -> Fetched:
 def _from_folder(source: ModelSource, planned: str | None, target: Path) -> Fetched:
     assert source.path is not None
     found = Path(source.path)
-    read_shape({"path": found, "digest": planned})  # refuses what later jobs could not load
+    # Refuses what later jobs could not load.
+    read_shape({"path": found, "digest": planned}, known=False)
     check_safetensors(found)
     return _take(found, target, None)
 
@@ -122,7 +123,7 @@ def _from_folder(source: ModelSource, planned: str | None, target: Path) -> Fetc
 def _from_hub(source: ModelSource, target: Path) -> Fetched:
     assert source.hub is not None
     found = fetch_from_hub(source.hub, source.revision, SMALL_FILES)
-    read_shape({"path": found})  # before gigabytes are fetched
+    read_shape({"path": found}, known=False)  # before gigabytes are fetched
     found = fetch_from_hub(source.hub, source.revision, WEIGHT_FILES)
     check_safetensors(found)
     return _take(found, target, found.name)

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from zscope.core.checksums import changed_file
 from zscope.core.errors import CheckpointError, ConfigError, DataError, rebuild
 from zscope.models.architectures import (
+    ARCHITECTURES,
     Architecture,
     FfnWeights,
     LayerType,
@@ -257,24 +258,28 @@ def _hooks(hooks: Mapping[nn.Module, Any]) -> Iterator[None]:
 # --- loading -----------------------------------------------------------------------------------
 
 
-def read_shape(spec: Mapping[str, Any], weights: str | Path | None = None) -> ModelShape:
+def read_shape(
+    spec: Mapping[str, Any], weights: str | Path | None = None, *, known: bool = True
+) -> ModelShape:
     """The shape of a model, by its config.json alone; arguments and errors as those of
     `load_language_model`."""
-    return shape_of(*_locate(spec, weights))
+    return shape_of(*_locate(spec, weights), known=known)
 
 
-def shape_of(folder: Path, name: str) -> ModelShape:
-    """The shape of the model in a folder, under this name. Raises ConfigError for one that is not
-    supported. It does not read the weights, which cost time to identify."""
-    config = _check_architecture(folder)
+def shape_of(folder: Path, name: str, *, known: bool = True) -> ModelShape:
+    """The shape of the model in a folder, under this name; `known` as for `load_language_model`.
+    Raises ConfigError for one that is not supported. It does not read the weights, which cost time
+    to identify."""
+    config = _check_architecture(folder, known)
     model = _without_weights(config)
+    n_heads = config.num_attention_heads
     return ModelShape(
         name=name,
         n_layers=config.num_hidden_layers,
         d_model=config.hidden_size,
-        n_heads=config.num_attention_heads,
-        n_kv_heads=config.num_key_value_heads,
-        d_head=model.model.layers[0].self_attn.head_dim,
+        n_heads=n_heads,
+        n_kv_heads=getattr(config, "num_key_value_heads", n_heads),
+        d_head=getattr(config, "head_dim", None) or config.hidden_size // n_heads,
         parameters=sum(p.numel() for p in model.parameters()),
     )
 
@@ -284,8 +289,13 @@ def load_language_model(
     device: torch.device,
     dtype: torch.dtype,
     weights: str | Path | None = None,
+    *,
+    known: bool = True,
 ) -> LanguageModel:
     """The model of a config's `model` block, in eval mode. No code of the model's folder is run.
+
+    known: whether it has to be of an architecture whose parts are known, as all but `model`,
+    `tokenizer` and the sizes of what is returned need.
 
     spec: {"tiny": True}, the embedded model, from the folder `weights`; {"path": folder, "digest":
     of its files, if it has to be that model}; other keys None.
@@ -297,7 +307,7 @@ def load_language_model(
         CheckpointError: there are no safetensors weights, or they are damaged or incomplete.
     """
     folder, name = _locate(spec, weights)
-    config = _check_architecture(folder)
+    config = _check_architecture(folder, known)
     _check_memory(config, name, device, dtype)
     check_safetensors(folder)
     tokenizer = load_tokenizer(folder)
@@ -340,7 +350,7 @@ def _existing(folder: Path) -> Path:
     return folder
 
 
-def _check_architecture(folder: Path) -> Any:
+def _check_architecture(folder: Path, known: bool) -> Any:
     """The model's transformers config. Raises ConfigError for one that is not supported."""
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig
 
@@ -350,7 +360,8 @@ def _check_architecture(folder: Path) -> Any:
         found = ", ".join(plain.get("architectures") or ["none"])
     except (OSError, ValueError, AttributeError, TypeError) as error:
         raise ConfigError(f"{file}: cannot be read ({error})") from None
-    architecture(found, str(file))
+    if known:
+        architecture(found, str(file))
     if method := _quantised(folder, plain):
         raise ConfigError(
             f"{folder}: its weights are quantised ({method}), and only plain ones are read\n"
@@ -368,7 +379,8 @@ def _check_architecture(folder: Path) -> Any:
             f"{file}: architectures says {found}, and transformers reads a model of type "
             f"{config.model_type}\ncorrect architectures, or model_type and the other settings"
         )
-    check_settings(found, config, str(file))
+    if found in ARCHITECTURES:
+        check_settings(found, config, str(file))
     return config
 
 

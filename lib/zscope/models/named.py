@@ -20,15 +20,22 @@ from zscope.models.language_model import (
 
 
 def load_named(
-    name: str, weights: str | Path, device: torch.device, dtype: torch.dtype
+    name: str,
+    weights: str | Path,
+    device: torch.device,
+    dtype: torch.dtype,
+    *,
+    known: bool = True,
 ) -> LanguageModel:
-    """The model of a fetched folder, in eval mode.
+    """The model of a fetched folder, in eval mode; `known` as for `load_language_model`.
 
     Raises CheckpointError if the folder is not as it was fetched, and what `load_language_model`
     raises.
     """
     identity = f"{name}@{read_identity(weights)}"
-    return replace(load_language_model({"path": weights}, device, dtype), name=identity)
+    return replace(
+        load_language_model({"path": weights}, device, dtype, known=known), name=identity
+    )
 
 
 def named_shape(name: str, weights: str | Path) -> ModelShape:

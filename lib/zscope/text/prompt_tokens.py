@@ -77,9 +77,17 @@ def token_text(tokenizer: PreTrainedTokenizerBase, token_id: int) -> str:
     Of a token that is a part of a character, which is no text, the tokenizer's own name.
     """
     piece = str(tokenizer.convert_ids_to_tokens(token_id))
+    text = decoded_token(tokenizer, token_id)
+    return piece if _PART in text and _PART not in piece else text
+
+
+def decoded_token(tokenizer: PreTrainedTokenizerBase, token_id: int) -> str:
+    """A token decoded alone, with the blank in front of a word, which a decoder may drop.
+
+    A part of a character decodes to U+FFFD.
+    """
+    piece = str(tokenizer.convert_ids_to_tokens(token_id))
     text = str(tokenizer.decode([token_id], clean_up_tokenization_spaces=False))
-    if _PART in text and _PART not in piece:
-        return piece
     return " " + text if piece.startswith(_BLANK) and not text.startswith(" ") else text
 
 

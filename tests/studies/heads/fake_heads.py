@@ -10,11 +10,20 @@ from importlib import import_module
 
 import numpy as np
 
+import fake_parts
 from fake_tables import frame
 from zscope.figures.registry import figure_modules
 from zscope.figures.tables import Tables
 from zscope.studies.heads.head_sets import heads_text
-from zscope.studies.heads.tables import ABLATIONS, DETECTORS, LESS, SCORES, VERDICTS
+from zscope.studies.heads.tables import (
+    ABLATIONS,
+    DETECTORS,
+    LESS,
+    RANKED,
+    SCORES,
+    SUMMARY,
+    VERDICTS,
+)
 from zscope.studies.heads.verdicts import verdict_rows
 
 SUBJECT = "toylang/reference"
@@ -75,6 +84,7 @@ def set_rows(
     difference = f"repeats{LESS}text"
     row = effect_row(model, detector, by, heads, value - control, difference, **common)
     yield {**row, "ci_low": beyond}
+    yield effect_row(model, detector, by, heads, value, draw=RANKED, **common)
     for draw in range(draws):
         of_draw = value + 1 if draw < hits else value - 1 - draw / 1000
         yield effect_row(model, detector, by, ((9, draw),), of_draw, draw=draw, **common)
@@ -111,8 +121,9 @@ def study(models):
         DETECTORS.name: frame(DETECTORS, detector_rows(models)),
         ABLATIONS.name: frame(ABLATIONS, ablation_rows(models)),
     }
-    verdicts = verdict_rows(*tables.values(), draws=DRAWS, alpha=0.05)
-    return {**tables, VERDICTS.name: frame(VERDICTS, verdicts)}
+    verdicts = list(verdict_rows(*tables.values(), draws=DRAWS, alpha=0.05))
+    judged = {t.name: frame(t, verdicts) for t in (VERDICTS, SUMMARY)}
+    return {**tables, **judged, **fake_parts.tables(models)}
 
 
 def figure_tables(level: float = 0.95) -> dict[str, dict[str, Tables]]:

@@ -21,7 +21,7 @@ from zscope.studies.heads.head_sets import heads_of
 from zscope.studies.heads.questions import Question
 from zscope.studies.heads.sources import load_source
 from zscope.studies.heads.streams import Stream
-from zscope.studies.heads.tables import LESS
+from zscope.studies.heads.tables import LESS, RANKED, THEMSELVES
 from zscope.toy_language.distributions import LABELS
 
 N, SEQ, VOCAB = 4, 9, 7
@@ -146,19 +146,25 @@ def slow_effect(model, behaviour, heads, z_bar) -> float:
 def test_rows_of_ablations_are_what_replaced_heads_cost(model, ids):
     found = of_rows(model, ids)
     effects = {n: Ablated(TensorView(model), b, BOOTSTRAP) for n, b in found.items()}
+    others = of_rows(model, ids.flip(0, 1)[:2])
+    ranks = {
+        n: Ablated(TensorView(model), b, BOOTSTRAP, mean_of=found[n]) for n, b in others.items()
+    }
     screens = {n: screen(a) for n, a in effects.items()}
     named = ((0, 1), (1, 2))
     questions = [
-        Question("induction", named, "target", "rest"),
-        Question("previous", (), "target", "rest"),
-        Question("successor", (), "successor", "successor_shuffled"),
+        Question("induction", named, ((1, 2),), "target", "rest"),
+        Question("previous", (), (), "target", "rest"),
+        Question("successor", (), (), "successor", "successor_shuffled"),
     ]
     config = AblationConfig(top_k=2, draws=140, exact_layers=[0])
-    rows = pd.DataFrame(ablation_rows(effects, screens, questions, config, alpha=0.05, seed=0))
+    made = ablation_rows(effects, ranks, screens, questions, config, alpha=0.05, seed=0)
+    rows = pd.DataFrame(made)
     means = rows[(rows["kind"] == "mean") & ~rows["behaviour"].str.contains(LESS)]
     for row in means.itertuples():
         z_bar = effects[row.behaviour].z_bar
-        slow = slow_effect(model, found[row.behaviour], heads_of(row.heads), z_bar)
+        of = found if row.draw == THEMSELVES else others
+        slow = slow_effect(model, of[row.behaviour], heads_of(row.heads), z_bar)
         assert row.value == pytest.approx(slow, abs=2e-6), row
         assert row.ci_low - 1e-9 <= row.value <= row.ci_high + 1e-9
     of_set = rows[(rows["chosen_by"] == "set") & (rows["draw"] >= 0)]
@@ -172,11 +178,18 @@ def test_rows_of_ablations_are_what_replaced_heads_cost(model, ids):
     assert (outside["possible"] == 14).all()  # 15 pairs of six heads
     early = rows[rows["chosen_by"] == "layer"]
     assert set(early["heads"]) == {"L0H0", "L0H1", "L0H2"}
-    assert {*rows.loc[rows["chosen_by"] == "named", "kind"]} == {"mean", "zero", "resample"}
+    singles = rows[rows["chosen_by"] == "named"]
+    kinds = {heads: {*of["kind"]} for heads, of in singles.groupby("heads")}
+    assert kinds == {"L0H1": {"mean"}, "L1H2": {"mean", "zero", "resample"}}
+    assert set(rows.loc[rows["chosen_by"] == "set", "draw"]) == {THEMSELVES, RANKED, *range(8)}
     difference = rows[rows["behaviour"] == f"target{LESS}rest"]
     of_named = difference[difference["detector"] == "induction"].iloc[0]
     target, rest = (
-        means[(means["detector"] == "induction") & (means["draw"] < 0) & (means["behaviour"] == b)]
+        means[
+            (means["detector"] == "induction")
+            & (means["draw"] == THEMSELVES)
+            & (means["behaviour"] == b)
+        ]
         for b in ("target", "rest")
     )
     expected = target[target["chosen_by"] == "set"]["value"].iloc[0] - rest["value"].iloc[0]
@@ -202,8 +215,9 @@ def test_drawing_stops_where_no_draw_can_change_the_verdict(wide, ids):
         own._effects[pair, "mean"] = np.full(N, 2 * value)
         rows = ablation_rows(
             {"target": own, "rest": rest},
+            {"target": own, "rest": rest},
             {"target": none, "rest": none},
-            [Question("induction", pair, "target", "rest")],
+            [Question("induction", pair, pair, "target", "rest")],
             AblationConfig(draws=60, exact_layers=[]),
             alpha=0.05,
             seed=0,

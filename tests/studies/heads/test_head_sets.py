@@ -60,3 +60,9 @@ def test_random_heads_are_of_the_same_layers_and_not_chosen():
     assert [layer for layer, _ in found] == [0, 0, 3]
     assert not {*found} & {*chosen}
     assert random_beside([(0, 0), (0, 1)], 2, np.random.default_rng(1)) == []
+
+
+def test_the_number_of_sets_fits_a_column():
+    """Those like 40 of 270 heads have a number of 30 digits."""
+    heads = tuple((layer, head) for layer in range(30) for head in range(1 + layer % 2))
+    assert count_like(heads, 9) == count_anywhere(40, 30, 9) == 10**9

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from itertools import product
-
 import numpy as np
 import pytest
 from statsmodels.stats.multitest import multipletests
 
 from zscope.config.base import Bootstrap
-from zscope.stats import sign_flip_test
 from zscope.studies.heads.detector import Detector, always
 from zscope.studies.heads.naming import name_heads
-from zscope.studies.heads.scores import class_scores, score, sign_flip_p
+from zscope.studies.heads.scores import class_scores, score
 from zscope.studies.heads.settings import NamingSettings
 from zscope.studies.heads.sums import ClassSums, Key, StreamSums, Sums
 
@@ -78,23 +75,6 @@ def test_what_has_no_score_is_undefined():
         assert np.isnan([found.score, found.low, found.high, found.p]).all()
     with pytest.raises(ValueError, match="without a null"):
         score(Sums(ones, ones), bootstrap=BOOTSTRAP, flips=1000)
-
-
-def test_sign_flips_of_many_columns_are_those_of_all_patterns(rng):
-    d = rng.standard_normal((8, 5)) + np.array([0, 0.3, 0.6, 1, 3])
-    signs = np.array(list(product((-1, 1), repeat=8)))
-    exact = np.mean(np.abs(signs @ d) >= np.abs(d.sum(0)) - 1e-9, axis=0)
-    found = sign_flip_p(d, rng=rng, flips=40_000)
-    assert found == pytest.approx(exact, rel=0.25, abs=2e-3)
-    one = [sign_flip_test(d[:, i], rng=rng, flips=40_000) for i in range(5)]
-    assert found == pytest.approx(one, rel=0.25, abs=2e-3)
-
-
-def test_a_sum_of_exactly_0_has_p_1_and_p_is_never_0(rng):
-    d = np.array([[1.0, 5.0], [-1.0, 5.0]] * 20)
-    assert sign_flip_p(d, rng=rng, flips=4000) == pytest.approx([1, 1 / 4001])
-    with pytest.raises(ValueError, match="NaN"):
-        sign_flip_p(np.array([[np.nan]]), rng=rng, flips=100)
 
 
 def test_q_is_benjamini_hochberg_over_heads_and_detectors(rng):

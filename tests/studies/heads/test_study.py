@@ -9,7 +9,7 @@ from zscope.studies.config import load
 from zscope.studies.heads.config import HeadsConfig
 from zscope.studies.heads.registry import detector_names
 from zscope.studies.heads.study import HeadsPlan, Subject
-from zscope.studies.heads.tables import SCORES, VERDICTS
+from zscope.studies.heads.tables import SCORES, SUMMARY
 
 TOY = Subject("toylang/reference", "toylang", {"reference-s0": "a", "reference-s1": "b"})
 TINY = Subject("crosslingual/tiny", "tiny", {"tiny-s0": "c"}, ["rows"])
@@ -27,7 +27,7 @@ def test_a_subject_is_a_name_in_paths():
     assert found.files(SCORES) == [
         f"results/heads/subjects/{name}/scores.parquet" for name in found.subjects
     ]
-    assert found.files(VERDICTS) == ["results/heads/verdicts.parquet"]
+    assert found.files(SUMMARY) == ["results/heads/summary.parquet"]
 
 
 def test_every_subject_has_figures_of_its_own_tables():

@@ -20,7 +20,6 @@ from zscope.studies.heads.tokens.text_windows import (
     protocol_delimiter_ids,
     text_windows,
     token_class,
-    written_tokens,
 )
 from zscope.text.word_lists import SLOTS, ioi_sentences, names, ordinals, plain_words
 
@@ -132,13 +131,6 @@ def test_windows_are_the_text_itself_in_order():
 def test_classes_and_delimiters_by_the_text_of_a_token(text, klass, delimits):
     assert token_class(text) == klass
     assert is_delimiter(text) is delimits
-
-
-def test_the_space_in_front_comes_from_the_name_of_a_token():
-    pieces = {1: "▁the", 2: "Ġthe", 3: "the", 4: None}
-    decoded = {1: "the", 2: " the", 3: "the", 4: ""}
-    written = written_tokens([1, 2, 3, 4, 4], pieces.get, decoded.__getitem__)
-    assert written == {1: " the", 2: " the", 3: "the", 4: ""}
 
 
 def test_the_protocols_delimiters_are_single_tokens():

@@ -9,13 +9,20 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from tokenizers import Regex, Tokenizer, decoders, pre_tokenizers
-from tokenizers.models import WordLevel
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import (
+    AutoModelForCausalLM,
+    GPT2Config,
+    GPTNeoXConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+)
 
+from small_models import drawn, words_tokenizer
 from zscope.config.base import Bootstrap
 from zscope.models.attention_view_trained import TrainedView
+from zscope.models.fetching import fetch_model
 from zscope.models.language_model import LanguageModel
+from zscope.models.registry import ModelSource
 from zscope.models.tensor_transformer import TensorConfig, TensorTransformer
 from zscope.models.transformer import Transformer, TransformerConfig
 from zscope.studies.heads.ablating import Ablated, ablation_rows, screen
@@ -29,13 +36,12 @@ from zscope.studies.heads.questions import named_heads, questions_of
 from zscope.studies.heads.registry import load_detectors
 from zscope.studies.heads.scoring import score_rows
 from zscope.studies.heads.sources import load_source
+from zscope.studies.heads.sums import Key
 from zscope.studies.heads.sums_file import Measured, load_measured, save_measured
 from zscope.studies.heads.tables import ABLATIONS, DETECTORS, SCORES, SCREEN, VERDICTS
 from zscope.studies.heads.verdicts import verdict_rows
 from zscope.tables.read import read_table
 from zscope.tables.write import write_table
-from zscope.text import word_lists
-from zscope.text.passages import read_passages
 from zscope.toy_language.config import LanguageConfig
 from zscope.toy_language.language import ToyLanguage
 
@@ -60,14 +66,6 @@ def toy(attention, sizes):
     return toy_model("m", model, ToyTexts(language), sizes)
 
 
-def drawn(model, std=0.1):
-    generator = torch.Generator().manual_seed(0)
-    model = model.eval().requires_grad_(False)
-    for p in model.parameters():
-        p.copy_(std * torch.randn(p.shape, generator=generator))
-    return model
-
-
 def rows_model(sizes):
     shape = TransformerConfig(d_vocab=20, n_ctx=12, n_layers=2, n_heads=2, d_model=8, d_mlp=8)
     rng = np.random.default_rng(0)
@@ -79,22 +77,6 @@ def rows_model(sizes):
         for s, i in itertools.product(range(30), range(12))
     ]
     return model_of_rows("m", TrainedView(drawn(Transformer(shape))), pd.DataFrame(rows), sizes)
-
-
-def words_tokenizer():
-    """Every word with the space before it, and every other character, is one token."""
-    splitter = pre_tokenizers.Split(Regex(r" ?[A-Za-z0-9]+|[^A-Za-z0-9]"), behavior="isolated")
-    texts = [p.text for p in read_passages("en")]
-    lists = [word_lists.names(), word_lists.plain_words(), *word_lists.ordinals().values()]
-    texts += [f"and {word}, " for words in lists for word in words]
-    texts += [
-        t.format(first="Al", second="Bo", subject="Cy") for t in word_lists.ioi_sentences().values()
-    ]
-    pieces = {piece for text in texts for piece, _ in splitter.pre_tokenize_str(text)}
-    vocabulary = {token: i for i, token in enumerate(["<s>", *sorted(pieces)])}
-    tokenizer = Tokenizer(WordLevel(vocabulary))
-    tokenizer.pre_tokenizer, tokenizer.decoder = splitter, decoders.Fuse()
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="<s>")
 
 
 def llama(sizes):
@@ -164,9 +146,15 @@ def test_every_source_goes_from_models_to_verdicts(kind, tmp_path):
     listed = [row for n in screens for row in screens[n].rows(of_screen[n])]
     written([{**first, "model": "m", **row} for row in listed], SCREEN, tmp_path)
     effects = {n: Ablated(second.view, b, BOOTSTRAP) for n, b in found.items()}
+    fourth = make(Sizes.of_ablations(STREAMS, ABLATION, 0, "draws"))
+    ranks = {
+        n: Ablated(fourth.view, b, BOOTSTRAP, mean_of=found[n])
+        for n, b in source.behaviours(fourth).items()
+        if n in found
+    }
     questions = questions_of(scores, applied, source.own_and_control)
     assert {q.detector for q in questions} == set(DETECTOR_CONFIG.asked) - SKIPPED[kind]
-    made = ablation_rows(effects, screens, questions, ABLATION, alpha=0.05, seed=0)
+    made = ablation_rows(effects, ranks, screens, questions, ABLATION, alpha=0.05, seed=0)
     ablations = written([{**first, "model": "m", **row} for row in made], ABLATIONS, tmp_path)
     verdicts = written(
         verdict_rows(scores, applied, ablations, draws=ABLATION.draws, alpha=0.05),
@@ -231,3 +219,32 @@ def test_heads_are_named_on_the_first_stream_by_rows_or_class():
     ]
     assert named_heads(pd.DataFrame(rows, columns=columns)) == ((0, 3), (1, 2))
     assert named_heads(pd.DataFrame([], columns=columns)) == ()
+
+
+@pytest.mark.parametrize("config", [GPT2Config, GPTNeoXConfig])
+def test_a_folder_of_any_architecture_that_can_be_seen_is_a_subject(config, tmp_path):
+    tokenizer = words_tokenizer()
+    shape = config(
+        vocab_size=len(tokenizer), hidden_size=16, intermediate_size=8, num_hidden_layers=2,
+        num_attention_heads=4, max_position_embeddings=64, bos_token_id=0, eos_token_id=0,
+    )  # fmt: skip
+    saved = tmp_path / "saved"
+    drawn(AutoModelForCausalLM.from_config(shape), 0.3).save_pretrained(saved)
+    tokenizer.save_pretrained(saved)
+    row = fetch_model("mine", ModelSource(path=str(saved)), str(tmp_path / "weights"), None, None)
+    assert (row["n_layers"], row["n_kv_heads"], row["d_head"]) == (2, 4, 4)
+    asks = load_source("named").asks(
+        {"mine": str(tmp_path / "weights")}, [], {}, dtype=torch.float32, device=torch.device("cpu")
+    )
+    model = next(iter(asks))(Sizes.of_scores(STREAMS, 0))
+    measured = measure(
+        model, load_detectors("previous", DETECTOR_CONFIG.settings), DETECTOR_CONFIG.settings, 5
+    )
+    (text,) = (s for s in measured.sums if s.stream == "text")
+    own = text.sums[Key("previous", "score", "attention")]
+    eager = AutoModelForCausalLM.from_pretrained(saved, attn_implementation="eager")
+    ids = model.streams["text"][0].ids
+    with torch.no_grad():
+        patterns = eager(ids, output_attentions=True).attentions
+    expected = torch.stack([p.diagonal(-1, -2, -1)[..., 1:].sum(-1) for p in patterns], 1)
+    assert np.allclose(own.hits, expected.numpy(), atol=1e-5)

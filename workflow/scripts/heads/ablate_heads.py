@@ -11,7 +11,7 @@ from zscope.core.devices import pick_device
 from zscope.core.jobs import job, progress
 from zscope.figures.frames import select
 from zscope.studies.heads.ablating import Ablated, ablation_rows, screen
-from zscope.studies.heads.asked.model import Sizes
+from zscope.studies.heads.asked.model import PURPOSES, Sizes
 from zscope.studies.heads.config import AblationConfig, StreamsConfig
 from zscope.studies.heads.questions import questions_of
 from zscope.studies.heads.sources import load_source
@@ -49,23 +49,32 @@ def ablate_heads(
         dtype=getattr(torch, subject["dtype"]),
         device=device,
     )
-    sizes = [Sizes.of_ablations(streams, config, seed, x) for x in ("screen", "effects")]
+    sizes = [Sizes.of_ablations(streams, config, seed, x) for x in PURPOSES]
     screen_rows: list[Row] = []
     ablation: list[Row] = []
     for ask in progress(asks, desc=f"ablations {subject['name']}", total=len(weights)):
-        first, second = (ask(of_purpose) for of_purpose in sizes)
-        of_first, of_second = source.behaviours(first), source.behaviours(second)
-        both = [name for name in of_second if name in of_first]
-        screens = {n: screen(Ablated(first.view, of_first[n], bootstrap)) for n in both}
-        columns = {"subject": subject["name"], "model": second.name}
-        listed = chain.from_iterable(screens[n].rows(of_first[n]) for n in both)
+        models = [ask(of_purpose) for of_purpose in sizes]
+        effects, seen = (
+            {n: Ablated(m.view, b, bootstrap) for n, b in source.behaviours(m).items()}
+            for m in models[:2]
+        )
+        of_draws = source.behaviours(models[2])
+        ranks = {
+            n: Ablated(models[2].view, of_draws[n], bootstrap, mean_of=effects[n].behaviour)
+            for n in of_draws.keys() & effects.keys()
+        }
+        both = [name for name in effects if name in seen]
+        screens = {n: screen(seen[n]) for n in both}
+        columns = {"subject": subject["name"], "model": models[0].name}
+        listed = chain.from_iterable(screens[n].rows(seen[n].behaviour) for n in both)
         screen_rows += ({**columns, **row} for row in listed)
         ablated = ablation_rows(
-            {n: Ablated(second.view, of_second[n], bootstrap) for n in both},
+            {n: effects[n] for n in both},
+            ranks,
             screens,
             questions_of(
-                select(found, model=second.name),
-                select(there, model=second.name),
+                select(found, model=models[0].name),
+                select(there, model=models[0].name),
                 source.own_and_control,
             ),
             config,

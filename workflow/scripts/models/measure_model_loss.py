@@ -37,7 +37,9 @@ def measure_model_loss(
 if __name__ == "__main__":
     with job(snakemake, "numpy", "torch", "transformers") as this:
         name, device = this.wildcards.model, pick_device(this.slice["device"])
-        lm = load_named(name, this.input.weights, device, getattr(torch, this.slice["dtype"]))
+        lm = load_named(
+            name, this.input.weights, device, getattr(torch, this.slice["dtype"]), known=False
+        )
         measure_model_loss(
             name,
             lm,

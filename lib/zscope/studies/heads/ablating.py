@@ -42,7 +42,7 @@ from zscope.studies.heads.head_sets import (
     sets_like,
 )
 from zscope.studies.heads.questions import Question
-from zscope.studies.heads.tables import LESS, OUTSIDE, SET
+from zscope.studies.heads.tables import LESS, OUTSIDE, RANKED, SET, THEMSELVES
 from zscope.tables.schema import Row
 from zscope.verdicts import LEAST_DRAWS
 
@@ -52,19 +52,23 @@ TIE = 1e-12  # effects that are equal in exact arithmetic are ties
 
 @dataclass(frozen=True, eq=False)
 class Ablated:
-    """A behaviour of a model, and the effects that were measured on it so far."""
+    """A behaviour of a model, and the effects that were measured on it so far.
+
+    mean_of: the same behaviour on the sequences that the means are taken over; None: on its own.
+    """
 
     view: AttentionView
     behaviour: Behaviour
     bootstrap: Bootstrap
+    mean_of: Behaviour | None = None
     _effects: dict[tuple[Heads, AblationKind], Float[np.ndarray, " n"]] = field(
         default_factory=dict, init=False
     )
 
     @cached_property
     def z_bar(self) -> Float[Tensor, "layer head d_head"]:
-        """The mean z over the behaviour's sequences, at the ablated positions."""
-        at, pieces = self.behaviour.at, self.behaviour.pieces
+        """The mean z over the sequences of `mean_of`, at the ablated positions."""
+        at, pieces = self.behaviour.at, (self.mean_of or self.behaviour).pieces
         sizes = [len(p.tokens) * (1 if at is not None else p.tokens.shape[1]) for p in pieces]
         means = [mean_z(self.view, self._tokens(p), at) for p in pieces]
         total = sum((m * n for m, n in zip(means, sizes, strict=True)), torch.zeros_like(means[0]))
@@ -116,7 +120,7 @@ class Ablated:
         return {
             "behaviour": self.behaviour.name,
             "detector": "",
-            "draw": -1,
+            "draw": THEMSELVES,
             "heads": heads_text(heads),
             "kind": "mean",
             "value": self.mean(effect),
@@ -176,6 +180,7 @@ def screen(ablated: Ablated) -> Screen:
 
 def ablation_rows(
     effects: Mapping[str, Ablated],
+    ranks: Mapping[str, Ablated],
     screens: Mapping[str, Screen],
     questions: Sequence[Question],
     config: AblationConfig,
@@ -185,47 +190,54 @@ def ablation_rows(
 ) -> Iterator[Row]:
     """Rows of table heads_ablations of one model, without its subject and name.
 
-    effects, screens: by behaviour. Questions whose behaviours are not there are left out.
+    effects, ranks, screens: by behaviour, on sequences of their own: of the effects, of the ranks
+    among random sets, and of the choice of heads. Questions whose behaviours are not there are left
+    out.
     """
-    asked = [q for q in questions if q.own in effects and q.control in effects]
+    there = effects.keys() & ranks.keys()
+    asked = [q for q in questions if {q.own, q.control} <= there]
     for name, ablated in effects.items():
-        of_this = {q.detector: q.named for q in asked if q.own == name}
+        of_this = [q for q in asked if q.own == name]
         rng = np.random.default_rng(derive_seed(seed, f"random heads {name}"))
         yield from _single_rows(ablated, screens[name], of_this, config, rng)
     for q in asked:
         rng = np.random.default_rng(derive_seed(seed, f"random sets {q.detector}"))
-        yield from _set_rows(effects, screens[q.own], q, config, alpha, rng)
+        yield from _set_rows(effects, ranks, screens[q.own], q, config, alpha, rng)
 
 
 def _single_rows(
     ablated: Ablated,
     screened: Screen,
-    named: Mapping[str, Heads],
+    questions: Sequence[Question],
     config: AblationConfig,
     rng: np.random.Generator,
 ) -> Iterator[Row]:
-    """One head at a time: those of the exact layers, of the screen, named, and random ones."""
+    """One head at a time: those of the exact layers, of the screen, named, and random ones.
+
+    By every kind of ablation those that are named by all rows, and as many random ones.
+    """
     view = ablated.view
     layers = [layer for layer in config.exact_layers if layer < view.n_layers]
     groups: list[tuple[str, str, Sequence[Head]]] = [
         ("layer", "", [(layer, head) for layer in layers for head in range(view.n_heads)]),
         ("screen", "", screened.top(config.top_k)),
-        *(("named", detector, heads) for detector, heads in named.items()),
+        *(("named", q.detector, q.named) for q in questions),
     ]
-    of_named = {h for heads in named.values() for h in heads}
-    chosen = of_named | set(screened.top(config.top_k))
+    chosen = {h for q in questions for h in q.named} | set(screened.top(config.top_k))
+    by_all_rows = {h for q in questions for h in q.by_all_rows}
     groups.append(("random", "", random_beside(chosen, view.n_heads, rng)))
+    beside = set(random_beside(by_all_rows, view.n_heads, rng))
     for by, detector, heads in groups:
-        all_kinds = by == "named" or (by == "random" and of_named)
-        kinds: list[AblationKind] = config.kinds if all_kinds else ["mean"]
-        for kind in kinds:
-            cases = [(head,) for head in heads]
+        others = beside if by == "random" else by_all_rows if by == "named" else set()
+        for kind in config.kinds:
+            cases = [(head,) for head in heads if kind == "mean" or head in others]
             for case, effect in zip(cases, ablated.effects(cases, kind), strict=True):
                 yield ablated.row(case, effect, chosen_by=by, detector=detector, kind=kind)
 
 
 def _set_rows(
     effects: Mapping[str, Ablated],
+    ranks: Mapping[str, Ablated],
     screened: Screen,
     q: Question,
     config: AblationConfig,
@@ -238,7 +250,7 @@ def _set_rows(
     heads, which were found by their patterns, and of all layers for the others, which the screen
     chose from all.
     """
-    own, control = effects[q.own], effects[q.control]
+    own, control, ranked = effects[q.own], effects[q.control], ranks[q.own]
     n_layers, n_heads = own.view.n_layers, own.view.n_heads
     heads = q.named or screened.top(config.top_k)
     if q.named:
@@ -250,7 +262,7 @@ def _set_rows(
     else:
         return
     by = SET if q.named else OUTSIDE
-    yield from _one_set(by, q, heads, own, control, like, possible, config.draws, alpha)
+    yield from _one_set(by, q, heads, own, control, ranked, like, possible, config.draws, alpha)
 
 
 def _one_set(
@@ -259,6 +271,7 @@ def _one_set(
     heads: Heads,
     own: Ablated,
     control: Ablated,
+    ranked: Ablated,
     others: Iterator[Heads],
     possible: int,
     draws: int,
@@ -269,12 +282,14 @@ def _one_set(
     yield own.row(heads, effect, **columns)
     yield control.row(heads, on_control, **columns)
     yield {**own.row(heads, effect, **columns), **_difference(own, effect, control, on_control)}
-    value, planned = own.mean(effect), min(draws, possible)
+    (among,) = ranked.effects([heads])
+    yield ranked.row(heads, among, draw=RANKED, **columns)
+    value, planned = ranked.mean(among), min(draws, possible)
     hits = drawn = 0
     while some := list(islice(others, CHUNK)):
-        for other, of_other in zip(some, own.effects(some), strict=True):
-            yield own.row(other, of_other, draw=drawn, **columns)
-            hits += own.mean(of_other) >= value - TIE
+        for other, of_other in zip(some, ranked.effects(some), strict=True):
+            yield ranked.row(other, of_other, draw=drawn, **columns)
+            hits += ranked.mean(of_other) >= value - TIE
             drawn += 1
         if (1 + hits) / (1 + planned) >= alpha and drawn >= min(LEAST_DRAWS, planned):
             return  # whatever the other draws give, the set is like the random ones

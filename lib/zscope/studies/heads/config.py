@@ -102,12 +102,15 @@ class AblationConfig(Section):
     """Ablations of heads."""
 
     kinds: list[AblationKind] = Field(["mean", "zero", "resample"], min_length=1)
-    """What replaces z of the named heads, and of random heads beside them. mean is always among
-    them: sets of heads, and the other heads, are replaced by it alone."""
-    sequences: Sequences = Field(8, ge=6)
+    """What replaces z of the heads that are named by all rows, and of random heads beside them.
+    mean is always among them: sets of heads, and the other heads, are replaced by it alone."""
+    sequences: Sequences = Field(6, ge=6)
     """Sequences of a language model on which effects are measured, and as many others that the
     screen sees."""
-    length: Tokens = Field(24, ge=16, le=2048)
+    draw_sequences: Sequences = Field(3, ge=2)
+    """Others, on which the named heads are ranked among random sets. Fewer are no less exact: the
+    rank compares all sets on the same sequences."""
+    length: Tokens = Field(20, ge=16, le=2048)
     """Tokens of each text and repeat."""
     trained_sequences: Sequences = Field(64, ge=6)
     """The same as `sequences`, for a model that the workflow trains."""
@@ -133,6 +136,29 @@ class AblationConfig(Section):
         return self
 
 
+class PartsConfig(Section):
+    """What heads do part by part: at offsets, to later patterns, to names and other tokens."""
+
+    sequences: Sequences = Field(8, ge=6)
+    """Sequences of each kind for a language model."""
+    length: Tokens = Field(32, ge=16, le=2048)
+    """Length of each."""
+    trained_sequences: Sequences = Field(128, ge=6)
+    """The same as `sequences`, for a model that the workflow trains."""
+    prompts: Sequences = Field(36, ge=8)
+    """Sentences with an indirect object, and lists."""
+    max_offset: Tokens = Field(8, ge=1, le=64)
+    """Largest distance of query and key in the sweep of offsets."""
+    logit_offsets: Tokens = Field(4, ge=1, le=64)
+    """The same for the redundancy in logits, which costs two runs for each."""
+    targets: int = Field(3, ge=1)
+    """Named heads of each detector whose pattern is asked under ablation of earlier heads: those
+    with the highest scores."""
+    exact: int = Field(10, ge=2)
+    """Heads that are run at their mean, for effects on an indirect object and on patterns: those
+    with the largest first-order or direct effects. The effects of others are of first order."""
+
+
 class HeadsVerdictConfig(Section):
     """The verdict."""
 
@@ -154,6 +180,8 @@ class HeadsConfig(Section):
     """The detectors, and when they name a head."""
     ablation: AblationConfig = AblationConfig()
     """Ablations of heads."""
+    parts: PartsConfig = PartsConfig()
+    """What heads do part by part."""
     verdict: HeadsVerdictConfig = HeadsVerdictConfig()
     """The verdict."""
     seed: int = Field(0, ge=0, le=2**32 - 1)

@@ -15,6 +15,9 @@ Head = tuple[int, int]
 Heads = tuple[Head, ...]
 """Ascending."""
 
+MANY = 10**9
+"""Stands for more sets than this: their number may have a hundred digits."""
+
 
 def heads_text(heads: Iterable[Head]) -> str:
     """As L0H3+L1H1."""
@@ -29,7 +32,7 @@ def heads_of(text: str) -> Heads:
 def count_like(heads: Heads, n_heads: int) -> int:
     """How many other sets have as many heads in each layer, of `n_heads` heads."""
     layers = Counter(layer for layer, _ in heads)
-    return math.prod(math.comb(n_heads, n) for n in layers.values()) - 1
+    return min(MANY, math.prod(math.comb(n_heads, n) for n in layers.values()) - 1)
 
 
 def sets_like(heads: Heads, n_heads: int, most: int, rng: np.random.Generator) -> Iterator[Heads]:
@@ -55,8 +58,8 @@ def sets_like(heads: Heads, n_heads: int, most: int, rng: np.random.Generator) -
 
 
 def count_anywhere(n: int, n_layers: int, n_heads: int) -> int:
-    """How many other sets of n heads there are in the whole model."""
-    return math.comb(n_layers * n_heads, n) - 1
+    """How many other sets of n heads there are in the whole model, at most MANY."""
+    return min(MANY, math.comb(n_layers * n_heads, n) - 1)
 
 
 def sets_anywhere(

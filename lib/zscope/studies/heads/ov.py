@@ -53,7 +53,17 @@ def raw_copy(
 
     Raises ValueError if the heads cannot share the key-value heads.
     """
-    return torch.einsum("htd,dt->h", _written(embed, W_v, W_o), unembed.float()) / len(embed)
+    return raw_copies(embed, W_v, W_o, unembed).mean(-1)
+
+
+def raw_copies(
+    embed: Float[Tensor, "token d"],
+    W_v: Float[Tensor, "n_kv d d_head"],
+    W_o: Float[Tensor, "n_heads d_head d"],
+    unembed: Float[Tensor, "d token"],
+) -> Float[Tensor, "n_heads token"]:
+    """E(t) OV U(t) of every token; errors as those of `raw_copy`."""
+    return torch.einsum("htd,dt->ht", _written(embed, W_v, W_o), unembed.float())
 
 
 def _written(

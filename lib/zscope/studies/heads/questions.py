@@ -16,11 +16,12 @@ class Question:
     """A detector that can be asked whether its heads are needed.
 
     named: by all rows or by a class of query tokens, on the detector's first stream; ascending.
-    own, control: behaviours.
+    by_all_rows: those of them that need no class. own, control: behaviours.
     """
 
     detector: str
     named: Heads
+    by_all_rows: Heads
     own: str
     control: str
 
@@ -34,18 +35,25 @@ def questions_of(
     """
     asked = detectors.loc[detectors["skipped"].isna(), "detector"]
     return [
-        Question(name, named_heads(select(scores, detector=name)), *own_and_control[name])
+        Question(
+            name,
+            named_heads(of := select(scores, detector=name)),
+            named_heads(of, by_class=False),
+            *own_and_control[name],
+        )
         for name in asked
         if name in own_and_control
     ]
 
 
-def named_heads(scores: pd.DataFrame) -> Heads:
-    """The heads that a detector names on its first stream; scores: of one model and detector."""
+def named_heads(scores: pd.DataFrame, *, by_class: bool = True) -> Heads:
+    """The heads that a detector names on its first stream; scores: of one model and detector.
+
+    by_class: also those that are named by a class of query tokens alone."""
     if scores.empty:
         return ()
     of_first = scores[(scores["stream"] == scores["stream"].iloc[0]) & scores["names"]]
-    named = of_first[of_first["named"] | of_first["named_by_class"]]
+    named = of_first[of_first["named"] | (by_class & of_first["named_by_class"])]
     found: set[Head] = {
         (int(x), int(h)) for x, h in zip(named["layer"], named["head"], strict=True)
     }

@@ -15,14 +15,11 @@ import numpy as np
 from jaxtyping import Float
 
 from zscope.config.base import Bootstrap
-from zscope.stats import bootstrap_interval
+from zscope.stats import bootstrap_interval, random_sign_flips
 from zscope.studies.heads.sums import ClassSums, Sums
 
 ALL_ON_TARGET = 1 - 1e-9
 """A null above this leaves nothing to score: 0/0."""
-BLOCK = 2_000
-SETTLED = 50
-"""Sign flips stop where so many have reached the observed sum: p is then known to a seventh."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +60,7 @@ def score(sums: Sums, *, bootstrap: Bootstrap, flips: int) -> Scores:
         above, room = (a - c)[:, defined], (r - c)[:, defined]
         low[defined], high[defined] = bootstrap_interval(above, room, bootstrap=bootstrap)
         rng = np.random.default_rng([bootstrap.seed, 1])  # not the draws of the interval
-        p[defined] = sign_flip_p(above, rng=rng, flips=flips)
+        p[defined] = random_sign_flips(above, rng=rng, flips=flips)
     found = (raw, null, value, low, high, p, rows.sum(0), (rows > 0).sum(0).astype(float))
     return Scores(*(x.reshape(shape[1:]) for x in found))
 
@@ -91,28 +88,3 @@ def class_scores(sums: ClassSums, *, bootstrap: Bootstrap, flips: int, min_rows:
     few = strict.rows < min_rows
     cut = {x: np.where(few, np.nan, getattr(strict, x)) for x in ("score", "low", "high", "p")}
     return Scores(strict.raw, strict.null, **cut, rows=strict.rows, n=strict.n)
-
-
-def sign_flip_p(
-    differences: Float[np.ndarray, "n m"], *, rng: np.random.Generator, flips: int
-) -> Float[np.ndarray, " m"]:
-    """Two-sided p of each column's sum, by the same random sign flips for all columns.
-
-    As `stats.sign_flip_test`, for many tests at once: (1 + hits) / (1 + flips). Columns that many
-    flips reach are settled early (sequential Monte Carlo, Besag and Clifford 1991). Raises
-    ValueError for a NaN.
-    """
-    d = np.asarray(differences, dtype=np.float64)
-    if np.isnan(d).any():
-        raise ValueError("NaN among the paired differences")
-    n, m = d.shape
-    observed = np.abs(d.sum(0)) - 1e-12 * np.abs(d).sum(0)  # equal sums must count as ties
-    hits, drawn = np.zeros(m, dtype=np.int64), np.zeros(m, dtype=np.int64)
-    open_ = np.arange(m)
-    while open_.size and drawn[open_[0]] < flips:
-        size = min(BLOCK, flips - int(drawn[open_[0]]))
-        signs = rng.integers(2, size=(size, n), dtype=np.int8) * 2.0 - 1
-        hits[open_] += np.sum(np.abs(signs @ d[:, open_]) >= observed[open_], axis=0)
-        drawn[open_] += size
-        open_ = open_[hits[open_] < SETTLED]
-    return (1 + hits) / (1 + drawn)

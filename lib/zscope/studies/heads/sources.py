@@ -20,5 +20,5 @@ def source_module(name: str) -> str:
 
 def load_source(name: str) -> Source:
     """A source of models."""
-    source: Source = import_module(source_module(name)).SOURCE
+    source: Source = import_module(f"zscope.studies.heads.asked.{name}").SOURCE
     return source

@@ -23,6 +23,9 @@ YES, PATTERN_ONLY, EFFECT_ONLY, NONE, SKIPPED = (
 
 SET, OUTSIDE = "set", "outside"
 """Sets of heads: those that a detector names, and where it names none the first of the screen."""
+THEMSELVES, RANKED = -1, -2
+"""Instead of the number of a random set: the heads themselves, on the sequences that their effect
+is measured on, and on those on which they are ranked among the sets."""
 LESS = "_less_"
 """Joins a behaviour and its control, where a row is of the difference of their effects."""
 ALL_MODELS = "all"
@@ -120,12 +123,12 @@ ABLATIONS = Table(
             "chosen_by", TEXT, "", "layer, screen, named, random: one head; set, outside: several"
         ),
         Column("detector", TEXT, "", "whose heads they are; empty: of none"),
-        Column("draw", INT, "", "random set like these heads; -1: they themselves"),
+        Column("draw", INT, "", "random set; -1: the heads; -2: they, where the sets are measured"),
         HEADS,
         Column("kind", TEXT, "", "what replaces z: mean, zero or resample"),
         Column("value", FLOAT, "nats", "rise of the loss, or fall of the logit difference"),
         *INTERVAL,
-        Column("possible", INT, "", "other sets that there are; null: one head", True),
+        Column("possible", INT, "", "other sets, or a billion if more; null: one head", True),
         Column("n", INT, "sequences", "sequences that the value averages"),
     ),
     ("model", "behaviour", "chosen_by", "detector", "draw", "heads", "kind"),
@@ -133,7 +136,7 @@ ABLATIONS = Table(
 VERDICTS = Table(
     "heads_verdicts",
     "a detector of one model, or of all models of a subject",
-    "results/heads/verdicts.parquet",
+    FOLDER + "/verdicts.parquet",
     (
         SUBJECT,
         Column("model", TEXT, "", "one model; all: over the models of the subject"),
@@ -159,5 +162,157 @@ VERDICTS = Table(
     ),
     ("subject", "model", "detector"),
 )
-OF_SUBJECT = (SCORES, DETECTORS, SCREEN, ABLATIONS)
-TABLES = (*OF_SUBJECT, VERDICTS)
+SUMMARY = Table(
+    "heads_summary",
+    "the same, of all subjects",
+    "results/heads/summary.parquet",
+    VERDICTS.columns,
+    VERDICTS.key,
+)
+
+# --- what heads do part by part
+
+OFFSET = Column("offset", INT, "tokens", "how far the key is behind the query; 0: its own")
+EXACT = Column("exact", BOOL, "", "whether the head was run at its mean; false: first order")
+CLASS = Column("token_class", TEXT, "", "the class of query tokens that is asked; null: all", True)
+
+
+def _with_interval(name: str, unit: str, meaning: str) -> tuple[Column, ...]:
+    """A measurement that may be undefined, and the ends of its interval."""
+    ends = (("ci_low", "lower"), ("ci_high", "upper"))
+    return (
+        Column(name, FLOAT, unit, f"{meaning}; null: undefined", True),
+        *(Column(f"{name}_{x}", FLOAT, unit, f"{y} end; null: none", True) for x, y in ends),
+    )
+
+
+OFFSETS = Table(
+    "heads_offsets",
+    "a head at an offset: what its layer takes from that key through it",
+    FOLDER + "/offsets.parquet",
+    (
+        SUBJECT,
+        MODEL,
+        LAYER,
+        HEAD,
+        OFFSET,
+        Column("value", FLOAT, "share", "1 - |other heads| / |all heads|; null: undefined", True),
+        *INTERVAL,
+        Column("n", INT, "sequences", "sequences that the value averages"),
+    ),
+    ("model", "layer", "head", "offset"),
+)
+LAYER_OFFSETS = Table(
+    "heads_layer_offsets",
+    "a layer at an offset: the share of its attention output that goes with the values there",
+    FOLDER + "/layer_offsets.parquet",
+    (
+        SUBJECT,
+        MODEL,
+        LAYER,
+        OFFSET,
+        Column("value", FLOAT, "share", "along the output; null: undefined", True),
+        *INTERVAL,
+        Column("n", INT, "sequences", "sequences that the value averages"),
+    ),
+    ("model", "layer", "offset"),
+)
+REDUNDANCY = Table(
+    "heads_redundancy",
+    "the best previous-token head at an offset: whether it makes the values there redundant",
+    FOLDER + "/redundancy.parquet",
+    (
+        SUBJECT,
+        MODEL,
+        LAYER,
+        HEAD,
+        OFFSET,
+        Column("value", FLOAT, "share", "1 - beside / alone; null: undefined", True),
+        *INTERVAL,
+        *_with_interval("alone", "nats", "KL by losing the layer's values at the offset"),
+        Column("beside", FLOAT, "nats", "the same behind a run with the head at its mean"),
+        Column("n", INT, "sequences", "sequences, each at its last position"),
+    ),
+    ("model", "layer", "head", "offset"),
+)
+UNDER_ABLATION = Table(
+    "heads_under_ablation",
+    "a named head's share on its targets with one earlier head at its mean",
+    FOLDER + "/under_ablation.parquet",
+    (
+        SUBJECT,
+        MODEL,
+        DETECTOR,
+        LAYER,
+        HEAD,
+        CLASS,
+        Column("ablated_layer", INT, "", "layer of the head at its mean"),
+        Column("ablated_head", INT, "", "the head at its mean"),
+        EXACT,
+        Column("value", FLOAT, "share", "weight on the targets with that head at its mean"),
+        *INTERVAL,
+        *_with_interval("clean", "share", "weight on the targets in a run as it is"),
+        *_with_interval("change", "share", "value - clean, over the same sequences"),
+        Column("rows", FLOAT, "tokens", "query tokens that are counted"),
+        Column("n", INT, "sequences", "sequences that have any"),
+    ),
+    ("model", "detector", "layer", "head", "ablated_layer", "ablated_head"),
+)
+IOI = Table(
+    "heads_ioi",
+    "a head at the end of sentences with an indirect object",
+    FOLDER + "/ioi.parquet",
+    (
+        SUBJECT,
+        MODEL,
+        LAYER,
+        HEAD,
+        Column("name_mover", BOOL, "", "by the rule of docs/heads.md"),
+        Column("s_inhibition", BOOL, "", "by the rule of docs/heads.md"),
+        Column("copy_suppression", BOOL, "", "by the rule of docs/heads.md"),
+        Column("protocol_verdict", BOOL, "", "S-inhibition by the protocol: s2 > .1, raw copy < 0"),
+        EXACT,
+        *_with_interval("direct", "logits", "the head's own write, at its mean, on IO - S"),
+        *_with_interval("total", "logits", "IO - S with the head at its mean, less without"),
+        *_with_interval("indirect", "logits", "total - direct"),
+        Column("direct_q", FLOAT, "", "sign flips, adjusted over heads; null: undefined", True),
+        Column("indirect_q", FLOAT, "", "the same of indirect; null: undefined", True),
+        *_with_interval("io", "share", "attention from the end to the indirect object"),
+        *_with_interval("s1", "share", "to the subject's first place"),
+        *_with_interval("s2", "share", "to the subject's second place"),
+        *_with_interval("abc", "share", "to a third name in that place"),
+        Column("abc_score_low", FLOAT, "share", "lower end, (s2 - abc) / (1 - abc); null", True),
+        *_with_interval("copying", "share", "names whose own logit the weights raise most"),
+        *_with_interval("suppression", "share", "names whose own logit they lower most"),
+        Column("chance", FLOAT, "share", "of copying and suppression, 1 / names"),
+        Column("raw_copy", FLOAT, "logits", "the protocol's copy score over the names"),
+        Column("n", INT, "prompts", "sentences"),
+    ),
+    ("model", "layer", "head"),
+)
+OV = Table(
+    "heads_ov",
+    "a head's weights on a class of tokens",
+    FOLDER + "/ov.parquet",
+    (
+        SUBJECT,
+        MODEL,
+        LAYER,
+        HEAD,
+        Column("measure", TEXT, "", "succession, predecessor, copy or suppression"),
+        Column("token_class", TEXT, "", "ordinal class; all: of these together; names"),
+        Column("value", FLOAT, "share", "tokens that are mapped so"),
+        *INTERVAL,
+        Column("chance", FLOAT, "share", "one in the class's size"),
+        Column("p", FLOAT, "", "so many by chance; one-sided, exact"),
+        Column("q", FLOAT, "", "p adjusted over heads"),
+        Column("raw_copy", FLOAT, "logits", "the protocol's copy score; null: no copy row", True),
+        Column("raw_copy_low", FLOAT, "logits", "lower end of its interval; null: none", True),
+        Column("raw_copy_high", FLOAT, "logits", "upper end of its interval; null: none", True),
+        Column("n", INT, "tokens", "tokens that can be mapped so"),
+    ),
+    ("model", "layer", "head", "measure", "token_class"),
+)
+OF_PARTS = (OFFSETS, LAYER_OFFSETS, REDUNDANCY, UNDER_ABLATION, IOI, OV)
+
+TABLES = (SCORES, DETECTORS, SCREEN, ABLATIONS, VERDICTS, SUMMARY, *OF_PARTS)

@@ -32,8 +32,10 @@ from zscope.studies.heads.tables import (
     NONE,
     OUTSIDE,
     PATTERN_ONLY,
+    RANKED,
     SET,
     SKIPPED,
+    THEMSELVES,
     YES,
 )
 from zscope.tables.schema import Row
@@ -152,12 +154,13 @@ def _tests(
         rows = select(ablations, chosen_by=by, detector=detector)
         if rows.empty:
             continue
-        themselves, others = rows[rows["draw"] < 0], rows[rows["draw"] >= 0]
+        themselves, others = select(rows, draw=THEMSELVES), rows[rows["draw"] >= 0]
         behaviours = themselves.set_index("behaviour")
         difference = next(b for b in behaviours.index if LESS in b)
         own, _, control = difference.partition(LESS)
         value = float(behaviours.loc[own, "value"])
-        hits = int((others["value"] >= value - 1e-12).sum())
+        ranked = float(select(rows, draw=RANKED)["value"].iloc[0])
+        hits = int((others["value"] >= ranked - 1e-12).sum())
         found[detector] = SetTest(
             str(behaviours.loc[own, "heads"]),
             own,

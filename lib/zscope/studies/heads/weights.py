@@ -28,7 +28,7 @@ def attention(
     pattern: Float[Tensor, "batch head query key"],
 ) -> Float[Tensor, "batch head query key"]:
     """The pattern itself. Raises ValueError if it is signed, or if its rows do not sum to 1."""
-    if pattern.numel() and float(pattern.min()) < 0:
+    if pattern.numel() and float(pattern.detach().min()) < 0:
         raise ValueError("a signed pattern has no attention weights: use contribution")
     if not torch.allclose(sums := pattern.sum(-1), torch.ones_like(sums), atol=SUMS_TO_ONE):
         raise ValueError("rows of the pattern do not sum to 1: use contribution")

@@ -19,9 +19,13 @@ from torch import Tensor
 from zscope.core.provenance import derive_seed
 from zscope.models.attention_view import AttentionView
 from zscope.studies.heads.behaviours import Behaviour
-from zscope.studies.heads.config import AblationConfig, StreamsConfig
+from zscope.studies.heads.config import AblationConfig, PartsConfig, StreamsConfig
 from zscope.studies.heads.detector import Vocabulary
 from zscope.studies.heads.streams import Stream
+from zscope.studies.heads.token_maps import TokenMaps
+
+PURPOSES = ("effects", "screen", "draws")
+"""What sequences are for: effects of ablations, the choice of heads, ranks among random sets."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +54,26 @@ class Sizes:
         return cls(s, s.sequences, s.length, s.prompts, s.trained_sequences, (0, 1), seed)
 
     @classmethod
+    def of_parts(cls, streams: StreamsConfig, config: PartsConfig, seed: int) -> Sizes:
+        own_seed = derive_seed(seed, "heads parts")
+        return cls(
+            streams,
+            config.sequences,
+            config.length,
+            config.prompts,
+            config.trained_sequences,
+            (0, 1),
+            own_seed,
+        )
+
+    @classmethod
     def of_ablations(
         cls, streams: StreamsConfig, config: AblationConfig, seed: int, purpose: str
     ) -> Sizes:
-        """purpose: "screen" or "effects", which have no sequence in common."""
-        part = (("effects", "screen").index(purpose), 2)
-        n, of_trained = config.sequences, config.trained_sequences
+        """purpose: one of PURPOSES, which have no sequence in common."""
+        part = (PURPOSES.index(purpose), len(PURPOSES))
+        n = config.draw_sequences if purpose == "draws" else config.sequences
+        of_trained = config.trained_sequences
         own_seed = derive_seed(seed, f"heads {purpose}")
         return cls(streams, n, config.length, n, of_trained, part, own_seed)
 
@@ -73,6 +91,8 @@ class AskedModel:
         labels: of the toy language the primitive that governs each, an index into its LABELS.
         items: the ids of the ordinal classes that lists are made of.
         copies: the protocol's copy scores of every head over the names; None where there are none.
+        names: the ids of the names that sentences are made of.
+        maps: the weights between single tokens, of a language model.
     """
 
     name: str
@@ -84,6 +104,8 @@ class AskedModel:
     labels: Int[np.ndarray, "n seq-1"] | None = None
     items: Mapping[str, Sequence[int]] = field(default_factory=dict)
     copies: Callable[[], Float[np.ndarray, "layer head"]] | None = None
+    names: Sequence[int] = ()
+    maps: TokenMaps | None = None
 
 
 Ask = Callable[[Sizes], AskedModel]

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from zscope.core.errors import DataError
 from zscope.core.provenance import derive_seed
+from zscope.models.architectures import ARCHITECTURES
 from zscope.models.attention_view_transformers import TransformersView
 from zscope.models.language_model import LanguageModel
 from zscope.models.named import load_named
@@ -28,8 +29,8 @@ from zscope.studies.heads.behaviours import (
     those_that_occur,
 )
 from zscope.studies.heads.detector import Vocabulary
-from zscope.studies.heads.ov import raw_copy
 from zscope.studies.heads.streams import Stream
+from zscope.studies.heads.token_maps import TokenMaps
 from zscope.studies.heads.tokens.ioi_prompts import encode_sentence, ioi_streams
 from zscope.studies.heads.tokens.ordinal_lists import comma, ordinal_classes, ordinal_lists
 from zscope.studies.heads.tokens.random_tokens import fixed_repeats, random_sequences, repeats
@@ -37,10 +38,10 @@ from zscope.studies.heads.tokens.single_words import single_tokens
 from zscope.studies.heads.tokens.text_windows import (
     protocol_delimiter_ids,
     text_windows,
-    written_tokens,
 )
 from zscope.text import word_lists
 from zscope.text.passages import read_passages
+from zscope.text.prompt_tokens import decoded_token
 
 ENOUGH_NAMES = 6  # a sentence is tried with two fillings of three names
 
@@ -55,7 +56,7 @@ def asks(
 ) -> Iterator[Ask]:
     """Each model. See `model.Asks`."""
     for name, weights in models.items():
-        yield partial(language_model, name, load_named(name, weights, device, dtype))
+        yield partial(language_model, name, load_named(name, weights, device, dtype, known=False))
 
 
 def language_model(name: str, lm: LanguageModel, sizes: Sizes) -> AskedModel:
@@ -78,6 +79,8 @@ def language_model(name: str, lm: LanguageModel, sizes: Sizes) -> AskedModel:
         if len(names) >= ENOUGH_NAMES and (found := encode_sentence(encode, key, template, names))
     ]
     if sentences:
+        # Each template is filled in both orders, and few prompts are of few templates.
+        sentences = sentences[: max(1, round(sizes.prompts / 2))]
         each = max(2, 2 * round(sizes.prompts / len(sentences) / 2))
         seed = derive_seed(sizes.seed, "heads sentences")
         pairs = ioi_streams(sentences, list(names.values()), each, front=front, seed=seed)
@@ -94,20 +97,22 @@ def language_model(name: str, lm: LanguageModel, sizes: Sizes) -> AskedModel:
         ioi_templates=len(sentences),
     )
 
-    def copies() -> Float[np.ndarray, "layer head"]:
-        ids = list(names.values())
-        models: Any = lm.model
-        embed, unembed = (
-            layer.weight[ids].detach().float().cpu()
-            for layer in (models.get_input_embeddings(), models.get_output_embeddings())
-        )
-        weights = (lm.attention_weights(layer) for layer in range(lm.n_layers))
-        return np.stack(
-            [raw_copy(embed, w.W_v.mT.float(), w.W_o.float(), unembed.mT).numpy() for w in weights]
-        )
+    maps = TokenMaps(lm, front)
 
+    def copies() -> Float[np.ndarray, "layer head"]:
+        return maps.raw_copies(list(names.values())).mean(-1).numpy()
+
+    known = type(lm.model).__name__ in ARCHITECTURES  # of another one W_V is not known
     return AskedModel(
-        name, TransformersView(lm.model), False, vocabulary, streams, items=classes, copies=copies
+        name,
+        TransformersView(lm.model),
+        False,
+        vocabulary,
+        streams,
+        items=classes,
+        copies=copies if known else None,
+        names=list(names.values()),
+        maps=maps if known else None,
     )
 
 
@@ -146,11 +151,8 @@ def _text_streams(
 ) -> Iterator[Stream]:
     n, length, s = sizes.sequences, sizes.length, sizes.streams
     if any(len(t) >= length for t in texts):
-        written = written_tokens(
-            [i for t in texts for i in [*front, *t]],
-            tokenizer.convert_ids_to_tokens,
-            lambda i: str(tokenizer.decode([i], clean_up_tokenization_spaces=False)),
-        )
+        used = sorted({*front, *(i for t in texts for i in t)})
+        written = {i: decoded_token(tokenizer, i) for i in used}
         yield text_windows(
             texts,
             length,

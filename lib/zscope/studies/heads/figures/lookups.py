@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
 
@@ -46,8 +44,3 @@ def word_of(verdicts: pd.DataFrame, subject: str, detector: str) -> str:
     if rows.empty:
         return "no verdict"
     return str(rows["verdict"].iloc[0])
-
-
-def tables_of(subjects: Sequence[str], verdicts: pd.DataFrame) -> pd.DataFrame:
-    """The verdicts of these subjects, over their models."""
-    return verdicts[verdicts["subject"].isin(subjects) & (verdicts["model"] == ALL_MODELS)]

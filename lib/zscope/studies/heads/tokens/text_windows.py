@@ -15,7 +15,6 @@ CLASSES = ("word", "letters", "digits", "punctuation", "line end", "other")
 """word: letters with a space in front; letters: without (the rest of a word, or a line's first)."""
 DELIMITERS = frozenset(".,;:!?\n。，；：！？、")
 PROTOCOL_DELIMITERS = (".", ",", ";", ":", "!", "?", "\n", ".\n", ".\n\n", ",\n", ";\n")
-SPACE_MARKS = ("Ġ", "▁")
 """How vocabularies write the space in front of a word (byte-level BPE, SentencePiece)."""
 
 
@@ -31,7 +30,8 @@ def text_windows(
     """`front` and the next tokens of a text, window after window; what is left over is dropped.
 
     texts: encoded, without special tokens. limit: most windows, taken evenly from all of them.
-    written: each token as text, from `written_tokens`. Raises DataError if no text fills a window.
+    written: each token as text, with the blank in front of a word. Raises DataError if no text
+    fills a window.
     """
     room = length - len(front)
     if room < 1:
@@ -80,21 +80,6 @@ def is_delimiter(text: str) -> bool:
     """Whether a token is made of delimiters alone, but for a space in front."""
     bare = text.strip(" ")
     return bool(bare) and set(bare) <= DELIMITERS
-
-
-def written_tokens(
-    ids: Sequence[int], piece: Callable[[int], str | None], decode: Callable[[int], str]
-) -> dict[int, str]:
-    """Each of these tokens as text. piece: its name in the vocabulary, decode: its text alone.
-
-    A decoder may drop the space in front of a word, so the name decides.
-    """
-
-    def written(i: int) -> str:
-        text, name = decode(i), piece(i) or ""
-        return f" {text}" if name.startswith(SPACE_MARKS) and not text.startswith(" ") else text
-
-    return {i: written(i) for i in sorted(set(ids))}
 
 
 def protocol_delimiter_ids(encode: Callable[[str], Sequence[int]]) -> frozenset[int]:
