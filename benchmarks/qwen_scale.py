@@ -25,7 +25,7 @@ from zscope.config.sizes import check_k, check_layer
 from zscope.models.attention_kernels import stacked_right_space
 from zscope.models.language_model import LanguageModel, free_memory
 from zscope.studies.crosslingual.config import CrosslingualConfig
-from zscope.studies.crosslingual.declared import declared_cell, verdict_cells
+from zscope.studies.crosslingual.declared import declared_cell, verdict_nulls
 from zscope.studies.crosslingual.patching.conditions import n_parts
 from zscope.studies.crosslingual.patching.patched_generation import generate_from, run_prefix
 from zscope.studies.crosslingual.problems.parallel import load_problems
@@ -101,7 +101,7 @@ def measure(lm: LanguageModel, prompts: int, tokens: int) -> Costs:
 
 
 def conditions(config: CrosslingualConfig, n_problems: int) -> int:
-    """Conditions of all patched layers, with the draws of the cells that verdicts read."""
+    """Conditions of all patched layers, with the draws of the nulls that verdicts read."""
     kv = SHAPE["num_key_value_heads"] * SHAPE["hidden_size"] // SHAPE["num_attention_heads"]
     sizes = Sizes(
         LAYERS,
@@ -110,14 +110,14 @@ def conditions(config: CrosslingualConfig, n_problems: int) -> int:
         layer_of={str(x): check_layer(x, LAYERS) for x in config.z.layers},
         k_of={str(x): check_k(x, kv) for x in config.z.k},
     )
-    read = verdict_cells(declared_cell(config.verdict, config.z, sizes))
+    read = verdict_nulls(declared_cell(config.verdict, config.z, sizes))
     return sum(
         n_parts(
             config.patching,
             sizes.ks,
             n_problems,
             config.generation.batch_size,
-            [cell for cell in read if cell.layer == layer],
+            {cell: nulls for cell, nulls in read.items() if cell.layer == layer},
         )
         for layer in sizes.layers
     )

@@ -46,7 +46,7 @@ RATES = {
     "full": (0.92, 0.10, 0.05, 0.03, 0.90),
 }
 SITE = {"z": 0.30, "energy": 0.25, "energy_perp": 0.50, "z_perp": 0.45, "full": 0.90}
-# Draws of a condition that a verdict reads, and of the others.
+# Draws of a null that a verdict reads, and of the others.
 N_DRAWS = {True: 40, False: 1}
 Z_SHARE = 0.6
 
@@ -264,12 +264,16 @@ def conditions(study):
                     }
 
 
-def is_read_by_a_verdict(study, same):
-    """The declared cell, its mean ablation, and the same source at the answer's site."""
-    read = {("mean", "mismatched"), ("mean", "mean"), ("site_answer", "mismatched")}
+def is_read_by_a_verdict(study, same, space):
+    """In the declared cell, its mean ablation, and with its source at the answer's site."""
+    read = {
+        ("mean", "mismatched"): ("energy", "energy_perp"),
+        ("mean", "mean"): ("energy", "random"),
+        ("site_answer", "mismatched"): ("energy",),
+    }
     own = cell(study)
     return all(same[c] == own[c] for c in ("layer", "k", "kind", "where", "direction")) and (
-        (same["design"], same["source"]) in read
+        space in read.get((same["design"], same["source"]), ())
     )
 
 
@@ -300,7 +304,7 @@ def _values(study, model, same, space):
 
 def _of_draws(study, model, same, space):
     """Rates of each draw, around `_values`."""
-    n = N_DRAWS[is_read_by_a_verdict(study, same)]
+    n = N_DRAWS[is_read_by_a_verdict(study, same, space)]
     for metric, value in _values(study, model, same, space).items():
         rng = np.random.default_rng(zlib.crc32(f"{model}{same}{space}{metric}".encode()))
         spread = rng.normal(0, 0.08, n)
@@ -348,9 +352,9 @@ def _matching(same, space):
 
 def draws(study, model):
     for same in conditions(study):
-        if not is_read_by_a_verdict(study, same):
-            continue
         for space in DRAWN:
+            if not is_read_by_a_verdict(study, same, space):
+                continue
             share = {"energy": Z_SHARE, "energy_perp": 1 - Z_SHARE}.get(space)
             shares = {"energy_share": share, "z_energy_share": share}
             for metric, values in _of_draws(study, model, same, space):

@@ -359,8 +359,8 @@ def test_the_small_dots_are_the_table_s_draws_and_there_is_no_band(tiny, n):
     declared, *others = fig.subfigs
     for ax, metric in zip(declared.axes, patching.METRICS, strict=True):
         found = draws_of(ax)
-        assert len(found) == 3 * len(MODELS)
-        for space, name in (("energy", "energy-matched"), ("random", "random")):
+        assert len(found) == 2 * len(MODELS)
+        for space, name in (("energy", "energy-matched"), ("energy_perp", "energy-matched perp")):
             for model in MODELS:
                 drawn = found[f"{metric} {name} {model}"]
                 assert len(drawn) == n
@@ -369,9 +369,9 @@ def test_the_small_dots_are_the_table_s_draws_and_there_is_no_band(tiny, n):
         assert [c for c in ax.containers if c.get_label() == "_null"] == []
     assert all(draws_of(ax) == {} for band in others for ax in band.axes)
     text = words(fig)
-    assert f"Small dots: {n} draws of each random space" in text
+    assert f"Small dots: {n} draws of a random space" in text
     assert ("are no null" in text) == (n < 40)
-    assert "Without small dots: 1 draw of each random space, no null" in text
+    assert "Without small dots: 1 draw of a random space, no null" in text
     assert "Energy is matched on prompt tokens" in text
 
 
@@ -380,6 +380,7 @@ def test_necessity_has_draws_where_the_verdict_is_read(figures, tiny):
     found = draws_of(cells.pop("layer 3, k = 16")[0])
     expected = of_null(tiny, "energy", "correct", MODELS[1], source="mean")
     assert found[f"correct energy-matched {MODELS[1]}"] == expected
+    assert len(found) == 2 * len(MODELS)  # of uniform spaces too
     assert all(draws_of(ax) == {} for axes in cells.values() for ax in axes)
 
 

@@ -34,6 +34,7 @@ from zscope.studies.crosslingual.measures import (
     residual_updates,
     token_norms,
 )
+from zscope.studies.crosslingual.measures import nulls as null_spaces
 from zscope.studies.crosslingual.measures.bridges import bridge_rows
 from zscope.studies.crosslingual.measures.geometry import (
     distances,
@@ -484,6 +485,26 @@ def test_the_three_nulls_of_b_hold_zs_share_of_their_own_states(tmp_path, monkey
         for null in ("random", *residual_updates.MATCHED_ON)
     }
     assert len(set(means.values())) == 4
+
+
+def test_spaces_that_are_matched_on_an_output_serve_for_the_next_input(tmp_path, monkeypatch):
+    """The rows are those of layers that know nothing of each other, from fewer searches."""
+    states = [uneven_layer(seed) for seed in (0, 10, 20, 30)]
+    file, random = space_file(tmp_path, 3, [1]), {K: random_spaces(D, K, 40, 0)}
+    calls = seen(monkeypatch, null_spaces, "energy_matched_spaces")
+
+    def measured(befores):
+        del calls[:]
+        updates = ResidualUpdates(file, random, Resamples(BOOTSTRAP, N), states.__getitem__)
+        pairs = enumerate(zip(befores, states[1:], strict=True))
+        rows = [row for i, both in pairs for row in updates.of_layer(*both, i)]
+        return [*rows, *updates.largest()], len(calls)
+
+    together, few = measured(states[:-1])
+    alone, many = measured([dict(layer) for layer in states[:-1]])
+    assert together == alone
+    # Two choices of tokens, in Z of layer 1 and of the layer itself.
+    assert (few, many) == (22 - 2 * 2, 22)
 
 
 def test_the_largest_ratio_is_compared_with_each_draws_own_largest(tmp_path):

@@ -16,7 +16,7 @@ from statsmodels.stats.proportion import proportion_confint
 from zscope.config.base import Bootstrap
 from zscope.core.errors import DataError
 from zscope.stats import holm, sign_flip_test
-from zscope.studies.crosslingual.declared import DeclaredCell, verdict_cells
+from zscope.studies.crosslingual.declared import DeclaredCell, verdict_nulls
 from zscope.studies.crosslingual.patching import paired_tests as tested
 from zscope.studies.crosslingual.patching.paired_tests import (
     METRICS,
@@ -123,7 +123,7 @@ def paired_tests(outputs: pd.DataFrame, units: dict[str, str] | None = None) -> 
 
 
 def draws(outputs: pd.DataFrame) -> pd.DataFrame:
-    return draw_rates(_by_output(outputs), _shares(outputs), verdict_cells(DECLARED))
+    return draw_rates(_by_output(outputs), _shares(outputs), verdict_nulls(DECLARED))
 
 
 def _shares(outputs: pd.DataFrame) -> pd.DataFrame:
@@ -265,16 +265,23 @@ def test_the_forced_stem_has_a_baseline_of_its_own():
 # --- draws ---------------------------------------------------------------------------------
 
 
-def test_each_draw_has_a_rate_of_its_own_in_the_cells_of_a_verdict_alone():
+def test_each_draw_has_a_rate_of_its_own_in_the_nulls_of_a_verdict_alone():
     outputs = _plant(DISSOCIATION)
     site = outputs.assign(design="site_answer")
-    other = outputs[outputs["space"] != "none"].assign(source="matched")
-    table = draws(pd.concat([outputs, site, other]))
-    spaces = {name: n for name, n in DRAWS_OF.items() if n > 1}
-    wanted = product(("mean", "site_answer"), spaces, range(3), RATED, TESTED)
-    found = table.set_index(["design", "space", "draw", "stratum", "metric"])
-    assert set(found.index) == set(wanted)
-    assert set(table["source"]) == {"mismatched"}
+    patched = outputs[outputs["space"] != "none"]
+    others = [patched.assign(source=source) for source in ("mean", "matched")]
+    table = draws(pd.concat([outputs, site, *others]))
+    read = (
+        ("mean", "mismatched", "energy"),
+        ("mean", "mismatched", "energy_perp"),
+        ("mean", "mean", "energy"),
+        ("mean", "mean", "random"),
+        ("site_answer", "mismatched", "energy"),
+    )
+    wanted = {(*null, *of) for null, *of in product(read, range(3), RATED, TESTED)}
+    found = table.set_index(["design", "source", "space", "draw", "stratum", "metric"])
+    assert {*found.index} == wanted
+    found = found.xs("mismatched", level="source")
     for draw in range(3):
         here = outputs[(outputs["space"] == "energy") & (outputs["draw"] == draw)]
         row = found.loc["mean", "energy", draw, "all", "answer_changed"]
@@ -284,7 +291,7 @@ def test_each_draw_has_a_rate_of_its_own_in_the_cells_of_a_verdict_alone():
         assert found.loc["site_answer", "energy", draw, "all", "broken"]["matched_on"] == (
             "answer site"
         )
-    random = table[table["space"].str.startswith("random")]
+    random = table[table["space"] == "random"]
     assert random[["matched_on", "energy_share", "z_energy_share"]].isna().all(axis=None)
 
 

@@ -22,8 +22,8 @@ from zscope.core.provenance import derive_seed
 from zscope.models.attention_kernels import stacked_right_space
 from zscope.models.language_model import LanguageModel, generate
 from zscope.studies.crosslingual.config import GenerationConfig, PatchingConfig, Space
-from zscope.studies.crosslingual.declared import DeclaredCell, verdict_cells
-from zscope.studies.crosslingual.patching.conditions import cells, n_parts
+from zscope.studies.crosslingual.declared import DeclaredCell, verdict_nulls
+from zscope.studies.crosslingual.patching.conditions import NO_NULLS, cells, n_parts
 from zscope.studies.crosslingual.patching.layer_patching import LayerPatching
 from zscope.studies.crosslingual.patching.matching import matched_on
 from zscope.studies.crosslingual.patching.null_spaces import draw_spaces
@@ -85,7 +85,7 @@ def rows(lm, problems, Z):
     return [r for part in _study(lm, problems, Z, config) for r in part]
 
 
-def _patching(lm, problems, Z, config, batch_size=N, position_0=False, seed=7, read=()):
+def _patching(lm, problems, Z, config, batch_size=N, position_0=False, seed=7, read=NO_NULLS):
     settings = GENERATION.model_copy(update={"batch_size": batch_size})
     return LayerPatching(lm, problems, LAYER, [Z], config, settings, position_0, seed, read)
 
@@ -197,7 +197,11 @@ def _drawn(lm, problems, Z, position_0=False, seed=7):
             matched = matched_on(design, where)
             states = _patched_states(lm, problems, matched, language, position_0)
             spaces = draw_spaces(
-                Z, states, get_args(Space), 1, derive_seed(seed, f"spaces/{language}"), matched
+                Z,
+                states,
+                dict.fromkeys(get_args(Space), 1),
+                derive_seed(seed, f"spaces/{language}"),
+                matched,
             )
             out[language, matched] = {s.space: s.component.V for s in spaces}
     return out
@@ -608,9 +612,9 @@ def test_a_problem_alone_in_its_category_takes_another_and_says_so():
 
 def test_energy_matched_spaces_hold_zs_share_and_random_ones_do_not(lm, problems, Z):
     states = torch.cat(read_states(lm, problems, "en", LAYER, N, True).prompts)
-    spaces = draw_spaces(Z, states, get_args(Space), 4, 0, "prompt tokens")
-    drawn = dict.fromkeys(RANDOM, 4)
-    assert Counter(s.space for s in spaces) == {"z": 1, "z_perp": 1, **drawn}
+    asked = {"z": 1, "z_perp": 1, **dict.fromkeys(RANDOM, 4)}
+    spaces = draw_spaces(Z, states, asked, 0, "prompt tokens")
+    assert Counter(s.space for s in spaces) == asked
     share = {s: [] for s in ("z", "energy", "random")}
     for s in spaces:
         if s.space in share:
@@ -666,34 +670,36 @@ def test_the_completions_tokens_are_those_that_a_patch_of_all_tokens_sees(lm, pr
     assert len(found) == sum(o.n_tokens - (not o.finished) for o in outputs) > 0
 
 
-def test_the_cells_of_a_verdict_have_all_draws_and_no_others(lm, problems, Z):
+def test_the_nulls_of_a_verdict_have_all_draws_and_no_others(lm, problems, Z):
     config = PatchingConfig(draws=1, verdict_draws=3, sources=["mismatched", "mean"])
-    read = verdict_cells(DECLARED)
+    read = verdict_nulls(DECLARED)
     parts = _study(lm, problems[:2], Z, config, batch_size=30, read=read)
     assert len(parts) == n_parts(config, [K], 2, 30, read)
     counts = Counter()
     for row in (part[0] for part in parts):
         if row["space"] in RANDOM:
-            counts[tuple(row[c] for c in ("design", "source", "where", "direction"))] += 1
+            counts[tuple(row[c] for c in ("design", "source", "where", "direction", "space"))] += 1
     many = {
-        ("mean", "mismatched", "all", "zh->en"),
-        ("mean", "mean", "all", "zh->en"),
-        ("site_answer", "mismatched", "prefill", "zh->en"),
+        ("mean", "mismatched", "all", "zh->en", "energy"),
+        ("mean", "mismatched", "all", "zh->en", "energy_perp"),
+        ("mean", "mean", "all", "zh->en", "energy"),
+        ("mean", "mean", "all", "zh->en", "random"),
+        ("site_answer", "mismatched", "prefill", "zh->en", "energy"),
     }
-    assert len(counts) == len(cells(config))
-    assert {cell: n for cell, n in counts.items() if n != 4} == dict.fromkeys(many, 4 * 3)
+    assert len(counts) == len(cells(config)) * len(RANDOM)
+    assert {null: n for null, n in counts.items() if n != 1} == dict.fromkeys(many, 3)
     assert PatchingConfig().verdict_draws == 40
-    elsewhere = [replace(cell, k=K + 1) for cell in read]
+    elsewhere = {replace(cell, k=K + 1): spaces for cell, spaces in read.items()}
     assert n_parts(config, [K], 2, 30, elsewhere) == n_parts(config, [K], 2, 30)
 
 
 def test_a_draw_is_the_same_whatever_the_number_of_draws(lm, problems, Z):
     states = torch.cat(read_states(lm, problems, "en", LAYER, N, True).prompts)
     few, many = (
-        {(s.space, s.draw): s.component.V for s in draw_spaces(Z, states, RANDOM, n, 0, "x")}
-        for n in (2, 5)
+        {(s.space, s.draw): s.component.V for s in draw_spaces(Z, states, n, 0, "x")}
+        for n in ({**dict.fromkeys(RANDOM, 2), "energy_perp": 3}, dict.fromkeys(RANDOM, 5))
     )
-    assert len(many) == 4 * 5
+    assert (len(few), len(many)) == (3 * 2 + 3, 4 * 5)
     assert all(torch.equal(V, many[key]) for key, V in few.items())
 
 

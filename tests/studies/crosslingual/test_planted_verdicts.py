@@ -7,7 +7,7 @@ words, and judged by the study's own rules.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from scipy.stats import binom
 
 from zscope.stats import sign_flip_test, wilson_interval
 from zscope.studies.crosslingual.config import VerdictConfig
-from zscope.studies.crosslingual.declared import DeclaredCell, verdict_cells
+from zscope.studies.crosslingual.declared import DeclaredCell, verdict_nulls
 from zscope.studies.crosslingual.questions.evidence import Evidence, Side
 from zscope.studies.crosslingual.questions.patched import (
     carries_the_answer,
@@ -34,7 +34,7 @@ from zscope.tables.write import write_table
 from zscope.verdicts import LEAST_DRAWS, UNKNOWN, VARIES, detectable, least_paired_p
 
 CELL = DeclaredCell(3, 16, "qk", "mean", "mismatched", "all", "exclude", "zh->en")
-DECLARED, ABLATED, SITE = verdict_cells(CELL)
+DECLARED, SITE, ABLATED = verdict_nulls(CELL)
 RULES = VerdictConfig()
 N, LEVEL = 80, 0.95
 
@@ -147,13 +147,17 @@ def planted(
     draws: int = LEAST_DRAWS,
     spread: float = 0.05,
     seed: int = 0,
+    few: Collection[tuple[DeclaredCell, str]] = (),
 ) -> Evidence:
-    """The tables of a study in which the spaces do what `study` says. Z has one draw."""
+    """The tables of a study in which the spaces do what `study` says. Z has one draw, and so have
+    the nulls that are `few`."""
     rng = np.random.default_rng(seed)
     rows: dict[str, list[dict[str, Any]]] = {"rates": [], "tests": [], "draws": []}
     for cell, spaces in study.items():
         found = {
-            space: words(shares, draws if space in DRAWN else 1, n, spread, rng)
+            space: words(
+                shares, draws if space in DRAWN and (cell, space) not in few else 1, n, spread, rng
+            )
             for space, shares in spaces.items()
         }
         place = vars(cell)
@@ -426,6 +430,17 @@ def test_where_the_whole_state_does_not_carry_the_answer_nothing_can_be_told(que
     row = question(planted(unmeasured))
     assert row["controlled_verdict"] == UNKNOWN
     assert "positive control not seen: not measured" in row["numbers"]
+
+
+def test_verdicts_read_the_nulls_that_have_all_draws_and_no_others():
+    study = everywhere(CARRIES, NEEDED)
+    nulls = {(cell, space) for cell, spaces in verdict_nulls(CELL).items() for space in spaces}
+    others = {(cell, s) for cell, spaces in study.items() for s in spaces if s in DRAWN} - nulls
+    assert (len(nulls), len(others)) == (5, 4)
+    told = answers(planted(study))
+    assert answers(planted(study, few=others)) == told
+    for null in nulls:
+        assert answers(planted(study, few=[null])) != told
 
 
 def test_the_protocols_verdict_knows_no_positive_control():

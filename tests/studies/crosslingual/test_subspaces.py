@@ -13,6 +13,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.optimize import brentq
 from sklearn.linear_model import LinearRegression, RidgeCV
 from sklearn.model_selection import LeaveOneOut, cross_val_predict
 from transformers import Qwen2Config, Qwen2ForCausalLM
@@ -308,7 +309,7 @@ def test_random_spaces_are_uniform_down_to_the_basis():
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.3, 3.0])
-@pytest.mark.parametrize("n", [12, 200])
+@pytest.mark.parametrize("n", [8, 12, 200])
 def test_a_share_found_without_the_spaces_leads_to_the_same_spaces(n, decay, monkeypatch):
     """Of Gram matrices where that is accurate, and of QR alone; steep spectra need QR."""
     d, k = 24, 7
@@ -318,17 +319,49 @@ def test_a_share_found_without_the_spaces_leads_to_the_same_spaces(n, decay, mon
     used = []
     share_of_span = subspaces._share_of_span
 
-    def counted(rows, energy):
-        share = share_of_span(rows, energy)
+    def counted(*parts):
+        share = share_of_span(*parts)
         used.append(share is not None)
         return share
 
     monkeypatch.setattr(subspaces, "_share_of_span", counted)
     found = energy_matched_spaces(spectrum, k, target, 5, generator())
-    monkeypatch.setattr(subspaces, "_share_of_span", lambda rows, energy: None)
+    monkeypatch.setattr(subspaces, "_share_of_span", lambda *parts: None)
     exact = energy_matched_spaces(spectrum, k, target, 5, generator())
     torch.testing.assert_close(found.mT @ found, exact.mT @ exact, rtol=0, atol=1e-6)
     assert any(used) or decay == 3.0
+
+
+@pytest.mark.parametrize("n", [8, 12, 200])  # states: far fewer than dimensions, fewer, and more
+@pytest.mark.parametrize("part", [0.2, 0.8])
+def test_an_energy_matched_space_is_a_gaussian_one_that_is_tilted(n, part):
+    """orth(C^(a/2) G) in the stream's coordinates, with the one a that gives the space's share."""
+    d, k, draws = 24, 7, 3
+    X = torch.randn(n, d, generator=generator()).double() * 0.9 ** torch.arange(d)
+    spectrum = energy_spectrum_of(X)
+    target = part * float(spectrum.energy[:k].sum())
+    found = energy_matched_spaces(spectrum, k, target, draws, generator())
+    gaussian = torch.randn(draws, d, k, generator=generator(), dtype=torch.float64)
+    for V, G in zip(found, gaussian, strict=True):
+        share = energy_share(X, V)
+        assert share == pytest.approx(target, abs=1e-5)
+        expected = tilted_to(share, X, G, steepest=1.5 if n < d else 8)
+        torch.testing.assert_close(projector(V), projector(expected), atol=1e-7, rtol=0)
+        torch.testing.assert_close(V @ V.mT, torch.eye(k).double(), atol=EXACT, rtol=0)
+
+
+def tilted_to(share, X, G, steepest):
+    """orth(C^(a/2) G) with this share, by QR of the d columns and a root search."""
+    values, U = torch.linalg.eigh(X.mT @ X)
+    values = (values / values.max()).clamp(min=subspaces.LEAST_RATIO)
+
+    def tilted(a):
+        return torch.linalg.qr((U * values ** (a / 2)) @ U.mT @ G).Q.mT
+
+    def excess(a):
+        return energy_share(X, tilted(a)) - share
+
+    return tilted(brentq(excess, -0.8, steepest, xtol=1e-14))
 
 
 @pytest.mark.parametrize("target", [0.02, 0.1, 0.35, 0.8, 0.97])

@@ -9,9 +9,9 @@ from zscope.core.errors import find
 from zscope.core.jobs import Provenance, job, progress
 from zscope.models.language_model import LanguageModel
 from zscope.studies.crosslingual.config import GenerationConfig, PatchingConfig, VerdictConfig
-from zscope.studies.crosslingual.declared import DeclaredCell, declared_cell, verdict_cells
+from zscope.studies.crosslingual.declared import VerdictNulls, declared_cell, verdict_nulls
 from zscope.studies.crosslingual.measures.space_file import SpaceFile
-from zscope.studies.crosslingual.patching.conditions import n_parts
+from zscope.studies.crosslingual.patching.conditions import NO_NULLS, n_parts
 from zscope.studies.crosslingual.patching.layer_patching import LayerPatching
 from zscope.studies.crosslingual.problems.parallel import Problem
 from zscope.studies.crosslingual.problems.problem_rows import read_problems
@@ -29,13 +29,13 @@ def patch_layer(
     *,
     model: str,
     layer: int,
-    read: Sequence[DeclaredCell],
+    read: VerdictNulls,
     patching: PatchingConfig,
     generation: GenerationConfig,
     seed: int,
     provenance: Provenance,
 ) -> None:
-    """outputs, energy_shares: paths. read: the cells of this layer that a verdict reads."""
+    """outputs, energy_shares: paths. read: the nulls of this layer that a verdict reads."""
     z, ks = spaces.z, spaces.sizes.ks
     work = LayerPatching(
         lm,
@@ -67,10 +67,10 @@ if __name__ == "__main__":
         lm, loaded = load_subject(this.wildcards.model, this.input.weights, **this.slice["subject"])
         spaces = SpaceFile.open(this.input.spaces, this.input.sizes, this.slice["z"])
         declared = this.slice["verdict"]
-        read: tuple[DeclaredCell, ...] = ()
+        read = NO_NULLS
         if declared is not None:
             rules = VerdictConfig.model_validate(declared)
-            read = verdict_cells(declared_cell(rules, spaces.z, spaces.sizes))
+            read = verdict_nulls(declared_cell(rules, spaces.z, spaces.sizes))
         patch_layer(
             lm,
             read_problems(this.input.problems),

@@ -7,7 +7,7 @@ from zscope.config.base import Bootstrap
 from zscope.core.files import atomic_path
 from zscope.core.jobs import Provenance, job
 from zscope.studies.crosslingual.config import VerdictConfig, ZConfig
-from zscope.studies.crosslingual.declared import DeclaredCell, declared_cell, verdict_cells
+from zscope.studies.crosslingual.declared import DeclaredCell, declared_cell, verdict_nulls
 from zscope.studies.crosslingual.patching.paired_tests import (
     by_output,
     draw_rates,
@@ -48,7 +48,7 @@ def summarise_patching(
     known = read_table(problems, PROBLEMS)
     measures = by_output(texts, read_table(unpatched, OUTPUTS))
     shares = read_tables(energy_shares, ENERGY_SHARES)
-    draws = draw_rates(measures, shares, verdict_cells(cell))
+    draws = draw_rates(measures, shares, verdict_nulls(cell))
     table = patched_table(texts, known, cell)
     tests = paired_tests(measures, units_of(known), bootstrap)
     for path, rows, kind in (

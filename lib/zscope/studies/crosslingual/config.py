@@ -250,11 +250,12 @@ class PatchingConfig(Section):
     directions: Annotated[list[Direction], Field(min_length=1)] = ["zh->en", "en->zh"]
     """Source language -> prompt language."""
     draws: int = Field(1, ge=1)
-    """Draws of each random and energy-matched space in the conditions that no verdict reads; fewer
-    than 40 are no null."""
+    """Draws of each random and energy-matched space that no verdict reads; fewer than 40 are no
+    null."""
     verdict_draws: int = Field(40, ge=1)
-    """The same in the conditions that the verdicts read: the declared cell, its mean ablation, and
-    the answer's own position; below 40 those verdicts cannot be told."""
+    """The same of those that verdicts compare with. Energy-matched spaces in the declared cell, its
+    mean ablation and at the answer's own position; their complements in the declared cell; and
+    uniform spaces in the mean ablation. Below 40 those verdicts cannot be told."""
 
 
 class VerdictConfig(Section):

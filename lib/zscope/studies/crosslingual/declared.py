@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 from zscope.core.errors import find
-from zscope.studies.crosslingual.config import VerdictConfig, ZConfig
+from zscope.studies.crosslingual.config import Space, VerdictConfig, ZConfig
 from zscope.studies.crosslingual.sizes import Sizes
 
 
@@ -28,6 +29,10 @@ class DeclaredCell:
         return {"layer": self.layer, "k": self.k, "kind": self.kind}
 
 
+VerdictNulls: TypeAlias = Mapping[DeclaredCell, Set[Space]]
+"""The random spaces that verdicts compare with, by the condition that they are patched in."""
+
+
 def declared_cell(wanted: VerdictConfig, z: ZConfig, sizes: Sizes) -> DeclaredCell:
     """The config's cell, with this model's layer and k."""
     return DeclaredCell(
@@ -42,13 +47,23 @@ def declared_cell(wanted: VerdictConfig, z: ZConfig, sizes: Sizes) -> DeclaredCe
     )
 
 
-def verdict_cells(declared: DeclaredCell) -> tuple[DeclaredCell, ...]:
-    """The conditions that verdicts read, and whose nulls have all their draws.
+def verdict_nulls(declared: DeclaredCell) -> VerdictNulls:
+    """What the questions about patching compare Z and Z-perp with; these have all their draws.
 
-    The declared one, its mean ablation, and those of `transferred`.
+    The declared condition, its mean ablation, and those of `transferred`.
     """
+    everywhere, at_site = transferred(declared)
     ablated = replace(declared, source="mean")
-    return tuple(dict.fromkeys((declared, ablated, *transferred(declared))))
+    compared: tuple[tuple[DeclaredCell, frozenset[Space]], ...] = (
+        (declared, frozenset({"energy", "energy_perp"})),
+        (everywhere, frozenset({"energy"})),
+        (at_site, frozenset({"energy"})),
+        (ablated, frozenset({"energy", "random"})),
+    )
+    read: dict[DeclaredCell, frozenset[Space]] = {}
+    for cell, spaces in compared:
+        read[cell] = read.get(cell, frozenset()) | spaces
+    return read
 
 
 def transferred(declared: DeclaredCell) -> tuple[DeclaredCell, DeclaredCell]:

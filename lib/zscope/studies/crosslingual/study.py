@@ -79,7 +79,7 @@ class CrosslingualPlan:
     def patching_of(self, layer: str) -> dict[str, Any]:
         """What the patching of a layer reads of the config, beside what all layers read.
 
-        Only the declared layer has cells that verdicts read, and their draws. layer: a text of the
+        Only the declared layer has nulls that verdicts read, and their draws. layer: a text of the
         config, as in `layers`.
         """
         verdict, patching = self.config.verdict, self.config.patching

@@ -208,7 +208,7 @@ RATES = Table(
 )
 DRAWS = Table(
     "crosslingual_draws",
-    "a rate of one random subspace, in a condition that a verdict reads",
+    "a rate of one random subspace that a verdict compares with",
     "results/crosslingual/models/{model}/patching/draws.parquet",
     (
         MODEL,

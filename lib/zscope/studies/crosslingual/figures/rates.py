@@ -167,13 +167,13 @@ def dots_of(rows: pd.DataFrame) -> str:
     if counts.empty:
         return ""
     few = f" (fewer than {LEAST_DRAWS} are no null)" * bool(counts.min() < LEAST_DRAWS)
-    return f"Small dots: {of_range(counts, 'draw')} of each random space{few}."
+    return f"Small dots: {of_range(counts, 'draw')} of a random space{few}."
 
 
 def elsewhere_note(tables: Tables, cells: Sequence[Mapping[str, Any]]) -> str:
-    """How many draws are behind the random spaces of the cells that no verdict reads."""
+    """How many draws are behind the random spaces that no verdict reads."""
     of_cells = [tables.get(TESTS, **{column: cell[column] for column in CELL}) for cell in cells]
     tests = pd.concat(of_cells)
     draws = numbers(tests[tests["second"].isin(DRAWN)]["draws"])
     few = of_range(draws[draws < LEAST_DRAWS], "draw")
-    return f"Without small dots: {few} of each random space, no null." * bool(few)
+    return f"Without small dots: {few} of a random space, no null." * bool(few)

@@ -92,6 +92,9 @@ class ResidualUpdates:
         self._spaces, self._random, self._resamples = spaces, random, resamples
         self._ratios: dict[Place, list[LayerRatio]] = {}
         self._own: dict[Place, Tensor | None] = {}
+        # The last layer's output, and the spaces that are matched on it: the next one's input.
+        self._output: Layer | None = None
+        self._on_output: dict[Place, Tensor | None] = {}
         for basis_layer in spaces.sizes.layers:
             states = read(basis_layer)
             for position_0 in POSITION_0:
@@ -105,6 +108,8 @@ class ResidualUpdates:
         before, after: states at the inputs of this layer and the next.
         """
         layers = dict.fromkeys((*self._spaces.sizes.layers, layer))
+        on_input = self._on_output if before is self._output else {}
+        on_output: dict[Place, Tensor | None] = {}
         for position_0, alike in token_choices(before, after).items():
             at_input, at_output = (self._energy(s, position_0) for s in (before, after))
             updates = {
@@ -112,13 +117,15 @@ class ResidualUpdates:
                 for language in LANGUAGES
             }
             for place in self._places(layers, position_0):
-                matched = self._matched(at_input, place)
+                if place not in on_input:
+                    on_input[place] = self._matched(at_input, place)
+                on_output[place] = self._matched(at_output, place)
                 nulls = present(
                     {
                         "random": self._random[place.k],
-                        "energy_input": matched,
-                        "energy_output": self._matched(at_output, place),
-                        "energy_own": self._own.get(place, matched),
+                        "energy_input": on_input[place],
+                        "energy_output": on_output[place],
+                        "energy_own": self._own.get(place, on_input[place]),
                     }
                 )
                 found = in_spaces(updates, {"z": self._load(place).unsqueeze(0), **nulls})
@@ -130,6 +137,7 @@ class ResidualUpdates:
                 for row in update_rows(found, chance, self._resamples):
                     for one in named:
                         yield {"layer": layer, **self._about(one), **row}
+        self._output, self._on_output = after, on_output
 
     def largest(self) -> Iterator[Row]:
         """Rows of the largest R over the layers that were measured."""

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from zscope.studies.crosslingual.config import (
     Design,
     Direction,
     PatchingConfig,
     PatchSource,
+    Space,
     Where,
 )
-from zscope.studies.crosslingual.declared import DeclaredCell
+from zscope.studies.crosslingual.declared import VerdictNulls
 from zscope.studies.crosslingual.patching.matching import MatchedOn, matched_on
 from zscope.studies.crosslingual.patching.sources import SOURCES_OF
 from zscope.studies.crosslingual.problems.parallel import LANGUAGES, Language
+
+NO_NULLS: VerdictNulls = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -47,12 +51,23 @@ class Cell:
         """The states that the patch acts on."""
         return matched_on(self.design, self.where)
 
-    def n_draws(self, k: int, config: PatchingConfig, read: Sequence[DeclaredCell]) -> int:
-        """Draws of each random space of k dimensions. read: the cells of this layer that a verdict
+    def n_draws(self, k: int, config: PatchingConfig, read: VerdictNulls) -> dict[Space, int]:
+        """Draws of each space of k dimensions. read: the nulls of this layer that a verdict
         reads."""
         own = (k, self.design, self.source, self.where, self.direction)
-        verdict = own in {(c.k, c.design, c.source, c.where, c.direction) for c in read}
-        return config.verdict_draws if verdict else config.draws
+        nulls = {
+            space
+            for c, spaces in read.items()
+            if (c.k, c.design, c.source, c.where, c.direction) == own
+            for space in spaces
+        }
+
+        def draws(space: Space) -> int:
+            if not space.startswith(("random", "energy")):
+                return 1
+            return config.verdict_draws if space in nulls else config.draws
+
+        return {space: draws(space) for space in config.spaces if space != "full"}
 
 
 def languages_of(direction: Direction) -> tuple[Language, Language]:
@@ -81,15 +96,12 @@ def n_parts(
     ks: Sequence[int],
     n_problems: int,
     batch_size: int,
-    read: Sequence[DeclaredCell] = (),
+    read: VerdictNulls = NO_NULLS,
 ) -> int:
     """How many lists of rows `LayerPatching.outputs` yields. read: as in `Cell.n_draws`."""
-    names = {*config.spaces}
-    n_drawn = len([name for name in names if name.startswith(("random", "energy"))])
-    n_own = len(names & {"z", "z_perp"})
     grid = cells(config)
     conditions = sum(
-        ("full" in names) + sum(n_own + cell.n_draws(k, config, read) * n_drawn for k in ks)
+        ("full" in config.spaces) + sum(sum(cell.n_draws(k, config, read).values()) for k in ks)
         for cell in grid
     )
     unpatched = {(cell.direction, cell.forced) for cell in grid}

@@ -8,7 +8,7 @@ with the conditions: the rows of one run are yielded before the next.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -18,9 +18,18 @@ from torch import Tensor
 
 from zscope.core.provenance import derive_seed
 from zscope.models.language_model import Generated, LanguageModel
-from zscope.studies.crosslingual.config import Direction, GenerationConfig, PatchingConfig
-from zscope.studies.crosslingual.declared import DeclaredCell
-from zscope.studies.crosslingual.patching.conditions import Cell, cells, languages_of
+from zscope.studies.crosslingual.config import (
+    Direction,
+    GenerationConfig,
+    PatchingConfig,
+    Space,
+)
+from zscope.studies.crosslingual.declared import VerdictNulls
+from zscope.studies.crosslingual.patching.conditions import (
+    Cell,
+    cells,
+    languages_of,
+)
 from zscope.studies.crosslingual.patching.matching import MatchedOn
 from zscope.studies.crosslingual.patching.null_spaces import (
     FULL,
@@ -72,7 +81,7 @@ class LayerPatching:
         position_0: whether every token is pooled and patched; otherwise neither the first is
             (behind examples, that is none of the query's) nor are massive ones.
         seed: of the partners, the placebos and the random spaces, each with a stream of its own.
-        read: the cells of this layer that a verdict reads; they have more draws.
+        read: the nulls of this layer that a verdict reads; they have more draws.
     """
 
     lm: LanguageModel
@@ -83,7 +92,7 @@ class LayerPatching:
     generation: GenerationConfig
     position_0: bool
     seed: int
-    read: Sequence[DeclaredCell] = ()
+    read: VerdictNulls = field(default_factory=dict)
 
     @cached_property
     def kind(self) -> AnswerKind:
@@ -125,8 +134,9 @@ class LayerPatching:
             for matched in dict.fromkeys(cell.matched_on for cell in own):
                 states = self._patched_states(matched, language)
                 for Z in self.bases:
-                    n = max(self._n_draws(c, len(Z)) for c in own if c.matched_on == matched)
-                    drawn = draw_spaces(Z, states, self.config.spaces, n, seed, matched)
+                    asked = [self._n_draws(c, len(Z)) for c in own if c.matched_on == matched]
+                    n = {space: max(draws[space] for draws in asked) for space in asked[0]}
+                    drawn = draw_spaces(Z, states, n, seed, matched)
                     out[direction, matched, len(Z)] = drawn
         return out
 
@@ -143,7 +153,7 @@ class LayerPatching:
         args = (self.lm, self.problems, language, self.layer, self.generation)
         return torch.cat([prompts, completion_states(*args, self.examples[language])])
 
-    def _n_draws(self, cell: Cell, k: int) -> int:
+    def _n_draws(self, cell: Cell, k: int) -> dict[Space, int]:
         return cell.n_draws(k, self.config, self.read)
 
     def energy_shares(self) -> Iterator[Row]:
@@ -197,7 +207,7 @@ class LayerPatching:
             k = len(Z)
             drawn = self._drawn[cell.direction, cell.matched_on, k]
             n = self._n_draws(cell, k)
-            own = [space for space in drawn if space.draw < n]
+            own = [draw for draw in drawn if draw.draw < n[draw.space]]
             for start in range(0, len(own), together):
                 yield own[start : start + together]
 

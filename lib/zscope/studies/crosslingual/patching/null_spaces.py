@@ -7,7 +7,7 @@ same as over the prompt.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -59,40 +59,39 @@ FULL = SpaceDraw("full", None, 0, Component(None))
 def draw_spaces(
     Z: Float[Tensor, "k d"],
     states: Float[Tensor, "tokens d"],
-    names: Collection[Space],
-    n_draws: int,
+    n_draws: Mapping[Space, int],
     seed: int,
     matched: MatchedOn,
 ) -> list[SpaceDraw]:
-    """Those of `names` that have Z's dimensions, with `n_draws` of each random one.
+    """Spaces with Z's dimensions, as many of each as `n_draws` has.
 
     states: those that are patched; `matched` is their name. A draw is the same whatever the number
     of draws, and a random space whatever is matched. Raises DataError as `energy_matched_spaces`.
     """
     k, d = Z.shape
 
-    def generators(name: str) -> Iterator[torch.Generator]:
-        for i in range(n_draws):
+    def generators(name: str, pair: list[tuple[Space, bool]]) -> Iterator[torch.Generator]:
+        for i in range(max(n_draws[space] for space, _ in pair)):
             yield torch.Generator().manual_seed(derive_seed(seed, f"{name}/k{k}/{i}"))
 
     out = [
         SpaceDraw(name, k, 0, Component(Z.to(states), perp))
-        for name, perp in _both("z", "z_perp", names)
+        for name, perp in _both("z", "z_perp", n_draws)
     ]
-    if random := _both("random", "random_perp", names):
-        drawn = [random_space(d, k, generator).to(states) for generator in generators("random")]
+    if random := _both("random", "random_perp", n_draws):
+        drawn = [random_space(d, k, own).to(states) for own in generators("random", random)]
         out += [
             SpaceDraw(name, k, i, Component(V, perp))
             for name, perp in random
-            for i, V in enumerate(drawn)
+            for i, V in enumerate(drawn[: n_draws[name]])
         ]
-    if energy := _both("energy", "energy_perp", names):
+    if energy := _both("energy", "energy_perp", n_draws):
         wide = states.double().cpu()
         spectrum = energy_spectrum_of(wide)
         of_z = energy_share(wide, Z.cpu())
         found = [
             energy_matched_spaces(spectrum, k, of_z, 1, generator)[0]
-            for generator in generators(f"energy/{matched}")
+            for generator in generators(f"energy/{matched}", energy)
         ]
         out += [
             SpaceDraw(
@@ -103,14 +102,14 @@ def draw_spaces(
                 *_shares(energy_share(wide, V), of_z, perp),
             )
             for name, perp in energy
-            for i, V in enumerate(found)
+            for i, V in enumerate(found[: n_draws[name]])
         ]
     return out
 
 
-def _both(inside: Space, outside: Space, names: Collection[Space]) -> list[tuple[Space, bool]]:
+def _both(inside: Space, outside: Space, asked: Container[Space]) -> list[tuple[Space, bool]]:
     """A space and its complement, as far as they are asked for."""
-    return [(name, perp) for name, perp in ((inside, False), (outside, True)) if name in names]
+    return [(name, perp) for name, perp in ((inside, False), (outside, True)) if name in asked]
 
 
 def _shares(of_draw: float, of_z: float, perp: bool) -> tuple[float, float]:

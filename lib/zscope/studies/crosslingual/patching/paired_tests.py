@@ -28,7 +28,7 @@ to hand on, so the positive control is read there.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from typing import Any, NamedTuple, TypeAlias
 
@@ -39,7 +39,7 @@ from jaxtyping import Float, Int
 from zscope.config.base import Bootstrap
 from zscope.core.errors import DataError
 from zscope.stats import holm, sign_flip_test, wilson_interval
-from zscope.studies.crosslingual.declared import DeclaredCell
+from zscope.studies.crosslingual.declared import VerdictNulls
 from zscope.studies.crosslingual.measures.intervals import Resamples
 from zscope.studies.crosslingual.patching.matching import matched_on
 from zscope.studies.crosslingual.problems.parallel import LANGUAGES
@@ -165,17 +165,15 @@ def rates(measures: pd.DataFrame, level: float) -> pd.DataFrame:
     return out
 
 
-def draw_rates(
-    measures: pd.DataFrame, shares: pd.DataFrame, read: Collection[DeclaredCell]
-) -> pd.DataFrame:
+def draw_rates(measures: pd.DataFrame, shares: pd.DataFrame, read: VerdictNulls) -> pd.DataFrame:
     """Columns of table crosslingual_draws without the model: one rate per draw of a random space.
 
-    measures: `by_output`'s frame. shares: table crosslingual_energy_shares. read: the cells that
+    measures: `by_output`'s frame. shares: table crosslingual_energy_shares. read: the nulls that
     verdicts read; the others have too few draws to show.
     """
-    own = ["layer", "k", "kind", "design", "source", "where", "position_0", "direction"]
-    wanted = pd.DataFrame([asdict(cell) for cell in read])[own].astype({"k": "Int64"})
-    rows = measures[measures["space"].isin(DRAWN)].astype({"k": "Int64"}).merge(wanted, on=own)
+    nulls = [asdict(cell) | {"space": space} for cell, spaces in read.items() for space in spaces]
+    wanted = pd.DataFrame(nulls).astype({"k": "Int64"})
+    rows = measures.astype({"k": "Int64"}).merge(wanted, on=[*wanted.columns])
     out = _rates(rows, (*CELL_KEY, "draw"), TESTED)
     out["matched_on"] = [
         matched_on(row["design"], row["where"]) if row["space"] in MATCHED else None

@@ -99,18 +99,21 @@ def energy_matched_spaces(
             f"no space of {k} of {d} dimensions holds {target_share:.4f} of this energy: "
             f"they hold {least:.4f} to {most:.4f}"
         )
-    gaussian, energy, basis = _in_few_dimensions(
+    few = _in_few_dimensions(
         spectrum, torch.randn(n_draws, d, k, generator=generator, dtype=torch.float64)
     )
+    energy, r = few.energy, few.n_held
+    held_rows, rest = few.gaussian[:, :r], few.gaussian[:, r:]
+    rest_gram = rest.mT @ rest
     logs = (energy / energy[0]).clamp(min=LEAST_RATIO).log()
 
-    def weighted(a: Tensor) -> Tensor:
+    def weights(a: Tensor) -> Tensor:
         logw = a.unsqueeze(1) / 2 * logs
-        return (logw - logw.amax(1, keepdim=True)).exp().unsqueeze(-1) * gaussian
+        return (logw - logw.amax(1, keepdim=True)).exp().unsqueeze(-1)
 
     def spaces(a: Tensor) -> Tensor:
         """In the few dimensions. The largest rows come first, or QR would lose the small."""
-        rows = weighted(a)
+        rows = weights(a) * few.gaussian
         falling = (a >= 0).view(-1, 1, 1)
         V = _orthonormal(torch.where(falling, rows, rows.flip(1)))
         return torch.where(falling, V, V.flip(2))
@@ -120,8 +123,9 @@ def energy_matched_spaces(
         return (V.square() * energy).sum((1, 2)) - target_share, V
 
     def excess(a: Tensor) -> Tensor:
-        """Without the spaces where that is accurate: it is a fifth of the work."""
-        share = _share_of_span(weighted(a), energy)
+        """Without the spaces where that is accurate: it is a tenth of the work."""
+        w = weights(a)
+        share = _share_of_span(w[:, :r] * held_rows, energy[:r], w[:, -1:].square() * rest_gram)
         return exactly(a)[0] if share is None else share - target_share
 
     # The share rises with a: its derivative is a sum of P_ij^2 (log c_i - log c_j)(c_i - c_j) / 4.
@@ -151,45 +155,67 @@ def energy_matched_spaces(
     if bool((error.abs() > tolerance).any()):
         worst = float(error[error.abs().argmax()])
         raise DataError(f"a random space came within {worst:+.2g} of a share of {target_share:.4f}")
-    return V @ basis.mT
+    return few.in_stream(V)
 
 
 def _share_of_span(
-    rows: Float[Tensor, "draws m k"], energy: Float[Tensor, " m"]
+    rows: Float[Tensor, "draws r k"],
+    energy: Float[Tensor, " r"],
+    rest_gram: Float[Tensor, "draws k k"],
 ) -> Float[Tensor, " draws"] | None:
-    """tr(E Q Q^T), E = diag(energy), Q an orthonormal basis of the columns: tr((R^T R)^-1 R^T E R).
+    """tr(E Q Q^T), E = diag(energy), Q an orthonormal basis of the columns of R, which has rows of
+    no energy too: tr(R^T E R (R^T R)^-1), or |E^(1/2) R L^-T|^2 with the Cholesky factor of R^T R.
 
-    Squaring the columns squares their condition, so None if that could cost the sixth digit.
+    rows: of R, those with energy. rest_gram: S^T S of the others, S. Squaring the columns squares
+    their condition, so None if that could cost the sixth digit.
     """
-    L, info = torch.linalg.cholesky_ex(rows.mT @ rows)
+    L, info = torch.linalg.cholesky_ex(rows.mT @ rows + rest_gram)
     diagonal = L.diagonal(dim1=-2, dim2=-1)
     if bool(info.any()) or bool((diagonal.amin(1) < LEAST_DIAGONAL * diagonal.amax(1)).any()):
         return None
-    weighted = rows.mT @ (energy.unsqueeze(-1) * rows)
-    return torch.cholesky_solve(weighted, L).diagonal(dim1=-2, dim2=-1).sum(1)
+    scaled = energy.sqrt().unsqueeze(-1) * rows
+    return torch.linalg.solve_triangular(L, scaled.mT, upper=False).square().sum((1, 2))
+
+
+class _FewDimensions(NamedTuple):
+    """Gaussian matrices G [d, k] in an orthonormal basis of the columns that matter.
+
+    gaussian: G in the basis. energy: of the basis, above 0 in the first `n_held`. top, rest: the
+    basis itself (columns), of the eigenvectors with energy and of the others.
+    """
+
+    gaussian: Float[Tensor, "draws m k"]
+    energy: Float[Tensor, " m"]
+    n_held: int
+    top: Float[Tensor, "d r"]
+    rest: Float[Tensor, "*draws d m-r"]
+
+    def in_stream(self, V: Float[Tensor, "draws k m"]) -> Float[Tensor, "draws k d"]:
+        """Spaces in the stream's coordinates."""
+        r = self.n_held
+        return V[..., :r] @ self.top.mT + V[..., r:] @ self.rest.mT
 
 
 def _in_few_dimensions(
     spectrum: EnergySpectrum, gaussian: Float[Tensor, "draws d k"]
-) -> tuple[Float[Tensor, "draws m k"], Float[Tensor, " m"], Float[Tensor, "*draws d m"]]:
-    """G in an orthonormal basis, the energies of the basis, and the basis (columns).
-
-    The basis has the eigenvectors with energy and, for each draw, the k directions outside them
+) -> _FewDimensions:
+    """The basis has the eigenvectors with energy and, for each draw, the k directions outside them
     that its G has: all others are weighted alike, so that they count as one.
     """
     d, k = gaussian.shape[1:]
     r = int((spectrum.energy > LEAST_RATIO * spectrum.energy[0]).sum())
     top = spectrum.vectors[:, :r]
-    if d - r <= k:
-        rest = torch.linalg.qr(top, mode="complete").Q[:, r:] if r < d else top[:, d:]
-        basis, energy = torch.cat([top, rest], 1), spectrum.energy.new_zeros(d)
-        energy[:r] = spectrum.energy[:r]
-        return basis.mT @ gaussian, energy, basis
     inside = top.mT @ gaussian
-    Q, R = torch.linalg.qr(gaussian - top @ inside)
-    energy = torch.cat([spectrum.energy[:r], spectrum.energy.new_zeros(Q.shape[-1])])
-    basis = torch.cat([top.expand(len(Q), d, r), Q], dim=-1)
-    return torch.cat([inside, R], dim=1), energy, basis
+    if d - r < 2 * k:
+        rest = torch.linalg.qr(top, mode="complete").Q[:, r:] if r < d else top[:, d:]
+        outside = rest.mT @ gaussian
+    else:
+        # With so many more rows than columns, the Gram matrix of a Gaussian is well conditioned.
+        outer = gaussian - top @ inside
+        outside = torch.linalg.cholesky(outer.mT @ outer, upper=True)
+        rest = torch.linalg.solve_triangular(outside, outer, upper=True, left=False)
+    energy = torch.cat([spectrum.energy[:r], spectrum.energy.new_zeros(outside.shape[1])])
+    return _FewDimensions(torch.cat([inside, outside], dim=1), energy, r, top, rest)
 
 
 def chance_share(k: int, d: int) -> float:
