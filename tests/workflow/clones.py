@@ -34,6 +34,8 @@ PART = (
     "results/heads/summary.parquet",
     "results/heads/pages/toylang-reference/sequences.html",
     "results/heads/pages/toylang-reference/heads.html",
+    "results/figures/heads/toylang-reference/onsets.svg",
+    "results/figures/heads/toylang-reference/offset_sweep.svg",
     "results/figures/lag/z_order_sweep.svg",
     "results/figures/toylang/floors.svg",
     "results/figures/crosslingual/training.svg",

@@ -187,7 +187,7 @@ rule summarise_heads:
         runtime=growing(20),
     params:
         caption=caption("heads", "summary"),
-        tracked=lambda wildcards: tracked("heads/summarise_heads.py"),
+        tracked=lambda wildcards: tracked("heads/summarise_heads.py", subjects=list(HEADS.subjects)),
     script:
         "../scripts/heads/summarise_heads.py"
 
