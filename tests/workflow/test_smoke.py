@@ -28,6 +28,7 @@ def table_paths(folder: Path) -> dict[Path, str]:
 # model a name; none of these models knows names of people.
 MAY_BE_EMPTY = {
     *("lag_alignment", "heads_under_ablation", "heads_onset_order", "heads_ioi", "heads_ov"),
+    "heads_profiles",  # positional heads are not asked
 }
 
 

@@ -42,6 +42,7 @@ rule score_heads:
         ),
     output:
         scores=heads_tables.SCORES.path,
+        profiles=heads_tables.PROFILES.path,
         detectors=heads_tables.DETECTORS.path,
     log:
         "logs/score_heads/{subject}.log",

@@ -24,6 +24,7 @@ from zscope.studies.heads.tables import (
     LESS,
     ONSET_MEDIANS,
     ONSETS,
+    PROFILES,
     RANKED,
     SCORES,
     SUMMARY,
@@ -58,6 +59,40 @@ def score_rows(models, n_layers=2, n_heads=8):
                     **{"protocol_value": value, "protocol_verdict": value > 0.3},
                     **{"reachable": True, "rows": 100.0, "n": 48},
                 }
+
+
+def position_rows(models, n_layers=2, n_heads=8):
+    """L0H1 is positional; the first key is reported and names nobody, and contributes less."""
+    of = {
+        ("first", "attention"): 0.1,
+        ("first", "contribution"): 0.04,
+        ("positional", "attention"): 0.02,
+    }
+    for model in models:
+        for (detector, weights), share in of.items():
+            for layer, head in np.ndindex(n_layers, n_heads):
+                named = detector == "positional" and (layer, head) == (0, 1)
+                raw = 0.8 if named else share * (1 + head)
+                yield {
+                    **{"subject": SUBJECT, "model": model, "detector": detector, "stream": "text"},
+                    **{"weights": weights, "layer": layer, "head": head, "raw": raw, "null": 0.1},
+                    **{"value": (raw - 0.1) / 0.9, "ci_low": raw - 0.12, "ci_high": raw + 0.1},
+                    **{"p": 0.001, "q": None, "named": named, "named_by_class": False},
+                    **{"names": weights == "attention", "protocol_value": None},
+                    **{"protocol_verdict": False, "reachable": True, "rows": 100.0, "n": 48},
+                }
+
+
+def profile_rows(models, n_layers=2, n_heads=8):
+    """L0H1 looks one token back; the others evenly, or nearly so."""
+    for model in models:
+        for layer, head, d in np.ndindex(n_layers, n_heads, 5):
+            value = 0.8 if (layer, head, d) == (0, 1, 1) else 0.1 + 0.01 * head - 0.01 * d
+            yield {
+                **{"subject": SUBJECT, "model": model, "stream": "text", "weights": "attention"},
+                **{"layer": layer, "head": head, "offset": d, "value": value, "null": 0.1},
+                **{"ci_low": value - 0.03, "ci_high": value + 0.03, "n": 48},
+            }
 
 
 def effect_row(model, detector, by, heads, value, behaviour="repeats", draw=-1, possible=None):
@@ -154,7 +189,7 @@ def _risen(step, at):
 def study(models):
     """Every table, from planted scores and effects; verdicts and onsets are the study's own."""
     tables = {
-        SCORES.name: frame(SCORES, score_rows(models)),
+        SCORES.name: frame(SCORES, [*score_rows(models), *position_rows(models)]),
         DETECTORS.name: frame(DETECTORS, detector_rows(models)),
         ABLATIONS.name: frame(ABLATIONS, ablation_rows(models)),
     }
@@ -168,6 +203,7 @@ def study(models):
         CHECKPOINTS.name: checkpoints,
         ONSETS.name: onsets,
         ONSET_MEDIANS.name: medians,
+        PROFILES.name: frame(PROFILES, profile_rows(models)),
         **fake_parts.tables(models),
     }
 

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from statsmodels.stats.multitest import multipletests
 
 from zscope.config.base import Bootstrap
 from zscope.studies.heads.detector import Detector, always
 from zscope.studies.heads.naming import name_heads
+from zscope.studies.heads.profiles import profile_rows
+from zscope.studies.heads.registry import load_detectors
 from zscope.studies.heads.scores import class_scores, score
-from zscope.studies.heads.settings import NamingSettings
-from zscope.studies.heads.sums import ClassSums, Key, StreamSums, Sums
+from zscope.studies.heads.settings import DetectorSettings, NamingSettings
+from zscope.studies.heads.streams import Stream
+from zscope.studies.heads.sums import ClassSums, Collector, Key, StreamSums, Sums
+from zscope.studies.heads.sums_file import Measured
 
 BOOTSTRAP = Bootstrap(resamples=300)
 
@@ -165,3 +170,28 @@ def test_too_few_sequences_to_name_a_head_are_told(rng):
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
+
+
+def test_a_profile_is_the_mean_weight_at_every_distance():
+    """Of patterns that are known: head 0 looks two back where it can, head 1 evenly."""
+    settings = DetectorSettings(max_offset=3)
+    detectors = load_detectors("positional", settings)
+    n, seq = 9, 8
+    ids = torch.randint(5, (n, seq), generator=torch.Generator().manual_seed(0))
+    stream = Stream("text", ids)
+    collector = Collector(stream, detectors, settings, n_layers=1, n_heads=2, signed=False)
+    even = torch.ones(seq, seq).tril() / torch.arange(1, seq + 1)[:, None]
+    back = torch.eye(seq)[[0, 0, *range(seq - 2)]]
+    pattern = torch.stack([back, even]).expand(n, 2, seq, seq)
+    values, w_o = torch.randn(n, 2, seq, 3), torch.randn(2, 3, 6)
+    collector.visit(collector.batch(torch.arange(n)), 0, pattern, values, w_o)
+    measured = Measured("m", False, None, [collector.finish()], [])
+    rows = list(profile_rows(measured, detectors, BOOTSTRAP))
+    found = {(r["head"], r["offset"]): r for r in rows}
+    assert [found[0, d]["value"] for d in (0, 2, 3)] == pytest.approx([0, 1, 0])
+    for d in range(4):
+        first = max(2, d + 1)
+        expected = np.mean([1 / (i + 1) for i in range(first, seq)])
+        assert found[1, d]["value"] == pytest.approx(expected)
+        assert found[1, d]["null"] == found[0, d]["null"] == pytest.approx(expected)
+    assert list(profile_rows(measured, load_detectors("previous", settings), BOOTSTRAP)) == []

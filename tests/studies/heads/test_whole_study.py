@@ -45,6 +45,7 @@ from zscope.studies.heads.pages.ablation_page import ablation_page
 from zscope.studies.heads.pages.condition_summary import summarise_conditions
 from zscope.studies.heads.pages.detector_texts import detector_texts
 from zscope.studies.heads.pages.head_map import head_map_page
+from zscope.studies.heads.profiles import profile_rows
 from zscope.studies.heads.prompted.chosen_heads import named_sets
 from zscope.studies.heads.prompted.conditions import conditions_of
 from zscope.studies.heads.prompted.model import PromptedModel
@@ -65,6 +66,7 @@ from zscope.studies.heads.tables import (
     DETECTORS,
     HEAD_MAP,
     PATTERNS,
+    PROFILES,
     PROMPT_CONDITIONS,
     PROMPT_SHIFTS,
     PROMPT_TOKENS,
@@ -161,6 +163,13 @@ def test_every_source_goes_from_models_to_verdicts(kind, tmp_path):
     }
     assert {n for n, m in measured.items() if m.skipped} == SKIPPED[kind]
     first = {"subject": "s"}
+    by_offset = [
+        {**first, **row}
+        for name, m in measured.items()
+        for row in profile_rows(m, detectors[name], BOOTSTRAP)
+    ]
+    profiles = written(by_offset, PROFILES, tmp_path)
+    assert set(profiles["offset"]) == set(range(DETECTOR_CONFIG.max_offset + 1))
     rows = score_rows(measured, detectors, bootstrap=BOOTSTRAP, settings=DETECTOR_CONFIG.naming)
     scores = written([first | row for row in rows], SCORES, tmp_path)
     assert set(scores["detector"]) >= set(DETECTOR_CONFIG.asked) - SKIPPED[kind]

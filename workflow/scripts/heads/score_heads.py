@@ -6,16 +6,18 @@ from typing import Any
 from zscope.config.base import Bootstrap
 from zscope.core.jobs import job, progress
 from zscope.studies.heads.config import DetectorsConfig
+from zscope.studies.heads.profiles import profile_rows
 from zscope.studies.heads.registry import load_detectors
 from zscope.studies.heads.scoring import score_rows
 from zscope.studies.heads.sums_file import load_measured
-from zscope.studies.heads.tables import DETECTORS, SCORES
+from zscope.studies.heads.tables import DETECTORS, PROFILES, SCORES
 from zscope.tables.write import write_table
 
 
 def score_heads(
     sums: Mapping[str, str],
     scores: str,
+    profiles: str,
     applied: str,
     *,
     subject: str,
@@ -36,6 +38,13 @@ def score_heads(
         )
     ]
     write_table(rows, scores, SCORES, provenance)
+    by_offset = [
+        {"subject": subject, **row}
+        for found in of_model.values()
+        for name, m in found.items()
+        for row in profile_rows(m, detectors[name], bootstrap)
+    ]
+    write_table(by_offset, profiles, PROFILES, provenance)
     skipped = [
         {"subject": subject, "model": model, "detector": name, "skipped": m.skipped}
         for model, found in of_model.items()
@@ -50,6 +59,7 @@ if __name__ == "__main__":
         score_heads(
             dict(zip(config.asked, this.input.sums, strict=True)),
             this.output.scores,
+            this.output.profiles,
             this.output.detectors,
             subject=this.slice["subject"],
             config=config,

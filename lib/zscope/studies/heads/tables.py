@@ -98,6 +98,25 @@ SCORES = Table(
     ),
     ("model", "detector", "stream", "weights", "layer", "head"),
 )
+PROFILES = Table(
+    "heads_profiles",
+    "a head at an offset: how much of its weight lies so far back",
+    FOLDER + "/profiles.parquet",
+    (
+        SUBJECT,
+        MODEL,
+        STREAM,
+        Column("weights", TEXT, "", "attention, or contribution where patterns are signed"),
+        LAYER,
+        HEAD,
+        Column("offset", INT, "tokens", "how far the key is behind the query; 0: its own"),
+        Column("value", FLOAT, "share", "mean weight on that key; null: undefined", True),
+        *INTERVAL,
+        Column("null", FLOAT, "share", "the same with attention spread evenly; null", True),
+        Column("n", INT, "sequences", "sequences that the value averages"),
+    ),
+    ("model", "stream", "layer", "head", "offset"),
+)
 DETECTORS = Table(
     "heads_detectors",
     "a detector of a model, and why it was skipped",
@@ -568,6 +587,7 @@ OF_PROMPTS = (
 )
 TABLES = (
     SCORES,
+    PROFILES,
     DETECTORS,
     SCREEN,
     ABLATIONS,
