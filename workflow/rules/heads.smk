@@ -329,7 +329,7 @@ rule map_heads:
         screen=rules.ablate_heads.output.screen,
         ablations=rules.ablate_heads.output.ablations,
     output:
-        map=heads_tables.HEAD_MAP.path,
+        map=heads_tables.MAP.path,
     log:
         "logs/map_heads/{subject}.log",
     benchmark:

@@ -13,7 +13,7 @@ from zscope.studies.heads.registry import detector_names
 from zscope.studies.heads.study import HeadsPlan, Subject
 from zscope.studies.heads.tables import (
     CHECKPOINTS,
-    HEAD_MAP,
+    MAP,
     OF_CHECKPOINTS,
     PATTERNS,
     SCORES,
@@ -71,7 +71,7 @@ def test_every_subject_has_a_page_per_set_of_prompts_and_a_map():
         *(f"{folder}/mine/prompts/{name}/patterns.parquet" for name in ("crafted", "own")),
         f"{folder}/toylang-reference/prompts/sequences/patterns.parquet",
     ]
-    assert found.files(HEAD_MAP, ["mine"]) == [f"{folder}/mine/map.parquet"]
+    assert found.files(MAP, ["mine"]) == [f"{folder}/mine/map.parquet"]
 
 
 def test_a_wrong_file_of_prompts_is_found_before_any_job(tmp_path):

@@ -64,7 +64,7 @@ from zscope.studies.heads.tables import (
     CONDITION_SUMMARY,
     CONTINUATIONS,
     DETECTORS,
-    HEAD_MAP,
+    MAP,
     PATTERNS,
     PROFILES,
     PROMPT_CONDITIONS,
@@ -219,7 +219,7 @@ def test_every_source_goes_from_models_to_verdicts(kind, tmp_path):
     assert {d for d, word in over.items() if word == "skipped"} == SKIPPED[kind]
     assert (verdicts["protocol_heads"].dropna() >= 0).all()
     effects_screen = read_table(tmp_path / "screen.parquet", SCREEN)
-    heads = written(head_map_rows(scores, applied, effects_screen, ablations), HEAD_MAP, tmp_path)
+    heads = written(head_map_rows(scores, applied, effects_screen, ablations), MAP, tmp_path)
     assert set(heads["detector"]) == set(DETECTOR_CONFIG.asked) - SKIPPED[kind]
     compare_map(heads, scores, effects_screen, ablations, source)
     tokens, patterns = prompts_to_page(kind, scores, tmp_path)

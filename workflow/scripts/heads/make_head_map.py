@@ -9,7 +9,7 @@ from zscope.studies.heads.pages.detector_texts import detector_texts
 from zscope.studies.heads.pages.head_map import head_map_page
 from zscope.studies.heads.tables import (
     ABLATIONS,
-    HEAD_MAP,
+    MAP,
     PATTERNS,
     PROMPT_TOKENS,
     VERDICTS,
@@ -28,13 +28,13 @@ def make_head_map(
     """tables: files by the short name of their table. asks: what each detector asks, in words."""
     read = {
         table.short: read_table(tables[table.short], table)
-        for table in (HEAD_MAP, PROMPT_TOKENS, PATTERNS, ABLATIONS, VERDICTS)
+        for table in (MAP, PROMPT_TOKENS, PATTERNS, ABLATIONS, VERDICTS)
     }
     page = head_map_page(
-        read[HEAD_MAP.short],
+        read[MAP.short],
         read[PROMPT_TOKENS.short],
         read[PATTERNS.short],
-        detector_texts(read[HEAD_MAP.short], read[ABLATIONS.short], read[VERDICTS.short], asks),
+        detector_texts(read[MAP.short], read[ABLATIONS.short], read[VERDICTS.short], asks),
         subject=subject,
         level=level,
     )

@@ -6,7 +6,7 @@ from typing import Any
 from zscope.core.jobs import job
 from zscope.figures.frames import select
 from zscope.studies.heads.head_map_rows import head_map_rows
-from zscope.studies.heads.tables import ABLATIONS, DETECTORS, HEAD_MAP, SCORES, SCREEN
+from zscope.studies.heads.tables import ABLATIONS, DETECTORS, MAP, SCORES, SCREEN
 from zscope.tables.read import read_table
 from zscope.tables.write import write_table
 
@@ -24,7 +24,7 @@ def map_heads(
     """model: the one of the subject that is shown."""
     files = ((scores, SCORES), (detectors, DETECTORS), (screen, SCREEN), (ablations, ABLATIONS))
     frames = (select(read_table(path, table), model=model) for path, table in files)
-    write_table(head_map_rows(*frames), output, HEAD_MAP, provenance)
+    write_table(head_map_rows(*frames), output, MAP, provenance)
 
 
 if __name__ == "__main__":

@@ -536,7 +536,7 @@ CONDITION_SUMMARY = Table(
     ),
     ("model", "condition", "metric"),
 )
-HEAD_MAP = Table(
+MAP = Table(
     "heads_map",
     "a head under a detector, with its effect on the detector's behaviour",
     FOLDER + "/map.parquet",
@@ -547,10 +547,10 @@ HEAD_MAP = Table(
         Column("weights", TEXT, "", "attention, contribution or without_first"),
         LAYER,
         HEAD,
-        Column("raw", FLOAT, "share", "weight on the targets; null: undefined", True),
-        Column("null", FLOAT, "share", "what the null puts there; null: undefined", True),
         Column("score", FLOAT, "share", "(raw - null) / (1 - null); null: undefined", True),
         *INTERVAL,
+        Column("raw", FLOAT, "share", "weight on the targets; null: undefined", True),
+        Column("null", FLOAT, "share", "what the null puts there; null: undefined", True),
         Column("q", FLOAT, "", "adjusted p of raw > null; null: not tested", True),
         Column("named_by", TEXT, "", "all, or the class of tokens; null: not named", True),
         Column("effect", FLOAT, "nats", "exact mean ablation; > 0: needed; null: not run", True),
@@ -596,5 +596,5 @@ TABLES = (
     *OF_PARTS,
     *OF_CHECKPOINTS,
     *OF_PROMPTS,
-    HEAD_MAP,
+    MAP,
 )

@@ -16,7 +16,7 @@ from zscope.studies.heads.pages.frames import checked
 from zscope.studies.heads.pages.markup import escape, page, rounded
 from zscope.studies.heads.pages.packing import pack, triangles
 from zscope.studies.heads.pages.visible import is_plain, token_title, visible
-from zscope.studies.heads.tables import HEAD_MAP, PATTERNS, PROMPT_TOKENS
+from zscope.studies.heads.tables import MAP, PATTERNS, PROMPT_TOKENS
 
 MOST_BYTES = 6_000_000
 """Of a page: what a phone still opens at once."""
@@ -60,7 +60,7 @@ def head_map_page(
     of all intervals. Raises DataError as `checked` and `triangles`, and if the page would have more
     than `most_bytes`.
     """
-    heads, tokens = checked(heads, HEAD_MAP), checked(tokens, PROMPT_TOKENS)
+    heads, tokens = checked(heads, MAP), checked(tokens, PROMPT_TOKENS)
     # `triangles` sees whether an entry is there twice, in a tenth of the time.
     patterns = checked(patterns, PATTERNS, by_key=False)
     shapes = pd.concat([heads[["layer", "head"]], patterns[["layer", "head"]]])
