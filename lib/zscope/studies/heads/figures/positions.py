@@ -58,7 +58,8 @@ def _profiles(ax: Axes, rows: pd.DataFrame, names: pd.DataFrame) -> list[object]
         ax.vlines(x, numbers(of["ci_low"]), numbers(of["ci_high"]), color=colour, linewidth=0.9)
         ax.plot(x, y, color=colour, linewidth=1.2, marker="o", markersize=2, label="_model named")
     null = rows.drop_duplicates("offset")
-    ax.plot(numbers(null["offset"]), numbers(null["null"]), **style.DASHED)
+    on_top = {**style.DASHED, "color": style.BLACK, "zorder": 3}
+    ax.plot(numbers(null["offset"]), numbers(null["null"]), **on_top)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_xlabel("offset (tokens)")
     ax.set_ylabel("weight on the key so far back")
