@@ -13,6 +13,7 @@ from zscope.studies.heads.asked.model import Sizes
 from zscope.studies.heads.config import AblationConfig, PromptsConfig, StreamsConfig
 from zscope.studies.heads.prompted.chosen_heads import named_sets
 from zscope.studies.heads.prompted.conditions import conditions_of
+from zscope.studies.heads.prompted.model import Origin
 from zscope.studies.heads.prompted.running import run_all
 from zscope.studies.heads.sources import load_prompted
 from zscope.studies.heads.tables import (
@@ -41,7 +42,7 @@ def run_prompts(
     provenance: Mapping[str, Any],
 ) -> None:
     """weights, rows: of the subject's first model. outputs: by the short name of the table."""
-    model = load_prompted(subject["source"])(
+    origin = Origin(
         subject["models"][0],
         weights,
         rows,
@@ -52,6 +53,7 @@ def run_prompts(
         dtype=getattr(torch, subject["dtype"]),
         device=device,
     )
+    model = load_prompted(subject["source"])(origin)
     of_model = select(read_table(scores, SCORES), model=model.name)
     conditions = conditions_of(named_sets(of_model), model.z_bar, config, sizes.seed)
     found = run_all(model, conditions, config)

@@ -2,38 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
-import torch
-
 from zscope.models.attention_view_trained import TrainedView
 from zscope.studies.heads.asked.lag import last_model
-from zscope.studies.heads.asked.model import Sizes
 from zscope.studies.heads.asked.rows import model_of_rows
-from zscope.studies.heads.prompted.model import PromptedModel
+from zscope.studies.heads.prompted.model import Origin, PromptedModel
 from zscope.studies.heads.prompted.rows import row_prompts, texts_of
 from zscope.tables.read import read_table
 from zscope.text.tables import ROWS
 
 
-def prompted(
-    name: str,
-    weights: str,
-    rows: Sequence[str],
-    settings: Mapping[str, Any],
-    sizes: Sizes,
-    *,
-    file: str | None,
-    n: int,
-    dtype: torch.dtype,
-    device: torch.device,
-) -> PromptedModel:
+def prompted(of: Origin) -> PromptedModel:
     """See `model.Prompted`."""
-    view, found = TrainedView(last_model(weights).to(device)), read_table(rows[0], ROWS)
+    view, found = TrainedView(last_model(of.weights).to(of.device)), read_table(of.rows[0], ROWS)
     return PromptedModel.of(
-        model_of_rows(name, view, found, sizes),
-        row_prompts(found, n, sizes),
+        model_of_rows(of.name, view, found, of.sizes),
+        row_prompts(found, of.n, of.sizes),
         texts_of(found),
         view.model.config.n_ctx,
     )

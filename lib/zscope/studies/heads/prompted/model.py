@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -53,27 +53,32 @@ class PromptedModel:
         return cls(model.name, model.view, z_bar, prompts, texts, context)
 
 
-class Prompted(Protocol):
-    """The model `name`, loaded from `weights`; `prompted` of a module.
+@dataclass(frozen=True, eq=False)
+class Origin:
+    """What a model and its prompts are loaded from.
 
-    rows, settings: as of `study.Subject`. file: of the set of prompts, None: the package's; n:
-    prompts of a model that has its own sequences alone. Raises what `asked.model.Asks` does, and
-    ConfigError for a wrong file of prompts.
+    Attributes:
+        name, weights: of the model.
+        rows, settings: as of `study.Subject`.
+        sizes: of the sequences that means are taken over.
+        file: of the set of prompts; None: the package's.
+        n: prompts of a model that has its own sequences alone.
     """
 
-    def __call__(
-        self,
-        name: str,
-        weights: str,
-        rows: Sequence[str],
-        settings: Mapping[str, Any],
-        sizes: Sizes,
-        *,
-        file: str | None,
-        n: int,
-        dtype: torch.dtype,
-        device: torch.device,
-    ) -> PromptedModel: ...
+    name: str
+    weights: str
+    rows: Sequence[str]
+    settings: Mapping[str, Any]
+    sizes: Sizes
+    file: str | None
+    n: int
+    dtype: torch.dtype
+    device: torch.device
+
+
+Prompted = Callable[[Origin], PromptedModel]
+"""`prompted` of a module. Raises what `asked.model.Asks` does, and ConfigError for a wrong file of
+prompts."""
 
 
 def in_turns(families: Mapping[str, Iterator[T]], n: int) -> list[T]:

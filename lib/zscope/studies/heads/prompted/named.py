@@ -2,37 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Any
-
-import torch
 
 from zscope.core.errors import DataError
 from zscope.models.language_model import LanguageModel
 from zscope.models.named import load_named
 from zscope.studies.heads.asked.model import Sizes
 from zscope.studies.heads.asked.named import language_model
-from zscope.studies.heads.prompted.model import PromptedModel
+from zscope.studies.heads.prompted.model import Origin, PromptedModel
 from zscope.text.prompt_tokens import PromptTokens, prompt_tokens, token_texts
 from zscope.text.prompts import Prompt, read_prompts
 
 
-def prompted(
-    name: str,
-    weights: str,
-    rows: Sequence[str],
-    settings: Mapping[str, Any],
-    sizes: Sizes,
-    *,
-    file: str | None,
-    n: int,
-    dtype: torch.dtype,
-    device: torch.device,
-) -> PromptedModel:
+def prompted(of: Origin) -> PromptedModel:
     """See `model.Prompted`. Raises DataError for a prompt of the user's own that has no tokens."""
-    lm = load_named(name, weights, device, dtype, known=False)
-    return prompted_language_model(name, lm, sizes, file)
+    lm = load_named(of.name, of.weights, of.device, of.dtype, known=False)
+    return prompted_language_model(of.name, lm, of.sizes, of.file)
 
 
 def prompted_language_model(

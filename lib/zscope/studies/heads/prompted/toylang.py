@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
-import torch
 from jaxtyping import Int
 
 from zscope.core.provenance import derive_seed
@@ -14,7 +12,7 @@ from zscope.models.tensor_checkpoints import load_last_tensor_model
 from zscope.models.tensor_transformer import TensorTransformer
 from zscope.studies.heads.asked.model import Sizes
 from zscope.studies.heads.asked.toylang import ToyTexts, toy_model
-from zscope.studies.heads.prompted.model import PromptedModel, in_turns
+from zscope.studies.heads.prompted.model import Origin, PromptedModel, in_turns
 from zscope.text.prompt_tokens import PromptTokens
 from zscope.text.prompts import Prompt
 from zscope.toy_language.distributions import LABELS
@@ -24,21 +22,10 @@ LEAST = 4  # tokens of a prompt, so that there is something before the token bef
 DRAWN = 4  # sequences per prompt, among which a rare primitive is looked for
 
 
-def prompted(
-    name: str,
-    weights: str,
-    rows: Sequence[str],
-    settings: Mapping[str, Any],
-    sizes: Sizes,
-    *,
-    file: str | None,
-    n: int,
-    dtype: torch.dtype,
-    device: torch.device,
-) -> PromptedModel:
+def prompted(of: Origin) -> PromptedModel:
     """See `model.Prompted`."""
-    model = load_last_tensor_model(weights).to(device)
-    return prompted_toy_model(name, model, ToyTexts.of(settings), sizes, n)
+    model = load_last_tensor_model(of.weights).to(of.device)
+    return prompted_toy_model(of.name, model, ToyTexts.of(of.settings), of.sizes, of.n)
 
 
 def prompted_toy_model(
