@@ -24,9 +24,10 @@ from jaxtyping import Float, Int
 
 from zscope.core.errors import DataError
 from zscope.core.provenance import derive_seed
-from zscope.stats import bootstrap_weights, finite, holm, median_time, onset
+from zscope.stats import bootstrap_weights, finite, holm, onset
 from zscope.studies.toylang.tables import BEHAVIOUR, WEIGHTS
 from zscope.studies.toylang.targets import DIRECT_KL_ONSET, FIRST
+from zscope.tables.onset_medians import medians
 from zscope.tables.schema import Row
 
 if TYPE_CHECKING:
@@ -145,17 +146,7 @@ def summarise(onsets: pd.DataFrame, bootstrap: Bootstrap) -> list[Row]:
 
     A median, or an end of its interval, beyond the last step is null.
     """
-    keys = ["condition", "kind", "primitive", "metric"]
-    found = []
-    for key, rows in onsets.groupby(keys, sort=False):
-        observed = rows["onset"].notna()
-        times = rows["onset"].where(observed, rows["last_step"]).to_numpy(dtype=float)
-        rng = np.random.default_rng(derive_seed(bootstrap.seed, "/".join(map(str, key))))
-        time = median_time(times, observed.to_numpy(dtype=bool), bootstrap=bootstrap, rng=rng)
-        ends = {name: finite(getattr(time, name)) for name in ("median", "ci_low", "ci_high")}
-        counts = {"n": time.n, "n_censored": time.n_censored}
-        found.append({**dict(zip(keys, key, strict=True)), **ends, **counts})
-    return found
+    return list(medians(onsets, ["condition", "kind", "primitive", "metric"], bootstrap))
 
 
 def compare(

@@ -19,9 +19,8 @@ import numpy as np
 import pandas as pd
 
 from zscope.config.base import Bootstrap
-from zscope.core.provenance import derive_seed
 from zscope.figures.frames import numbers, select
-from zscope.stats import finite, median_time, onset
+from zscope.stats import onset
 from zscope.studies.heads.tables import (
     BEHAVIOUR_THERE,
     EFFECT,
@@ -31,6 +30,7 @@ from zscope.studies.heads.tables import (
     SCORE,
     SET,
 )
+from zscope.tables.onset_medians import medians
 from zscope.tables.schema import Row
 
 Direction: TypeAlias = Literal["above", "below"]
@@ -92,12 +92,4 @@ def median_rows(onsets: pd.DataFrame, bootstrap: Bootstrap) -> Iterator[Row]:
 
     A median, or an end of its interval, beyond the last step is null.
     """
-    keys = ["subject", "detector", "quantity"]
-    for key, rows in onsets.groupby(keys, sort=False):
-        seen = rows["onset"].notna()
-        times = rows["onset"].where(seen, rows["last_step"]).to_numpy(dtype=float)
-        rng = np.random.default_rng(derive_seed(bootstrap.seed, "/".join(map(str, key))))
-        time = median_time(times, seen.to_numpy(dtype=bool), bootstrap=bootstrap, rng=rng)
-        ends = {name: finite(getattr(time, name)) for name in ("median", "ci_low", "ci_high")}
-        counts = {"n": time.n, "n_censored": time.n_censored}
-        yield {**dict(zip(keys, key, strict=True)), **ends, **counts}
+    return medians(onsets, ["subject", "detector", "quantity"], bootstrap)
