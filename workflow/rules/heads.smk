@@ -273,6 +273,7 @@ rule run_prompts:
         prompt_conditions=heads_tables.PROMPT_CONDITIONS.path,
         prompt_shifts=heads_tables.PROMPT_SHIFTS.path,
         continuations=heads_tables.CONTINUATIONS.path,
+        prompt_attention=heads_tables.PROMPT_ATTENTION.path,
         patterns=heads_tables.PATTERNS.path,
     log:
         "logs/run_prompts/{subject}/{prompts}.log",
@@ -304,8 +305,10 @@ rule summarise_prompts:
     """Say what every ablation does over all prompts of a set."""
     input:
         prompt_conditions=rules.run_prompts.output.prompt_conditions,
+        prompt_attention=rules.run_prompts.output.prompt_attention,
     output:
         condition_summary=heads_tables.CONDITION_SUMMARY.path,
+        condition_attention=heads_tables.CONDITION_ATTENTION.path,
     log:
         "logs/summarise_prompts/{subject}/{prompts}.log",
     benchmark:

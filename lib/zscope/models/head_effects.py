@@ -20,6 +20,7 @@ of that scale. First order is exact where y is linear in z; in early layers it i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TypeAlias
 
 import torch
@@ -69,8 +70,11 @@ def logits_under(
     cases: Sequence[Sequence[Edit]],
     read: Sequence[int] | None = None,
     visit: Callable[[LayerHeads], None] | None = None,
+    visit_case: Callable[[int, LayerHeads], None] | None = None,
 ) -> Iterator[Float[Tensor, "batch read vocab"]]:
     """The logits of a run without edits, which `visit` sees, then those under each case.
+
+    visit_case: sees each case's number and the layers that are run under it.
 
     Every case is run from the first layer that it edits, whose input the clean run has kept. Keeps
     that of every layer that is such a first one.
@@ -89,8 +93,10 @@ def logits_under(
             visit(heads)
 
     yield view.run(tokens, visit=keep, read=read).logits
-    for case, start in zip(cases, starts, strict=True):
-        yield view.run(tokens, case, read=read, resume=Resume(start, streams[start])).logits
+    for i, (case, start) in enumerate(zip(cases, starts, strict=True)):
+        see = None if visit_case is None else partial(visit_case, i)
+        resume = Resume(start, streams[start])
+        yield view.run(tokens, case, see, read=read, resume=resume).logits
 
 
 def first_order_effects(

@@ -9,7 +9,19 @@ from __future__ import annotations
 import numpy as np
 
 from fake_tables import frame
-from zscope.studies.heads.tables import IOI, LAYER_OFFSETS, OFFSETS, REDUNDANCY, UNDER_ABLATION
+from zscope.studies.heads.tables import (
+    ABLATED,
+    ALL_KEYS,
+    CHANGE,
+    CLEAN,
+    CONDITION_ATTENTION,
+    IOI,
+    LAYER_OFFSETS,
+    MOVED,
+    OFFSETS,
+    REDUNDANCY,
+    UNDER_ABLATION,
+)
 
 SUBJECT = "toylang/reference"
 BEST = (0, 1)
@@ -81,6 +93,27 @@ def ioi_rows(models, n_layers=2, n_heads=8):
             }
 
 
+def condition_attention_rows(models, n_layers=2):
+    """Without L0H1, layer 1 looks less at the token before, and more at the first."""
+    kept = {"first": 0.3, "t-2": 0.1, "t-1": 0.5, "t-0": 0.1}
+    change = {"first": 0.2, "t-2": 0.05, "t-1": -0.3, "t-0": 0.05}
+    conditions = {
+        "head-L0H1-mean": "L0H1, mean",
+        "set-previous-mean": "the heads of previous, mean",
+    }
+    model = next(iter(models), None)
+    for condition, label in conditions.items() if model else ():
+        where = {"subject": SUBJECT, "model": model, "prompts": "crafted", "condition": condition}
+        where |= {"label": label, "layer": n_layers - 1, "n": 40}
+        for keys, clean in kept.items():
+            offset = int(keys[2:]) if keys.startswith("t-") else None
+            values = {CLEAN: clean, ABLATED: clean + change[keys], CHANGE: change[keys]}
+            for metric, value in values.items():
+                of = {"keys": keys, "offset": offset, "metric": metric}
+                yield {**where, **of, **around("value", value)}
+        yield {**where, "keys": ALL_KEYS, "offset": None, "metric": MOVED, **around("value", 0.3)}
+
+
 def tables(models):
     made = {
         OFFSETS: offset_rows,
@@ -88,5 +121,6 @@ def tables(models):
         REDUNDANCY: redundancy_rows,
         UNDER_ABLATION: under_ablation_rows,
         IOI: ioi_rows,
+        CONDITION_ATTENTION: condition_attention_rows,
     }
     return {table.name: frame(table, rows(models)) for table, rows in made.items()}

@@ -12,6 +12,7 @@ from zscope.models.attention_view import Edit
 from zscope.models.head_edits import in_rows, set_z, zero_z
 from zscope.studies.heads.asked.model import Sizes
 from zscope.studies.heads.config import AblationConfig, PromptsConfig, StreamsConfig
+from zscope.studies.heads.prompted.attention_at_end import key_groups
 from zscope.studies.heads.prompted.chosen_heads import NamedSet, named_sets
 from zscope.studies.heads.prompted.conditions import conditions_of
 from zscope.studies.heads.prompted.model import PromptedModel, in_turns, some_of
@@ -148,6 +149,70 @@ def test_conditions_without_a_token_before_are_left_out(found):
         f"values-{which}-{scope}" for which in ("t1", "previous") for scope in ("L1H1", "L1", "all")
     }
     assert values <= there["b"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_attention_under_a_condition_is_that_of_an_edited_run(found, name):
+    """Of every layer behind the edit, key by key."""
+    model, conditions, run = found[name]
+    frame = pd.DataFrame(run.attention).set_index(["prompt", "condition", "layer"]).sort_index()
+    compared = 0
+    for p in model.prompts:
+        clean = patterns_at_end(model.view, p.ids, None)
+        for c in conditions:
+            if len(p.ids) - 1 < c.least_t:
+                continue
+            ablated = patterns_at_end(model.view, p.ids, by_hand(c.id, model.z_bar))
+            edited_first = min(edit.layer for edit in c.edits(len(p.ids) - 1))
+            for layer in range(model.view.n_layers):
+                if layer <= edited_first:
+                    assert (p.prompt.id, c.id, layer) not in frame.index
+                    continue
+                rows = frame.loc[(p.prompt.id, c.id, layer)].set_index("keys")
+                for pattern, column in ((ablated, "weight"), (clean, "clean")):
+                    (of,) = (x.mean(0) for x in [pattern[layer]])
+                    wanted = {f"t-{d}": of[-1 - d] for d in range(min(len(of) - 1, 8))}
+                    wanted |= {"first": of[0]}
+                    wanted |= {"farther": of[1:-8].sum()} if len(of) > 9 else {}
+                    kept = rows.drop("all")[column]
+                    assert set(kept.index) == set(wanted)
+                    for keys, weight in wanted.items():
+                        assert kept[keys] == pytest.approx(float(weight), abs=1e-5)
+                moved = (ablated[layer] - clean[layer]).abs().sum(-1).mean() / 2
+                assert rows.loc["all", "weight"] == pytest.approx(float(moved), abs=1e-5)
+                compared += moved > 1e-3
+    assert compared > 5, "some patterns change"
+
+
+def patterns_at_end(view, ids, change):
+    """The last row of every layer's pattern, of a run that is edited by hand."""
+    found = {}
+
+    def keep(heads):
+        found[heads.layer] = heads.pattern[0, :, -1].detach().double()
+
+    edits = []
+    if change is not None:
+
+        def edit(layer, site):
+            def apply(x):
+                x = x.clone()
+                change(layer, site, x)
+                return x
+
+            return Edit(layer, site, apply)
+
+        edits = [edit(layer, site) for layer in range(view.n_layers) for site in ("values", "z")]
+    view.run(torch.tensor([ids]), edits, keep)
+    return found
+
+
+def test_groups_of_keys_are_each_key_once():
+    for length in range(1, 30):
+        groups = list(key_groups(length))
+        keys = sorted(k for _, _, of in groups for k in of)
+        assert keys == list(range(length)), length
+        assert len({name for name, _, _ in groups}) == len(groups)
 
 
 @pytest.mark.parametrize("name", NAMES)

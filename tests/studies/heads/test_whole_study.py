@@ -42,6 +42,7 @@ from zscope.studies.heads.head_map_rows import head_map_rows
 from zscope.studies.heads.head_sets import heads_text
 from zscope.studies.heads.measuring import measure
 from zscope.studies.heads.pages.ablation_page import ablation_page
+from zscope.studies.heads.pages.attention_summary import summarise_attention
 from zscope.studies.heads.pages.condition_summary import summarise_conditions
 from zscope.studies.heads.pages.detector_texts import detector_texts
 from zscope.studies.heads.pages.head_map import head_map_page
@@ -61,12 +62,14 @@ from zscope.studies.heads.sums import Key
 from zscope.studies.heads.sums_file import Measured, load_measured, save_measured
 from zscope.studies.heads.tables import (
     ABLATIONS,
+    CONDITION_ATTENTION,
     CONDITION_SUMMARY,
     CONTINUATIONS,
     DETECTORS,
     MAP,
     PATTERNS,
     PROFILES,
+    PROMPT_ATTENTION,
     PROMPT_CONDITIONS,
     PROMPT_SHIFTS,
     PROMPT_TOKENS,
@@ -274,6 +277,9 @@ def prompts_to_page(kind, scores, folder):
     assert set(said["condition"]) == {"base", *(c.id for c in conditions)}
     summary = of(summarise_conditions(said, BOOTSTRAP), CONDITION_SUMMARY)
     assert set(summary["condition"]) == {c.id for c in conditions}
+    attention = of(found.attention, PROMPT_ATTENTION)
+    moved = of(summarise_attention(attention, said, "own", BOOTSTRAP), CONDITION_ATTENTION)
+    compare_attention(moved, attention)
     page = ablation_page(tokens, said, shifts, summary, continued, subject="s", level=0.95)
     assert page.count('<section class="prompt"') == len(model.prompts) > 1
     assert page.count("one-shot</button>") == 2
@@ -282,6 +288,28 @@ def prompts_to_page(kind, scores, folder):
     patterns = written(pd.concat(found.patterns).assign(**columns), PATTERNS, folder)
     assert patterns["prompt"].nunique() == 2
     return tokens, patterns
+
+
+def compare_attention(moved, attention):
+    """Means over prompts, inside their intervals; a change is a difference."""
+    if attention.empty:
+        assert moved.empty
+        return
+    where = ["condition", "layer", "keys"]
+    means = attention.groupby(where)[["weight", "clean"]].mean()
+    wide = moved.pivot(index=where, columns="metric", values="value")
+    for key, row in means.iterrows():
+        found = wide.loc[key]
+        if key[-1] == "all":
+            assert found["moved"] == pytest.approx(row["weight"])
+            continue
+        assert found["ablated"] == pytest.approx(row["weight"])
+        assert found["clean"] == pytest.approx(row["clean"])
+        assert found["change"] == pytest.approx(row["weight"] - row["clean"], abs=1e-9)
+    inside = moved.dropna(subset=["ci_low"])
+    assert len(inside) > 0
+    assert (inside["ci_low"] <= inside["value"] + 1e-9).all()
+    assert (inside["value"] <= inside["ci_high"] + 1e-9).all()
 
 
 def prompted_rows(sizes):

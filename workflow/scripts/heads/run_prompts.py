@@ -19,6 +19,7 @@ from zscope.studies.heads.sources import load_prompted
 from zscope.studies.heads.tables import (
     CONTINUATIONS,
     PATTERNS,
+    PROMPT_ATTENTION,
     PROMPT_CONDITIONS,
     PROMPT_SHIFTS,
     PROMPT_TOKENS,
@@ -63,6 +64,7 @@ def run_prompts(
         (PROMPT_CONDITIONS, found.conditions),
         (PROMPT_SHIFTS, found.shifts),
         (CONTINUATIONS, found.continuations),
+        (PROMPT_ATTENTION, found.attention),
     ):
         write_table([{**columns, **row} for row in listed], outputs[table.short], table, provenance)
     patterns = pd.concat(found.patterns) if found.patterns else pd.DataFrame()

@@ -36,6 +36,10 @@ LOGIT_UP, LOGIT_DOWN, P_UP, P_DOWN = RANKINGS = ("logit_up", "logit_down", "p_up
 """By the change of the logit, centred over the vocabulary, and by p_ablated - p_base."""
 AS_IT_IS, PERSISTENT, ONE_SHOT = ("base", "persistent", "one-shot")
 """Of generated tokens: no edit, the edit in every step, and in the first alone."""
+FIRST_KEY, FARTHER, ALL_KEYS = ("first", "farther", "all")
+"""Groups of keys, beside single ones: key 0, those beyond the largest offset, and every key."""
+CLEAN, ABLATED, CHANGE, MOVED = ("clean", "ablated", "change", "moved")
+"""Attention as it is, under an ablation, the difference, and how much of it moved."""
 ALL_MODELS = "all"
 """The model of a row that is over all models of a subject."""
 
@@ -519,6 +523,44 @@ CONTINUATIONS = Table(
     ),
     ("model", "prompt", "t", "condition", "mode", "step"),
 )
+KEYS = (
+    Column("keys", TEXT, "", "first: key 0; farther: all others beyond; else t-OFFSET; all"),
+    Column("offset", INT, "tokens", "from the query back to the key; null: several keys", True),
+)
+PROMPT_ATTENTION = Table(
+    "heads_prompt_attention",
+    "what a layer attends to at the end of a prompt, on average over its heads",
+    PROMPTS_FOLDER + "/attention.parquet",
+    (
+        SUBJECT,
+        FIRST_MODEL,
+        *CONDITION,
+        Column("layer", INT, "", "a layer behind the first that is edited, from 0"),
+        *KEYS,
+        Column("weight", FLOAT, "as metric", "under the ablation; for all keys: see moved"),
+        Column("clean", FLOAT, "as metric", "as it is; for all keys 0"),
+    ),
+    ("model", "prompt", "t", "condition", "layer", "keys"),
+)
+CONDITION_ATTENTION = Table(
+    "heads_condition_attention",
+    "what a layer attends to under an ablation, over all prompts",
+    PROMPTS_FOLDER + "/attention_summary.parquet",
+    (
+        SUBJECT,
+        FIRST_MODEL,
+        Column("prompts", TEXT, "", "set of prompts"),
+        Column("condition", TEXT, "", "id of the ablation"),
+        Column("label", TEXT, "", "the condition in words"),
+        Column("layer", INT, "", "a layer behind the first that is edited, from 0"),
+        *KEYS,
+        METRIC,
+        NUMBER,
+        *INTERVAL,
+        N,
+    ),
+    ("model", "prompts", "condition", "layer", "keys", "metric"),
+)
 CONDITION_SUMMARY = Table(
     "heads_condition_summary",
     "a measure of an ablation over all prompts",
@@ -582,7 +624,9 @@ OF_PROMPTS = (
     PROMPT_CONDITIONS,
     PROMPT_SHIFTS,
     CONTINUATIONS,
+    PROMPT_ATTENTION,
     CONDITION_SUMMARY,
+    CONDITION_ATTENTION,
     PATTERNS,
 )
 TABLES = (

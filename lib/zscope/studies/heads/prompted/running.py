@@ -19,6 +19,7 @@ from zscope.core.jobs import progress
 from zscope.models.attention_view import LayerHeads
 from zscope.models.head_effects import logits_under
 from zscope.studies.heads.config import PromptsConfig
+from zscope.studies.heads.prompted.attention_at_end import AttentionAtEnd
 from zscope.studies.heads.prompted.conditions import Condition
 from zscope.studies.heads.prompted.continuing import continuation_rows, continued
 from zscope.studies.heads.prompted.model import PromptedModel, some_of
@@ -38,6 +39,7 @@ class Found:
     conditions: list[Row] = field(default_factory=list)
     shifts: list[Row] = field(default_factory=list)
     continuations: list[Row] = field(default_factory=list)
+    attention: list[Row] = field(default_factory=list)
     patterns: list[pd.DataFrame] = field(default_factory=list)
 
 
@@ -70,17 +72,29 @@ def _run(
     shown: Sequence[PromptTokens],
     found: dict[str, Found],
 ) -> Int[Tensor, "condition batch"]:
-    """Predictions and shifts of prompts of one length. Returns the predicted tokens."""
+    """Predictions, shifts and attention of prompts of one length. Returns the predicted tokens."""
     t = len(prompts[0].ids) - 1
 
+    at_end = AttentionAtEnd()
+
     def keep(heads: LayerHeads) -> None:
+        at_end.keep(heads)
         for i, p in enumerate(prompts):
             if p in shown:
                 found[p.prompt.id].patterns.append(_pattern_rows(p.prompt.id, heads, i))
 
+    def compare(case: int, heads: LayerHeads) -> None:
+        if heads.layer == firsts[case]:  # what is edited in a layer leaves its pattern as it is
+            return
+        where = {"t": t, "condition": conditions[case].id}
+        for p, rows in zip(prompts, at_end.rows(heads), strict=True):
+            id_ = p.prompt.id
+            found[id_].attention.extend({"prompt": id_, **where, **row} for row in rows)
+
     tokens = torch.tensor([p.ids for p in prompts], device=model.view.device)
     cases = [c.edits(t) for c in conditions]
-    every = logits_under(model.view, tokens, cases, read=[-1], visit=keep)
+    firsts = [min(edit.layer for edit in case) for case in cases]
+    every = logits_under(model.view, tokens, cases, read=[-1], visit=keep, visit_case=compare)
     base = Prediction.of(next(every)[:, 0])
     said = {"condition": AS_IT_IS, "label": LABEL, "base": None}
     for p, row in zip(prompts, base.rows(None, model.texts), strict=True):
