@@ -38,10 +38,9 @@ def draw(tables: Tables) -> Figure:
     conditions = _shown(rows)
     keys = _in_order(rows)
     n_layers = 1 + int(rows["layer"].max())
-    height = 0.9 + 0.045 * max(n_layers, 8)
-    fig = style.figure(style.DOUBLE, height * len(conditions) + 0.9)
-    axes = fig.subplots(len(conditions), len(PANELS) + 1, squeeze=False, sharey=True,
-                        width_ratios=[1, 1, 1, 0.55])  # fmt: skip
+    height = 1.15 + 0.045 * max(n_layers, 8)
+    fig = style.figure(style.DOUBLE, height * len(conditions) + 0.6)
+    lines = style.stacked(fig, *[height] * len(conditions))
     drawn = rows[rows["condition"].isin(conditions)]
     # One scale for what is and for what becomes of it, and one for all changes.
     largest = {
@@ -49,25 +48,26 @@ def draw(tables: Tables) -> Figure:
         for name, of in (("weight", (CLEAN, ABLATED)), (CHANGE, (CHANGE,)))
     }
     signed = bool((drawn.loc[drawn["metric"] == CLEAN, "value"] < 0).any())
-    images: dict[str, AxesImage] = {}
-    for line, condition in zip(axes, conditions, strict=True):
+    for line, condition in zip(lines, conditions, strict=True):
         of = select(drawn, condition=condition)
-        for ax, (metric, title) in zip(line, PANELS.items(), strict=False):
+        line.suptitle(str(of["label"].iloc[0]), x=0.01, ha="left")
+        axes = line.subplots(1, len(PANELS) + 1, sharey=True, width_ratios=[1, 1, 1, 0.55])
+        images: dict[str, AxesImage] = {}
+        for ax, (metric, title) in zip(axes, PANELS.items(), strict=False):
             scale = CHANGE if metric == CHANGE else "weight"
             both = metric == CHANGE or signed
-            images[scale] = _map(
-                ax, select(of, metric=metric), keys, n_layers, largest[scale], both
-            )
-            style.panel_title(ax, title if metric != CLEAN else f"{_short(of)}\n{title}")
-        line[0].set_ylabel("layer")
-        _moved(line[-1], select(of, metric=MOVED))
-    for scale, label in (("weight", "attention (mean of heads)"), (CHANGE, "change")):
-        fig.colorbar(images[scale], ax=list(axes.flat), shrink=0.7, label=label, pad=0.01)
+            of_metric = select(of, metric=metric)
+            images[scale] = _map(ax, of_metric, keys, n_layers, largest[scale], both)
+            style.panel_title(ax, title)
+        axes[0].set_ylabel("layer")
+        _moved(axes[-1], select(of, metric=MOVED))
+        for scale, label in (("weight", "attention"), (CHANGE, "change")):
+            line.colorbar(images[scale], ax=list(axes), shrink=0.8, label=label, pad=0.01)
     n = int(rows["n"].max())
     style.note(
         fig,
-        f"{rows['model'].iloc[0]}, up to {n} prompts: attention of the last position t. Layers "
-        "behind the first that is edited; the others keep their patterns.",
+        f"{rows['model'].iloc[0]}, up to {n} prompts: attention of the last position t, mean of "
+        "heads. Layers behind the first that is edited; the others keep their patterns.",
         f"Right: how much of it moved, whatever the direction; bars: {tables.percent} intervals "
         "over prompts.",
     )
@@ -88,10 +88,6 @@ def _in_order(rows: pd.DataFrame) -> list[str]:
     return [*groups, *(f"t-{offset}" for offset in offsets)]
 
 
-def _short(rows: pd.DataFrame) -> str:
-    return str(rows["label"].iloc[0])
-
-
 def _map(
     ax: Axes, rows: pd.DataFrame, keys: list[str], n_layers: int, largest: float, both: bool
 ) -> AxesImage:
@@ -108,7 +104,7 @@ def _map(
         interpolation="none",
     )
     ax.set_facecolor("0.9")
-    ax.set_xticks(range(len(keys)), keys, rotation=90, fontsize=5)
+    ax.set_xticks(range(len(keys)), keys, rotation=90)
     ax.set_xlabel("key")
     return image
 
