@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
@@ -40,6 +41,13 @@ def bootstrap_weights(
     return rng.multinomial(n, np.full(n, 1 / n), size=n_resamples) / n
 
 
+@lru_cache(maxsize=4)  # of hundreds of intervals over the same examples, most of the time
+def _weights_of_seed(n: int, resamples: int, seed: int) -> Float[np.ndarray, "resamples n"]:
+    weights = bootstrap_weights(n, resamples, np.random.default_rng(seed))
+    weights.setflags(write=False)
+    return weights
+
+
 def bootstrap_interval(
     values: Float[np.ndarray, n * columns],
     denominator: Float[np.ndarray, n * columns] | None = None,
@@ -66,8 +74,11 @@ def bootstrap_interval(
     tails = bootstrap.tails
     n = len(values)
     if weights is None:
-        rng = rng or np.random.default_rng(bootstrap.seed)
-        weights = bootstrap_weights(n, bootstrap.resamples, rng)
+        weights = (
+            _weights_of_seed(n, bootstrap.resamples, bootstrap.seed)
+            if rng is None
+            else bootstrap_weights(n, bootstrap.resamples, rng)
+        )
     elif weights.ndim != 2 or weights.shape[1] != n:
         raise ValueError(f"weights of shape {weights.shape} do not fit {n} examples")
     if n == 1:

@@ -267,5 +267,6 @@ def softmax_pattern(
 ) -> Float[Tensor, "batch head seq seq"]:
     """Softmax over the keys that are seen, in single precision or better."""
     exact = torch.promote_types(scores.dtype, torch.float32)
-    masked = scores.masked_fill(~mask, -torch.inf)
-    return masked.softmax(-1, dtype=exact).to(scores.dtype)
+    # A bias of 0 and -inf is added in one pass; filling in place would harm the gradient's graph.
+    bias = torch.zeros_like(mask, dtype=scores.dtype).masked_fill(~mask, -torch.inf)
+    return (scores + bias).softmax(-1, dtype=exact).to(scores.dtype)

@@ -15,7 +15,7 @@ from zscope.models.checkpoints import join, save_tensors
 from zscope.models.tensor_transformer import TensorConfig, TensorTransformer
 from zscope.models.transformer import Transformer, TransformerConfig
 from zscope.studies.heads.ablating import Ablated, Screen, ablation_rows
-from zscope.studies.heads.asked.model import Sizes
+from zscope.studies.heads.asked.model import Sizes, SubjectFiles
 from zscope.studies.heads.asked.rows import least_loss
 from zscope.studies.heads.head_sets import heads_text
 from zscope.studies.heads.measuring import measure
@@ -90,7 +90,7 @@ def case(request, tmp_path_factory):
     """A source, and each of its models at every step."""
     source = load_source("lag" if request.param == "lag" else "toylang")
     found = files_of(request.param, tmp_path_factory.mktemp("files"))
-    return source, list(source.series(**found, **CPU)), found
+    return source, list(source.series(SubjectFiles(**found, **CPU))), found
 
 
 CPU = {"dtype": torch.float32, "device": torch.device("cpu")}
@@ -105,7 +105,7 @@ def test_a_series_is_its_file_and_a_subject_its_last_step(case):
     source, series, found = case
     assert [(m.name, m.steps) for m in series] == [("a", STEPS), ("b", STEPS)]
     sizes = Sizes.of_scores(STREAMS, 0)
-    last = [ask(sizes) for ask in source.asks(**found, **CPU)]
+    last = [ask(sizes) for ask in source.asks(SubjectFiles(**found, **CPU))]
     for model, asked in zip(series, last, strict=True):
         at_end, before = (model.at(step)(sizes) for step in (5, 1))
         (text,) = asked.streams["text"]

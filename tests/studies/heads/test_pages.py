@@ -31,7 +31,16 @@ from zscope.studies.heads.pages import asset_files
 from zscope.studies.heads.pages.ablation_page import ablation_page
 from zscope.studies.heads.pages.condition_summary import METRICS, summarise_conditions
 from zscope.studies.heads.pages.head_map import DetectorText, head_map_page
-from zscope.studies.heads.tables import MAP, OF_PROMPTS, TABLES
+from zscope.studies.heads.tables import (
+    CONDITION_SUMMARY,
+    CONTINUATIONS,
+    MAP,
+    PATTERNS,
+    PROMPT_CONDITIONS,
+    PROMPT_SHIFTS,
+    PROMPT_TOKENS,
+    TABLES,
+)
 from zscope.tables.read import read_table
 from zscope.tables.write import write_table
 
@@ -385,7 +394,8 @@ def test_the_frames_are_tables(tmp_path) -> None:
         patterns("list-days"),
         map_frame(2, 3),
     )
-    for table, frame in zip((*OF_PROMPTS, MAP), frames, strict=True):
+    tables = (PROMPT_TOKENS, PROMPT_CONDITIONS, PROMPT_SHIFTS, CONTINUATIONS, CONDITION_SUMMARY)
+    for table, frame in zip((*tables, PATTERNS, MAP), frames, strict=True):
         write_table(frame, tmp_path / "x.parquet", table, {})
         assert len(read_table(tmp_path / "x.parquet", table)) == len(frame) > 0
         assert table in TABLES

@@ -28,7 +28,7 @@ from zscope.models.registry import ModelSource
 from zscope.models.tensor_transformer import TensorConfig, TensorTransformer
 from zscope.models.transformer import Transformer, TransformerConfig
 from zscope.studies.heads.ablating import Ablated, ablation_rows, screen
-from zscope.studies.heads.asked.model import Sizes
+from zscope.studies.heads.asked.model import Sizes, SubjectFiles
 from zscope.studies.heads.asked.named import language_model
 from zscope.studies.heads.asked.rows import model_of_rows
 from zscope.studies.heads.asked.toylang import ToyTexts, toy_model
@@ -401,7 +401,9 @@ def test_a_folder_of_any_architecture_that_can_be_seen_is_a_subject(config, tmp_
     row = fetch_model("mine", ModelSource(path=str(saved)), str(tmp_path / "weights"), None, None)
     assert (row["n_layers"], row["n_kv_heads"], row["d_head"]) == (2, 4, 4)
     asks = load_source("named").asks(
-        {"mine": str(tmp_path / "weights")}, [], {}, dtype=torch.float32, device=torch.device("cpu")
+        SubjectFiles(
+            {"mine": str(tmp_path / "weights")}, [], {}, torch.float32, torch.device("cpu")
+        )
     )
     model = next(iter(asks))(Sizes.of_scores(STREAMS, 0))
     measured = measure(

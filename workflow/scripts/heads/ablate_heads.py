@@ -11,7 +11,7 @@ from zscope.core.devices import pick_device
 from zscope.core.jobs import job, progress
 from zscope.figures.frames import select
 from zscope.studies.heads.ablating import Ablated, ablation_rows, screen
-from zscope.studies.heads.asked.model import PURPOSES, Sizes
+from zscope.studies.heads.asked.model import PURPOSES, Sizes, SubjectFiles
 from zscope.studies.heads.config import AblationConfig, StreamsConfig
 from zscope.studies.heads.questions import questions_of
 from zscope.studies.heads.sources import load_source
@@ -42,13 +42,7 @@ def ablate_heads(
     source = load_source(subject["source"])
     found, there = read_table(scores, SCORES), read_table(applied, DETECTORS)
 
-    asks = source.asks(
-        dict(zip(subject["models"], weights, strict=True)),
-        rows,
-        subject["settings"],
-        dtype=getattr(torch, subject["dtype"]),
-        device=device,
-    )
+    asks = source.asks(SubjectFiles.of(subject, weights, rows, device))
     sizes = [Sizes.of_ablations(streams, config, seed, x) for x in PURPOSES]
     screen_rows: list[Row] = []
     ablation: list[Row] = []

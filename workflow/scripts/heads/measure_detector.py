@@ -7,7 +7,7 @@ import torch
 
 from zscope.core.devices import pick_device
 from zscope.core.jobs import job, progress
-from zscope.studies.heads.asked.model import Sizes
+from zscope.studies.heads.asked.model import Sizes, SubjectFiles
 from zscope.studies.heads.config import DetectorsConfig, StreamsConfig
 from zscope.studies.heads.measuring import measure
 from zscope.studies.heads.registry import load_detectors
@@ -30,13 +30,7 @@ def measure_detector(
 ) -> None:
     """weights: of each model of the subject. name: module of the detector."""
     detectors = load_detectors(name, config.settings)
-    asks = load_source(subject["source"]).asks(
-        dict(zip(subject["models"], weights, strict=True)),
-        rows,
-        subject["settings"],
-        dtype=getattr(torch, subject["dtype"]),
-        device=device,
-    )
+    asks = load_source(subject["source"]).asks(SubjectFiles.of(subject, weights, rows, device))
     sizes = Sizes.of_scores(streams, seed)
     measured = [
         measure(ask(sizes), detectors, config.settings, streams.batch_size)

@@ -9,7 +9,7 @@ from zscope.config.base import Bootstrap
 from zscope.core.devices import pick_device
 from zscope.core.jobs import job, progress
 from zscope.figures.frames import select
-from zscope.studies.heads.asked.model import Series, Sizes, Source
+from zscope.studies.heads.asked.model import Series, Sizes, Source, SubjectFiles
 from zscope.studies.heads.config import (
     AblationConfig,
     DetectorsConfig,
@@ -17,7 +17,13 @@ from zscope.studies.heads.config import (
     StreamsConfig,
 )
 from zscope.studies.heads.onsets.followed import Following, following, spread_steps
-from zscope.studies.heads.onsets.measuring import Scoring, effect_rows, random_sets, score_rows
+from zscope.studies.heads.onsets.measuring import (
+    Kept,
+    Scoring,
+    effect_rows,
+    random_sets,
+    score_rows,
+)
 from zscope.studies.heads.sources import load_source
 from zscope.studies.heads.tables import CHECKPOINTS, DETECTORS, SCORES
 from zscope.tables.read import read_table
@@ -51,13 +57,7 @@ def measure_head_onsets(
         Sizes.of_scores(streams, seed),
         Sizes.of_ablations(streams, ablation, seed, "effects"),
     ]
-    models = source.series(
-        dict(zip(subject["models"], weights, strict=True)),
-        rows,
-        subject["settings"],
-        dtype=getattr(torch, subject["dtype"]),
-        device=device,
-    )
+    models = source.series(SubjectFiles.of(subject, weights, rows, device))
     made: list[Row] = []
     for model in progress(models, desc=f"checkpoints {subject['name']}", total=len(weights)):
         asked = following(
@@ -81,12 +81,13 @@ def _of_model(
     seed: int,
 ) -> Iterator[Row]:
     """sizes: of the scores, and of the effects."""
+    kept: Kept = {}
     for step in spread_steps(model.steps, onsets.checkpoints):
         ask = model.at(step)
         scored, ablated = (ask(of_purpose) for of_purpose in sizes)
         sets = random_sets(asked, ablated.view.n_heads, onsets.draws, seed)
         behaviours = source.behaviours(ablated)
-        for row in score_rows(scored, asked, how):
+        for row in score_rows(scored, asked, how, kept):
             yield {"step": step, **row}
         for row in effect_rows(ablated.view, behaviours, asked, sets, how.bootstrap):
             yield {"step": step, **row}

@@ -10,7 +10,7 @@ from zscope.config.base import Bootstrap
 from zscope.core.devices import pick_device
 from zscope.core.jobs import job, progress
 from zscope.figures.frames import select
-from zscope.studies.heads.asked.model import Sizes
+from zscope.studies.heads.asked.model import Sizes, SubjectFiles
 from zscope.studies.heads.config import DetectorsConfig, PartsConfig, StreamsConfig
 from zscope.studies.heads.parts.measuring import part_rows
 from zscope.studies.heads.registry import load_detectors
@@ -39,13 +39,7 @@ def measure_head_parts(
     """weights: of each model of the subject. outputs: by short name of a table."""
     source = load_source(subject["source"])
     found: pd.DataFrame = read_table(scores, SCORES)
-    asks = source.asks(
-        dict(zip(subject["models"], weights, strict=True)),
-        rows,
-        subject["settings"],
-        dtype=getattr(torch, subject["dtype"]),
-        device=device,
-    )
+    asks = source.asks(SubjectFiles.of(subject, weights, rows, device))
     members = {
         d.name: d for name in detectors.asked for d in load_detectors(name, detectors.settings)
     }

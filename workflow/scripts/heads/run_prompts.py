@@ -9,7 +9,7 @@ import torch
 from zscope.core.devices import pick_device
 from zscope.core.jobs import job
 from zscope.figures.frames import select
-from zscope.studies.heads.asked.model import Sizes
+from zscope.studies.heads.asked.model import Sizes, SubjectFiles
 from zscope.studies.heads.config import AblationConfig, PromptsConfig, StreamsConfig
 from zscope.studies.heads.prompted.chosen_heads import named_sets
 from zscope.studies.heads.prompted.conditions import conditions_of
@@ -43,17 +43,8 @@ def run_prompts(
     provenance: Mapping[str, Any],
 ) -> None:
     """weights, rows: of the subject's first model. outputs: by the short name of the table."""
-    origin = Origin(
-        subject["models"][0],
-        weights,
-        rows,
-        subject["settings"],
-        sizes,
-        file=file,
-        n=config.trained_sequences,
-        dtype=getattr(torch, subject["dtype"]),
-        device=device,
-    )
+    files = SubjectFiles.of(subject, [weights], rows, device)
+    origin = Origin(files, sizes, file=file, n=config.trained_sequences)
     model = load_prompted(subject["source"])(origin)
     of_model = select(read_table(scores, SCORES), model=model.name)
     conditions = conditions_of(named_sets(of_model), model.z_bar, config, sizes.seed)

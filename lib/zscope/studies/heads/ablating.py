@@ -7,7 +7,7 @@ noise that its effect is then measured with.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
@@ -24,8 +24,8 @@ from zscope.models.attention_view import AttentionView, Edit
 from zscope.models.head_edits import resample_z, set_z, zero_z
 from zscope.models.head_effects import (
     direct_effects,
-    exact_effects,
     first_order_effects,
+    logits_under,
     mean_z,
 )
 from zscope.stats import bootstrap_interval, finite
@@ -64,6 +64,7 @@ class Ablated:
     _effects: dict[tuple[Heads, AblationKind], Float[np.ndarray, " n"]] = field(
         default_factory=dict, init=False
     )
+    _harm: list[Float[np.ndarray, " n"]] = field(default_factory=list, init=False)
 
     @cached_property
     def z_bar(self) -> Float[Tensor, "layer head d_head"]:
@@ -77,20 +78,28 @@ class Ablated:
     def _tokens(self, piece: Piece) -> Tensor:
         return piece.tokens.to(self.view.device)
 
+    @property
+    def runs(self) -> Hashable:
+        """What its runs depend on: behaviours with the same ones can be read off one run."""
+        of = self.behaviour, self.mean_of or self.behaviour
+        tokens = tuple((id(p.tokens), p.read) for b in of for p in b.pieces)
+        return id(self.view), tokens, self.behaviour.at
+
     def effects(
         self, cases: Sequence[Heads], kind: AblationKind = "mean"
     ) -> list[Float[np.ndarray, " n"]]:
         """Rise of the harm of each sequence with these heads ablated, for every case."""
-        new = [c for c in dict.fromkeys(cases) if (c, kind) not in self._effects]
-        if new:
-            parts = []
-            for piece in self.behaviour.pieces:
-                edits = [self._edits(heads, kind, len(piece.tokens)) for heads in new]
-                found = exact_effects(self.view, self._tokens(piece), piece.y, edits, piece.read)
-                parts.append(found.double().cpu().numpy())
-            for heads, effect in zip(new, np.concatenate(parts, 1), strict=True):
-                self._effects[heads, kind] = effect
+        measure_together([self], cases, kind)
         return [self._effects[c, kind] for c in cases]
+
+    def harm(self) -> Float[np.ndarray, " n"]:
+        """Of each sequence, without ablation."""
+        if not self._harm:
+            _measure_group([self], [], "mean")
+        return self._harm[0]
+
+    def _lacks(self, cases: Sequence[Heads], kind: AblationKind) -> list[Heads]:
+        return [c for c in dict.fromkeys(cases) if (c, kind) not in self._effects]
 
     def _edits(self, heads: Heads, kind: AblationKind, n: int) -> list[Edit]:
         at, layers = self.behaviour.at, Counter(layer for layer, _ in heads)
@@ -130,6 +139,40 @@ class Ablated:
             "n": int((self.behaviour.counts > 0).sum()),
             **columns,
         }
+
+
+def measure_together(
+    ablated: Iterable[Ablated], cases: Sequence[Heads], kind: AblationKind = "mean"
+) -> None:
+    """Measure the effect of every case on every behaviour, in as few runs as there can be.
+
+    Behaviours with the same sequences, ablated positions and means are read off the same runs.
+    """
+    groups: dict[Hashable, list[Ablated]] = {}
+    for one in ablated:
+        groups.setdefault(one.runs, []).append(one)
+    for group in groups.values():
+        if new := [c for c in dict.fromkeys(cases) if any(a._lacks([c], kind) for a in group)]:
+            _measure_group(group, new, kind)
+
+
+def _measure_group(group: Sequence[Ablated], cases: Sequence[Heads], kind: AblationKind) -> None:
+    first = group[0]
+    for other in group[1:]:
+        vars(other)["z_bar"] = first.z_bar  # of the same tokens
+    parts = []
+    for pieces in zip(*(a.behaviour.pieces for a in group), strict=True):
+        piece = pieces[0]
+        edits = [first._edits(heads, kind, len(piece.tokens)) for heads in cases]
+        runs = logits_under(first.view, first._tokens(piece), edits, piece.read)
+        harms = [torch.stack([p.y(logits) for p in pieces]) for logits in runs]
+        parts.append(torch.stack(harms).double().cpu().numpy())
+    clean, *ablated = np.concatenate(parts, -1)  # [case, behaviour, n]
+    for one, harm in zip(group, clean, strict=True):
+        one._harm[:] = [harm]
+    for heads, effects in zip(cases, ablated, strict=True):
+        for one, harm, before in zip(group, effects, clean, strict=True):
+            one._effects[heads, kind] = harm - before
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,6 +237,13 @@ def ablation_rows(
     among random sets, and of the choice of heads. Questions whose behaviours are not there are left
     out.
     """
+    any_effects = next(iter(effects.values()), None)
+    if any_effects is not None:
+        n_heads = any_effects.view.n_heads
+        of_layers = [
+            ((layer, h),) for layer in _exact(any_effects.view, config) for h in range(n_heads)
+        ]
+        measure_together(effects.values(), of_layers)
     there = effects.keys() & ranks.keys()
     asked = [q for q in questions if {q.own, q.control} <= there]
     for name, ablated in effects.items():
@@ -203,6 +253,11 @@ def ablation_rows(
     for q in asked:
         rng = np.random.default_rng(derive_seed(seed, f"random sets {q.detector}"))
         yield from _set_rows(effects, ranks, screens[q.own], q, config, alpha, rng)
+
+
+def _exact(view: AttentionView, config: AblationConfig) -> list[int]:
+    """The layers in which every head is ablated."""
+    return [layer for layer in config.exact_layers if layer < view.n_layers]
 
 
 def _single_rows(
@@ -217,9 +272,8 @@ def _single_rows(
     By every kind of ablation those that are named by all rows, and as many random ones.
     """
     view = ablated.view
-    layers = [layer for layer in config.exact_layers if layer < view.n_layers]
     groups: list[tuple[str, str, Sequence[Head]]] = [
-        ("layer", "", [(layer, head) for layer in layers for head in range(view.n_heads)]),
+        ("layer", "", [(x, head) for x in _exact(view, config) for head in range(view.n_heads)]),
         ("screen", "", screened.top(config.top_k)),
         *(("named", q.detector, q.named) for q in questions),
     ]

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 
-from zscope.models.attention_view import LayerHeads
+from zscope.models.attention_view import AttentionView, LayerHeads
 from zscope.studies.heads.asked.model import AskedModel
 from zscope.studies.heads.detector import Detector
 from zscope.studies.heads.protocol import protocol_answers
 from zscope.studies.heads.settings import DetectorSettings
 from zscope.studies.heads.streams import Stream
-from zscope.studies.heads.sums import Collector, StreamSums, concatenate
+from zscope.studies.heads.sums import Batch, Collector, StreamSums, concatenate
 from zscope.studies.heads.sums_file import Measured
 
 
@@ -63,7 +63,6 @@ def streams_of(d: Detector) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in wanted if name is not None))
 
 
-@torch.no_grad()
 def stream_sums(
     model: AskedModel,
     stream: Stream,
@@ -71,9 +70,41 @@ def stream_sums(
     settings: DetectorSettings,
     batch_size: int,
 ) -> StreamSums:
-    """The sums of one stream."""
+    """The sums of one stream. Memory does not grow with its sequences."""
+    collector = _collector(model, stream, detectors, settings)
+    batches = (collector.batch(rows) for rows in torch.arange(len(stream)).split(batch_size))
+    return _sums(collector, batches, model.view)
+
+
+class KeptStream:
+    """A stream whose masks are made once, for many models of one shape: checkpoints of a training.
+
+    Holds [n, seq, seq, columns] numbers, as `Collector` says of a batch.
+    """
+
+    def __init__(
+        self,
+        model: AskedModel,
+        stream: Stream,
+        detectors: Sequence[Detector],
+        settings: DetectorSettings,
+        batch_size: int,
+    ) -> None:
+        self._collector = _collector(model, stream, detectors, settings)
+        rows = torch.arange(len(stream)).split(batch_size)
+        self._batches = [self._collector.batch(some) for some in rows]
+
+    def sums(self, view: AttentionView) -> StreamSums:
+        """Of a model that is run on it."""
+        self._collector.clear()
+        return _sums(self._collector, self._batches, view)
+
+
+def _collector(
+    model: AskedModel, stream: Stream, detectors: Sequence[Detector], settings: DetectorSettings
+) -> Collector:
     view = model.view
-    collector = Collector(
+    return Collector(
         stream,
         detectors,
         settings,
@@ -81,13 +112,16 @@ def stream_sums(
         n_heads=view.n_heads,
         signed=model.signed,
     )
-    for rows in torch.arange(len(stream)).split(batch_size):
-        batch = collector.batch(rows)
 
-        def add(heads: LayerHeads, batch=batch) -> None:  # type: ignore[no-untyped-def]
+
+@torch.no_grad()
+def _sums(collector: Collector, batches: Iterable[Batch], view: AttentionView) -> StreamSums:
+    for batch in batches:
+
+        def add(heads: LayerHeads, batch: Batch = batch) -> None:
             collector.visit(
                 batch, heads.layer, heads.pattern, heads.values, heads.weights.W_O.detach()
             )
 
-        view.run(stream.ids[rows].to(view.device), visit=add, read=[-1])
+        view.run(collector.stream.ids[batch.rows].to(view.device), visit=add, read=[-1])
     return collector.finish()

@@ -208,6 +208,12 @@ class Collector:
             for column in columns
         ]
 
+    def clear(self) -> None:
+        """Forget what was visited: the same batches can be run through another model."""
+        self._layers_seen = np.zeros_like(self._layers_seen)
+        for kept in self._kept:
+            kept.hits = {kind: np.zeros_like(hits) for kind, hits in kept.hits.items()}
+
     def batch(self, rows: Int[Tensor, " batch"]) -> Batch:
         """The masks of these sequences."""
         found = [self._masks(kept, rows) for kept in self._kept]

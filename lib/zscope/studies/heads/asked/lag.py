@@ -2,37 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
-import torch
 
 from zscope.models.attention_view_trained import TrainedView
 from zscope.models.checkpoints import CheckpointFile
 from zscope.models.transformer import Transformer, TransformerConfig
-from zscope.studies.heads.asked.model import Ask, Series, Source, at_last_step
+from zscope.studies.heads.asked.model import (
+    Ask,
+    Series,
+    Source,
+    SubjectFiles,
+    at_last_step,
+)
 from zscope.studies.heads.asked.rows import OWN_AND_CONTROL, behaviours, model_of_rows
 from zscope.tables.read import read_table
 from zscope.text.tables import ROWS
 
 
-def series(
-    models: Mapping[str, str],
-    rows: Sequence[str],
-    settings: Mapping[str, Any],
-    *,
-    dtype: torch.dtype,
-    device: torch.device,
-) -> Iterator[Series]:
+def series(of: SubjectFiles) -> Iterator[Series]:
     """Each model at its checkpoints. See `model.SeriesOf`."""
 
     def at(name: str, file: CheckpointFile, text: pd.DataFrame, step: int) -> Ask:
-        return partial(model_of_rows, name, TrainedView(_trained(file, step).to(device)), text)
+        return partial(model_of_rows, name, TrainedView(_trained(file, step).to(of.device)), text)
 
-    for (name, weights), text in zip(models.items(), rows, strict=True):
+    for (name, weights), text in zip(of.models.items(), of.rows, strict=True):
         file = CheckpointFile(weights)
         yield Series(name, file.steps, partial(at, name, file, read_table(text, ROWS)))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -115,22 +115,32 @@ Ask = Callable[[Sizes], AskedModel]
 """A model that is loaded, to be given sequences of one size after another."""
 
 
-class Asks(Protocol):
-    """Each model of a subject.
+@dataclass(frozen=True)
+class SubjectFiles:
+    """What the models of a subject are loaded from. Attributes as of `models.subjects.Subject`."""
 
-    Arguments as of `study.Subject`. Raises CheckpointError or TableError for a file that is missing
-    or damaged.
-    """
+    models: Mapping[str, str]
+    rows: Sequence[str]
+    settings: Mapping[str, Any]
+    dtype: torch.dtype
+    device: torch.device
 
-    def __call__(
-        self,
-        models: Mapping[str, str],
+    @classmethod
+    def of(
+        cls,
+        subject: Mapping[str, Any],
+        weights: Sequence[str],
         rows: Sequence[str],
-        settings: Mapping[str, Any],
-        *,
-        dtype: torch.dtype,
         device: torch.device,
-    ) -> Iterator[Ask]: ...
+    ) -> SubjectFiles:
+        """subject: as a job reads it. weights: of each of its models."""
+        models = dict(zip(subject["models"], weights, strict=True))
+        return cls(models, rows, subject["settings"], getattr(torch, subject["dtype"]), device)
+
+
+Asks = Callable[[SubjectFiles], Iterator[Ask]]
+"""Each model of a subject. Raises CheckpointError or TableError for a file that is missing or
+damaged."""
 
 
 @dataclass(frozen=True)
@@ -145,18 +155,8 @@ class Series:
     at: Callable[[int], Ask]
 
 
-class SeriesOf(Protocol):
-    """Each model of a subject at all of its steps. Arguments and errors as of `Asks`."""
-
-    def __call__(
-        self,
-        models: Mapping[str, str],
-        rows: Sequence[str],
-        settings: Mapping[str, Any],
-        *,
-        dtype: torch.dtype,
-        device: torch.device,
-    ) -> Iterator[Series]: ...
+SeriesOf = Callable[[SubjectFiles], Iterator[Series]]
+"""Each model of a subject at all of its steps. Errors as of `Asks`."""
 
 
 @dataclass(frozen=True)
@@ -179,15 +179,8 @@ class Source:
 def at_last_step(series: SeriesOf) -> Asks:
     """Each model as its training left it."""
 
-    def asks(
-        models: Mapping[str, str],
-        rows: Sequence[str],
-        settings: Mapping[str, Any],
-        *,
-        dtype: torch.dtype,
-        device: torch.device,
-    ) -> Iterator[Ask]:
-        for one in series(models, rows, settings, dtype=dtype, device=device):
+    def asks(of: SubjectFiles) -> Iterator[Ask]:
+        for one in series(of):
             yield one.at(one.steps[-1])
 
     return asks

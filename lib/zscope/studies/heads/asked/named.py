@@ -18,7 +18,7 @@ from zscope.models.attention_view_transformers import TransformersView
 from zscope.models.language_model import LanguageModel
 from zscope.models.named import load_named
 from zscope.models.tokenizers import lacks_a_token
-from zscope.studies.heads.asked.model import Ask, AskedModel, Sizes, Source
+from zscope.studies.heads.asked.model import Ask, AskedModel, Sizes, Source, SubjectFiles
 from zscope.studies.heads.behaviours import (
     Behaviour,
     Piece,
@@ -46,17 +46,12 @@ from zscope.text.prompt_tokens import decoded_token
 ENOUGH_NAMES = 6  # a sentence is tried with two fillings of three names
 
 
-def asks(
-    models: Mapping[str, str],
-    rows: Sequence[str],
-    settings: Mapping[str, Any],
-    *,
-    dtype: torch.dtype,
-    device: torch.device,
-) -> Iterator[Ask]:
+def asks(of: SubjectFiles) -> Iterator[Ask]:
     """Each model. See `model.Asks`."""
-    for name, weights in models.items():
-        yield partial(language_model, name, load_named(name, weights, device, dtype, known=False))
+    for name, weights in of.models.items():
+        yield partial(
+            language_model, name, load_named(name, weights, of.device, of.dtype, known=False)
+        )
 
 
 def language_model(name: str, lm: LanguageModel, sizes: Sizes) -> AskedModel:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -22,6 +22,7 @@ from zscope.studies.heads.asked.model import (
     Series,
     Sizes,
     Source,
+    SubjectFiles,
     at_last_step,
 )
 from zscope.studies.heads.behaviours import (
@@ -44,21 +45,14 @@ from zscope.toy_language.vocabulary import MARKS, QUOTE
 NO_DELIMITERS = ("never", "recall")  # marks of the toy language that open and close nothing
 
 
-def series(
-    models: Mapping[str, str],
-    rows: Sequence[str],
-    settings: Mapping[str, Any],
-    *,
-    dtype: torch.dtype,
-    device: torch.device,
-) -> Iterator[Series]:
+def series(of: SubjectFiles) -> Iterator[Series]:
     """Each model at its checkpoints; all read the same samples. See `model.SeriesOf`."""
-    texts = ToyTexts.of(settings)
+    texts = ToyTexts.of(of.settings)
 
     def at(name: str, file: CheckpointFile, step: int) -> Ask:
-        return partial(toy_model, name, load_tensor_model(file, step).to(device), texts)
+        return partial(toy_model, name, load_tensor_model(file, step).to(of.device), texts)
 
-    for name, weights in models.items():
+    for name, weights in of.models.items():
         file = CheckpointFile(weights)
         yield Series(name, file.steps, partial(at, name, file))
 

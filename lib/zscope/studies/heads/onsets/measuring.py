@@ -11,19 +11,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
-from jaxtyping import Float
 
 from zscope.config.base import Bootstrap
 from zscope.core.provenance import derive_seed
 from zscope.models.attention_view import AttentionView
 from zscope.stats import bootstrap_interval, finite
-from zscope.studies.heads.ablating import Ablated
+from zscope.studies.heads.ablating import Ablated, measure_together
 from zscope.studies.heads.asked.model import AskedModel
 from zscope.studies.heads.behaviours import Behaviour
 from zscope.studies.heads.detector import Detector
 from zscope.studies.heads.head_sets import Head, Heads, heads_text, sets_like
-from zscope.studies.heads.measuring import stream_sums
+from zscope.studies.heads.measuring import KeptStream
 from zscope.studies.heads.onsets.followed import Followed, Following
 from zscope.studies.heads.registry import load_detectors
 from zscope.studies.heads.scores import Scores, class_scores, score
@@ -58,15 +56,27 @@ class Scoring:
     bootstrap: Bootstrap
 
 
-def score_rows(model: AskedModel, asked: Sequence[Following], how: Scoring) -> Iterator[Row]:
+Kept = dict[str, KeptStream]
+"""By name: the streams of a model, which are the same at all of its checkpoints."""
+
+
+def score_rows(
+    model: AskedModel, asked: Sequence[Following], how: Scoring, kept: Kept | None = None
+) -> Iterator[Row]:
     """The score of every named head, and of the other heads of its layer in the same class and at
-    the same offset. Without subject, model and step."""
+    the same offset. Without subject, model and step.
+
+    kept: what an earlier checkpoint of the same training left there, and this one adds to.
+    """
+    streams = {} if kept is None else kept
     for stream in dict.fromkeys(f.stream for f in asked if f.heads):
         of_stream = [f for f in asked if f.stream == stream and f.heads]
         found = {f.detector: _detectors(f, model.signed, how.settings) for f in of_stream}
-        (sequences,) = model.streams[stream]
-        detectors = [d for ds in found.values() for d in ds]
-        sums = stream_sums(model, sequences, detectors, how.settings, how.batch_size)
+        if stream not in streams:
+            (sequences,) = model.streams[stream]
+            detectors = [d for ds in found.values() for d in ds]
+            streams[stream] = KeptStream(model, sequences, detectors, how.settings, how.batch_size)
+        sums = streams[stream].sums(model.view)
         for f in of_stream:
             yield from _score_rows(f, sums, found[f.detector], model, how)
 
@@ -170,10 +180,9 @@ def effect_rows(
         if f.heads:
             of_own += [f.named, *sets[f.detector]]
             of_control.append(f.named)
-    found = {
-        name: _measured(Ablated(view, behaviours[name], bootstrap), of_this)
-        for name, of_this in cases.items()
-    }
+    ablated = {name: Ablated(view, behaviours[name], bootstrap) for name in cases}
+    measure_together(ablated.values(), [heads for of in cases.values() for heads in of])
+    found = {name: _measured(ablated[name], of_this) for name, of_this in cases.items()}
     for f in there:
         row, (excess, own) = {**_EMPTY, "detector": f.detector}, found[f.own]
         if excess is not None:
@@ -193,7 +202,7 @@ def _measured(ablated: Ablated, cases: Sequence[Heads]) -> tuple[Row | None, dic
     behaviour = ablated.behaviour
     least = behaviour.least
     effects = ablated.effects(cases) if cases else []
-    harms = [] if least is None else [_harm(ablated.view, behaviour) - least]
+    harms = [] if least is None else [ablated.harm() - least]
     if not harms and not effects:
         return None, {}
     columns = np.stack([*harms, *effects], 1)
@@ -205,9 +214,3 @@ def _measured(ablated: Ablated, cases: Sequence[Heads]) -> tuple[Row | None, dic
         for value, a, b in zip(columns.sum(0) / counts.sum(), low, high, strict=True)
     ]
     return rows[0] if harms else None, dict(zip(cases, rows[len(harms) :], strict=True))
-
-
-def _harm(view: AttentionView, behaviour: Behaviour) -> Float[np.ndarray, " n"]:
-    """Of each sequence, without ablation."""
-    harms = [p.y(view.run(p.tokens.to(view.device), read=p.read).logits) for p in behaviour.pieces]
-    return torch.cat(harms).double().cpu().numpy()

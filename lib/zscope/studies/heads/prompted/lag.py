@@ -13,7 +13,10 @@ from zscope.text.tables import ROWS
 
 def prompted(of: Origin) -> PromptedModel:
     """See `model.Prompted`."""
-    view, found = TrainedView(last_model(of.weights).to(of.device)), read_table(of.rows[0], ROWS)
+    view, found = (
+        TrainedView(last_model(of.weights).to(of.files.device)),
+        read_table(of.files.rows[0], ROWS),
+    )
     return PromptedModel.of(
         model_of_rows(of.name, view, found, of.sizes),
         row_prompts(found, of.n, of.sizes),

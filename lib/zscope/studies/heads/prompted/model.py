@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from zscope.models.attention_view import AttentionView
 from zscope.models.head_effects import mean_z
-from zscope.studies.heads.asked.model import AskedModel, Sizes
+from zscope.studies.heads.asked.model import AskedModel, Sizes, SubjectFiles
 from zscope.text.prompt_tokens import PromptTokens
 
 T = TypeVar("T")
@@ -58,22 +57,26 @@ class Origin:
     """What a model and its prompts are loaded from.
 
     Attributes:
-        name, weights: of the model.
-        rows, settings: as of `study.Subject`.
+        files: of the one model that is shown.
         sizes: of the sequences that means are taken over.
         file: of the set of prompts; None: the package's.
         n: prompts of a model that has its own sequences alone.
     """
 
-    name: str
-    weights: str
-    rows: Sequence[str]
-    settings: Mapping[str, Any]
+    files: SubjectFiles
     sizes: Sizes
     file: str | None
     n: int
-    dtype: torch.dtype
-    device: torch.device
+
+    @property
+    def name(self) -> str:
+        """Of the model."""
+        return next(iter(self.files.models))
+
+    @property
+    def weights(self) -> str:
+        """Of the model: its file or folder."""
+        return self.files.models[self.name]
 
 
 Prompted = Callable[[Origin], PromptedModel]

@@ -17,7 +17,7 @@ from zscope.text.prompts import Prompt, read_prompts
 
 def prompted(of: Origin) -> PromptedModel:
     """See `model.Prompted`. Raises DataError for a prompt of the user's own that has no tokens."""
-    lm = load_named(of.name, of.weights, of.device, of.dtype, known=False)
+    lm = load_named(of.name, of.weights, of.files.device, of.files.dtype, known=False)
     return prompted_language_model(of.name, lm, of.sizes, of.file)
 
 

@@ -13,8 +13,8 @@ from zscope.text.tables import ROWS
 
 def prompted(of: Origin) -> PromptedModel:
     """See `model.Prompted`."""
-    lm = load_language_model({"tiny": True}, of.device, of.dtype, of.weights)
-    found = read_table(of.rows[0], ROWS)
+    lm = load_language_model({"tiny": True}, of.files.device, of.files.dtype, of.weights)
+    found = read_table(of.files.rows[0], ROWS)
     return PromptedModel.of(
         model_of_rows(of.name, TransformersView(lm.model), found, of.sizes),
         row_prompts(found, of.n, of.sizes),

@@ -24,8 +24,8 @@ DRAWN = 4  # sequences per prompt, among which a rare primitive is looked for
 
 def prompted(of: Origin) -> PromptedModel:
     """See `model.Prompted`."""
-    model = load_last_tensor_model(of.weights).to(of.device)
-    return prompted_toy_model(of.name, model, ToyTexts.of(of.settings), of.sizes, of.n)
+    model = load_last_tensor_model(of.weights).to(of.files.device)
+    return prompted_toy_model(of.name, model, ToyTexts.of(of.files.settings), of.sizes, of.n)
 
 
 def prompted_toy_model(
