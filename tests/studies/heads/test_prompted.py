@@ -15,7 +15,7 @@ from zscope.studies.heads.config import AblationConfig, PromptsConfig, StreamsCo
 from zscope.studies.heads.prompted.attention_at_end import key_groups
 from zscope.studies.heads.prompted.chosen_heads import NamedSet, named_sets
 from zscope.studies.heads.prompted.conditions import conditions_of
-from zscope.studies.heads.prompted.model import PromptedModel, in_turns, some_of
+from zscope.studies.heads.prompted.model import Instead, PromptedModel, in_turns, some_of
 from zscope.studies.heads.prompted.readouts import Prediction
 from zscope.studies.heads.prompted.rows import REST, TARGET, row_prompts
 from zscope.studies.heads.prompted.running import run_all
@@ -48,7 +48,8 @@ def model_of(name: str) -> PromptedModel:
         prompts.append(PromptTokens(made, ids, texts_of(ids)))
     shape = view.n_layers, view.n_heads, view.d_head
     z_bar = torch.randn(shape, generator=generator, dtype=torch.float64)
-    return PromptedModel(name, view, z_bar, prompts, texts_of, context=7)
+    drawn = torch.randn((len(prompts), *shape), generator=generator, dtype=torch.float64)
+    return PromptedModel(name, view, Instead(z_bar, drawn), prompts, texts_of, context=7)
 
 
 def texts_of(ids):
@@ -60,7 +61,7 @@ def found():
     made = {}
     for name in NAMES:
         model = model_of(name)
-        conditions = conditions_of(SETS, model.z_bar, CONFIG, seed=0)
+        conditions = conditions_of(SETS, model.instead, CONFIG, seed=0)
         made[name] = model, conditions, run_all(model, conditions, CONFIG)
     return made
 
@@ -83,8 +84,9 @@ def edited(view, ids, change):
     return view.run(torch.tensor([ids]), edits).logits[0, -1]
 
 
-def by_hand(condition, z_bar):
+def by_hand(condition, model, prompt):
     """What a condition does, from its id alone, at the last position of what is run."""
+    z_bar, drawn = model.instead.mean, model.instead.drawn[list(LENGTHS).index(prompt)]
     kind, _, rest = condition.partition("-")
 
     def change(layer, site, x):
@@ -95,7 +97,8 @@ def by_hand(condition, z_bar):
             of = sets[heads] if kind == "set" else [(int(heads[1]), int(heads[3]))]
             for at, h in of:
                 if at == layer:
-                    x[0, t, h] = 0 if to == "zero" else z_bar[layer, h]
+                    new = {"zero": 0 * z_bar, "mean": z_bar, "resample": drawn}[to]
+                    x[0, t, h] = new[layer, h]
         if kind == "values" and site == "values":
             which, _, scope = rest.rpartition("-")
             keys = {
@@ -119,7 +122,7 @@ def test_every_condition_is_the_edit_that_it_says(found, name):
     model, conditions, run = found[name]
     rows = pd.DataFrame(run.conditions).set_index(["prompt", "condition"])
     ids = {p.prompt.id: p.ids for p in model.prompts}
-    assert len(conditions) == 2 + 2 + 2 + 2 + 12
+    assert len(conditions) == 3 + 3 + 2 + 2 + 12
     compared = 0
     for prompt, of in ids.items():
         base = model.view.run(torch.tensor([of])).logits[0, -1].log_softmax(-1)
@@ -129,7 +132,7 @@ def test_every_condition_is_the_edit_that_it_says(found, name):
             if len(of) - 1 < c.least_t:
                 assert (prompt, c.id) not in rows.index
                 continue
-            log_p = edited(model.view, of, by_hand(c.id, model.z_bar)).log_softmax(-1)
+            log_p = edited(model.view, of, by_hand(c.id, model, prompt)).log_softmax(-1)
             row = rows.loc[prompt, c.id]
             assert row["predicted_id"] == log_p.argmax(), c.id
             kl = sum(float(b.exp() * (b - a)) for b, a in zip(base, log_p, strict=True))
@@ -162,8 +165,8 @@ def test_attention_under_a_condition_is_that_of_an_edited_run(found, name):
         for c in conditions:
             if len(p.ids) - 1 < c.least_t:
                 continue
-            ablated = patterns_at_end(model.view, p.ids, by_hand(c.id, model.z_bar))
-            edited_first = min(edit.layer for edit in c.edits(len(p.ids) - 1))
+            ablated = patterns_at_end(model.view, p.ids, by_hand(c.id, model, p.prompt.id))
+            edited_first = min(edit.layer for edit in c.edits(len(p.ids) - 1, [0]))
             for layer in range(model.view.n_layers):
                 if layer <= edited_first:
                     assert (p.prompt.id, c.id, layer) not in frame.index
@@ -207,6 +210,20 @@ def patterns_at_end(view, ids, change):
     return found
 
 
+def test_resampled_z_is_that_of_the_studys_own_tokens():
+    """Of each prompt a place of its own, and z as a run of the sequence has it."""
+    view = viewed("llama")
+    tokens = torch.tensor([[3, 1, 4, 1], [5, 9, 2, 6]])
+    instead = Instead.of(view, tokens, 40, seed=1)
+    z = {}
+    view.run(tokens, visit=lambda heads: z.update({heads.layer: heads.z.detach().double()}))
+    every = torch.stack([z[layer] for layer in range(view.n_layers)], 2).flatten(0, 1)
+    distance = (instead.drawn[:, None] - every[None]).abs().flatten(2).amax(-1)
+    assert distance.amin(1).max() < 1e-5
+    assert len(set(distance.argmin(1).tolist())) == tokens.numel(), "all places are drawn"
+    torch.testing.assert_close(instead.mean, every.mean(0), atol=1e-5, rtol=0)
+
+
 def test_groups_of_keys_are_each_key_once():
     for length in range(1, 30):
         groups = list(key_groups(length))
@@ -232,7 +249,7 @@ def test_continuations_are_those_of_one_run_a_step(found, name):
         for c in conditions:
             if len(p.ids) - 1 < c.least_t:
                 continue
-            change = by_hand(c.id, model.z_bar)
+            change = by_hand(c.id, model, p.prompt.id)
             for mode, steps in ((PERSISTENT, range(n)), (ONE_SHOT, [0])):
                 ids = slowly(
                     model.view, p.ids, n, lambda s, on=steps, by=change: by if s in on else None
@@ -273,7 +290,7 @@ def test_edits_of_rows_are_those_of_each_row_alone():
     view, model = viewed("llama"), model_of("llama")
     tokens = torch.tensor([[3, 1, 4], [1, 5, 9], [2, 6, 5]])
     parts = [
-        (slice(0, 1), [zero_z(0, [1]), set_z(2, model.z_bar[2], [0])]),
+        (slice(0, 1), [zero_z(0, [1]), set_z(2, model.instead.mean[2], [0])]),
         (slice(2, 3), [zero_z(0, [2])]),
     ]
     together = view.run(tokens, in_rows(parts)).logits
@@ -353,15 +370,15 @@ def test_heads_of_a_set_stand_by_the_score_that_names_them():
 
 
 def test_a_head_that_is_not_named_says_so_and_one_of_two_sets_is_run_once():
-    z_bar = torch.zeros(2, 4, 3)
+    instead = Instead(torch.zeros(2, 4, 3), torch.zeros(1, 2, 4, 3))
     sets = [NamedSet("previous", ((0, 2),), named=False), NamedSet("induction", ((0, 2), (1, 0)))]
-    labels = [c.label for c in conditions_of(sets, z_bar, PromptsConfig(kinds=["zero"]), 0)]
+    labels = [c.label for c in conditions_of(sets, instead, PromptsConfig(kinds=["zero"]), 0)]
     assert labels[0] == "L0H2, zero (highest previous score, not named; induction)"
     assert labels[1] == "the 2 heads of induction, mean"
     beside = [label for label in labels if "random" in label]
     assert len(beside) == 1
     assert beside[0][:4] in ("L0H0", "L0H1", "L0H3")
-    none = conditions_of([], z_bar, PromptsConfig(), 0)
+    none = conditions_of([], instead, PromptsConfig(), 0)
     assert [c.id for c in none] == [
         f"values-{w}-all" for w in ("t1", "t12", "previous", "previous-but-first")
     ]

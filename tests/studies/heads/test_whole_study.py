@@ -260,7 +260,7 @@ def prompts_to_page(kind, scores, folder):
     """Prompts of the same model, through tables, to their page. Returns tokens and patterns."""
     model = PROMPTED[kind](Sizes.of_ablations(STREAMS, ABLATION, 0, "effects"))
     config = PromptsConfig(generated_prompts=2, generated_tokens=3, pattern_prompts=2, top_k=2)
-    conditions = conditions_of(named_sets(scores), model.z_bar, config, 0)
+    conditions = conditions_of(named_sets(scores), model.instead, config, 0)
     found = run_all(model, conditions, config)
     columns = {"subject": "s", "model": "m"}
 
@@ -315,7 +315,7 @@ def compare_attention(moved, attention):
 def prompted_rows(sizes):
     rows = rows_of_a_format()
     model = rows_model(sizes)
-    return PromptedModel.of(model, row_prompts(rows, 4, sizes), texts_of(rows), 12)
+    return PromptedModel.of(model, row_prompts(rows, 4, sizes), texts_of(rows), 12, 0)
 
 
 def prompted_toy(attention, sizes):

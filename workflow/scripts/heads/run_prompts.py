@@ -47,7 +47,7 @@ def run_prompts(
     origin = Origin(files, sizes, file=file, n=config.trained_sequences)
     model = load_prompted(subject["source"])(origin)
     of_model = select(read_table(scores, SCORES), model=model.name)
-    conditions = conditions_of(named_sets(of_model), model.z_bar, config, sizes.seed)
+    conditions = conditions_of(named_sets(of_model), model.instead, config, sizes.seed)
     found = run_all(model, conditions, config)
     columns = {"subject": subject["name"], "model": model.name}
     for table, listed in (

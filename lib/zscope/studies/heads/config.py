@@ -191,8 +191,9 @@ class PromptsConfig(Section):
     """Prompts of a model that the workflow trains: beginnings of its own sequences."""
     heads: int = Field(1, ge=1)
     """Best heads of each named set that are ablated alone."""
-    kinds: list[Literal["mean", "zero"]] = Field(["mean", "zero"], min_length=1)
-    """What replaces z of one head at the position. Sets and random heads are set to their mean."""
+    kinds: list[AblationKind] = Field(["mean", "zero", "resample"], min_length=1)
+    """What replaces z of one head at the position; resample: z of a token of the study's own
+    sequences, drawn for each prompt. Sets and random heads are set to their mean."""
     top_k: int = Field(4, ge=1, le=100)
     """Tokens that rise most, and fall most, in each ranking."""
     generated_prompts: int = Field(4, ge=0)

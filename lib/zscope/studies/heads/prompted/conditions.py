@@ -1,6 +1,6 @@
 """The conditions: what is edited at the last position t of a prompt (protocol 003).
 
-    one head of a set, zero or mean        z_h(t)
+    one head of a set: zero, mean, drawn   z_h(t)
     a set together, and a random head      z_h(t), at the mean
     values at t-1; at t-1 and t-2          v_j = 0, of the best previous-token head alone, of all
     all previous, with or without key 0    heads of its layer, or of all layers
@@ -15,16 +15,16 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
-from torch import Tensor
 
 from zscope.core.provenance import derive_seed
 from zscope.models.attention_view import Edit
 from zscope.models.head_edits import all_previous, behind, set_z, without_values, zero_z
-from zscope.studies.heads.config import PromptsConfig
+from zscope.studies.heads.config import AblationKind, PromptsConfig
 from zscope.studies.heads.head_sets import Head, Heads, heads_text, random_beside
 from zscope.studies.heads.prompted.chosen_heads import PREVIOUS, NamedSet
+from zscope.studies.heads.prompted.model import Instead
 
+Edits = Callable[[int, Sequence[int]], Sequence[Edit]]
 MINUS_1, MINUS_2 = "t\u22121", "t\u22122"
 Keys = Callable[[int], list[int]]
 # Name, words, the least t that has such keys, and which they are.
@@ -43,18 +43,18 @@ class Condition:
     Attributes:
         id, label: as in the tables.
         least_t: the first position that it can be made at.
-        edits: of the position, counted from the start.
+        edits: of the position, counted from the start, for some prompts, by their numbers.
     """
 
     id: str
     label: str
-    edits: Callable[[int], Sequence[Edit]]
+    edits: Edits
     least_t: int = 0
 
 
 def conditions_of(
     sets: Sequence[NamedSet],
-    z_bar: Float[Tensor, "layer head d_head"],
+    instead: Instead,
     config: PromptsConfig,
     seed: int,
 ) -> list[Condition]:
@@ -65,45 +65,44 @@ def conditions_of(
         for head in s.heads[: config.heads]:
             reasons.setdefault(head, []).append(why)
     found = [
-        _of_z("head", (head,), kind, "; ".join(reasons[head]), z_bar)
+        _of_z("head", (head,), kind, "; ".join(reasons[head]), instead)
         for head in reasons
         for kind in config.kinds
     ]
-    found += [_of_a_set(s, z_bar) for s in sets if len(s.heads) > 1]
+    found += [_of_a_set(s, instead) for s in sets if len(s.heads) > 1]
+    n_layers, n_heads = instead.mean.shape[:2]
     rng = np.random.default_rng(derive_seed(seed, "heads beside, on prompts"))
     every = {head for s in sets for head in s.heads}
-    beside = random_beside(reasons, z_bar.shape[1], rng, every)
-    found += [_of_z("random", (h,), "mean", "random head of the layer", z_bar) for h in beside]
+    beside = random_beside(reasons, n_heads, rng, every)
+    found += [_of_z("random", (h,), "mean", "random head of the layer", instead) for h in beside]
     best = next((s.heads[0] for s in sets if s.detector == PREVIOUS), None)
-    return [*found, *_of_values(best, len(z_bar))]
+    return [*found, *_of_values(best, n_layers)]
 
 
-def _of_z(
-    by: str, heads: Heads, kind: str, why: str, z_bar: Float[Tensor, "layer head d_head"]
-) -> Condition:
+def _of_z(by: str, heads: Heads, kind: AblationKind, why: str, instead: Instead) -> Condition:
     name = heads_text(heads)
-    edits = _z_edits(heads, None if kind == "zero" else z_bar)
-    return Condition(f"{by}-{name}-{kind}", f"{name}, {kind} ({why})", edits)
+    return Condition(
+        f"{by}-{name}-{kind}", f"{name}, {kind} ({why})", _z_edits(heads, kind, instead)
+    )
 
 
-def _of_a_set(s: NamedSet, z_bar: Float[Tensor, "layer head d_head"]) -> Condition:
+def _of_a_set(s: NamedSet, instead: Instead) -> Condition:
     label = f"the {len(s.heads)} heads of {s.detector}, mean"
-    return Condition(f"set-{s.detector}-mean", label, _z_edits(s.heads, z_bar))
+    return Condition(f"set-{s.detector}-mean", label, _z_edits(s.heads, "mean", instead))
 
 
-def _z_edits(
-    heads: Heads, z_bar: Float[Tensor, "layer head d_head"] | None
-) -> Callable[[int], Sequence[Edit]]:
-    """z of the heads at the mean; None: at 0."""
+def _z_edits(heads: Heads, kind: AblationKind, instead: Instead) -> Edits:
     by_layer: dict[int, list[int]] = {}
     for layer, head in sorted(heads):
         by_layer.setdefault(layer, []).append(head)
 
-    def edits(t: int) -> list[Edit]:
-        return [
-            zero_z(layer, of, at=t) if z_bar is None else set_z(layer, z_bar[layer], of, at=t)
-            for layer, of in by_layer.items()
-        ]
+    def edits(t: int, prompts: Sequence[int]) -> list[Edit]:
+        if kind == "zero":
+            return [zero_z(layer, of, at=t) for layer, of in by_layer.items()]
+        if kind == "mean":
+            return [set_z(layer, instead.mean[layer], of, at=t) for layer, of in by_layer.items()]
+        drawn = instead.drawn[list(prompts)].unsqueeze(1)  # the same for all positions
+        return [set_z(layer, drawn[:, :, layer], of, at=t) for layer, of in by_layer.items()]
 
     return edits
 
@@ -127,7 +126,5 @@ def _of_values(best: Head | None, n_layers: int) -> Iterator[Condition]:
             )
 
 
-def _without(
-    layers: Sequence[int], keys: Keys, heads: Sequence[int] | None
-) -> Callable[[int], Sequence[Edit]]:
-    return lambda t: [without_values(layer, keys(t), heads) for layer in layers]
+def _without(layers: Sequence[int], keys: Keys, heads: Sequence[int] | None) -> Edits:
+    return lambda t, prompts: [without_values(layer, keys(t), heads) for layer in layers]

@@ -31,17 +31,19 @@ def continued(
     conditions: Sequence[Condition],
     firsts: Int[Tensor, "condition batch"],
     n: int,
+    prompts: Sequence[int],
 ) -> dict[tuple[str, str], Int[Tensor, "batch n"]]:
     """The continuations by condition and mode, those of the base as (AS_IT_IS, AS_IT_IS).
 
-    firsts: the first token under each condition, which the predictions already know.
+    firsts: the first token under each condition, which the predictions already know. prompts: the
+    numbers of the prompts of the batch.
     """
     base = continue_greedily(view, tokens, n, persistent(()))
     found = {(AS_IT_IS, AS_IT_IS): base}
     at_once = max(1, ROWS // len(tokens))
     for start in range(0, len(conditions), at_once):
         some = conditions[start : start + at_once]
-        always = _persistent(view, tokens, some, firsts[start : start + at_once], n)
+        always = _persistent(view, tokens, some, firsts[start : start + at_once], n, prompts)
         found |= {(c.id, PERSISTENT): x for c, x in zip(some, always, strict=True)}
     for c, x in zip(conditions, _one_shot(view, tokens, base, firsts, n), strict=True):
         found[c.id, ONE_SHOT] = x
@@ -54,12 +56,13 @@ def _persistent(
     conditions: Sequence[Condition],
     firsts: Int[Tensor, "condition batch"],
     n: int,
+    prompts: Sequence[int],
 ) -> Int[Tensor, "condition batch n"]:
     batch, seq = tokens.shape
     start = torch.cat([tokens.repeat(len(conditions), 1), firsts.reshape(-1, 1)], 1)
 
     def edits(step: int) -> list[Edit]:
-        every = (c.edits(seq + step) for c in conditions)
+        every = (c.edits(seq + step, prompts) for c in conditions)
         return in_rows([(slice(i * batch, (i + 1) * batch), of) for i, of in enumerate(every)])
 
     rest = continue_greedily(view, start, n - 1, edits)

@@ -22,4 +22,5 @@ def prompted(of: Origin) -> PromptedModel:
         row_prompts(found, of.n, of.sizes),
         texts_of(found),
         view.model.config.n_ctx,
+        of.sizes.seed,
     )

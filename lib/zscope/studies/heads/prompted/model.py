@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from jaxtyping import Float
+import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from zscope.models.attention_view import AttentionView
-from zscope.models.head_effects import mean_z
+from zscope.core.provenance import derive_seed
+from zscope.models.attention_view import AttentionView, LayerHeads
+from zscope.models.head_effects import CHUNK, mean_z
 from zscope.studies.heads.asked.model import AskedModel, Sizes, SubjectFiles
 from zscope.text.prompt_tokens import PromptTokens
 
@@ -22,18 +24,49 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
+class Instead:
+    """What z of ablated heads is set to. All of it is of the study's own sequences, never of the
+    prompts.
+
+    Attributes:
+        mean: the mean over all tokens.
+        drawn: z of one token for each prompt, drawn at random: what resampling puts there.
+    """
+
+    mean: Float[Tensor, "layer head d_head"]
+    drawn: Float[Tensor, "prompt layer head d_head"]
+
+    @classmethod
+    def of(
+        cls, view: AttentionView, tokens: Int[Tensor, "n seq"], prompts: int, seed: int
+    ) -> Instead:
+        """Drawn are sequences and positions, each alike."""
+        generator = torch.Generator().manual_seed(seed)
+        rows = torch.randint(len(tokens), (prompts,), generator=generator)
+        places = torch.randint(tokens.shape[1], (prompts,), generator=generator)
+        drawn = torch.zeros(prompts, view.n_layers, view.n_heads, view.d_head, dtype=torch.float64)
+        for some in torch.arange(prompts).split(CHUNK):
+
+            def keep(heads: LayerHeads, some: Int[Tensor, " some"] = some) -> None:
+                z = heads.z.detach().cpu().double()
+                drawn[some, heads.layer] = z[torch.arange(len(some)), places[some]]
+
+            view.run(tokens[rows[some].to(tokens.device)], visit=keep, read=[-1])
+        return cls(mean_z(view, tokens), drawn)
+
+
+@dataclass(frozen=True, eq=False)
 class PromptedModel:
     """A model and its prompts.
 
     Attributes:
-        z_bar: the mean z over the tokens of the study's own sequences, never of the prompts.
         texts: what tokens stand for.
         context: most tokens of a sequence; None: not known.
     """
 
     name: str
     view: AttentionView
-    z_bar: Float[Tensor, "layer head d_head"]
+    instead: Instead
     prompts: Sequence[PromptTokens]
     texts: Callable[[Iterable[int]], tuple[str, ...]]
     context: int | None
@@ -45,11 +78,15 @@ class PromptedModel:
         prompts: Sequence[PromptTokens],
         texts: Callable[[Iterable[int]], tuple[str, ...]],
         context: int | None,
+        seed: int,
     ) -> PromptedModel:
-        """Its mean z is over the text that it is asked on; over random tokens if there is none."""
+        """What ablated heads are set to is of the text that the model is asked on; of random tokens
+        if there is none. seed: of the tokens that are drawn."""
         stream = (model.streams.get("text") or model.streams["random"])[0]
-        z_bar = mean_z(model.view, stream.ids.to(model.view.device))
-        return cls(model.name, model.view, z_bar, prompts, texts, context)
+        tokens = stream.ids.to(model.view.device)
+        own_seed = derive_seed(seed, "heads resampled on prompts")
+        instead = Instead.of(model.view, tokens, len(prompts), own_seed)
+        return cls(model.name, model.view, instead, prompts, texts, context)
 
 
 @dataclass(frozen=True, eq=False)

@@ -32,6 +32,7 @@ def prompted_language_model(
         made,
         partial(token_texts, lm.tokenizer),
         getattr(lm.model.config, "max_position_embeddings", None),
+        sizes.seed,
     )
 
 

@@ -92,7 +92,8 @@ def _run(
             found[id_].attention.extend({"prompt": id_, **where, **row} for row in rows)
 
     tokens = torch.tensor([p.ids for p in prompts], device=model.view.device)
-    cases = [c.edits(t) for c in conditions]
+    numbers = _numbers(model, prompts)
+    cases = [c.edits(t, numbers) for c in conditions]
     firsts = [min(edit.layer for edit in case) for case in cases]
     every = logits_under(model.view, tokens, cases, read=[-1], visit=keep, visit_case=compare)
     base = Prediction.of(next(every)[:, 0])
@@ -110,6 +111,12 @@ def _run(
             found[p.prompt.id].conditions.append({**where, **said, **row})
             found[p.prompt.id].shifts.extend({**where, **shift} for shift in shifts)
     return torch.stack(predicted) if predicted else torch.empty(0, len(prompts), dtype=torch.long)
+
+
+def _numbers(model: PromptedModel, some: Sequence[PromptTokens]) -> list[int]:
+    """Where these are among all prompts of the model."""
+    ids = [p.prompt.id for p in model.prompts]
+    return [ids.index(p.prompt.id) for p in some]
 
 
 def _pattern_rows(prompt: str, heads: LayerHeads, i: int) -> pd.DataFrame:
@@ -147,7 +154,8 @@ def _continue(
     room = n if model.context is None else min(n, model.context - seq + 1)
     tokens = torch.tensor([prompts[i].ids for i in rows], device=model.view.device)
     firsts = predicted[:, rows].to(tokens.device)
-    written = continued(model.view, tokens, conditions, firsts, room)
+    numbers = _numbers(model, [prompts[i] for i in rows])
+    written = continued(model.view, tokens, conditions, firsts, room, numbers)
     base = written[AS_IT_IS, AS_IT_IS]
     for (condition, mode), of_rows in written.items():
         for i, of_prompt, of_base in zip(rows, of_rows, base, strict=True):

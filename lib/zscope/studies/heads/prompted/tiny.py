@@ -20,4 +20,5 @@ def prompted(of: Origin) -> PromptedModel:
         row_prompts(found, of.n, of.sizes),
         texts_of(found),
         lm.model.config.max_position_embeddings,
+        of.sizes.seed,
     )

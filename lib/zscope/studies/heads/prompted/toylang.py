@@ -38,6 +38,7 @@ def prompted_toy_model(
         sample_prompts(drawn.tokens, drawn.labels, vocabulary, n),
         lambda ids: tuple(vocabulary.tokens[i] for i in ids),
         model.config.n_ctx,
+        sizes.seed,
     )
 
 
