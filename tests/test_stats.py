@@ -260,7 +260,7 @@ def test_flips_of_many_columns_are_those_of_all_patterns(rng):
     signs = np.array(list(itertools.product((-1, 1), repeat=8)))
     exact = np.mean(np.abs(signs @ d) >= np.abs(d.sum(0)) - 1e-9, axis=0)
     found = random_sign_flips(d, rng=rng, flips=40_000)
-    assert found == pytest.approx(exact, rel=0.25, abs=2e-3)
+    assert found == pytest.approx(exact, rel=0.45, abs=2e-3)  # 50 hits: one in seven
     with pytest.raises(ValueError, match="NaN"):
         random_sign_flips(np.array([[np.nan]]), rng=rng, flips=100)
 

@@ -30,6 +30,9 @@ class Asked(NamedTuple):
     stream: str
 
 
+FEWEST_FLIPS = 10_000
+
+
 @dataclass(frozen=True, eq=False)
 class BestClass:
     """The class of query tokens in which a head's score has the highest lower end.
@@ -115,7 +118,9 @@ def name_heads(
     classes = [len(c.class_names) for s in streams for c in s.by_class.values()]
     splits = max([1, *members, *classes])
     # Twice as many as let one head alone reach the bound.
-    flips = min(settings.max_flips, max(10_000, math.ceil(2 * n_tests * splits / settings.max_q)))
+    flips = min(
+        settings.max_flips, max(FEWEST_FLIPS, math.ceil(2 * n_tests * splits / settings.max_q))
+    )
     scored = [
         _scored(a, ds, found, weights, bootstrap, flips, settings.min_rows)
         for a, ds in asked.items()
@@ -148,7 +153,9 @@ def _scored(
     min_rows: int,
 ) -> _Scored:
     def of(d: Detector, kind: WeightKind) -> Scores:
-        return score(_with_null(d, asked.stream, found, kind), bootstrap=bootstrap, flips=flips)
+        # Other weights name nobody: their p is read, and corrected for nothing.
+        most = flips if kind == weights else min(flips, FEWEST_FLIPS)
+        return score(_with_null(d, asked.stream, found, kind), bootstrap=bootstrap, flips=most)
 
     members = [of(d, weights) for d in detectors]
     best = _best(members)
