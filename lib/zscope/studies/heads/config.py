@@ -151,7 +151,7 @@ class HeadOnsetsConfig(Section):
     """The behaviour is there when the model's excess is below this share of its first value."""
     consecutive: int = Field(2, ge=1)
     """Checkpoints in a row that must be past the threshold."""
-    draws: int = Field(3, ge=0)
+    draws: int = Field(1, ge=0)
     """Random sets of as many heads in the same layers, whose effects are drawn beside."""
 
 
