@@ -469,5 +469,5 @@ def test_only_known_modules_write_html() -> None:
         "lib/zscope/studies/crosslingual/patching/patched_table.py",
         # tests/studies/heads/test_pages.py has the tests of these.
         "lib/zscope/studies/heads/pages/ablation_page.py",
-        "lib/zscope/studies/heads/pages/markup.py",
+        "lib/zscope/pages/markup.py",
     }

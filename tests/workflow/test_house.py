@@ -28,7 +28,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = (
     {"core"},
     {"config", "tables", "stats", "verdicts"},
-    {"models", "figures"},
+    {"models", "figures", "pages"},
     {"training", "toy_language", "text"},
     {"studies"},
     {"reference", "show", "compare", "results"},

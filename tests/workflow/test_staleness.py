@@ -55,18 +55,18 @@ def test_editing_a_detector_reruns_that_detector_and_what_reads_it_only(finished
 @pytest.mark.parametrize(
     ("file", "rules"),
     [
-        ("ablation_page.py", {"make_prompt_page"}),
-        ("assets/ablations.js", {"make_prompt_page"}),
-        ("assets/head_map.js", {"make_head_map"}),
-        ("assets/page.css", {"make_prompt_page", "make_head_map"}),
-        ("condition_summary.py", {"summarise_prompts", "make_prompt_page"}),
+        ("studies/heads/pages/ablation_page.py", {"make_prompt_page"}),
+        ("studies/heads/pages/assets/ablations.js", {"make_prompt_page"}),
+        ("studies/heads/pages/assets/head_map.js", {"make_head_map"}),
+        ("pages/assets/page.css", {"make_prompt_page", "make_head_map"}),
+        ("studies/heads/pages/condition_summary.py", {"summarise_prompts", "make_prompt_page"}),
     ],
 )
 def test_editing_a_page_makes_that_page_again_and_nothing_else(
     finished: Clone, file: str, rules: set[str]
 ) -> None:
     edit = "\nEDITED = 1\n" if file.endswith(".py") else "\n/* edited */\n"
-    finished.append(f"lib/zscope/studies/heads/pages/{file}", edit)
+    finished.append(f"lib/zscope/{file}", edit)
     assert finished.plan().rules == rules
 
 

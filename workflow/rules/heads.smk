@@ -378,7 +378,7 @@ rule make_prompt_page:
         caption=caption("heads", "prompt_page"),
         tracked=lambda wildcards: tracked(
             "heads/make_prompt_page.py",
-            assets=asset_files.digest(asset_files.PROMPT_PAGE),
+            assets=page_digest(asset_files.PROMPT_PAGE),
             subject=heads_on_page(wildcards),
             level=CONFIG.bootstrap.level,
         ),
@@ -415,7 +415,7 @@ rule make_head_map:
         caption=caption("heads", "head_map"),
         tracked=lambda wildcards: tracked(
             "heads/make_head_map.py",
-            assets=asset_files.digest(asset_files.HEAD_MAP),
+            assets=page_digest(asset_files.HEAD_MAP),
             subject=heads_on_page(wildcards),
             asks={name: detector_asks(name) for name in HEADS.detectors},
             level=CONFIG.bootstrap.level,

@@ -4,6 +4,7 @@ from functools import cache
 
 from zscope.models import tables as model_tables
 from zscope.models.identity import model_digest, model_files
+from zscope.pages.asset_files import digest as page_digest
 from zscope.studies.crosslingual import tables as crosslingual_tables
 from zscope.studies.crosslingual.study import CrosslingualPlan
 from zscope.studies.heads import tables as heads_tables

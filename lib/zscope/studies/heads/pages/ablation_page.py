@@ -10,10 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from zscope.studies.heads.pages.asset_files import ABLATIONS_SCRIPT
-from zscope.studies.heads.pages.condition_summary import CHANGED, KL_MEAN, KL_MEDIAN
-from zscope.studies.heads.pages.frames import checked
-from zscope.studies.heads.pages.markup import (
+from zscope.pages.markup import (
     MINUS,
     escape,
     groups,
@@ -23,6 +20,9 @@ from zscope.studies.heads.pages.markup import (
     sort_key,
     token_html,
 )
+from zscope.studies.heads.pages.asset_files import ABLATIONS_SCRIPT
+from zscope.studies.heads.pages.condition_summary import CHANGED, KL_MEAN, KL_MEDIAN
+from zscope.studies.heads.pages.frames import checked
 from zscope.studies.heads.tables import (
     AS_IT_IS,
     CONDITION_SUMMARY,

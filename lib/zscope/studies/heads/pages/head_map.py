@@ -11,11 +11,11 @@ import pandas as pd
 
 from zscope.core.errors import DataError
 from zscope.figures.frames import numbers, select
+from zscope.pages.markup import escape, page, rounded
+from zscope.pages.visible import is_plain, token_title, visible
 from zscope.studies.heads.pages.asset_files import HEAD_MAP_SCRIPT
 from zscope.studies.heads.pages.frames import checked
-from zscope.studies.heads.pages.markup import escape, page, rounded
 from zscope.studies.heads.pages.packing import pack, triangles
-from zscope.studies.heads.pages.visible import is_plain, token_title, visible
 from zscope.studies.heads.tables import MAP, PATTERNS, PROMPT_TOKENS
 
 MOST_BYTES = 6_000_000

@@ -6,7 +6,7 @@ import html
 import json
 import math
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from zscope.studies.heads.pages.asset_files import STYLE
-from zscope.studies.heads.pages.visible import is_plain, token_title, visible
+from zscope.pages.asset_files import STYLE
+from zscope.pages.visible import is_plain, token_title, visible
 
 MINUS = "\u2212"
 # In JSON all of these may be escapes, and then nothing in it can end the script or begin a comment.
@@ -70,12 +70,15 @@ def as_json(data: Any) -> str:
     return json.dumps(data, allow_nan=False, separators=(",", ":")).translate(_IN_SCRIPT)
 
 
-def page(title: str, body: str, script: Path, data: Any = None) -> str:
-    """A whole page. body: markup; script: a file of this package; data: for it, as JSON.
+def page(
+    title: str, body: str, script: Path, data: Any = None, styles: Sequence[Path] = (STYLE,)
+) -> str:
+    """A whole page. body: markup; script, styles: files of this package; data: as JSON.
 
     The page's policy lets nothing run but this script, and nothing be loaded from anywhere.
     """
-    style, code = (file.read_text("utf-8") for file in (STYLE, script))
+    style = "".join(file.read_text("utf-8") for file in styles)
+    code = script.read_text("utf-8")
     # `default-src` forbids every load and connection; a digest allows just what is written here.
     policy = (
         f"default-src 'none'; script-src {_digest(code)}; style-src {_digest(style)}; "

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from zscope.studies.heads.pages.visible import is_plain, token_title, visible
+from zscope.pages.visible import is_plain, token_title, visible
 
 
 def back(shown: str) -> str:

@@ -1,0 +1,1 @@
+"""Self-contained HTML pages: their frame, and text in them."""
