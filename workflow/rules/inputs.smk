@@ -4,6 +4,7 @@ from functools import cache
 
 from zscope.models import tables as model_tables
 from zscope.models.identity import model_digest, model_files
+from zscope.overview import asset_files as overview_files
 from zscope.pages.asset_files import digest as page_digest
 from zscope.studies.crosslingual import tables as crosslingual_tables
 from zscope.studies.crosslingual.study import CrosslingualPlan
@@ -317,3 +318,24 @@ def heads_map_prompts(table):
         return table.path.format(subject=wildcards.subject, prompts=prompts)
 
     return path
+
+
+# --- the page of a run
+
+
+def page_studies():
+    """What the page shows of each study: its figures with their captions, and its pages."""
+    return {
+        study: {
+            "figures": [
+                {
+                    "name": name,
+                    "group": drawn.group,
+                    "caption": caption(study, drawn.module.name, **drawn.declared),
+                }
+                for name, drawn in plan.drawings.items()
+            ],
+            "pages": list(getattr(plan, "pages", [])),
+        }
+        for study, plan in PLANS.items()
+    }

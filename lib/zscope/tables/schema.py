@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
+from string import Formatter
 from typing import Any, Literal
 
 Row = dict[str, Any]
@@ -55,6 +56,11 @@ class Table:
     def has_interval(self) -> bool:
         """Whether a column is the end of an interval, which depends on the config's `bootstrap`."""
         return any(column.name.endswith(("ci_low", "null_low")) for column in self.columns)
+
+    @property
+    def wildcards(self) -> tuple[str, ...]:
+        """The names in braces in its path."""
+        return tuple(name for _, name, _, _ in Formatter().parse(self.path) if name)
 
     def paths(self, **wildcards: Iterable[object] | str) -> list[str]:
         """The files for every combination of these wildcards, in the order given."""

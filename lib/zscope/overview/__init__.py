@@ -1,0 +1,1 @@
+"""results/index.html: the page that a run ends with."""
