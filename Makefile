@@ -13,8 +13,12 @@ PYTEST := $(SINGLE_THREADED) python -m pytest -n 2 --dist loadfile --no-loadscop
 # Stands in for another CPU, on which the same training differs in its last bits.
 OTHER_CPU ?= ATEN_CPU_CAPABILITY=avx2 MKL_CBWR=COMPATIBLE
 
+# A dry run makes no page; without a screen there is nothing to open it with.
+named = if [ -f $(1) ]; then echo "Open $(1)"; fi
+opened = if [ -f $(1) ] && [ "$${DISPLAY:-}$${WAYLAND_DISPLAY:-}$$(uname)" != Linux ]; then python -m webbrowser $(1); fi
+
 .DEFAULT_GOAL := help
-.PHONY: help setup run report test test-quick test-other-cpu lint format docs lock clean
+.PHONY: help setup demo run page report test test-quick test-other-cpu lint format docs lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 28
@@ -31,9 +35,18 @@ $(READY): requirements.lock pyproject.toml
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	@touch $@
 
+demo: setup ## every figure on small sizes, in demo/ (minutes): shows what there is, not results
+	python -m snakemake --cores all --directory demo --configfile config/smoke.yaml $(ARGS)
+	@$(call named,demo/results/index.html)
+	@$(call opened,demo/results/index.html)
+
 run: setup ## every figure and table of the default config, or of CONFIG=FILE
 	@$(if $(CONFIG),python -m zscope.config.yaml_files $(CONFIG))
 	python -m snakemake --cores all $(ARGS) $(if $(CONFIG),--configfile $(CONFIG))
+	@$(call named,results/index.html)
+
+page: run ## results/index.html, and open it
+	@$(call opened,results/index.html)
 
 report: run ## report.html: every figure with its caption and provenance, in one file
 	python -m snakemake --report report.html

@@ -43,7 +43,8 @@ def _header(contents: Contents) -> str:
         f'<nav aria-label="Studies"><ul class="links">{links}'
         '<li><a href="#not-run">Not run</a></li><li><a href="#provenance">Provenance</a></li>'
         '</ul></nav><form class="controls" id="search" role="search" hidden>'
-        '<label>Search answers, figures and tables <input type="search" id="wanted" autocomplete="off"></label>'
+        "<label>Search answers, figures and tables "
+        '<input type="search" id="wanted" autocomplete="off"></label>'
         '<output id="count" aria-live="polite"></output></form></header>'
     )
 

@@ -90,10 +90,9 @@ def read_study(
     Raises TableError for a damaged table.
     """
     of = answers_of(name)
+    drawn = results / "figures" / name
     entries = [
-        FigureEntry(
-            f["name"], f["group"], f["caption"], results / f"figures/{name}/{f['name']}.png"
-        )
+        FigureEntry(f["name"], f["group"], f["caption"], drawn / f"{f['name']}.png")
         for f in figures
     ]
     rows = [read_table(path, of.table) for path in files_of(results, of.table)]
@@ -145,9 +144,8 @@ def read_costs(results: Path) -> pd.DataFrame:
     return costs.reset_index().sort_values("cpu_seconds", ascending=False)[columns]
 
 
-def _numbers(file: Path) -> Iterator[dict[str, float]]:
-    """Of a benchmark; what Snakemake could not measure is NaN."""
-    frame = pd.read_csv(file, sep="\t")
-    for name in ("s", "cpu_time", "max_rss"):
-        frame[name] = pd.to_numeric(frame.get(name), errors="coerce")
-    yield from frame[["s", "cpu_time", "max_rss"]].to_dict("records")
+def _numbers(file: Path) -> Iterator[dict[str, Any]]:
+    """Of a benchmark; what Snakemake could not measure, and writes as "-" or "NA", is NaN."""
+    frame = pd.read_csv(file, sep="\t", na_values=["-", "NA"])
+    for row in frame.to_dict("records"):
+        yield {name: row.get(name, float("nan")) for name in ("s", "cpu_time", "max_rss")}
