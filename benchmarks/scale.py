@@ -33,6 +33,7 @@ def overlay(runs: int) -> dict[str, Any]:
         "toylang": None,
         "crosslingual": None,
         "heads": None,
+        "components": None,
         "lag": {
             "sweeps": {
                 "z_order_sweep": {

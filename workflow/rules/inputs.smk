@@ -4,15 +4,18 @@ from functools import cache
 
 from zscope.models import tables as model_tables
 from zscope.models.identity import model_digest, model_files
+from zscope.models.subjects import Subject
 from zscope.overview import asset_files as overview_files
 from zscope.pages.asset_files import digest as page_digest
+from zscope.studies.components import tables as components_tables
+from zscope.studies.components.study import ComponentsPlan
 from zscope.studies.crosslingual import tables as crosslingual_tables
 from zscope.studies.crosslingual.study import CrosslingualPlan
 from zscope.studies.heads import tables as heads_tables
 from zscope.studies.heads.pages import asset_files
 from zscope.studies.heads.registry import detector_asks, detector_module
 from zscope.studies.heads.sources import prompted_module, source_module
-from zscope.studies.heads.study import HEAD_MAP, PAGE, HeadsPlan, Subject
+from zscope.studies.heads.study import HEAD_MAP, PAGE, HeadsPlan
 from zscope.studies.lag import tables as lag_tables
 from zscope.studies.lag.probes.registry import PROBES as LAG_PROBES, probe_module
 from zscope.studies.lag.study import LagPlan
@@ -38,7 +41,7 @@ CROSSLINGUAL_MODEL = "results/crosslingual/models/{model}"
 
 
 def trained_subjects():
-    """What the other studies train, as subjects of the heads study, by its names for them."""
+    """What the other studies train, as subjects of those that ask models, by their names for them."""
     found = {}
     if CONFIG.toylang:
         for name, runs in TOYLANG.conditions.items():
@@ -68,7 +71,7 @@ def trained_subjects():
 
 
 def named_subjects():
-    """The models that the config names, as subjects of the heads study."""
+    """The models that the config names, as subjects."""
     return {
         name: Subject(
             name, "named", {name: model_tables.WEIGHTS.format(model=name)}, dtype=source.dtype
@@ -77,12 +80,18 @@ def named_subjects():
     }
 
 
+trained = trained_subjects()
+
 if CONFIG.heads:
-    trained = trained_subjects()
     # The cross-lingual study may run without the embedded model.
     studies = sorted({name.partition("/")[0] for name in trained})
     HEADS = PLANS["heads"] = checked(
         HeadsPlan(CONFIG.heads, trained, named_subjects(), studies, SOURCES).check
+    )
+
+if CONFIG.components:
+    COMPONENTS = PLANS["components"] = checked(
+        ComponentsPlan(CONFIG.components, trained, named_subjects(), SOURCES).check
     )
 
 
@@ -116,6 +125,27 @@ def model_source_files(wildcards):
     if source.study:
         return f"{CROSSLINGUAL_MODEL}/weights".format(model=source.run)
     return [] if source.path is None else [ancient(str(file)) for file in model_files(source.path)]
+
+
+# --- the page of a run
+
+
+def page_studies():
+    """What the page shows of each study: its figures with their captions, and its pages."""
+    return {
+        study: {
+            "figures": [
+                {
+                    "name": name,
+                    "group": drawn.group,
+                    "caption": caption(study, drawn.module.name, **drawn.declared),
+                }
+                for name, drawn in plan.drawings.items()
+            ],
+            "pages": list(getattr(plan, "pages", [])),
+        }
+        for study, plan in PLANS.items()
+    }
 
 
 # --- figures
@@ -320,22 +350,9 @@ def heads_map_prompts(table):
     return path
 
 
-# --- the page of a run
+# --- components: attribution
 
 
-def page_studies():
-    """What the page shows of each study: its figures with their captions, and its pages."""
-    return {
-        study: {
-            "figures": [
-                {
-                    "name": name,
-                    "group": drawn.group,
-                    "caption": caption(study, drawn.module.name, **drawn.declared),
-                }
-                for name, drawn in plan.drawings.items()
-            ],
-            "pages": list(getattr(plan, "pages", [])),
-        }
-        for study, plan in PLANS.items()
-    }
+# --- components: dictionaries
+
+# --- components: decomposition

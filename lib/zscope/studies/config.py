@@ -16,6 +16,7 @@ from zscope.config.base import Bootstrap, Section, WrongKeyError
 from zscope.config.messages import explain
 from zscope.core.errors import ConfigError
 from zscope.models.registry import TINY, ModelSource, check_name
+from zscope.studies.components.config import ComponentsConfig
 from zscope.studies.crosslingual.config import CrosslingualConfig
 from zscope.studies.heads.config import HeadsConfig
 from zscope.studies.lag.config import LagConfig
@@ -40,6 +41,8 @@ class Config(Section):
     """The cross-lingual Z study; null: not run."""
     heads: HeadsConfig | None = None
     """Attention heads, of named models and of those that the other studies train; null: not run."""
+    components: ComponentsConfig | None = None
+    """Attribution, dictionaries and decomposition, scored against known truth; null: not run."""
 
     @field_validator("models", mode="before")
     @classmethod
@@ -59,6 +62,9 @@ class Config(Section):
             if name not in self.models:
                 more = ", or take it from the subjects"
                 raise _no_model("heads.subjects", name, [*self.models], more)
+        for name in self.components.pretrained if self.components else ():
+            if name not in self.models:
+                raise _no_model("components.pretrained", name, list(self.models))
         return self
 
     @model_validator(mode="after")
@@ -78,9 +84,9 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _something(self) -> Self:
-        if not any((self.lag, self.toylang, self.crosslingual, self.heads)):
+        if not any(getattr(self, study) for study in TITLES):
             raise ValueError(
-                "no study is configured: give lag, toylang, crosslingual, heads, or several of them"
+                f"no study is configured: give {', '.join(TITLES)}, or several of them"
             )
         return self
 

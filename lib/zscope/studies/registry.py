@@ -13,6 +13,7 @@ TITLES = {
     "toylang": "Toy language",
     "crosslingual": "Cross-lingual Z",
     "heads": "Attention heads",
+    "components": "Components and attribution",
 }
 """The studies by the name of their folder, in the order of the documentation."""
 

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, model_validator
 
 from zscope.config.base import Section, Unit, WrongKeyError
 from zscope.models.registry import UserPath, check_file
+from zscope.models.subjects import SubjectName
 from zscope.studies.heads.registry import detector_names
 from zscope.studies.heads.settings import DetectorSettings, NamingSettings
 
-SubjectName = Annotated[
-    str, StringConstraints(pattern=r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$")
-]
 AblationKind = Literal["mean", "zero", "resample"]
 PromptSet = Literal["crafted", "own"]
 Sequences = Annotated[int, Unit("sequences")]

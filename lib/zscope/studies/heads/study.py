@@ -9,49 +9,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import Any, Literal
 
 from zscope.config.messages import Sources, mistake, near
 from zscope.core.errors import ConfigError
 from zscope.figures.registry import Drawing, figure_modules
+from zscope.models.subjects import Source, Subject
 from zscope.studies.heads.config import HeadsConfig
 from zscope.studies.heads.tables import OF_CHECKPOINTS, TABLES
 from zscope.tables.schema import Table
 from zscope.text.prompts import read_prompts
 
-Source = Literal["named", "tiny", "toylang", "lag"]
 SEQUENCES = "sequences"
 """The set of prompts of a model without running text: beginnings of its own sequences."""
 HEAD_MAP = "heads"
 """The page of the map of heads, among the pages that are named after sets of prompts."""
 PAGE = "results/heads/pages/{subject}/{page}.html"
-
-
-@dataclass(frozen=True)
-class Subject:
-    """One model, or several that differ in their training seed.
-
-    Attributes:
-        name: as in the config.
-        source: how it is loaded.
-        models: the file or folder of weights of each model, by its name.
-        rows: the file of rows of one format that each model was trained on, in the order of the
-            models, if it has no other text.
-        settings: plain values that its sequences depend on, such as the toy language's config.
-        dtype: of the weights in memory.
-    """
-
-    name: str
-    source: Source
-    models: Mapping[str, str]
-    rows: Sequence[str] = ()
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    dtype: str = "float32"
-
-    @property
-    def path(self) -> str:
-        """Its name in paths."""
-        return self.name.replace("/", "-")
 
 
 @dataclass(frozen=True)

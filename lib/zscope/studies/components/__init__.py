@@ -1,0 +1,1 @@
+"""Attribution, sparse dictionaries and parameter decomposition, scored against known truth."""

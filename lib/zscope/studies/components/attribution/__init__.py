@@ -1,0 +1,1 @@
+"""Attribution patching, scored against exhaustive patching."""

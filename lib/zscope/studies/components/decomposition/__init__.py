@@ -1,0 +1,1 @@
+"""Parameter decomposition, scored against planted components and the toy language."""

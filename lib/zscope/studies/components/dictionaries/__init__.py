@@ -1,0 +1,1 @@
+"""Sparse dictionaries, scored against planted features and the toy language."""

@@ -1,0 +1,19 @@
+"""Which files of the dictionaries part a config implies. Imports nothing heavy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from zscope.models.subjects import Subject
+from zscope.studies.components.dictionaries.config import DictionariesConfig
+from zscope.tables.schema import Table
+
+
+def files(
+    config: DictionariesConfig,
+    toy: Mapping[str, Subject],
+    pretrained: Mapping[str, Subject],
+    table: Table,
+) -> list[str]:
+    """The files of a table of this part. toy, pretrained: by their names in paths."""
+    return table.paths(subject=toy) if "{subject}" in table.path else [table.path]

@@ -1,0 +1,1 @@
+# Attribution patching: exhaustive and estimated effects of every node -> scores -> figures.

@@ -1,0 +1,1 @@
+# Sparse dictionaries: planted data, and activations of models -> dictionaries -> scores -> figures.
