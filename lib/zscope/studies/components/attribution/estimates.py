@@ -29,11 +29,12 @@ from torch import Tensor
 
 from zscope.core.errors import DataError
 from zscope.models.attention_nodes import KINDS, Answers, LayerNodes, NodeModel, NodeRun
+from zscope.studies.components.attribution.methods import STEPS
 
 Gradients = list[dict[str, Tensor]]
 Estimate = list[dict[str, Tensor]]
 """By layer and kind, [batch, head, seq]."""
-STEPS = 5  # midpoints of integrated gradients
+
 LARGEST = 700.0  # exp of more is infinite
 
 

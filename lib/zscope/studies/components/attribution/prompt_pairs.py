@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from zscope.core.provenance import derive_seed
+from zscope.studies.components.attribution.config import PairsConfig
 from zscope.toy_language.distributions import LABELS
 from zscope.toy_language.language import ToyLanguage
 
@@ -57,6 +58,10 @@ class PairRule:
     longest: int
     least_drop: float
     least_raise: float
+
+
+def rule_of(config: PairsConfig) -> PairRule:
+    return PairRule(config.shortest, config.longest, config.least_drop, config.least_raise)
 
 
 def all_pairs(
