@@ -81,3 +81,35 @@ rule summarise_attribution:
         ),
     script:
         "../scripts/components/summarise_attribution.py"
+
+
+rule measure_pretrained_attribution:
+    """Estimate what every z of a language model does, and patch those that seem to do most."""
+    input:
+        weights=attribution_named_weights,
+        texts=attribution_texts,
+    output:
+        **{table.short: table.path for table in attribution_tables.OF_PRETRAINED},
+    log:
+        "logs/measure_pretrained_attribution/{subject}.log",
+    benchmark:
+        "results/benchmarks/measure_pretrained_attribution/{subject}.tsv"
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=growing(CONFIG.components.mem_mb),
+        runtime=growing(CONFIG.components.runtime_minutes),
+        gpu=GPUS,
+    params:
+        tracked=lambda wildcards: tracked(
+            "components/measure_pretrained_attribution.py",
+            name=attribution_named(wildcards).name,
+            dtype=attribution_named(wildcards).dtype,
+            pretrained=CONFIG.components.attribution.pretrained.model_dump(),
+            draws=CONFIG.components.attribution.draws,
+            seed=CONFIG.components.seed,
+            bootstrap=BOOTSTRAP,
+            device=CONFIG.device,
+        ),
+    script:
+        "../scripts/components/measure_pretrained_attribution.py"

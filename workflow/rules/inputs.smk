@@ -360,6 +360,11 @@ def attribution_named_weights(wildcards):
     return list(attribution_named(wildcards).models.values())
 
 
+def attribution_texts(wildcards):
+    """The package's texts and lists of words that prompts are made of."""
+    return [str(file) for file in (*passage_files(packaged_folder("en")), *word_lists.FILES)]
+
+
 # --- components: dictionaries
 
 # --- components: decomposition

@@ -118,10 +118,7 @@ class NodeModel:
         self.E = model.tok_embed.weight.detach().double()
         self.U = model.head.weight.detach().double()
         self._weights = [
-            {
-                name: block.attn.weight(name).detach().double()
-                for name in (*c.rotated, "v", "o")
-            }
+            {name: block.attn.weight(name).detach().double() for name in (*c.rotated, "v", "o")}
             for block in model.blocks
         ]
         self._share_within_groups()
@@ -147,8 +144,9 @@ class NodeModel:
         """q, k and v of a layer from the stream before it; shapes as in `LayerNodes`."""
         read = rms_normalise(x) if self.config.rms_norm else x
         q, k = (
-            torch.stack([self._turned(layer, name, read) for name in self.config.rotated if
-                         name[0] == kind])
+            torch.stack(
+                [self._turned(layer, name, read) for name in self.config.rotated if name[0] == kind]
+            )
             for kind in "qk"
         )
         return q, k, torch.einsum("bsd,hed->bhse", read, self._weights[layer]["v"])
@@ -187,9 +185,7 @@ class NodeModel:
 
     def write(self, layer: int, z: Float[Tensor, "batch head seq d_head"]) -> Stream:
         """What the layer's heads add to the stream."""
-        return self.config.written * torch.einsum(
-            "bhse,hed->bsd", z, self._weights[layer]["o"]
-        )
+        return self.config.written * torch.einsum("bhse,hed->bsd", z, self._weights[layer]["o"])
 
     def logits(self, x: Float[Tensor, "*n d"]) -> Float[Tensor, "*n vocab"]:
         """Logits from the stream after the last layer."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import compiled
 import numpy as np
 import pytest
 import torch
 
+import compiled
 from zscope.core.errors import DataError
 from zscope.models.attention_nodes import KINDS, Answers, NodeModel, Patch
 from zscope.models.tensor_transformer import TensorConfig, TensorTransformer
@@ -43,8 +43,10 @@ def prompts(n=4, seed=0, read=None):
     rng = np.random.default_rng(seed)
     clean = torch.from_numpy(rng.integers(SIZE, size=(n, SEQ)))
     corrupted = clean.clone()
-    ends = torch.full((n,), read) if read is not None else torch.from_numpy(
-        rng.integers(3, SEQ, size=n)
+    ends = (
+        torch.full((n,), read)
+        if read is not None
+        else torch.from_numpy(rng.integers(3, SEQ, size=n))
     )
     edit = torch.from_numpy(rng.integers(0, 3, size=n))
     rows = torch.arange(n)

@@ -49,9 +49,7 @@ def measure_attribution(
         frame = measured.frame()
         nodes.append(frame.assign(**columns))
         rows[EFFECTS.short] += [columns | row for row in measured.effect_rows()]
-        rows[DEGREES.short] += [
-            columns | row for row in measured.degree_rows(frame, bootstrap)
-        ]
+        rows[DEGREES.short] += [columns | row for row in measured.degree_rows(frame, bootstrap)]
     for table, listed in (
         (PRIMITIVES, primitive_rows(made)),
         (PAIRS, pair_rows(pairs, language.vocabulary)),

@@ -36,7 +36,8 @@ def score_attribution(
         columns = {"subject": subject, "model": model}
         scored += [columns | row for row in score_rows(of_model, rule)]
         worked += [
-            columns | row | _cost(of_model, row) for row in work_rows(of_model, config.top, bootstrap)
+            columns | row | _cost(of_model, row)
+            for row in work_rows(of_model, config.top, bootstrap)
         ]
     write_table(scored, scores, SCORES, provenance)
     write_table(worked, work, WORK, provenance)

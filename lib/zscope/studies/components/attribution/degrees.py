@@ -17,8 +17,6 @@ from zscope.studies.components.attribution.estimates import PairRuns
 from zscope.studies.components.attribution.exhaustive import Nodes
 
 
-
-
 def z_by_degree(
     model: TensorTransformer, pairs: PairRuns, tokens: Tensor, nodes: Nodes, at: int
 ) -> Float[np.ndarray, "degree n"]:

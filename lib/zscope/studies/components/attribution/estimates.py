@@ -88,9 +88,7 @@ def atp_qk(pairs: PairRuns, gradients: Gradients | None = None) -> Estimate:
 def dropped(pairs: PairRuns) -> list[Estimate]:
     """atp_qk with the gradient through the write of each layer cut, layer by layer."""
     x = pairs.clean.streams[0]
-    return [
-        atp_qk(pairs, _gradients(pairs, x, cut)) for cut in range(pairs.model.config.n_layers)
-    ]
+    return [atp_qk(pairs, _gradients(pairs, x, cut)) for cut in range(pairs.model.config.n_layers)]
 
 
 def graddrop(pairs: PairRuns, terms: list[Estimate] | None = None) -> Estimate:

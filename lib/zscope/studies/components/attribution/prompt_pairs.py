@@ -64,9 +64,7 @@ def rule_of(config: PairsConfig) -> PairRule:
     return PairRule(config.shortest, config.longest, config.least_drop, config.least_raise)
 
 
-def all_pairs(
-    language: ToyLanguage, n: int, rule: PairRule, seed: int
-) -> list[PrimitivePairs]:
+def all_pairs(language: ToyLanguage, n: int, rule: PairRule, seed: int) -> list[PrimitivePairs]:
     """n pairs of every primitive, and of the category bigram; fewer, or none, if there are not."""
     return [
         pairs_of(language, primitive, n, rule, derive_seed(seed, f"pairs {primitive}"))

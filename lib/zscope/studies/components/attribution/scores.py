@@ -119,9 +119,7 @@ def _missed(cell: Cell, rule: ScoreRule, rng: np.random.Generator) -> Row:
     low, high = wilson_interval(hits, n, rule.bootstrap.level)
     null = (np.abs(shuffled) < rule.missed).sum(1) / n if n else np.full(rule.draws, np.nan)
     value = hits / n if n else np.nan
-    return _row(
-        value, float(low), float(high), null, rule, n, cell.kept(large).pairs, "below"
-    )
+    return _row(value, float(low), float(high), null, rule, n, cell.kept(large).pairs, "below")
 
 
 def _row(

@@ -58,7 +58,9 @@ EFFECTS = Table(
         SUBJECT,
         MODEL,
         PAIR,
-        Column("clean", FLOAT, "nats", "answer's logit less the mean logit, after the clean prompt"),
+        Column(
+            "clean", FLOAT, "nats", "answer's logit less the mean logit, after the clean prompt"
+        ),
         Column("corrupted", FLOAT, "nats", "the same after the corrupted prompt"),
     ),
     ("subject", "model", "pair"),
@@ -145,9 +147,7 @@ DEGREES = Table(
         Column("degree", INT, "", "power of the patch's strength; 1 is attribution patching"),
         Column("value", FLOAT, "nats", "mean size of this term of the effect"),
         *INTERVAL,
-        Column(
-            "atp_off", FLOAT, "nats", "largest distance of degree 1 from AtP; else null", True
-        ),
+        Column("atp_off", FLOAT, "nats", "largest distance of degree 1 from AtP; else null", True),
         N,
     ),
     ("subject", "model", "layer", "degree"),
@@ -217,7 +217,7 @@ PRETRAINED_SCORES = Table(
     (
         SUBJECT,
         FAMILY,
-        Column("metric", TEXT, "", "pearson_top, pearson_random, or missed (docs/components.md)"),
+        Column("metric", TEXT, "", "pearson_top, pearson_random or large_elsewhere (docs/components.md)"),
         Column("value", FLOAT, "", "the score; null: undefined", True),
         *INTERVAL,
         Column("null", FLOAT, "as value", "mean of permuted estimates; null: none", True),
