@@ -103,8 +103,7 @@ def test_its_logits_are_the_models(kind):
 
 @EVERY
 def test_batched_patches_are_those_of_single_runs_and_no_other_node_has_an_effect(kind):
-    model = random_model(3, **kind)
-    runs, edit, clean = runs_of(model)
+    runs, edit, clean = runs_of(random_model(3, **kind), n=2)
     live = {(n.layer, n.kind): n for n in live_nodes(runs.model, edit, runs.answers.read)}
     checked = 0
     for nodes in every_node(runs):
@@ -112,12 +111,12 @@ def test_batched_patches_are_those_of_single_runs_and_no_other_node_has_an_effec
         batched = exact_effects(runs, some, rows=5).tolist()
         found = dict(zip(keys(some), batched, strict=True))
         for i, key in enumerate(keys(nodes)):
-            if i % 5 and key not in found:
+            if i % 7 and key not in found:
                 continue
             single = by_hand(runs, clean, nodes, i)
             assert single == pytest.approx(found.get(key, 0.0), abs=1e-10), (nodes.layer, key)
             checked += key in found
-    assert checked > 100
+    assert checked > 60
 
 
 def test_grouped_queries_one_key_value_head_is_its_query_heads_together():
@@ -181,7 +180,8 @@ def compared(runs, edit, method):
 
 
 def worst(exact, estimate):
-    return float((exact - estimate).abs().max())
+    """The largest difference, relative to effects above 1."""
+    return float((exact - estimate).abs().max() / exact.abs().max().clamp(min=1))
 
 
 @pytest.mark.parametrize("attention", ["bilinear", "softmax"])
@@ -277,7 +277,7 @@ def test_graddrop_cuts_what_it_says():
 
 def test_as_published_it_misses_what_acts_through_the_only_other_layer():
     """In the induction model everything that layer 0 does acts through layer 1."""
-    model, runs, edit, _ = compiled_runs(compiled.induction(), [0, 2, 4, 1, 0], 0, 1, answer=2)
+    _, runs, edit, _ = compiled_runs(compiled.induction(), [0, 2, 4, 1, 0], 0, 1, answer=2)
     for nodes in live_nodes(runs.model, edit, runs.answers.read):
         if nodes.layer == 0 and nodes.kind in ("v", "z"):
             exact = exact_effects(runs, nodes)

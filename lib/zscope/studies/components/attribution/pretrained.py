@@ -52,7 +52,7 @@ def z_estimates(view: AttentionView, pair: TokenPair) -> ZEstimates:
         for before, after, gradient in zip(*found.values(), gradients, strict=True)
     ]
     return ZEstimates(
-        float(values["clean"]),
+        float(values["clean"].detach()),
         float(values["corrupted"]),
         torch.cat(found["corrupted"]).detach(),
         torch.stack(atp),

@@ -62,12 +62,16 @@ class Cell:
 
 
 def score_rows(nodes: pd.DataFrame, rule: ScoreRule) -> Iterator[Row]:
-    """Rows of the table of scores, of the nodes of one model.
+    """Rows of the table of scores, of the nodes of one model. Layer is null over all kinds.
 
     nodes: columns pair, primitive, kind, layer, exact, and those of the methods.
     """
     methods = [m for m in METHODS if m in nodes and nodes[m].notna().all()]
-    for (kind, layer), of_cell in nodes.groupby(["kind", "layer"], sort=False):
+    cells: list[tuple[str, int | None, pd.DataFrame]] = [
+        (str(kind), int(layer), some)
+        for (kind, layer), some in nodes.groupby(["kind", "layer"], sort=False)
+    ]
+    for kind, layer, of_cell in [*cells, (ALL, None, nodes)]:
         for primitive, rows in _by_primitive(of_cell):
             for method in methods:
                 cell = cell_of(rows, method)

@@ -14,6 +14,7 @@ PAIR = Column("pair", INT, "", "pair of prompts, from 0")
 METHOD = Column("method", TEXT, "", "how the effect is estimated (docs/components.md)")
 KIND = Column("kind", TEXT, "", "q, k, v or z; all: every kind")
 LAYER = Column("layer", INT, "", "layer, from 0")
+LAYER_OR_ALL = Column("layer", INT, "", "layer, from 0; null: all kinds and layers", True)
 HEAD = Column("head", INT, "", "head of the layer, from 0; for k and v the key-value head")
 POSITION = Column("position", INT, "tokens", "position of the node, from 0")
 EXACT = Column("exact", FLOAT, "nats", "change of the metric when the node alone is patched")
@@ -96,7 +97,7 @@ SCORES = Table(
         MODEL,
         METHOD,
         KIND,
-        LAYER,
+        LAYER_OR_ALL,
         PRIMITIVE,
         Column("metric", TEXT, "", "pearson, spearman or false_negatives (docs/components.md)"),
         Column("value", FLOAT, "", "the score; null: undefined", True),
@@ -160,7 +161,7 @@ SUMMARY = Table(
         SUBJECT,
         METHOD,
         KIND,
-        Column("layer", INT, "", "layer, from 0; null: all kinds and layers", True),
+        LAYER_OR_ALL,
         Column("verdict", TEXT, "", "found, not found, or as in docs/verdicts.md"),
         Column("trainings", TEXT, "", "how many trainings say what"),
         Column("least_pearson", FLOAT, "", "least correlation of any training", True),

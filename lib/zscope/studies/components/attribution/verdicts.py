@@ -79,6 +79,7 @@ def summary_rows(scores: pd.DataFrame, rule: FindRule) -> Iterator[Row]:
     Column layer is null in the latter. scores: of all subjects and trainings.
     """
     rows = select(scores, primitive=ALL)
+    rows = rows[rows["kind"] != ALL]
     for (subject, method), of_method in rows.groupby(["subject", "method"], sort=False):
         answers: dict[tuple[str, int | None], list[Answer]] = {}
         for _, of_model in of_method.groupby("model", sort=False):
