@@ -54,9 +54,7 @@ def test_prompts_differ_in_one_token_and_the_language_can_produce_both(language,
 def test_the_edit_takes_the_answer_away_or_allows_the_forbidden_verb(language, made):
     for name, of in made.items():
         for pair in of.pairs:
-            before, after = (
-                next_token(language, p[None])[0] for p in (pair.clean, pair.corrupted)
-            )
+            before, after = (next_token(language, p[None])[0] for p in (pair.clean, pair.corrupted))
             assert pair.p_clean == before[pair.answer]
             assert pair.p_corrupted == after[pair.answer]
             if name == "suppress":

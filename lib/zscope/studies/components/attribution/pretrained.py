@@ -90,9 +90,7 @@ def patched_effects(
 ) -> Float[Tensor, " nodes"]:
     """The metric's change when each node alone is patched; a run from its layer on for each."""
     ids = torch.tensor([pair.clean], device=view.device)
-    cases = [
-        [set_z(layer, estimates.z[layer, at], [head], at)] for layer, head, at in nodes
-    ]
+    cases = [[set_z(layer, estimates.z[layer, at], [head], at)] for layer, head, at in nodes]
     return exact_effects(view, ids, logit_difference(pair), cases, [-1])[:, 0].double().cpu()
 
 

@@ -75,9 +75,7 @@ def _ioi(
         yield _pair(IOI, [*front, *ids], len(front) + again, io, answer=io, other=subject)
 
 
-def _repeats(
-    texts: Sequence[Sequence[int]], n: int, front: Sequence[int]
-) -> Iterator[TokenPair]:
+def _repeats(texts: Sequence[Sequence[int]], n: int, front: Sequence[int]) -> Iterator[TokenPair]:
     """Of texts whose tokens are all different."""
     usable = [list(t) for t in texts if len({*t}) == len(t) == max(map(len, texts))]
     for i, ids in enumerate(usable[:n]):

@@ -218,7 +218,12 @@ PRETRAINED_SCORES = Table(
     (
         SUBJECT,
         FAMILY,
-        Column("metric", TEXT, "", "pearson_top, pearson_random or large_elsewhere (docs/components.md)"),
+        Column(
+            "metric",
+            TEXT,
+            "",
+            "pearson_top, pearson_random or large_elsewhere (docs/components.md)",
+        ),
         Column("value", FLOAT, "", "the score; null: undefined", True),
         *INTERVAL,
         Column("null", FLOAT, "as value", "mean of permuted estimates; null: none", True),

@@ -10,7 +10,9 @@ from matplotlib.figure import Figure
 from zscope.figures import style
 from zscope.figures.frames import numbers, select
 from zscope.figures.tables import Tables
-from zscope.studies.components.attribution.tables import NODES
+from zscope.studies.components.attribution.tables import (
+    NODES as ATTRIBUTION_NODES,
+)
 from zscope.studies.components.figures.attribution_looks import (
     COLOURS,
     KINDS,
@@ -18,14 +20,14 @@ from zscope.studies.components.figures.attribution_looks import (
     subjects_in,
 )
 
-NEEDS = (NODES,)
+NEEDS = (ATTRIBUTION_NODES,)
 SHOWN = ["atp", "ig", "atp_qk"]  # with a sign; the last is drawn on top
 LINEAR = 0.1  # nats
 
 
 @style.styled
 def draw(tables: Tables) -> Figure:
-    rows = tables.get(NODES)
+    rows = tables.get(ATTRIBUTION_NODES)
     if rows.empty:
         return style.nothing_to_draw("no nodes were patched")
     bands = [
@@ -38,7 +40,8 @@ def draw(tables: Tables) -> Figure:
     most = float(np.nanmax(np.abs(rows[["exact", *SHOWN]].to_numpy(float)), initial=1.0))
     for row, (subject, layer) in zip(axes, bands, strict=True):
         for ax, kind in zip(row, KINDS, strict=True):
-            _panel(ax, select(rows, subject=subject, layer=layer, kind=kind), most)
+            shown = SHOWN if kind in ("q", "k") else SHOWN[1:]
+            _panel(ax, select(rows, subject=subject, layer=layer, kind=kind), shown, most)
             style.panel_title(ax, f"{kind}, layer {layer}")
         row[0].set_ylabel(f"{subject.partition('/')[2] or subject}\nestimate (nats)")
     for ax in axes[-1]:
@@ -47,15 +50,15 @@ def draw(tables: Tables) -> Figure:
     style.note(
         fig,
         f"A dot is a node of a pair in one of {rows['model'].nunique()} trainings; nodes that "
-        "cannot have an effect are left out. Dashed: estimate = effect. Axes are linear up to "
-        f"{LINEAR:g} nats, then logarithmic.",
+        "cannot have an effect are left out. For v and z the QK fix changes nothing. Dashed: "
+        f"estimate = effect. Axes are linear up to {LINEAR:g} nats, then logarithmic.",
     )
     return fig
 
 
-def _panel(ax: Axes, rows: pd.DataFrame, most: float) -> None:
+def _panel(ax: Axes, rows: pd.DataFrame, shown: list[str], most: float) -> None:
     ax.plot([-1.3 * most, 1.3 * most], [-1.3 * most, 1.3 * most], **style.DASHED)
-    for method in SHOWN:
+    for method in shown:
         ax.scatter(
             numbers(rows["exact"]),
             numbers(rows[method]),
@@ -73,5 +76,6 @@ def _panel(ax: Axes, rows: pd.DataFrame, most: float) -> None:
     ):
         scale("symlog", linthresh=LINEAR)
         limit(-most * 1.3, most * 1.3)
-        locate([-10, -1, 0, 1, 10] if most > 10 else [-1, 0, 1], minor=False)
+        ticks = [-10, -1, 0, 1, 10] if most > 10 else [-1, 0, 1]
+        locate(ticks, [f"{tick}".replace("-", "\u2212") for tick in ticks])
     ax.minorticks_off()

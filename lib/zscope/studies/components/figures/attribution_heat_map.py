@@ -11,27 +11,31 @@ from zscope.figures import style
 from zscope.figures.frames import select
 from zscope.figures.tables import Tables
 from zscope.studies.components.attribution.methods import NAMES
-from zscope.studies.components.attribution.tables import NODES, PAIRS
+from zscope.studies.components.attribution.tables import (
+    NODES as ATTRIBUTION_NODES,
+)
+from zscope.studies.components.attribution.tables import (
+    PAIRS as ATTRIBUTION_PAIRS,
+)
 from zscope.studies.components.figures.attribution_looks import subjects_in
 
-NEEDS = (NODES, PAIRS)
+NEEDS = (ATTRIBUTION_NODES, ATTRIBUTION_PAIRS)
 SHOWN = {"exact": "exact", "atp": NAMES["atp"], "atp_qk": NAMES["atp_qk"]}
-PREFERRED = "induction"  # its answer depends on heads of two layers
-MOST = 20  # tokens that have room
+LEAST, MOST = 6, 20  # tokens from the edit on: more than a line, and as many as have room
 
 
 @style.styled
 def draw(tables: Tables) -> Figure:
-    nodes, pairs = tables.get(NODES), tables.get(PAIRS)
+    nodes, pairs = tables.get(ATTRIBUTION_NODES), tables.get(ATTRIBUTION_PAIRS)
     if nodes.empty or pairs.empty:
         return style.nothing_to_draw("no nodes were patched")
     bands = []
     for subject in subjects_in(nodes):
-        of_subject = select(pairs, subject=subject)
-        pair = _shown(of_subject)
-        of_pair = select(nodes, subject=subject, pair=int(pair["pair"]))
-        of_pair = select(of_pair, model=of_pair["model"].iloc[0])
-        last = int(of_pair["layer"].max())
+        of_model = select(nodes, subject=subject)
+        of_model = select(of_model, model=of_model["model"].iloc[0])
+        last = int(of_model["layer"].max())
+        pair = _shown(select(pairs, subject=subject), select(of_model, kind="k", layer=last))
+        of_pair = select(of_model, pair=int(pair["pair"]))
         bands += [(subject, pair, of_pair, kind, layer) for kind, layer in (("z", 0), ("k", last))]
     fig = style.figure(style.DOUBLE, 1.5 * len(bands) + 0.7)
     axes = fig.subplots(len(bands), len(SHOWN), squeeze=False, sharex="row", sharey="row")
@@ -49,11 +53,12 @@ def draw(tables: Tables) -> Figure:
     return fig
 
 
-def _shown(pairs: pd.DataFrame) -> pd.Series:
-    """The first pair of the preferred primitive that fits, else the first pair."""
-    fits = pairs[pairs["length"] - pairs["edit"] <= MOST]
-    wanted = select(fits, primitive=PREFERRED)
-    return next(x for x in (wanted, fits, pairs) if len(x)).iloc[0]
+def _shown(pairs: pd.DataFrame, keys: pd.DataFrame) -> pd.Series:
+    """The pair in which a key does most, of those that have room."""
+    fits = pairs[(pairs["length"] - pairs["edit"]).between(LEAST, MOST)]
+    fits = fits if len(fits) else pairs
+    of = keys[keys["pair"].isin(fits["pair"])]
+    return select(fits, pair=int(of.loc[of["exact"].abs().idxmax(), "pair"])).iloc[0]
 
 
 def _map(ax: Axes, rows: pd.DataFrame, column: str, pair: pd.Series, most: float) -> object:
@@ -77,4 +82,9 @@ def _notes(bands: list[tuple[str, pd.Series, pd.DataFrame, str, int]]) -> list[s
             f"{of_pair['model'].iloc[0]}: \u201c{pair['token']}\u201d becomes "
             f"\u201c{pair['edited']}\u201d, answer \u201c{pair['answer']}\u201d."
         )
-    return [*said.values(), "Zero where a node cannot have an effect. A scale per row."]
+    rest = "White: no effect, or none possible. A scale per row."
+    return [
+        *said.values(),
+        "Of each condition the pair in which a key of the last layer does most.",
+        rest,
+    ]

@@ -7,7 +7,9 @@ from matplotlib.figure import Figure
 from zscope.figures import marks, style
 from zscope.figures.frames import count_seeds, numbers, select
 from zscope.figures.tables import Tables
-from zscope.studies.components.attribution.tables import SCORES
+from zscope.studies.components.attribution.tables import (
+    SCORES as ATTRIBUTION_SCORES,
+)
 from zscope.studies.components.figures.attribution_looks import (
     COLOURS,
     methods_in,
@@ -15,12 +17,12 @@ from zscope.studies.components.figures.attribution_looks import (
     subjects_in,
 )
 
-NEEDS = (SCORES,)
+NEEDS = (ATTRIBUTION_SCORES,)
 
 
 @style.styled
 def draw(tables: Tables) -> Figure:
-    rows = tables.get(SCORES, kind="all", metric="false_negatives")
+    rows = tables.get(ATTRIBUTION_SCORES, kind="all", metric="false_negatives")
     rows = rows[rows["value"].notna()]
     if rows.empty:
         return style.nothing_to_draw("no method was scored")

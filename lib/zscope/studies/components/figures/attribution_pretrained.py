@@ -10,9 +10,14 @@ from matplotlib.figure import Figure
 from zscope.figures import style
 from zscope.figures.frames import numbers, select
 from zscope.figures.tables import Tables
-from zscope.studies.components.attribution.tables import PRETRAINED_NODES, PRETRAINED_SCORES
+from zscope.studies.components.attribution.tables import (
+    PRETRAINED_NODES as ATTRIBUTION_PRETRAINED_NODES,
+)
+from zscope.studies.components.attribution.tables import (
+    PRETRAINED_SCORES as ATTRIBUTION_PRETRAINED_SCORES,
+)
 
-NEEDS = (PRETRAINED_NODES, PRETRAINED_SCORES)
+NEEDS = (ATTRIBUTION_PRETRAINED_NODES, ATTRIBUTION_PRETRAINED_SCORES)
 FAMILIES = {"ioi": "indirect object", "repeats": "repeated text"}
 COLOURS = (style.BLUE, style.VERMILLION, style.GREEN, style.PURPLE, style.ORANGE, style.SKY)
 LINEAR = 0.05  # nats
@@ -20,7 +25,10 @@ LINEAR = 0.05  # nats
 
 @style.styled
 def draw(tables: Tables) -> Figure:
-    rows, scores = tables.get(PRETRAINED_NODES), tables.get(PRETRAINED_SCORES)
+    rows, scores = (
+        tables.get(ATTRIBUTION_PRETRAINED_NODES),
+        tables.get(ATTRIBUTION_PRETRAINED_SCORES),
+    )
     if rows.empty:
         return style.nothing_to_draw("no language model was asked")
     subjects = [str(s) for s in rows["subject"].unique()]
@@ -33,7 +41,9 @@ def draw(tables: Tables) -> Figure:
             _panel(ax, here, most)
             style.panel_title(ax, f"{subject}: {name}")
             said = _said(select(scores, subject=subject, family=family))
-            ax.text(0.03, 0.97, said, va="top", transform=ax.transAxes, linespacing=1.2)
+            ax.text(
+                0.98, 0.02, said, va="bottom", ha="right", transform=ax.transAxes, linespacing=1.2
+            )
         row[0].set_ylabel("estimate of AtP (nats)")
     for ax in axes[-1]:
         ax.set_xlabel("exact effect (nats)")
@@ -71,7 +81,8 @@ def _panel(ax: Axes, rows: pd.DataFrame, most: float) -> None:
     ):
         scale("symlog", linthresh=LINEAR)
         limit(-most * 1.4, most * 1.4)
-        locate([-1, -0.1, 0, 0.1, 1])
+        ticks = [-1, -0.1, 0, 0.1, 1]
+        locate(ticks, [f"{tick:g}".replace("-", "\u2212") for tick in ticks])
     ax.minorticks_off()
 
 

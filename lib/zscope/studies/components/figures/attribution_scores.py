@@ -9,7 +9,9 @@ from matplotlib.figure import Figure
 from zscope.figures import marks, style
 from zscope.figures.frames import count_seeds, numbers, select
 from zscope.figures.tables import Tables
-from zscope.studies.components.attribution.tables import SCORES
+from zscope.studies.components.attribution.tables import (
+    SCORES as ATTRIBUTION_SCORES,
+)
 from zscope.studies.components.figures.attribution_looks import (
     COLOURS,
     KINDS,
@@ -18,22 +20,20 @@ from zscope.studies.components.figures.attribution_looks import (
     subjects_in,
 )
 
-NEEDS = (SCORES,)
+NEEDS = (ATTRIBUTION_SCORES,)
 METRICS = {"pearson": "correlation with the effect", "false_negatives": "false negatives (share)"}
 
 
 @style.styled
 def draw(tables: Tables) -> Figure:
-    rows = tables.get(SCORES, primitive="all")
+    rows = tables.get(ATTRIBUTION_SCORES, primitive="all")
     rows = rows[rows["layer"].notna()]
     if rows.empty:
         return style.nothing_to_draw("no method was scored")
     subjects, methods = subjects_in(rows), methods_in(rows)
     fig = style.figure(style.DOUBLE, 1.7 * len(METRICS) * len(subjects) + 1.0)
     axes = fig.subplots(len(METRICS) * len(subjects), 1, sharex=True, squeeze=False)[:, 0]
-    cells = [
-        (kind, int(layer)) for layer in sorted(rows["layer"].unique()) for kind in KINDS
-    ]
+    cells = [(kind, int(layer)) for layer in sorted(rows["layer"].unique()) for kind in KINDS]
     runs = sorted(rows["model"].unique())
     panels = [(subject, metric) for subject in subjects for metric in METRICS]
     for ax, (subject, metric) in zip(axes, panels, strict=True):
