@@ -353,6 +353,41 @@ def heads_map_prompts(table):
 # --- components: attribution
 
 
+def attribution_toy(wildcards):
+    """A condition of the toy language, of those that the study asks."""
+    return checked(find, COMPONENTS.toy, wildcards.subject, "condition")
+
+
+def attribution_weights(wildcards):
+    """The checkpoints of each model of a condition."""
+    return list(attribution_toy(wildcards).models.values())
+
+
+def attribution_subject(wildcards):
+    """A condition as its job reads it."""
+    subject = attribution_toy(wildcards)
+    return {
+        "name": subject.name,
+        "models": list(subject.models),
+        "settings": dict(subject.settings),
+    }
+
+
+def attribution_named(wildcards):
+    """A named model, of those that the study asks."""
+    return checked(find, COMPONENTS.pretrained, wildcards.subject, "model")
+
+
+def attribution_named_weights(wildcards):
+    """The folder of a named model's weights."""
+    return list(attribution_named(wildcards).models.values())
+
+
+def attribution_texts(wildcards):
+    """The package's texts and lists of words that prompts are made of."""
+    return [str(file) for file in (*passage_files(packaged_folder("en")), *word_lists.FILES)]
+
+
 # --- components: dictionaries
 
 # --- components: decomposition

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,31 @@ def lacks_a_token(error: Exception) -> bool:
     """Whether an error of a tokenizer says that it has no token for a piece of the text."""
     # `tokenizers` has no class for this, and only its message to know it by.
     return "[UNK]" in str(error)
+
+
+def plain_encoder(tokenizer: Any) -> Callable[[str], list[int]]:
+    """Encodes a text without special tokens; empty if a piece of it has no token."""
+
+    def encode(text: str) -> list[int]:
+        try:
+            ids = list(tokenizer(text, add_special_tokens=False)["input_ids"])
+        except Exception as error:
+            if not lacks_a_token(error):
+                raise
+            return []
+        unknown = tokenizer.unk_token_id
+        return [] if unknown is not None and unknown in ids else ids
+
+    return encode
+
+
+def front_tokens(tokenizer: Any) -> list[int]:
+    """What stands in front of every sequence: what the tokenizer adds, else its first or last token
+    of a text, so that attention has somewhere to rest."""
+    if added := list(tokenizer("")["input_ids"]):
+        return added[:1]
+    known = (tokenizer.bos_token_id, tokenizer.eos_token_id)
+    return next(([i] for i in known if i is not None), [])
 
 
 def set_ends(folder: Path, config: Any, tokenizer: Any) -> Any:

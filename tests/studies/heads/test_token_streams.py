@@ -11,16 +11,17 @@ import torch
 from zscope.core.errors import DataError
 from zscope.studies.heads.detectors.induction import behind_copies
 from zscope.studies.heads.streams import Stream
-from zscope.studies.heads.tokens.ioi_prompts import encode_sentence, ioi_streams
+from zscope.studies.heads.tokens.ioi_prompts import ioi_streams
 from zscope.studies.heads.tokens.ordinal_lists import comma, ordinal_classes, ordinal_lists
 from zscope.studies.heads.tokens.random_tokens import fixed_repeats, repeats
-from zscope.studies.heads.tokens.single_words import longest_run, single_token, single_tokens
 from zscope.studies.heads.tokens.text_windows import (
     is_delimiter,
     protocol_delimiter_ids,
     text_windows,
     token_class,
 )
+from zscope.text.ioi_sentences import encode_sentence
+from zscope.text.single_words import longest_run, single_token, single_tokens
 from zscope.text.word_lists import SLOTS, ioi_sentences, names, ordinals, plain_words
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from zscope.models.subjects import Subject
 from zscope.studies.components.attribution.config import AttributionConfig
+from zscope.studies.components.attribution.tables import OF_PRETRAINED, SUMMARY
 from zscope.tables.schema import Table
 
 
@@ -16,4 +17,6 @@ def files(
     table: Table,
 ) -> list[str]:
     """The files of a table of this part. toy, pretrained: by their names in paths."""
-    return table.paths(subject=toy) if "{subject}" in table.path else [table.path]
+    if table == SUMMARY:
+        return [table.path] if toy else []
+    return table.paths(subject=pretrained if table in OF_PRETRAINED else toy)

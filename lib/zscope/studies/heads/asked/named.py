@@ -17,7 +17,7 @@ from zscope.models.architectures import ARCHITECTURES
 from zscope.models.attention_view_transformers import TransformersView
 from zscope.models.language_model import LanguageModel
 from zscope.models.named import load_named
-from zscope.models.tokenizers import lacks_a_token
+from zscope.models.tokenizers import front_tokens, plain_encoder
 from zscope.studies.heads.asked.model import Ask, AskedModel, Sizes, Source, SubjectFiles
 from zscope.studies.heads.behaviours import (
     Behaviour,
@@ -31,17 +31,18 @@ from zscope.studies.heads.behaviours import (
 from zscope.studies.heads.detector import Vocabulary
 from zscope.studies.heads.streams import Stream
 from zscope.studies.heads.token_maps import TokenMaps
-from zscope.studies.heads.tokens.ioi_prompts import encode_sentence, ioi_streams
+from zscope.studies.heads.tokens.ioi_prompts import ioi_streams
 from zscope.studies.heads.tokens.ordinal_lists import comma, ordinal_classes, ordinal_lists
 from zscope.studies.heads.tokens.random_tokens import fixed_repeats, random_sequences, repeats
-from zscope.studies.heads.tokens.single_words import single_tokens
 from zscope.studies.heads.tokens.text_windows import (
     protocol_delimiter_ids,
     text_windows,
 )
 from zscope.text import word_lists
+from zscope.text.ioi_sentences import encode_sentence
 from zscope.text.passages import read_passages
 from zscope.text.prompt_tokens import decoded_token
+from zscope.text.single_words import single_tokens
 
 ENOUGH_NAMES = 6  # a sentence is tried with two fillings of three names
 
@@ -57,10 +58,10 @@ def asks(of: SubjectFiles) -> Iterator[Ask]:
 def language_model(name: str, lm: LanguageModel, sizes: Sizes) -> AskedModel:
     """A model of running text, with the package's English passages and word lists."""
     tokenizer = lm.tokenizer
-    encode = _encoder(tokenizer)
+    encode = plain_encoder(tokenizer)
     special = set(tokenizer.all_special_ids)
     pool = [i for i in range(len(tokenizer)) if i not in special]
-    front = _front(tokenizer)
+    front = front_tokens(tokenizer)
     first, step = sizes.part
     texts = [ids for x in read_passages("en")[first::step] if (ids := encode(x.text))]
     streams: dict[str, tuple[Stream, ...]] = {
@@ -109,31 +110,6 @@ def language_model(name: str, lm: LanguageModel, sizes: Sizes) -> AskedModel:
         names=list(names.values()),
         maps=maps if known else None,
     )
-
-
-def _encoder(tokenizer: Any) -> Callable[[str], list[int]]:
-    """Encodes a text without special tokens; empty if a piece of it has no token."""
-
-    def encode(text: str) -> list[int]:
-        try:
-            ids = list(tokenizer(text, add_special_tokens=False)["input_ids"])
-        except Exception as error:
-            if not lacks_a_token(error):
-                raise
-            return []
-        unknown = tokenizer.unk_token_id
-        return [] if unknown is not None and unknown in ids else ids
-
-    return encode
-
-
-def _front(tokenizer: Any) -> list[int]:
-    """What stands in front of every sequence: what the tokenizer adds, else its first or last token
-    of a text, so that attention has somewhere to rest."""
-    if added := list(tokenizer("")["input_ids"]):
-        return added[:1]
-    known = (tokenizer.bos_token_id, tokenizer.eos_token_id)
-    return next(([i] for i in known if i is not None), [])
 
 
 def _text_streams(

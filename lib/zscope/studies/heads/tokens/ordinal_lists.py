@@ -9,7 +9,7 @@ import torch
 
 from zscope.core.errors import DataError
 from zscope.studies.heads.streams import Stream
-from zscope.studies.heads.tokens.single_words import (
+from zscope.text.single_words import (
     Encode,
     added_tokens,
     longest_run,
