@@ -23,7 +23,7 @@ Sequences = Annotated[int, Unit("sequences")]
 class RecipeConfig(Section):
     """How a dictionary is trained: Adam, the penalty warmed up, the learning rate cooled down."""
 
-    steps: Steps = Field(900, ge=1)
+    steps: Steps = Field(800, ge=1)
     """Adam's steps."""
     batch: Vectors = Field(256, ge=8)
     """Inputs of a step."""
@@ -74,7 +74,7 @@ class PlantedConfig(Section):
     """Each is a truth of its own, and a dictionary of its own, drawn independently."""
     pool: Vectors = Field(32768, ge=64)
     """Inputs that batches are drawn from."""
-    test: Vectors = Field(4096, ge=32)
+    test: Vectors = Field(4096, ge=64, multiple_of=64)
     """Fresh inputs; latents and thresholds are chosen on one half and scored on the other."""
     recipe: RecipeConfig = RecipeConfig()
     """The training."""

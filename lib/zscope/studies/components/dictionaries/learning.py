@@ -10,7 +10,10 @@ from torch import Tensor
 
 from zscope.core.errors import TrainingError
 from zscope.core.provenance import derive_seed
+from zscope.studies.components.dictionaries.config import RecipeConfig
+from zscope.studies.components.dictionaries.flat_adam import FlatAdam
 from zscope.studies.components.dictionaries.stack import (
+    MATRICES,
     Inputs,
     Stack,
     ever,
@@ -47,6 +50,10 @@ class Recipe:
 
     def warm(self, step: int) -> float:
         return min(1.0, (step + 1) / max(1.0, self.warmed * self.steps))
+
+
+def recipe_of(config: RecipeConfig) -> Recipe:
+    return Recipe(**config.model_dump())
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,26 +95,25 @@ def train(kind: Kind, stack: Stack, pool: Pool, recipe: Recipe) -> Stack:
 
     Raises TrainingError if a loss is not finite at the end.
     """
-    live = {n: t.clone().requires_grad_() for n, t in stack.own.items()}
-    made = {
-        n: getattr(stack, n).clone().requires_grad_() for n in ("W_enc", "b_enc", "W_dec", "b_dec")
-    }
-    now = replace(stack, **made, own=live)
-    optimizer = torch.optim.Adam(now.parameters, lr=recipe.lr, fused=True)
+    optimizer = FlatAdam({**{name: getattr(stack, name) for name in MATRICES}, **stack.own})
+    moved = optimizer.parameters
+    now = replace(
+        stack,
+        **{name: moved[name] for name in MATRICES},
+        own={name: moved[name] for name in stack.own},
+    )
     order = pool.order(recipe.steps * recipe.batch).unflatten(1, (recipe.steps, recipe.batch))
     idle = torch.zeros(now.b_enc.shape, dtype=torch.long)
     cut = stack.cut
     loss = torch.zeros(len(stack))
     for step in range(recipe.steps):
-        for group in optimizer.param_groups:
-            group["lr"] = recipe.lr * recipe.lr_factor(step)
         x = pool.batch(order[:, step])
         terms = kind.loss(now, x, recipe.warm(step), idle >= recipe.dead_after)
         loss = terms.loss
         optimizer.zero_grad()
         loss.sum().backward()
         project_gradient_(now)
-        optimizer.step()
+        optimizer.step(recipe.lr * recipe.lr_factor(step))
         renormalise_(now)
         with torch.no_grad():
             for name in kind.nonnegative:
@@ -117,9 +123,10 @@ def train(kind: Kind, stack: Stack, pool: Pool, recipe: Recipe) -> Stack:
                 cut = torch.where(cut.isnan(), terms.cut, torch.lerp(terms.cut, cut, CUT_DECAY))
     if not bool(loss.isfinite().all()):
         raise TrainingError("a dictionary's loss is not finite: lower its penalty or learning rate")
+    done = {name: t.detach().clone() for name, t in moved.items()}
     return replace(
         now,
-        **{name: t.detach() for name, t in made.items()},
-        own={name: t.detach() for name, t in live.items()},
+        **{name: done[name] for name in MATRICES},
+        own={name: done[name] for name in stack.own},
         cut=cut,
     )

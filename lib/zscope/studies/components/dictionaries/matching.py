@@ -4,14 +4,12 @@ Cosines are signed: a direction and its opposite are two features.
 """
 
 # Matrices keep the capitals of the formulas.
-# ruff: noqa: N806
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -71,9 +69,9 @@ def _unit(x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
     return x / x.norm(dim=-1, keepdim=True).clamp(min=1e-12)
 
 
-def shares(cosines: Float[np.ndarray, " n"], edges: Float[np.ndarray, " bins+1"]) -> Float[np.ndarray, " bins"]:
+def shares(
+    cosines: Float[np.ndarray, " n"], edges: Float[np.ndarray, " bins+1"]
+) -> Float[np.ndarray, " bins"]:
     """Share of the cosines in each bin; what lies outside counts in the outermost."""
     counts, _ = np.histogram(np.clip(cosines, edges[0], edges[-1]), edges)
     return counts / max(1, len(cosines))
-
-

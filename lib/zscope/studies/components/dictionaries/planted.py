@@ -6,7 +6,6 @@ m directions in d dimensions. What a dictionary should find is D, and s.
 """
 
 # Matrices keep the capitals of the formulas.
-# ruff: noqa: N806
 
 from __future__ import annotations
 

@@ -13,9 +13,9 @@ from torch import Tensor
 from zscope.config.base import Bootstrap
 from zscope.core.jobs import progress
 from zscope.core.provenance import derive_seed
-from zscope.stats import bootstrap_interval, finite
-from zscope.studies.components.dictionaries.config import PlantedConfig, RecipeConfig, VariantName
-from zscope.studies.components.dictionaries.learning import Pool, Recipe, train
+from zscope.stats import finite
+from zscope.studies.components.dictionaries.config import PlantedConfig, VariantName
+from zscope.studies.components.dictionaries.learning import Pool, recipe_of, train
 from zscope.studies.components.dictionaries.matching import (
     CLOSE,
     HALF,
@@ -27,7 +27,12 @@ from zscope.studies.components.dictionaries.matching import (
 from zscope.studies.components.dictionaries.normalise import Normaliser
 from zscope.studies.components.dictionaries.planted import Planted, PlantedSettings
 from zscope.studies.components.dictionaries.probe_ceiling import probe_scores
-from zscope.studies.components.dictionaries.reconstruction import alive_rows, reconstructions
+from zscope.studies.components.dictionaries.reconstruction import (
+    Reconstruction,
+    alive_rows,
+    reconstructions,
+)
+from zscope.studies.components.dictionaries.resampling import Resampling
 from zscope.studies.components.dictionaries.sparse_probes import sparse_probes, trained_on_half
 from zscope.studies.components.dictionaries.stack import Stack, initial_stack, random_rows
 from zscope.studies.components.dictionaries.variants.registry import KINDS
@@ -37,10 +42,8 @@ from zscope.verdicts import LEAST_DRAWS
 
 EDGES = np.linspace(0, 1, 21)
 PROBE_STEPS = 300
-
-
-def recipe_of(config: RecipeConfig) -> Recipe:
-    return Recipe(**config.model_dump())
+BLOCKS = 32
+"""Blocks of test inputs that intervals over inputs resample."""
 
 
 def conditions_of(config: PlantedConfig) -> dict[str, PlantedSettings]:
@@ -90,9 +93,7 @@ class Problem:
         k = torch.tensor([max(1.0, round(config.active))])
         random_codes = keep_largest((test @ rows.mT).relu()[None], k)[0].numpy()
         half = config.test // 2
-        scores = probe_scores(
-            test[:half], active[:half], test[half:], steps=PROBE_STEPS, seed=seed
-        )
+        scores = probe_scores(test[:half], active[:half], test[half:], steps=PROBE_STEPS, seed=seed)
         probe = trained_on_half((scores[0], active[:half]), (scores[1], active[half:]), 1)
         null = random_matches(truth.D, n_latents, LEAST_DRAWS, seed)
         return cls(
@@ -141,6 +142,7 @@ def planted_rows(
     """Rows of the tables of scores and of matches."""
     work = [(c, s, v) for c, s in conditions_of(config).items() for v in config.strengths]
     problems: dict[str, list[Problem]] = {}
+    resampling = Resampling(bootstrap, "planted")
     scores: list[Row] = []
     matches: list[Row] = []
     for condition, settings, variant in progress(work, desc="planted dictionaries"):
@@ -152,11 +154,12 @@ def planted_rows(
             before, after = _trained(found, config, seed, condition, variant, strength)
             for i, problem in enumerate(found):
                 name = Named(condition, variant, strength, config.seeds[i])
-                own = bootstrap.model_copy(
-                    update={"seed": derive_seed(bootstrap.seed, "planted") % 2**32}
+                (recon,), codes = reconstructions(
+                    KINDS[variant], after.take([i]), problem.test[None]
                 )
-                scores += _score_rows(name, problem, before, after, i, own)
-                matches += _match_rows(name, problem, after, i)
+                learned = Learned(name, problem, before.W_dec[i], after.W_dec[i], recon, codes[0])
+                scores += _score_rows(learned, resampling)
+                matches += _match_rows(learned)
     return scores, matches
 
 
@@ -177,30 +180,46 @@ def _trained(
     return stack, train(kind, stack, pool, recipe_of(config.recipe))
 
 
-def _score_rows(
-    name: Named, problem: Problem, before: Stack, after: Stack, i: int, bootstrap: Bootstrap
-) -> Iterator[Row]:
-    kind = KINDS[name.variant]
-    (found,), codes = reconstructions(kind, after.take([i]), problem.test[None])
-    for metric, (value, low, high, n) in found.rows(bootstrap, len(problem.test)).items():
-        yield name.row(metric=metric, value=value, ci_low=low, ci_high=high, n=n, **_null())
+@dataclass(frozen=True, eq=False)
+class Learned:
+    """A trained dictionary with its truth: its rows before and after, what it does on the test."""
+
+    name: Named
+    problem: Problem
+    before: Float[Tensor, "latent d"]
+    after: Float[Tensor, "latent d"]
+    found: Reconstruction
+    codes: Float[Tensor, "test latent"]
+
+    @property
+    def alive(self) -> Float[Tensor, "alive d"]:
+        """Rows of latents that fire: those of dead ones explain nothing, so are not wrong."""
+        return alive_rows(self.after, self.found)
+
+
+def _score_rows(learned: Learned, resampling: Resampling) -> Iterator[Row]:
+    name, problem = learned.name, learned.problem
+    for metric, (value, low, high, n) in learned.found.rows(resampling, BLOCKS).items():
+        ends = {"ci_low": low, "ci_high": high}
+        yield name.row(metric=metric, value=value, **ends, n=n, **_null())
+
+    def mean(
+        metric: str, values: Float[np.ndarray, " n"], null: Sequence[float] | None
+    ) -> Iterator[Row]:
+        yield from _mean_row(name, metric, values, null, resampling)
+
+    in_blocks = problem.active.sum(1).reshape(BLOCKS, -1).mean(1).astype(float)
+    yield from mean("l0_true", in_blocks, None)
     truth = problem.truth.D
-    yield from _mean_row(name, "l0_true", problem.active.sum(1).astype(float), None, bootstrap)
-    learned = match(truth, after.W_dec[i])
-    for metric, values, null in _of_matches(learned, problem.null):
-        yield from _mean_row(name, metric, values, null, bootstrap)
-    initial = match(truth, before.W_dec[i])
-    yield from _mean_row(
-        name, "mmcs_initial", initial.truths, [m.mean for m in problem.null], bootstrap
-    )
-    # Rows of dead latents explain nothing, so they cannot be wrong.
-    kept = match(truth, alive_rows(after, i, found)).rows
-    null = [float(m.rows.mean()) for m in problem.null]
-    yield from _mean_row(name, "mmcs_latents", kept, null, bootstrap)
-    f1 = one_latent_f1(codes[0].numpy(), problem.active)
+    for metric, values, null in _of_matches(match(truth, learned.after), problem.null):
+        yield from mean(metric, values, null)
+    initial = match(truth, learned.before).truths
+    yield from mean("mmcs_initial", initial, [m.mean for m in problem.null])
+    kept = match(truth, learned.alive).rows
+    yield from mean("mmcs_latents", kept, [float(m.rows.mean()) for m in problem.null])
     random = [float(np.nanmean(problem.random_f1))]
-    yield from _mean_row(name, "f1", f1, random, bootstrap)
-    yield from _mean_row(name, "f1_probe", problem.probe_f1, random, bootstrap)
+    yield from mean("f1", one_latent_f1(learned.codes.numpy(), problem.active), random)
+    yield from mean("f1_probe", problem.probe_f1, random)
 
 
 def _of_matches(
@@ -241,30 +260,30 @@ def _mean_row(
     metric: str,
     values: Float[np.ndarray, " n"],
     null: Sequence[float] | None,
-    bootstrap: Bootstrap,
+    resampling: Resampling,
 ) -> Iterator[Row]:
     """The mean over directions (or latents, or inputs), resampled; those undefined are left out."""
     known = values[~np.isnan(values)]
     if not len(known):
         return
-    low, high = bootstrap_interval(known, bootstrap=bootstrap)
+    low, high = resampling.interval(known)
     yield name.row(
         metric=metric,
         value=float(known.mean()),
-        ci_low=finite(float(low)),
-        ci_high=finite(float(high)),
+        ci_low=finite(low),
+        ci_high=finite(high),
         n=len(known),
-        **_null(null, bootstrap.tails),
+        **_null(null, resampling.bootstrap.tails),
     )
 
 
-def _match_rows(name: Named, problem: Problem, after: Stack, i: int) -> Iterator[Row]:
-    (found,), _ = reconstructions(KINDS[name.variant], after.take([i]), problem.test[None])
-    learned = match(problem.truth.D, alive_rows(after, i, found))
-    whole = match(problem.truth.D, after.W_dec[i])
+def _match_rows(learned: Learned) -> Iterator[Row]:
+    name, problem = learned.name, learned.problem
+    whole = match(problem.truth.D, learned.after)
+    kept = match(problem.truth.D, learned.alive)
     for direction, values, null in (
         ("truth", whole.truths, [m.truths for m in problem.null]),
-        ("latent", learned.rows, [m.rows for m in problem.null]),
+        ("latent", kept.rows, [m.rows for m in problem.null]),
     ):
         own = shares(values, EDGES)
         random = np.mean([shares(v, EDGES) for v in null], axis=0)
@@ -276,5 +295,3 @@ def _match_rows(name: Named, problem: Problem, after: Stack, i: int) -> Iterator
                 null=float(chance),
                 n=len(values),
             )
-
-

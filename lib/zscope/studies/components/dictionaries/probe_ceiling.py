@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from zscope.core.provenance import derive_seed
+from zscope.studies.components.dictionaries.flat_adam import FlatAdam
 
 
 def probe_scores(
@@ -30,18 +31,15 @@ def probe_scores(
     x, others = (x - mean) / std, (others - mean) / std
     y = torch.from_numpy(labels).to(x.dtype)
     rate = y.mean(0).clamp(1e-4, 1 - 1e-4)
-    weight = torch.zeros(y.shape[1], x.shape[1], requires_grad=True)
-    bias = torch.logit(rate).requires_grad_()
-    optimizer = torch.optim.Adam([weight, bias], lr=lr, fused=True)
+    adam = FlatAdam({"weight": torch.zeros(y.shape[1], x.shape[1]), "bias": torch.logit(rate)})
+    weight, bias = adam.parameters["weight"], adam.parameters["bias"]
     generator = torch.Generator().manual_seed(derive_seed(seed, "probe"))
     for step in range(steps):
         at = torch.randint(len(x), (min(batch, len(x)),), generator=generator)
-        for group in optimizer.param_groups:
-            group["lr"] = lr * (1 - step / steps)
-        optimizer.zero_grad()
+        adam.zero_grad()
         logits = F.linear(x[at], weight, bias)
         F.binary_cross_entropy_with_logits(logits, y[at]).mul(y.shape[1]).backward()
-        optimizer.step()
+        adam.step(lr * (1 - step / steps))
     with torch.no_grad():
         found = (F.linear(part, weight, bias).numpy() for part in (x, others))
         return next(found), next(found)

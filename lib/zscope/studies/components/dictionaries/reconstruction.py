@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from zscope.config.base import Bootstrap
-from zscope.stats import bootstrap_interval, wilson_interval
+from zscope.stats import wilson_interval
+from zscope.studies.components.dictionaries.resampling import Resampling
 from zscope.studies.components.dictionaries.stack import Codes, Inputs, Stack
 from zscope.studies.components.dictionaries.variants.kind import Kind
 
@@ -46,21 +46,23 @@ class Reconstruction:
         """Share of latents that never fire on these inputs."""
         return float((self.fires == 0).mean())
 
-    def rows(self, bootstrap: Bootstrap, units: int) -> dict[str, tuple[float, float, float, int]]:
+    def rows(
+        self, resampling: Resampling, units: int
+    ) -> dict[str, tuple[float, float, float, int]]:
         """Metric -> value, ends of its interval, n. The bootstrap resamples `units` equal blocks of
         inputs (sequences); the share of dead latents has Wilson's interval over latents."""
 
         def of(x: Float[np.ndarray, " n"]) -> Float[np.ndarray, " unit"]:
             return x.reshape(units, -1).sum(1)
 
-        low, high = bootstrap_interval(of(self.errors), of(self.spread), bootstrap=bootstrap)
+        low, high = resampling.interval(of(self.errors), of(self.spread))
         one = np.ones_like(self.counts)
-        l0_low, l0_high = bootstrap_interval(of(self.counts), of(one), bootstrap=bootstrap)
+        l0_low, l0_high = resampling.interval(of(self.counts), of(one))
         silent, n = int((self.fires == 0).sum()), len(self.fires)
-        dead_low, dead_high = wilson_interval(silent, n, bootstrap.level)
+        dead_low, dead_high = wilson_interval(silent, n, resampling.bootstrap.level)
         return {
-            FVU: (self.fvu, float(low), float(high), units),
-            L0: (self.l0, float(l0_low), float(l0_high), units),
+            FVU: (self.fvu, low, high, units),
+            L0: (self.l0, l0_low, l0_high, units),
             DEAD: (self.dead, float(dead_low), float(dead_high), n),
         }
 
@@ -74,9 +76,7 @@ def code_all(kind: Kind, stack: Stack, x: Inputs) -> Codes:
 
 
 @torch.no_grad()
-def reconstructions(
-    kind: Kind, stack: Stack, x: Inputs
-) -> tuple[list[Reconstruction], Codes]:
+def reconstructions(kind: Kind, stack: Stack, x: Inputs) -> tuple[list[Reconstruction], Codes]:
     """Of every dictionary of the stack, and its codes."""
     codes = code_all(kind, stack, x)
     x = x.expand(len(stack), -1, -1)
@@ -88,7 +88,7 @@ def reconstructions(
     return found, codes
 
 
-def alive_rows(stack: Stack, i: int, found: Reconstruction) -> Float[Tensor, "alive d"]:
-    """Decoder rows of the latents of dictionary i that fire; all of them if none does."""
+def alive_rows(rows: Float[Tensor, "latent d"], found: Reconstruction) -> Float[Tensor, "alive d"]:
+    """Decoder rows of the latents that fire; all of them if none does."""
     alive = torch.from_numpy(found.fires > 0)
-    return stack.W_dec[i][alive] if bool(alive.any()) else stack.W_dec[i]
+    return rows[alive] if bool(alive.any()) else rows

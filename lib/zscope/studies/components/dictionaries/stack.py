@@ -10,7 +10,6 @@ treats every number by itself.
 """
 
 # Matrices keep the capitals of the formulas.
-# ruff: noqa: N806
 
 from __future__ import annotations
 
@@ -26,6 +25,8 @@ from zscope.core.provenance import derive_seed
 
 Inputs: TypeAlias = Float[Tensor, "n batch d"]
 Codes: TypeAlias = Float[Tensor, "n batch latent"]
+MATRICES = ("W_enc", "b_enc", "W_dec", "b_dec")
+"""The parameters that every variant has."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,11 +50,6 @@ class Stack:
 
     def __len__(self) -> int:
         return len(self.strength)
-
-    @property
-    def parameters(self) -> list[Tensor]:
-        """What the optimizer moves."""
-        return [self.W_enc, self.b_enc, self.W_dec, self.b_dec, *self.own.values()]
 
     def pre(self, x: Inputs) -> Codes:
         """What every latent reads, before its nonlinearity."""

@@ -1,10 +1,10 @@
 """Gate and magnitude share an encoder, the L1 penalty is on the gate (Rajamanoharan et al. 2024a).
 
-    pi = (x - b_dec) W_enc + b_enc          gate: pi > 0
-    m  = relu(((x - b_dec) W_enc) e^r + b)  magnitude
-    f  = [pi > 0] m
+pi = (x - b_dec) W_enc + b_enc          gate: pi > 0
+m  = relu(((x - b_dec) W_enc) e^r + b)  magnitude
+f  = [pi > 0] m
 
-    |x - x^(f)|^2 + lambda sum relu(pi) + |x - x^(relu(pi))|^2 through a frozen decoder
+|x - x^(f)|^2 + lambda sum relu(pi) + |x - x^(relu(pi))|^2 through a frozen decoder
 """
 
 from __future__ import annotations
