@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from zscope.config.base import Probability, Section, Seeds, Steps, Unit, WrongKeyError
+from zscope.models.subjects import SubjectName
 
 VariantName = Literal["l1", "topk", "batch_topk", "gated", "jump_relu", "jump_relu_l0"]
 """Gated and JumpReLU: Rajamanoharan et al. 2024; jump_relu has the tanh penalty, jump_relu_l0 the
@@ -34,7 +35,7 @@ class RecipeConfig(Section):
     warmed: Probability = 0.3
     """Share of the steps over which the penalty rises from 0."""
     dead_after: Steps = Field(100, ge=1)
-    """Steps without firing after which a latent is dead: it then explains the residual (TopK kin)."""
+    """Steps without firing after which a latent is dead; TopK's then explain the residual."""
 
 
 def _unique(name: str, values: list[object]) -> None:
@@ -101,7 +102,9 @@ class ToyConfig(Section):
         "gated": [0.5, 1.0, 2.0, 4.0, 8.0],
         "jump_relu": [0.25, 0.5, 1.0, 2.0, 4.0],
     }
-    """Variants, and for each the strengths of its curve of FVU against L0, on the first training."""
+    """Variants, and the strengths of their curves of FVU against L0, on the first training."""
+    curves_of: list[SubjectName] = ["toylang/reference"]
+    """Conditions with curves."""
     variant: VariantName = "topk"
     """The variant that is scored against the language, on every training, and at every site of the
     stream with its strengths in `curves`."""
@@ -157,7 +160,7 @@ class TextConfig(Section):
 
 
 class DictionariesConfig(Section):
-    """Sparse dictionaries: do they find planted features, and what the toy language's models know?"""
+    """Sparse dictionaries: do they find planted features, and what toy models know?"""
 
     planted: PlantedConfig = PlantedConfig()
     """Planted superposition."""

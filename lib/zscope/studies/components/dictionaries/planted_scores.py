@@ -110,7 +110,7 @@ class Problem:
 def one_latent_f1(
     codes: Float[np.ndarray, "test latent"], active: Bool[np.ndarray, "test m"]
 ) -> Float[np.ndarray, " m"]:
-    """F1 of each direction's presence by one latent, chosen on the first half, scored on the other."""
+    """F1 of each direction by one latent, chosen on the first half and scored on the other."""
     half = len(codes) // 2
     (probe,) = sparse_probes(codes[:half], active[:half], [1])
     train_half = (probe.scores(codes[:half]), active[:half])

@@ -1,4 +1,4 @@
-"""What a dictionary costs and leaves: fraction of variance unexplained, codes per input, dead ones."""
+"""What a dictionary leaves unexplained, how many codes it takes, and which latents are dead."""
 
 from __future__ import annotations
 

@@ -79,9 +79,11 @@ def measure_toy(
     *,
     seed: int,
     alpha: float,
+    curves: bool,
     bootstrap: Bootstrap,
 ) -> ToyRows:
-    """models: the checkpoints of each model, by its name. Raises ConfigError for a layer that a
+    """models: the checkpoints of each model, by its name. curves: whether the first has its curves
+    of FVU against L0. Raises ConfigError for a layer that a
     model does not have."""
     texts = ToyTexts.of(settings, config, seed, bootstrap)
     resampling = Resampling(bootstrap, "dictionaries")
@@ -89,13 +91,13 @@ def measure_toy(
     rows = ToyRows()
     chosen = list(models.items())[: config.trainings]
     for i, (name, path) in progress(enumerate(chosen), desc="toy models", total=len(chosen)):
-        _measure_model(rows, name, CheckpointFile(path), setting, curves=i == 0)
+        _measure_model(rows, name, CheckpointFile(path), setting, first=i == 0, curves=curves)
     rows.verdicts += over_models(rows.verdicts)
     return rows
 
 
 def _measure_model(
-    rows: ToyRows, name: str, file: CheckpointFile, setting: Setting, *, curves: bool
+    rows: ToyRows, name: str, file: CheckpointFile, setting: Setting, *, first: bool, curves: bool
 ) -> None:
     config, seed = setting.config, setting.seed
     model = load_tensor_model(file, file.steps[-1])
@@ -114,8 +116,9 @@ def _measure_model(
     for of, dictionaries in ((TRAINED, ours), (UNTRAINED, theirs)):
         for d in dictionaries:
             rows.curves += _curve_rows(name, of, d, setting)
-    if curves:
+    if first and curves:
         rows.curves += _sweep(name, sites[0], setting)
+    if first:
         rows.exported = name, ours[0]
     rows.causal += [
         {"model": name, "layer": layer, **row}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -13,13 +14,21 @@ AUXILIARY = 1 / 32
 """Weight of the loss of dead latents on the residual (Gao et al. 2024)."""
 
 
+@torch.no_grad()
+def largest(values: Codes, k: Float[Tensor, " n"]) -> Bool[Tensor, "n batch latent"]:
+    """Which are the k largest of each input; k may differ between dictionaries. Ties are all in."""
+    found = []
+    # numpy selects without sorting, more than twice as fast as torch on a CPU.
+    for rows, count in zip(values.detach().cpu().numpy(), k.long().tolist(), strict=True):
+        at = max(0, rows.shape[-1] - count)
+        cut = np.partition(rows, at, axis=-1)[:, at, None]
+        found.append(rows >= cut)
+    return torch.from_numpy(np.stack(found)).to(values.device)
+
+
 def keep_largest(codes: Codes, k: Float[Tensor, " n"]) -> Codes:
-    """All but the k largest codes of each input set to 0; k may differ between dictionaries."""
-    counts = k.long().clamp(max=codes.shape[-1])
-    values, at = codes.topk(int(counts.max()), dim=-1)
-    if int(counts.min()) < values.shape[-1]:
-        values = values * (torch.arange(values.shape[-1]) < counts[:, None, None])
-    return torch.zeros_like(codes).scatter(-1, at, values)
+    """All but the k largest codes (>= 0) of each input set to 0."""
+    return codes * largest(codes, k)
 
 
 def encode(stack: Stack, x: Inputs) -> Codes:
@@ -33,9 +42,8 @@ def dead_latents_loss(
 
     The residual is a constant: the loss moves dead latents only. 0 for a dictionary without any.
     """
-    some = min(x.shape[-1] // 2, int(dead.sum(-1).max()))
-    values, at = pre.masked_fill(~dead[:, None], 0.0).relu().topk(some, dim=-1)
-    codes = torch.zeros_like(pre).scatter(-1, at, values)
+    k = torch.full((len(dead),), x.shape[-1] // 2)
+    codes = keep_largest((pre * dead[:, None]).relu(), k)
     missing = x - found.detach()
     return squared_error(missing, torch.bmm(codes, stack.W_dec)) * dead.any(-1)
 
