@@ -151,11 +151,11 @@ class TextConfig(Section):
     """The variant."""
     strengths: Strengths = [8.0, 32.0, 128.0]
     """Its strengths."""
-    held_out: int = Field(4, ge=2)
-    """Passages that no dictionary is trained on, on which everything is measured."""
+    held_out: int = Field(6, ge=2)
+    """Passages that no dictionary is trained on; everything is measured on their first pieces."""
     window: Annotated[int, Unit("tokens")] = Field(128, ge=16)
     """Longest piece of a passage that the model reads at once."""
-    recipe: RecipeConfig = RecipeConfig(steps=200, lr=1e-3)
+    recipe: RecipeConfig = RecipeConfig(steps=150, batch=128, lr=1e-3)
     """The training."""
 
 

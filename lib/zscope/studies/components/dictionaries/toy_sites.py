@@ -70,6 +70,16 @@ class Site:
         scale = Normaliser.of(pool)
         return cls(model, layer, scale, scale.forward(pool), scale.forward(test))
 
+    @property
+    def hook(self) -> str:
+        """The site in TransformerLens' names."""
+        last = self.layer == self.model.config.n_layers
+        return (
+            f"blocks.{self.layer - 1}.hook_resid_post"
+            if last
+            else f"blocks.{self.layer}.hook_resid_pre"
+        )
+
 
 @torch.no_grad()
 def streams(
