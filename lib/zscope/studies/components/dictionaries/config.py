@@ -149,7 +149,7 @@ class TextConfig(Section):
     """Latents per dimension of the stream."""
     variant: VariantName = "topk"
     """The variant."""
-    strengths: Strengths = [8.0, 32.0, 128.0]
+    strengths: Strengths = [8.0, 16.0, 32.0, 64.0, 128.0]
     """Its strengths."""
     held_out: int = Field(6, ge=2)
     """Passages that no dictionary is trained on; everything is measured on their first pieces."""

@@ -23,7 +23,7 @@ from zscope.core.jobs import progress
 from zscope.core.provenance import derive_seed
 from zscope.models.language_model import LanguageModel, positions
 from zscope.models.layer_runs import inputs_of, new_cache, run_layers
-from zscope.stats import finite
+from zscope.stats import finite, wilson_interval
 from zscope.studies.components.dictionaries.config import TextConfig
 from zscope.studies.components.dictionaries.learning import Pool, recipe_of, train
 from zscope.studies.components.dictionaries.normalise import Normaliser
@@ -130,7 +130,7 @@ class Measured:
         pool: Float[Tensor, "inputs d"],
         seed: int,
     ) -> Iterator[Row]:
-        """Rows of every dictionary, of a random one beside the middle strength, and of the mean."""
+        """Rows of every dictionary, of random ones with as many codes, and of the mean."""
         base = self._losses(None)
         counts = [float(len(x)) for x in base]
         yield from self._ratio(NOTHING, config, 0.0, LOSS, [x.sum() for x in base], counts)
@@ -140,27 +140,15 @@ class Measured:
             yield from self._ratio(name, config, strength, RISE, more, counts)
 
         yield from rise(MEAN, 0.0, lambda x: self.scale.mean.expand_as(x))
-        middle = config.strengths[len(config.strengths) // 2]
         for i, strength in progress(enumerate(config.strengths), desc="strengths"):
             one = stack.take([i])
             found = [self._reconstruction(kind, one, piece) for piece in self.held_out]
             yield from self._of_reconstructions(found, config, strength)
             yield from rise(DICTIONARY, strength, partial(self._back, kind, one))
-            if strength == middle:
-                l0 = float(np.mean([f.l0 for f in found]))
-                random = RandomDictionary.of(pool.shape[1], stack.W_dec.shape[1], l0, seed, 0)
-                yield from rise(
-                    RANDOM, strength, partial(self._random, random, random.decoder(pool))
-                )
-
-    def _losses(self, replace: Replace | None) -> list[Float[np.ndarray, " predicted"]]:
-        return [losses_from(self.lm, piece, self.layer, replace) for piece in self.held_out]
-
-    def _back(
-        self, kind: Kind, one: Stack, x: Float[Tensor, "seq-1 d"]
-    ) -> Float[Tensor, "seq-1 d"]:
-        normed = self.scale.forward(x)[None]
-        return self.scale.back(one.decode(kind.encode(one, normed))[0])
+            l0 = float(np.mean([f.l0 for f in found]))
+            random = RandomDictionary.of(pool.shape[1], stack.W_dec.shape[1], l0, seed, 0)
+            back = partial(self._random, random, random.decoder(pool))
+            yield from rise(RANDOM, strength, back)
 
     def _random(
         self,
@@ -176,7 +164,8 @@ class Measured:
     def _of_reconstructions(
         self, found: Sequence[Reconstruction], config: TextConfig, strength: float
     ) -> Iterator[Row]:
-        """FVU from the mean of the training passages' stream, L0, and dead latents."""
+        """FVU from the mean of the training passages' stream, L0, and dead latents (Wilson's interval
+        over latents)."""
         n = [float(len(f.counts)) for f in found]
         # Around the mean of the training passages, which the dictionary knows.
         spread = [float(self.scale.forward(p.inputs).square().sum()) for p in self.held_out]
@@ -184,13 +173,10 @@ class Measured:
         yield from self._ratio(DICTIONARY, config, strength, "fvu", errors, spread)
         counts = [float(f.counts.sum()) for f in found]
         yield from self._ratio(DICTIONARY, config, strength, "l0", counts, n)
-        fires = np.stack([f.fires for f in found])
-        weights = self.resampling.weights(len(found))
-        dead = (weights @ fires == 0).mean(1)
-        low, high = np.quantile(dead, self.resampling.bootstrap.tails)
-        yield self._row(
-            DICTIONARY, config, strength, "dead", float((fires.sum(0) == 0).mean()), low, high
-        )
+        silent = np.sum([f.fires for f in found], axis=0) == 0
+        low, high = wilson_interval(silent.sum(), silent.size, self.resampling.bootstrap.level)
+        ends = float(low), float(high)
+        yield self._row(DICTIONARY, config, strength, "dead", float(silent.mean()), *ends)
 
     def _ratio(
         self,
