@@ -8,6 +8,7 @@ from zscope.models.subjects import Subject
 from zscope.overview import asset_files as overview_files
 from zscope.pages.asset_files import digest as page_digest
 from zscope.studies.components import tables as components_tables
+from zscope.studies.components.dictionaries import tables as dictionaries_tables
 from zscope.studies.components.study import ComponentsPlan
 from zscope.studies.crosslingual import tables as crosslingual_tables
 from zscope.studies.crosslingual.study import CrosslingualPlan
@@ -389,5 +390,28 @@ def attribution_texts(wildcards):
 
 
 # --- components: dictionaries
+
+
+def dictionaries_toy(wildcards):
+    return checked(find, COMPONENTS.toy, wildcards.subject, "condition of the toy language")
+
+
+def dictionaries_pretrained(wildcards):
+    return checked(find, COMPONENTS.pretrained, wildcards.subject, "pretrained model")
+
+
+def dictionaries_subject(wildcards):
+    """A condition of the toy language as its job reads it."""
+    subject = dictionaries_toy(wildcards)
+    return {
+        "name": subject.name,
+        "models": list(subject.models),
+        "settings": dict(subject.settings),
+    }
+
+
+def dictionaries_checkpoints(wildcards):
+    """The checkpoints of each model of a condition."""
+    return list(dictionaries_toy(wildcards).models.values())
 
 # --- components: decomposition

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from zscope.models.subjects import Subject
 from zscope.studies.components.dictionaries.config import DictionariesConfig
+from zscope.studies.components.dictionaries.tables import TEXT_CURVES
 from zscope.tables.schema import Table
 
 
@@ -16,4 +17,6 @@ def files(
     table: Table,
 ) -> list[str]:
     """The files of a table of this part. toy, pretrained: by their names in paths."""
-    return table.paths(subject=toy) if "{subject}" in table.path else [table.path]
+    if "{subject}" not in table.path:
+        return [table.path]
+    return table.paths(subject=pretrained if table is TEXT_CURVES else toy)

@@ -1,0 +1,1 @@
+"""The kinds of sparse dictionaries, one module each: `kind.py` says what each has to define."""
