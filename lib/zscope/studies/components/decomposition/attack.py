@@ -29,9 +29,7 @@ class Shares:
 
 
 def random_shares(matrices: int, n: int, draw: torch.Generator) -> Shares:
-    return Shares(
-        torch.rand(matrices, n, generator=draw), torch.rand(matrices, generator=draw)
-    )
+    return Shares(torch.rand(matrices, n, generator=draw), torch.rand(matrices, generator=draw))
 
 
 def attack(

@@ -20,6 +20,8 @@ from zscope.studies.components.decomposition.targets import Clean, clean_run
 
 EPS = 1e-6
 """Added to |g| before its power: below p = 1 the slope at 0 is infinite."""
+P_SHARE = 0.6
+"""Splits are undone late, when p is low, and need a learning rate that is not."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class LossSettings:
 
     Attributes:
         penalty: b of b sum |g|^p, per position.
-        p_first, p_last: p falls linearly over the stochastic phase, and stays.
+        p_first, p_last: p falls linearly over the first `P_SHARE` of the stochastic phase, and stays.
         faithful_steps: faithfulness alone. steps: of the stochastic phase. adversarial_steps: the
             stochastic loss and the adversary.
         attack_steps, attack_size: sign steps of a fresh attack in every step.
@@ -56,7 +58,7 @@ class LossSettings:
         return self.faithful_steps + self.steps
 
     def p(self, step: int) -> float:
-        done = (step - self.faithful_steps) / max(1, self.steps - 1)
+        done = (step - self.faithful_steps) / max(1.0, P_SHARE * self.steps)
         return self.p_first + (self.p_last - self.p_first) * min(max(done, 0.0), 1.0)
 
 

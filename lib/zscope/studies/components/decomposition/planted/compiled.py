@@ -28,6 +28,7 @@ from zscope.studies.components.decomposition.targets import TransformerTarget
 LENGTH, D_HEAD, BASE = 5, 16, 1e30
 N = 3  # rules of each kind; the AND head has 2 x 2
 LOGIT = 6.0
+STRAY = 0.5
 PREVIOUS, BIGRAM, SKIP, AND = range(4)  # heads of layer 0
 INDUCTION = 0  # head of layer 1
 
@@ -114,7 +115,9 @@ def _compile() -> tuple[_Compiler, int]:
         for name in ("q2", "k2"):
             code.add(f"{layer}.{name}", [one], head, [(_free(0), math.sqrt(sqrt))])
 
-    def pair(layer: int, head: int, j: int, query: Sequence[int], key: Sequence[int], f: int) -> None:
+    def pair(
+        layer: int, head: int, j: int, query: Sequence[int], key: Sequence[int], f: int
+    ) -> None:
         """q_f and k_f meet in element j where the query reads one, and the key the other."""
         code.add(f"{layer}.q{f}", query, head, [(_free(j), math.sqrt(sqrt))])
         code.add(f"{layer}.k{f}", key, head, [(_free(j), math.sqrt(sqrt))])
@@ -201,7 +204,9 @@ def sample(n: int, draw: torch.Generator) -> tuple[Int[Tensor, "n seq"], Int[Ten
     """Sequences of five tokens that end where a rule applies, and which.
 
     Skip and AND leave their anchor or key anywhere before; an AND key may match by half. Induction
-    is first, second, ..., first; the rest is filler.
+    is first, second, ..., first. Half of the rest is filler and half any word: without these a
+    query that asks for what never stands there would cost nothing, and its component could be
+    merged with another.
     """
     w = {name: torch.tensor(ids) for name, ids in words().of.items()}
 
@@ -209,6 +214,8 @@ def sample(n: int, draw: torch.Generator) -> tuple[Int[Tensor, "n seq"], Int[Ten
         return w[name][torch.randint(len(w[name]), (n,), generator=draw)]
 
     tokens = torch.stack([pick("filler") for _ in range(LENGTH)], 1)
+    stray = torch.randint(int(w["filler"][0]), tokens.shape, generator=draw)
+    tokens = torch.where(torch.rand(tokens.shape, generator=draw) < STRAY, stray, tokens)
     rule = torch.randint(len(RULES), (n,), generator=draw)
     rows = torch.arange(n)
     place = torch.randint(LENGTH - 1, (n,), generator=draw)

@@ -19,6 +19,7 @@ from zscope.studies.components.decomposition.planted.truth import (
     Planted,
     Term,
     match,
+    root_of_moments,
     singular,
 )
 from zscope.studies.components.decomposition.rank_one import Decomposition
@@ -88,15 +89,23 @@ def recover(
     inputs = planted.inputs(settings.inputs, draw)
     clean = clean_run(planted.target, inputs)
     rng = np.random.default_rng(derive_seed(seed, "random components"))
-    svd = {name: match(t, *singular(t.matrix.double().numpy())) for name, t in planted.truth.items()}
+    roots = {
+        name: root_of_moments(x)
+        for group, x in zip(planted.target.groups, clean.reads, strict=True)
+        for name in group.matrices
+    }
+    svd = {
+        name: match(t, *singular(t.matrix.double().numpy()), roots[name])
+        for name, t in planted.truth.items()
+    }
 
     def evaluate(module: nn.Module, step: int) -> list[Row]:
         watched = monitored(decomposition, inputs, clean, seed)
         rows = [_row("all", step, metric, value) for metric, value in watched.items()]
         for name, reads, writes, g in alive_components(decomposition, clean):
             term = planted.truth[name]
-            found = match(term, reads, writes)
-            null = _random(term, len(reads), rng)
+            found = match(term, reads, writes, roots[name])
+            null = _random(term, len(reads), roots[name], rng)
             low, high = np.quantile(null, bootstrap.tails, axis=0)
             for i, score in enumerate(SCORES):
                 value = getattr(found, score)
@@ -131,7 +140,9 @@ def alive_components(
     at = tuple(range(g.ndim - 2))
     mean, active = g.mean(at), (g > 0).double().sum(-1).mean(at)
     row = 0
-    for group, V, U in zip(decomposition.target.groups, decomposition.V, decomposition.U, strict=True):
+    for group, V, U in zip(
+        decomposition.target.groups, decomposition.V, decomposition.U, strict=True
+    ):
         for i, name in enumerate(group.matrices):
             kept = (mean[row] > ALIVE).numpy()
             yield name, _plain(V[i].mT)[kept], _plain(U[i])[kept], float(active[row])
@@ -142,13 +153,13 @@ def _plain(x: Tensor) -> np.ndarray:
     return x.detach().double().numpy()
 
 
-def _random(term: Term, n: int, rng: np.random.Generator) -> np.ndarray:
+def _random(term: Term, n: int, root: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Scores [draw, score] of as many random components as are alive."""
     draws: list[Match] = []
     for _ in range(LEAST_DRAWS):
         reads = rng.standard_normal((n, term.reads.shape[1]))
         writes = rng.standard_normal((n, term.writes.shape[1]))
-        draws.append(match(term, reads, writes))
+        draws.append(match(term, reads, writes, root))
     return np.array([[getattr(m, score) for score in SCORES] for m in draws])
 
 

@@ -83,8 +83,9 @@ class Match:
     """How well vectors match the true ones.
 
     Attributes:
-        read, write, both: mean over true terms of the best |cosine| of reads, of writes, and of the
-            rank-one matrices (the product of the two), each with its own best component.
+        read, write, both: mean over true terms of the best |cosine| of what is read, of writes, and
+            the product of the two, each with its own best component. What is read is the activation
+            over the inputs: directions that no input has tell nothing of a component.
         distinct: share of the true terms whose best component by `both` is no other term's.
     """
 
@@ -94,21 +95,29 @@ class Match:
     distinct: float
 
 
-def cosines(
-    a: Float[np.ndarray, "n d"], b: Float[np.ndarray, "m d"]
-) -> Float[np.ndarray, "n m"]:
+def cosines(a: Float[np.ndarray, "n d"], b: Float[np.ndarray, "m d"]) -> Float[np.ndarray, "n m"]:
     """|cosine| of every pair of rows; 0 for a row of zeros."""
     unit = [x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-30) for x in (a, b)]
     return np.abs(unit[0] @ unit[1].T)
 
 
+def root_of_moments(x: Float[Tensor, "*at in"]) -> Float[np.ndarray, "in in"]:
+    """The symmetric square root of E[x x^T]: |root v| is the root mean square of v . x."""
+    flat = x.flatten(0, -2).double()
+    values, vectors = np.linalg.eigh((flat.mT @ flat / len(flat)).numpy())
+    return np.asarray((vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T)
+
+
 def match(
-    truth: Term, reads: Float[np.ndarray, "component in"], writes: Float[np.ndarray, "component out"]
+    truth: Term,
+    reads: Float[np.ndarray, "component in"],
+    writes: Float[np.ndarray, "component out"],
+    root: Float[np.ndarray, "in in"],
 ) -> Match:
-    """How well components, one per row, match the true terms."""
+    """How well components, one per row, match the true terms; root: of the inputs' moments."""
     if len(reads) == 0:
         return Match(0.0, 0.0, 0.0, 0.0)
-    read = cosines(truth.reads.double().numpy(), reads)
+    read = cosines(truth.reads.double().numpy() @ root, reads @ root)
     write = cosines(truth.writes.double().numpy(), writes)
     both = read * write
     best = both.argmax(1)
