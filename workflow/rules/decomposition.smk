@@ -18,7 +18,6 @@ rule recover_planted_components:
         tracked=lambda wildcards: tracked(
             "components/recover_planted_components.py",
             planted=decomposition_planted(wildcards),
-            seeds=CONFIG.components.decomposition.planted_seeds,
             study_seed=CONFIG.components.seed,
             bootstrap=BOOTSTRAP,
         ),
@@ -72,7 +71,7 @@ rule measure_decomposition:
         tracked=lambda wildcards: tracked(
             "components/measure_decomposition.py",
             config=CONFIG.components.decomposition.model_dump(
-                exclude={"subject", "trainings", "seeds", "training", "planted", "planted_seeds"}
+                exclude={"subject", "trainings", "seeds", "training", "planted"}
             ),
             bootstrap=BOOTSTRAP,
             **decomposition_of(wildcards),

@@ -20,14 +20,13 @@ def recover_planted_components(
     planted: str,
     *,
     config: PlantedConfig,
-    seeds: list[int],
     study_seed: int,
     bootstrap: Bootstrap,
     provenance: dict[str, Any],
 ) -> None:
     rows: list[Row] = []
     folders = []
-    cases = [(seed, penalty) for seed in seeds for penalty in config.penalties]
+    cases = [(seed, penalty) for seed in config.seeds for penalty in config.penalties]
     for seed, penalty in progress(cases, desc=config.kind):
         settings = Recovery(
             n=config.components,
@@ -58,7 +57,6 @@ if __name__ == "__main__":
         recover_planted_components(
             this.output.planted,
             config=PlantedConfig.model_validate(this.slice["planted"]),
-            seeds=this.slice["seeds"],
             study_seed=this.slice["study_seed"],
             bootstrap=Bootstrap.model_validate(this.slice["bootstrap"]),
             provenance=this.provenance,

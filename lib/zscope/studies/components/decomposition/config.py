@@ -64,6 +64,8 @@ class PlantedConfig(Section):
     """Peak learning rate."""
     p_first: float = Field(2.0, gt=0)
     """p at the start; it ends at 0.5."""
+    seeds: Seeds = [0, 1]
+    """Seeds of the target and its decomposition."""
 
 
 class SelectivityConfig(Section):
@@ -100,7 +102,11 @@ class DecompositionConfig(Section):
     planted: list[PlantedConfig] = [
         PlantedConfig(kind="linear", penalties=[0.003, 0.01, 0.03, 0.1], components=16, steps=1200),
         PlantedConfig(
-            kind="superposition", penalties=[0.001, 0.003, 0.01, 0.03], components=20, steps=1200
+            kind="superposition",
+            penalties=[0.001, 0.003, 0.01, 0.03],
+            components=20,
+            steps=1200,
+            p_first=1.0,
         ),
         PlantedConfig(
             kind="compiled",
@@ -108,12 +114,10 @@ class DecompositionConfig(Section):
             components=32,
             steps=800,
             batch_size=48,
-            lr=3e-3,
+            seeds=[0],
         ),
     ]
     """Targets whose components are known. Each sweeps b: a wrong b looks like no structure."""
-    planted_seeds: Seeds = [0, 1]
-    """Seeds of each planted target and its decomposition."""
     sequences: Sequences = Field(128, ge=8)
     """Sequences on which components are chosen and described, and as many others on which their
     effects and the reconstruction are measured."""

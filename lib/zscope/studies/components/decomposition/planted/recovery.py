@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,19 +102,17 @@ def recover(
     def evaluate(module: nn.Module, step: int) -> list[Row]:
         watched = monitored(decomposition, inputs, clean, seed)
         rows = [_row("all", step, metric, value) for metric, value in watched.items()]
+        matches, nulls = [], []
         for name, reads, writes, g in alive_components(decomposition, clean):
             term = planted.truth[name]
-            found = match(term, reads, writes, roots[name])
-            null = _random(term, len(reads), roots[name], rng)
-            low, high = np.quantile(null, bootstrap.tails, axis=0)
-            for i, score in enumerate(SCORES):
-                value = getattr(found, score)
-                band = {"null_low": float(low[i]), "null_high": float(high[i])}
-                other = {"svd": float(getattr(svd[name], score))}
-                rows.append({**_row(name, step, score, value), **band, **other})
+            matches.append(match(term, reads, writes, roots[name]))
+            nulls.append(_random(term, len(reads), roots[name], rng))
+            rows += _scored(name, step, [matches[-1]], nulls[-1], [svd[name]], bootstrap)
             rows.append(_row(name, step, "alive", float(len(reads))))
             rows.append(_row(name, step, "active", g))
             rows.append(_row(name, step, "true_terms", float(len(term.reads))))
+        together = np.mean(nulls, axis=0)
+        rows += _scored("all", step, matches, together, list(svd.values()), bootstrap)
         return rows
 
     trained = train_decomposition(
@@ -161,6 +159,24 @@ def _random(term: Term, n: int, root: np.ndarray, rng: np.random.Generator) -> n
         writes = rng.standard_normal((n, term.writes.shape[1]))
         draws.append(match(term, reads, writes, root))
     return np.array([[getattr(m, score) for score in SCORES] for m in draws])
+
+
+def _scored(
+    matrix: str,
+    step: int,
+    found: Sequence[Match],
+    null: np.ndarray,
+    svd: Sequence[Match],
+    bootstrap: Bootstrap,
+) -> list[Row]:
+    """The scores, averaged over matrices. null: [draw, score]."""
+    low, high = np.quantile(null, bootstrap.tails, axis=0)
+    rows = []
+    for i, score in enumerate(SCORES):
+        value, other = (float(np.mean([getattr(m, score) for m in ms])) for ms in (found, svd))
+        band = {"null_low": float(low[i]), "null_high": float(high[i]), "svd": other}
+        rows.append({**_row(matrix, step, score, value), **band})
+    return rows
 
 
 def _row(matrix: str, step: int, metric: str, value: float) -> Row:
