@@ -1,6 +1,9 @@
 """What is exact of a decomposition: with everything in place it is the target, its gauge shows in
 no table, and what is taken out of the weights is what a mask takes out."""
 
+# Matrices keep the capitals of the formulas.
+# ruff: noqa: N806
+
 from dataclasses import replace
 
 import numpy as np

@@ -1,6 +1,9 @@
 """Planted targets are what they are said to be, their scores see what is planted, and a
 decomposition finds it where the penalty is right."""
 
+# Matrices keep the capitals of the formulas.
+# ruff: noqa: N806
+
 import numpy as np
 import pytest
 import torch

@@ -36,7 +36,7 @@ class DecompositionTrainingConfig(Section):
     """Sign steps of the adversary's fresh attack in each of them."""
     batch_size: Sequences = Field(6, ge=1)
     """Sequences per step."""
-    lr: float = Field(2e-3, gt=0)
+    lr: float = Field(6e-3, gt=0)
     """Peak learning rate (AdamW, no decay)."""
     eval_every: Steps = Field(100, ge=1)
     """Steps between evaluations, from which a killed training resumes."""

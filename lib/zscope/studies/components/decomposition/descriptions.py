@@ -4,6 +4,9 @@ Components are told up to the scale and sign of (U, V): all sizes are of U V^T, 
 is turned so that its mean activation where it fires is positive.
 """
 
+# Matrices keep the capitals of the formulas.
+# ruff: noqa: N803, N806
+
 from __future__ import annotations
 
 import math
@@ -21,10 +24,10 @@ from zscope.studies.components.decomposition.targets import clean_run
 from zscope.studies.components.decomposition.training import ALIVE
 from zscope.tables.schema import Row
 from zscope.toy_language.excess import CHUNK
-from zscope.verdicts import LEAST_DRAWS
 
 FIRES = 0.1
 """A component fires where its importance is above."""
+RANDOM_VECTORS = 200
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,23 +138,14 @@ def component_rows(run: Run, found: Oriented) -> Iterator[Row]:
 
 
 def spread_null_rows(run: Run, seed: int) -> list[Row]:
-    """Spread and largest share of random vectors of the same length: of draws of as many as a
-    matrix has components, the mean of each draw. They do not depend on the matrix."""
-    c, n = run.model.config, run.decomposition.n
+    """Spread and largest share of random vectors of the same length, which do not depend on the
+    matrix: one row per vector."""
+    c = run.model.config
     rng = np.random.default_rng(seed)
-    rows = []
-    for draw in range(LEAST_DRAWS):
-        vectors = torch.from_numpy(rng.standard_normal((n, c.n_heads, c.d_head)))
-        norms = vectors.norm(dim=-1)
-        rows.append(
-            {
-                "draw": draw,
-                "spread": float(spread(norms).mean()),
-                "share": float(largest_share(norms).mean()),
-                "highest_share": float(largest_share(norms).max()),
-            }
-        )
-    return rows
+    vectors = torch.from_numpy(rng.standard_normal((RANDOM_VECTORS, c.n_heads, c.d_head)))
+    norms = vectors.norm(dim=-1)
+    pairs = zip(spread(norms).tolist(), largest_share(norms).tolist(), strict=True)
+    return [{"draw": draw, "spread": s, "share": share} for draw, (s, share) in enumerate(pairs)]
 
 
 def head_norm_rows(run: Run, found: Oriented) -> Iterator[Row]:

@@ -4,6 +4,9 @@ W = sum_c U_c V_c^T + Delta for every matrix (stochastic parameter decomposition
 2025; one importance network for all matrices: Bushnaq et al. 2026).
 """
 
+# Matrices keep the capitals of the formulas.
+# ruff: noqa: N803, N806
+
 from __future__ import annotations
 
 from collections.abc import Sequence

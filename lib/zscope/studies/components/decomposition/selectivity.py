@@ -4,6 +4,9 @@ A chosen component is ablated by taking its U V^T out of its matrix; Delta stays
 compared with is the target itself. The effect is the rise of the exact excess of each primitive.
 """
 
+# Matrices keep the capitals of the formulas.
+# ruff: noqa: N803, N806
+
 from __future__ import annotations
 
 from collections.abc import Iterable

@@ -108,14 +108,13 @@ COMPONENTS = Table(
 )
 SPREAD_NULL = Table(
     "components_decomposition_spread_null",
-    "One draw of as many random vectors as a matrix has components.",
+    "One random vector of as many heads as the components have.",
     RUN + "/spread_null.parquet",
     (
         *OF,
-        Column("draw", INT, "", "draw, from 0"),
-        Column("spread", FLOAT, "", "mean spread of the vectors"),
-        Column("share", FLOAT, "", "mean share of the largest head"),
-        Column("highest_share", FLOAT, "", "largest share among the vectors"),
+        Column("draw", INT, "", "vector, from 0"),
+        Column("spread", FLOAT, "", "entropy of its norms by head over ln of the number of heads"),
+        Column("share", FLOAT, "", "share of the largest head in the squared norm"),
     ),
     ("model", "seed", "phase", "draw"),
 )

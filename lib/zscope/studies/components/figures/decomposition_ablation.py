@@ -13,6 +13,8 @@ from zscope.figures.frames import count_seeds, numbers, select
 from zscope.figures.tables import Tables
 from zscope.studies.components.decomposition.tables import (
     RISES as DECOMPOSITION_RISES,
+)
+from zscope.studies.components.decomposition.tables import (
     VERDICTS as DECOMPOSITION_VERDICTS,
 )
 from zscope.studies.components.figures import decomposition_looks as looks
@@ -47,7 +49,10 @@ def draw(tables: Tables) -> Figure:
         lower.subplots(1, 2, sharey=True), ("strict", "loose"), "de", strict=True
     ):
         style.panel_title(ax, f"{letter}  on the primitive itself, {rule} rule")
-        own(ax, select(rows, rule=rule), verdicts if rule == "strict" else None, names, seeds)
+        own(ax, select(rows, rule=rule), names, seeds)
+        single_heads(ax, select(one, set="head"), names)
+        if rule == "strict":
+            words(ax, verdicts, names)
     style.legend(
         fig,
         {},
@@ -80,14 +85,8 @@ def square(ax: Axes, rows: pd.DataFrame, by: str, names: list[str], norm: SymLog
     return image
 
 
-def own(
-    ax: Axes,
-    rows: pd.DataFrame,
-    verdicts: pd.DataFrame | None,
-    names: list[str],
-    seeds: list[int],
-) -> None:
-    """The rise of every primitive with its own components, its random sets, and each head."""
+def own(ax: Axes, rows: pd.DataFrame, names: list[str], seeds: list[int]) -> None:
+    """The rise of every primitive with its own components, and with their random sets."""
     for place, name in enumerate(names):
         of = rows[(rows["chosen_for"] == name) & (rows["primitive"] == name)]
         null = numbers(select(of, set="random")["value"])
@@ -96,21 +95,32 @@ def own(
         marks.group_dots(
             ax, place, select(of, set="components"), seeds, style.BLUE, by="seed", name=name
         )
-        if verdicts is not None:
-            words = select(verdicts, rule="strict", primitive=name)["verdict"].tolist()
-            if words:
-                ax.annotate(
-                    words[0].replace(" between trainings", ""),
-                    (1.0, place),
-                    (2, 0),
-                    ("axes fraction", "data"),
-                    "offset points",
-                    color=style.GREY,
-                    va="center",
-                    annotation_clip=False,
-                )
     looks.named_rows(ax, names)
     ax.set_xscale("symlog", linthresh=0.1)
     ax.axvline(0, **style.DASHED)
     ax.set_xticks([0, 0.1, 1], ["0", "0.1", "1"])
     ax.set_xlabel("rise of excess (nats)")
+
+
+def single_heads(ax: Axes, rows: pd.DataFrame, names: list[str]) -> None:
+    """The rise of every primitive with each head alone at its mean."""
+    for place, name in enumerate(names):
+        values = numbers(select(rows, primitive=name)["value"])
+        y = np.full(len(values), place + 0.38)
+        ax.scatter(values, y, s=16, marker="|", color=style.ORANGE, label=f"_heads {name}")
+
+
+def words(ax: Axes, verdicts: pd.DataFrame, names: list[str]) -> None:
+    """The verdict on every primitive, on the right."""
+    for place, name in enumerate(names):
+        for verdict in select(verdicts, rule="strict", primitive=name)["verdict"]:
+            ax.annotate(
+                verdict.replace(" between trainings", ""),
+                (1.0, place),
+                (2, 0),
+                ("axes fraction", "data"),
+                "offset points",
+                color=style.GREY,
+                va="center",
+                annotation_clip=False,
+            )

@@ -1,4 +1,4 @@
-"""In which heads do components lie? Norms by head, and how they are spread, beside random vectors."""
+"""In which heads do components lie? Norms by head, and their spread, beside random vectors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ from zscope.figures.frames import count_seeds, numbers, select
 from zscope.figures.tables import Tables
 from zscope.studies.components.decomposition.tables import (
     COMPONENTS as DECOMPOSITION_COMPONENTS,
+)
+from zscope.studies.components.decomposition.tables import (
     HEAD_NORMS as DECOMPOSITION_HEAD_NORMS,
+)
+from zscope.studies.components.decomposition.tables import (
     SPREAD_NULL as DECOMPOSITION_SPREAD_NULL,
 )
 from zscope.studies.components.figures import decomposition_looks as looks
@@ -60,13 +64,13 @@ def draw(tables: Tables) -> Figure:
     spread.set_ylabel("entropy over heads / ln H")
     share.set_ylabel("largest head's share of |U V$^T$|$^2$")
     style.legend(
-        fig, {}, extra=[style.dot("a component", style.BLUE), style.dot("random vectors, mean")]
+        fig, {}, extra=[style.dot("a component", style.BLUE), style.dot("a random vector")]
     )
     style.note(
         fig,
-        f"{count_seeds(len(seeds))} Above: the most important components of one decomposition. Below: "
-        "every component that is alive of all of them; grey: draws of as many random vectors, the "
-        "mean of each draw. A spread near 1 is what random vectors have, and shows nothing alone.",
+        f"{count_seeds(len(seeds))} Above: the most important components of one decomposition. "
+        "Below: every component that is alive of all of them, and random vectors. A spread near 1 "
+        "is what random vectors have, and shows nothing alone.",
     )
     return fig
 
@@ -74,14 +78,14 @@ def draw(tables: Tables) -> Figure:
 def strips(
     ax: Axes, components: pd.DataFrame, null: pd.DataFrame, matrices: list[str], column: str
 ) -> None:
-    """Every component at its matrix, and the draws of the null on the right."""
+    """Every component at its matrix, and random vectors on the right."""
     for place, matrix in enumerate(matrices):
         values = numbers(select(components, matrix=matrix)[column])
         x = place + 0.5 * (np.arange(len(values)) % 13 / 12 - 0.5)
         ax.scatter(x, values, s=2, color=style.BLUE, alpha=0.45, linewidths=0, label="_dots")
     values = numbers(null[column])
     x = len(matrices) + 0.5 * (np.arange(len(values)) % 13 / 12 - 0.5)
-    ax.scatter(x, values, s=3, color=style.GREY, linewidths=0, label="_random")
+    ax.scatter(x, values, s=2, color=style.GREY, alpha=0.6, linewidths=0, label="_random")
     ax.set_xticks(range(len(matrices) + 1), [*matrices, "null"], rotation=90)
     ax.set_xlim(-0.6, len(matrices) + 0.6)
     ax.set_xlabel("matrix")

@@ -35,14 +35,13 @@ def draw(tables: Tables) -> Figure:
                 g = np.sort(np.maximum(numbers(some["importance"]), LEAST))[::-1]
                 ax.plot(np.arange(len(g)), g, color=style.BLUE, alpha=0.7, label=f"_seed {seed}")
             ax.axhline(0.01, **style.DASHED)
-            ax.set_yscale("log")
-            ax.set_ylim(LEAST / 1.5, 1.5)
+            looks.log_y(ax, LEAST / 1.5, 1.5)
         axes[i, 0].set_ylabel("mean importance")
     for ax in axes[-1]:
         ax.set_xlabel("component, sorted")
     style.note(
         fig,
-        f"{count_seeds(len(looks.seeds_of(rows)))} Lines: decompositions of one model. Dashed: above "
-        "it a component counts as alive.",
+        f"{count_seeds(len(looks.seeds_of(rows)))} Lines: decompositions of one model. "
+        "Dashed: above it a component counts as alive.",
     )
     return fig

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.image import AxesImage
+from matplotlib.ticker import NullFormatter
 
 from zscope.figures import style
 
@@ -46,6 +47,20 @@ def named_rows(ax: Axes, names: Sequence[str], label: str = "") -> None:
     ax.set_yticks(range(len(names)), names)
     ax.set_ylim(len(names) - 0.5, -0.5)
     ax.set_ylabel(label)
+
+
+def log_x(ax: Axes, low: float, high: float) -> None:
+    """A logarithmic x from low to high with numbers at powers of ten alone."""
+    ax.set_xscale("log")
+    ax.set_xlim(low, high)
+    ax.xaxis.set_minor_formatter(NullFormatter())
+
+
+def log_y(ax: Axes, low: float, high: float) -> None:
+    """The same on y."""
+    ax.set_yscale("log")
+    ax.set_ylim(low, high)
+    ax.yaxis.set_minor_formatter(NullFormatter())
 
 
 def heat(

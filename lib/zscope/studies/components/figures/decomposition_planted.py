@@ -7,11 +7,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from zscope.figures import style
-from zscope.figures.frames import numbers, select
+from zscope.figures.frames import count_seeds, numbers, select
 from zscope.figures.tables import Tables
 from zscope.studies.components.decomposition.tables import (
     PLANTED as DECOMPOSITION_PLANTED,
 )
+from zscope.studies.components.figures import decomposition_looks as looks
 
 NEEDS = (DECOMPOSITION_PLANTED,)
 TITLES = {
@@ -41,14 +42,11 @@ def draw(tables: Tables) -> Figure:
         {"decomposition, one seed": style.BLUE, "singular vectors": style.ORANGE},
         extra=[style.patch("as many random components", "#D0D0D0")],
     )
-    seeds = rows["seed"].nunique()
     style.note(
         fig,
-        f"{seeds} seed{'s' * (seeds != 1)}. Each true component with its best match among those that "
-        "are alive, mean over true components and matrices. Below: over the steps, a shade per "
-        f"penalty (dark: small). Grey: {tables.percent} of the random draws."
-        if tables.level
-        else "",
+        f"{count_seeds(1, rows['seed'].nunique())} Each true component with its best match among "
+        "those that are alive, mean over true components and matrices. Below: over the steps, a "
+        f"shade per penalty (dark: small). Grey: {tables.percent} of the random draws.",
     )
     return fig
 
@@ -63,8 +61,7 @@ def by_penalty(ax: Axes, rows: pd.DataFrame) -> None:
         ax.vlines(x, low, high, color=style.GREY, alpha=0.4, linewidth=1.5)
         ax.plot(x, numbers(of["svd"]), color=style.ORANGE, marker="_", label=f"_svd {seed}")
         ax.plot(x, numbers(of["value"]), color=style.BLUE, marker="o", label=f"_seed {seed}")
-    ax.set_xscale("log")
-    ax.set_xlim(rows["penalty"].min() / 1.5, rows["penalty"].max() * 1.5)
+    looks.log_x(ax, rows["penalty"].min() / 1.5, rows["penalty"].max() * 1.5)
     ax.set_xlabel("penalty b")
     ax.set_ylim(-0.03, 1.03)
 

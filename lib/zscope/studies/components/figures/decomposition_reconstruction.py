@@ -69,10 +69,9 @@ def dots(ax: Axes, groups: list[pd.DataFrame], seeds: list[int]) -> None:
             marks.group_dots(
                 ax, place + shift, some, seeds, colour, by="seed", name=phase, width=0.3
             )
-    ax.set_xscale("log")
     values = [v for of in groups for v in numbers(of["value"]).clip(LEAST)]
     if values:
-        ax.set_xlim(min(values) / 3, max(values) * 3)
+        looks.log_x(ax, min(values) / 3, max(values) * 3)
     ax.set_xlabel("KL from the target (nats)")
 
 
@@ -86,9 +85,8 @@ def attacked(ax: Axes, rows: pd.DataFrame) -> None:
                 **{c: numbers(of[c]).clip(LEAST) for c in ("value", "ci_low", "ci_high")},
             )
             marks.seed_lines(ax, kept, colour, x="attack_steps")
-    ax.set_yscale("log")
     values = numbers(rows["value"]).clip(LEAST)
     if len(values):
-        ax.set_ylim(values.min() / 2, values.max() * 3)
+        looks.log_y(ax, values.min() / 2, values.max() * 3)
     ax.set_xlabel("sign steps of the attack")
     ax.set_ylabel("KL from the target (nats)")

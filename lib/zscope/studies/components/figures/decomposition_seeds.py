@@ -47,10 +47,9 @@ def draw(tables: Tables) -> Figure:
         ],
         columns=2,
     )
-    level = f" ({tables.percent} of draws)" if tables.level else ""
     style.note(
         fig,
-        f"A dot is a pair of decompositions of one model, in one direction. Grey{level}: as many "
-        "random components.",
+        "A dot is a pair of decompositions of one model, in one direction. Grey: as many random "
+        f"components ({tables.percent} of draws).",
     )
     return fig

@@ -1,5 +1,8 @@
 """Decomposing a planted target, and scoring the components against the true ones."""
 
+# Matrices keep the capitals of the formulas.
+# ruff: noqa: N803, N806
+
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
