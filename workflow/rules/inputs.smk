@@ -9,6 +9,8 @@ from zscope.overview import asset_files as overview_files
 from zscope.pages.asset_files import digest as page_digest
 from zscope.studies.components import tables as components_tables
 from zscope.studies.components.dictionaries import tables as dictionaries_tables
+from zscope.studies.components.decomposition import tables as decomposition_tables
+from zscope.studies.components.decomposition.plan import decomposed
 from zscope.studies.components.study import ComponentsPlan
 from zscope.studies.crosslingual import tables as crosslingual_tables
 from zscope.studies.crosslingual.study import CrosslingualPlan
@@ -414,4 +416,50 @@ def dictionaries_checkpoints(wildcards):
     """The checkpoints of each model of a condition."""
     return list(dictionaries_toy(wildcards).models.values())
 
+
 # --- components: decomposition
+
+
+def decomposition_planted(wildcards):
+    """The settings of a planted target."""
+    planted = {p.kind: p for p in CONFIG.components.decomposition.planted}
+    return checked(find, planted, wildcards.model, "planted target").model_dump()
+
+
+def decomposition_run(wildcards):
+    runs = decomposed(CONFIG.components.decomposition, COMPONENTS.toy)
+    return checked(find, runs, wildcards.run, "decomposition")
+
+
+def decomposition_weights(wildcards):
+    """The checkpoints of the model that is decomposed."""
+    return decomposition_run(wildcards).weights
+
+
+def decomposition_of(wildcards):
+    """What every job of a decomposition is told of it."""
+    run = decomposition_run(wildcards)
+    return {
+        "model": run.model,
+        "seed": run.seed,
+        "language": COMPONENTS.toy[run.subject].settings["language"],
+        "study_seed": CONFIG.components.seed,
+    }
+
+
+def decompositions_of(wildcards):
+    """All decompositions of a subject."""
+    runs = decomposed(CONFIG.components.decomposition, COMPONENTS.toy)
+    return [run for run in runs.values() if run.subject == wildcards.subject]
+
+
+def decompositions(path):
+    """A file of each decomposition of a subject; "weights": of the model that is decomposed."""
+
+    def files(wildcards):
+        return [
+            run.weights if path == "weights" else path.format(subject=run.subject, run=run.name)
+            for run in decompositions_of(wildcards)
+        ]
+
+    return files

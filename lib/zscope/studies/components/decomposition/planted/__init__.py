@@ -1,0 +1,1 @@
+"""Targets whose components are known."""

@@ -1,0 +1,86 @@
+"""What is particular to the figures of the decomposition, and what holds of every figure."""
+
+import warnings
+from functools import cache
+from importlib import import_module
+
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+from fake_decomposition import decomposition_tables
+from fake_tables import frame
+from looking import Read, assert_texts_can_be_read, baselines, points, titled, words
+from zscope.figures.registry import figure_modules
+from zscope.figures.tables import Tables
+from zscope.studies.components.decomposition.tables import TABLES
+
+FIGURES = [name for name in figure_modules("components") if name.startswith("decomposition_")]
+EVERY = pytest.mark.parametrize("name", FIGURES)
+
+
+@cache
+def made(one: bool):
+    return decomposition_tables((0,) if one else (0, 1, 2))
+
+
+def drawn(name, frames, level=0.95):
+    figure = import_module(f"zscope.studies.components.figures.{name}")
+    read = Read(frames)
+    given = level if any(table.has_interval for table in figure.NEEDS) else None
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fig = figure.draw(Tables(read, given, {}))
+        FigureCanvasAgg(fig).draw()
+    return fig, read.names, figure
+
+
+@EVERY
+@pytest.mark.parametrize("one", [False, True], ids=["full", "one"])
+def test_it_is_drawn_readably_from_the_tables_that_it_needs(name, one):
+    fig, asked, figure = drawn(name, made(one))
+    assert asked == {table.name for table in figure.NEEDS}
+    assert_texts_can_be_read(name, fig)
+
+
+@EVERY
+def test_without_rows_it_says_so(name):
+    fig, _, _ = drawn(name, {table.name: frame(table, []) for table in TABLES})
+    assert "not applicable: " in words(fig)
+
+
+def test_the_planted_figure_shows_every_seed_the_null_and_the_singular_vectors():
+    fig, _, _ = drawn("decomposition_planted", made(False))
+    ax = titled(fig, "a")
+    assert sum(str(line.get_label()).startswith("_seed") for line in ax.lines) == 2
+    best = next(line for line in ax.lines if line.get_label() == "_seed 0")
+    assert best.get_xdata()[np.argmax(best.get_ydata())] == 0.03
+
+
+def test_an_adversary_that_is_worse_than_nothing_crosses_the_dashed_line():
+    fig, _, _ = drawn("decomposition_reconstruction", made(False))
+    ax = titled(fig, "c")
+    (none,) = baselines(ax)
+    assert none == pytest.approx(0.8)
+    highest = max(
+        line.get_ydata().max() for line in ax.lines if str(line.get_label()).startswith("_seed")
+    )
+    assert highest > none
+
+
+def test_the_ablation_figure_shows_every_random_set_and_the_verdicts():
+    fig, _, _ = drawn("decomposition_ablation", made(False))
+    ax = titled(fig, "d")
+    assert points(ax, "_random skip") == 3 * 40
+    assert points(ax, "_dots skip") == 3
+    assert points(ax, "_heads skip") == 4
+    said = words(fig)
+    for word in ("not found", "varies", "cannot be told"):
+        assert word in said
+    assert "skip (9)" in said
+
+
+def test_heads_are_shown_beside_random_vectors():
+    fig, _, _ = drawn("decomposition_heads", made(False))
+    ax = next(ax for ax in fig.axes if "ln H" in ax.get_ylabel())
+    assert points(ax, "_random") == 3 * 60
