@@ -27,7 +27,7 @@ def read(rows: pd.DataFrame) -> Iterator[Answer]:
             ends = interval(row["ci_low"], row["ci_high"])
             parts.append(f"{SHOWN[metric]}: {found}{ends}{never}")
         n = int(of["n"].max())
-        test = f"Kaplan-Meier median over {n} seed{"s" * (n > 1)}, steps"
+        test = f"Kaplan-Meier median over {n} seed{'s' if n > 1 else ''}, in steps"
         yield Answer(f"{sweep}: {label}", "", "; ".join(parts), test)
 
 
