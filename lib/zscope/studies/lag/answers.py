@@ -26,7 +26,8 @@ def read(rows: pd.DataFrame) -> Iterator[Answer]:
             found = number(row["median"]) if pd.notna(row["median"]) else "beyond the last step"
             ends = interval(row["ci_low"], row["ci_high"])
             parts.append(f"{SHOWN[metric]}: {found}{ends}{never}")
-        test = f"Kaplan-Meier median over {int(of['n'].max())} seeds, steps"
+        n = int(of["n"].max())
+        test = f"Kaplan-Meier median over {n} seed{'s' if n > 1 else ''}, in steps"
         yield Answer(f"{sweep}: {label}", "", "; ".join(parts), test)
 
 
