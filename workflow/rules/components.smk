@@ -6,9 +6,38 @@ include: "dictionaries.smk"
 include: "decomposition.smk"
 
 
+rule summarise_components:
+    """Put what every method found against its truth into one table."""
+    input:
+        **{table.short: COMPONENTS.files(table) for table in components_tables.SUMMED},
+    output:
+        summary=components_tables.SUMMARY.path,
+        csv=report(
+            "results/components/summary.csv",
+            caption="../report/caption.rst",
+            category=TITLES["components"],
+            subcategory="Tables",
+            labels={"table": "method by question", "format": "csv"},
+        ),
+    log:
+        "logs/summarise_components/all.log",
+    benchmark:
+        "results/benchmarks/summarise_components/all.tsv"
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(10),
+    params:
+        caption=caption("components", "summary"),
+        tracked=lambda wildcards: tracked("components/summarise_components.py"),
+    script:
+        "../scripts/components/summarise_components.py"
+
+
 TARGETS["components"] = [
     file for table in components_tables.TABLES for file in COMPONENTS.files(table)
-]
+] + ["results/components/summary.csv"] * bool(COMPONENTS.toy)
 
 
 rule components:

@@ -19,7 +19,7 @@ from zscope.studies.components.attribution import plan as attribution
 from zscope.studies.components.config import ComponentsConfig
 from zscope.studies.components.decomposition import plan as decomposition
 from zscope.studies.components.dictionaries import plan as dictionaries
-from zscope.studies.components.tables import PARTS, TABLES
+from zscope.studies.components.tables import PARTS, SUMMARY, TABLES
 from zscope.tables.schema import Table
 
 PLANNED: dict[
@@ -71,6 +71,8 @@ class ComponentsPlan:
 
     def files(self, table: Table) -> list[str]:
         """The files of a table that the config implies."""
+        if table == SUMMARY:
+            return [table.path] if self.toy else []
         part = next(part for part, tables in PARTS.items() if table in tables)
         return PLANNED[part](getattr(self.config, part), self.toy, self.pretrained, table)
 
