@@ -35,6 +35,8 @@ from zscope.studies.registry import TITLES
 if workflow.remote_exec:
     workflow.storage_settings.shared_fs_usage -= {SharedFSUsage.PERSISTENCE}
 
+# Another workflow may import this one, with a config of its own over the default one.
+IMPORTED = workflow.modifier.is_module
 CONFIG_FILE = ROOT / "config" / "config.yaml"
 TRACKER = Tracker(scripts=ROOT / "workflow" / "scripts", lib=ROOT / "lib")
 
@@ -50,6 +52,8 @@ def tracked(script, *, uses=(), **slice):
 
 def config_sources():
     """The configuration files and --config, later ones winning, with what each says."""
+    if IMPORTED:
+        return [(str(CONFIG_FILE), load_configfile(CONFIG_FILE)), ("the module's config", config)]
     files = [] if workflow.config_settings.replace_workflow_config else [CONFIG_FILE]
     sources = []
     for file in [*files, *workflow.overwrite_configfiles]:
@@ -123,7 +127,7 @@ def check_writable(*folders):
 
 
 # For the messages of jobs, whose own Snakemake on a cluster was called by no user.
-if workflow.is_main_process:
+if workflow.is_main_process and not IMPORTED:
     checked(check_call)
     os.environ[OPTIONS] = options_given()
 
