@@ -32,7 +32,7 @@ from zscope.studies.components.attribution.verdicts import FindRule, summary_row
 
 SUBJECTS = ("toylang/reference", "toylang/softmax")
 NAMED = "smollm2"
-PROMPT = [
+PROMPT = ["music", "alice", "sees", "the", "hat", "red", ".", "bob", "never", "finds", "the", "hat"]
     "music",
     "alice",
     "sees",

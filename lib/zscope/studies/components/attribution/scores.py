@@ -1,6 +1,7 @@
 """How well estimates find what exhaustive patching finds, with intervals and nulls. No torch.
 
-A cell is the live nodes of one kind and layer, of one primitive's pairs or of all. Scores of a cell:
+A cell is the live nodes of one kind and layer, or of all, of one primitive's pairs or of all. Its
+scores:
 
     pearson          correlation of estimate and effect
     spearman         the same of their ranks, where |effect| > SMALLEST: ties of zeros say nothing
