@@ -39,14 +39,14 @@ def draw(tables: Tables) -> Figure:
         axes[1], on_permuted, [(s, x) for s in shares for x in layers], "layer", ATTENTION, seeds
     )
     _ticks(axes[0], [f"trained {s:.0%}\npermuted\n{tested}" for s, tested in places])
-    _ticks(axes[1], [f"trained {s:.0%}\npermuted\nlayer {x}" for s in shares for x in layers])
+    _ticks(axes[1], [f"trained {s:.0%}\npermuted\nlayer {x}" for s, x in of_layers])
     style.share_axis(axes[0], "share of answers")
     style.share_axis(axes[1], "attention from the end")
     axes[0].set_xlabel("training, and prompts that are tested")
     axes[1].set_xlabel("training, and layer (permuted prompts)")
     style.panel_title(axes[0], "what is answered")
     style.panel_title(axes[1], "what heads attend to")
-    every = {name: colour for name, colour in [*ANSWERS.values(), *ATTENTION.values()]}
+    every = dict([*ANSWERS.values(), *ATTENTION.values()])
     handles = [style.dot(name, colour) for name, colour in every.items()]
     style.legend(fig, {}, extra=[*handles, style.line("chance, or other options")], columns=5)
     style.note(

@@ -12,7 +12,7 @@ Prompts = Annotated[int, Unit("prompts")]
 
 
 class LettersConfig(Section):
-    """Two-layer softmax transformers that answer with the label of the option they are asked for."""
+    """Two-layer softmax transformers that answer with the label of an option."""
 
     permuted: list[Probability] = Field([0.0, 1.0], min_length=1)
     """Conditions: the share of the training prompts whose labels are in random order; in the others
@@ -27,7 +27,7 @@ class LettersConfig(Section):
     """Heads of a layer."""
     d_head: int = Field(16, ge=2, multiple_of=2)
     """Width of a head."""
-    steps: Steps = Field(450, ge=1)
+    steps: Steps = Field(700, ge=1)
     """Optimizer steps."""
     batch_size: Prompts = Field(64, ge=1)
     """Prompts of a step."""
