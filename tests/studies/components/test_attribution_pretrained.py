@@ -78,9 +78,9 @@ def test_estimates_and_effects_are_those_of_hooks_on_the_output_projection(model
 
     clean = with_hooks(model, PAIR.clean, keep)
     assert estimates.corrupted == pytest.approx(float(difference(corrupted)), rel=1e-5)
-    assert estimates.clean == pytest.approx(float(difference(clean)), rel=1e-5)
+    assert estimates.clean == pytest.approx(float(difference(clean).detach()), rel=1e-5)
     gradients = torch.autograd.grad(difference(clean), [clean_z[i] for i in range(LAYERS)])
-    nodes = [(0, 1, 4), (1, 3, 5), (2, 0, 4), (2, 2, 5)]
+    nodes = [(0, 1, 4), (1, 3, 5), (1, 0, 4), (2, 2, 5)]
     effects = patched_effects(view, PAIR, estimates, nodes)
     for (layer, head, at), effect in zip(nodes, effects.tolist(), strict=True):
         part = slice(head * D_HEAD, (head + 1) * D_HEAD)
@@ -96,7 +96,7 @@ def test_estimates_and_effects_are_those_of_hooks_on_the_output_projection(model
             return (x,)
 
         patched = with_hooks(model, PAIR.clean, patch)
-        exact = float(difference(patched) - difference(clean))
+        exact = float(difference(patched) - difference(clean).detach())
         assert effect == pytest.approx(exact, rel=1e-4, abs=1e-5)
         assert abs(exact) > 1e-3
 
@@ -139,9 +139,8 @@ def test_pairs_differ_in_one_token_that_exchanges_the_answers():
     pairs = token_pairs(Words(), 3, 4, 5, np.random.default_rng(0))
     assert [pair.family for pair in pairs] == ["ioi"] * 3 + ["repeats"] * 4
     for pair in pairs:
-        differ = [
-            i for i, (a, b) in enumerate(zip(pair.clean, pair.corrupted, strict=True)) if a != b
-        ]
+        both = zip(pair.clean, pair.corrupted, strict=True)
+        differ = [i for i, (a, b) in enumerate(both) if a != b]
         assert differ == [pair.edit]
         assert pair.answer != pair.other
         assert pair.clean[0] == 0  # the end token in front

@@ -10,15 +10,10 @@ import torch
 from zscope.config.base import Bootstrap
 from zscope.core.errors import DataError
 from zscope.models.tensor_transformer import TensorConfig, TensorTransformer
+from zscope.studies.components.letters import training
 from zscope.studies.components.letters.config import LettersConfig
 from zscope.studies.components.letters.prompts import make_prompts, vocabulary_size
-from zscope.studies.components.letters.training import (
-    IN_ORDER,
-    PERMUTED,
-    readout_rows,
-    tested_prompts,
-    train,
-)
+from zscope.studies.components.letters.training import IN_ORDER, PERMUTED, readout_rows, train
 
 pytestmark = pytest.mark.numerics
 CONFIG = LettersConfig(steps=150, tested=300, options=2, contents=4, d_model=32, n_heads=2)
@@ -43,7 +38,7 @@ def test_a_prompt_asks_for_one_of_its_contents_and_the_answer_is_its_label():
 
 
 def test_tested_prompts_are_in_order_or_tell_label_and_position_apart():
-    found = tested_prompts(LettersConfig(tested=400), 0)
+    found = training.tested_prompts(LettersConfig(tested=400), 0)
     assert not found[IN_ORDER].apart.any()
     assert found[PERMUTED].apart.all()
     assert 250 < len(found[PERMUTED].tokens) < 350  # three of four
@@ -56,7 +51,7 @@ def test_the_readouts_are_those_of_the_model():
     with torch.no_grad():
         for weight in model.parameters():
             weight.copy_(torch.randn(weight.shape, generator=draws) * 0.4)
-    prompts = tested_prompts(LettersConfig(tested=60), 1)[PERMUTED]
+    prompts = training.tested_prompts(LettersConfig(tested=60), 1)[PERMUTED]
     rows = pd.DataFrame(readout_rows(model.eval(), PERMUTED, prompts, Bootstrap(resamples=20)))
     tokens = torch.from_numpy(prompts.tokens)
     with torch.no_grad():
@@ -80,7 +75,7 @@ def test_the_readouts_are_those_of_the_model():
 
 
 def test_labels_in_order_teach_the_letter_of_the_position_and_permuted_ones_the_label():
-    prompts = tested_prompts(CONFIG, 0)[PERMUTED]
+    prompts = training.tested_prompts(CONFIG, 0)[PERMUTED]
     rate = {}
     for permuted in (0.0, 1.0):
         model = train(CONFIG, permuted, 0)

@@ -17,7 +17,7 @@ from torch import Tensor
 from zscope.models.attention_nodes import KINDS, Kind, LayerNodes, NodeModel, Patch
 from zscope.studies.components.attribution.estimates import Estimate, PairRuns
 
-ROWS = 512  # runs in a batch
+ROWS = 128  # runs in a batch
 
 
 @dataclass(frozen=True, eq=False)

@@ -35,9 +35,8 @@ def draw(tables: Tables) -> Figure:
     places = [(share, tested) for share in shares for tested in TESTED]
     _panel(axes[0], rows, places, "tested", ANSWERS, seeds)
     on_permuted = select(rows, tested="permuted")
-    _panel(
-        axes[1], on_permuted, [(s, x) for s in shares for x in layers], "layer", ATTENTION, seeds
-    )
+    of_layers = [(share, layer) for share in shares for layer in layers]
+    _panel(axes[1], on_permuted, of_layers, "layer", ATTENTION, seeds)
     _ticks(axes[0], [f"trained {s:.0%}\npermuted\n{tested}" for s, tested in places])
     _ticks(axes[1], [f"trained {s:.0%}\npermuted\nlayer {x}" for s, x in of_layers])
     style.share_axis(axes[0], "share of answers")
