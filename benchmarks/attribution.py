@@ -1,9 +1,9 @@
 """Attribution patching against exhaustive patching: time, agreement and memory.
 
 every node: each is patched in a run of its own, many runs in a batch, each from the node's layer on
-(a sample of the nodes, scaled by count); exhaustive: the same without the nodes whose effect is 0 by
-construction, which is what the study does. The estimates are of all nodes at once. The two runs of
-every pair, which all of them need, are added to each.
+(a sample of the nodes, scaled by count). exhaustive: the same without nodes whose effect is 0 by
+construction, as the study does it. The estimates are of all nodes at once. The two runs of every
+pair, which all of them need, are added to each.
 
 CPU seconds, one thread. Without --checkpoints a random bilinear model: times are the same, and the
 agreement says nothing.

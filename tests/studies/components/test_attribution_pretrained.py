@@ -84,7 +84,7 @@ def test_estimates_and_effects_are_those_of_hooks_on_the_output_projection(model
     effects = patched_effects(view, PAIR, estimates, nodes)
     for (layer, head, at), effect in zip(nodes, effects.tolist(), strict=True):
         part = slice(head * D_HEAD, (head + 1) * D_HEAD)
-        change = (z[layer] - clean_z[layer])[0, at, part]
+        change = (z[layer] - clean_z[layer].detach())[0, at, part]
         atp = float(change @ gradients[layer][0, at, part])
         assert float(estimates.atp[layer, at, head]) == pytest.approx(atp, rel=1e-4, abs=1e-6)
 

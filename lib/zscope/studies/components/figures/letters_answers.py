@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -65,7 +67,7 @@ def _ticks(ax: Axes, words: list[str]) -> None:
 def _panel(
     ax: Axes,
     rows: pd.DataFrame,
-    places: list[tuple[float, object]],
+    places: Sequence[tuple[float, object]],
     column: str,
     metrics: dict[str, tuple[str, str]],
     seeds: list[int],
