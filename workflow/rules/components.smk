@@ -4,6 +4,7 @@
 include: "attribution.smk"
 include: "dictionaries.smk"
 include: "decomposition.smk"
+include: "letters.smk"
 
 
 rule summarise_components:

@@ -166,7 +166,7 @@ class NodeModel:
         return scale * q @ self.spread(k).mT
 
     def spread(self, of_kv: Tensor) -> Tensor:
-        """What key-value heads [..., kv, seq, d_head] are to query heads [..., head, seq, d_head]."""
+        """Of every query head what its key-value head has, [..., head, seq, d_head]."""
         return of_kv.repeat_interleave(self.group, -3) if self.group > 1 else of_kv
 
     def pattern_of(

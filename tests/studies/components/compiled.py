@@ -55,12 +55,12 @@ def and_head(attention="bilinear", beta=1.0):
     d_head, size = 16, N_A * N_B + 1
     model = empty_model(attention, d_vocab=size, d_model=N_A + N_B + size, d_head=d_head)
     free = slots(d_head)
-    E, copied = model.tok_embed.weight, N_A + N_B
+    embed, copied = model.tok_embed.weight, N_A + N_B
     for token in range(WITHOUT):
         a, b = divmod(token, N_B)
-        E[token, a] = E[token, N_A + b] = 1
+        embed[token, a] = embed[token, N_A + b] = 1
     for token in range(size):
-        E[token, copied + token] = 1
+        embed[token, copied + token] = 1
         put(model, 0, "v", 0, (token, copied + token, 1.0))
         put(model, 0, "o", 0, (token, copied + token, 1.0))
         model.head.weight[token, copied + token] = 1

@@ -32,21 +32,7 @@ from zscope.studies.components.attribution.verdicts import FindRule, summary_row
 
 SUBJECTS = ("toylang/reference", "toylang/softmax")
 NAMED = "smollm2"
-PROMPT = [
-    "music",
-    "alice",
-    "sees",
-    "the",
-    "hat",
-    "red",
-    ".",
-    "bob",
-    "never",
-    "finds",
-    "the",
-    "big",
-    "hat",
-]
+PROMPT = ["music", "alice", "sees", "the", "hat", "red", ".", "bob", "never", "finds", "the", "hat"]
 EDIT, HEADS, LAYERS = 5, 3, 2
 OF_PAIRS = ("induction", "induction", "skip", "skip", "bigram", "bigram")
 NOISE = {"atp": 1.0, "atp_qk": 0.1, "graddrop": 1.5, "graddrop_all": 0.3, "ig": 0.6}

@@ -110,7 +110,9 @@ def test_rows_are_by_method_and_primitive_and_unsigned_methods_meet_the_size():
     rows = pd.DataFrame(score_rows(frame(1.0), RULE))
     assert set(rows["method"]) == {"atp", "atp_qk", "ig", "graddrop_all"}  # graddrop: one layer
     assert set(rows["primitive"]) == {ALL, "skip", "bigram"}
-    of_all = rows[(rows["primitive"] == ALL) & (rows["metric"] == PEARSON)].set_index("method")
+    of_all = rows[(rows["primitive"] == ALL) & (rows["metric"] == PEARSON)]
+    assert of_all.groupby("method")["kind"].apply(list).tolist() == [["q", ALL]] * 4
+    of_all = of_all[of_all["kind"] == "q"].set_index("method")
     assert of_all.loc["graddrop_all", "value"] == pytest.approx(1)
     assert of_all.loc["atp", "value"] < 0.9
     assert not rows.duplicated(["method", "kind", "layer", "primitive", "metric"]).any()

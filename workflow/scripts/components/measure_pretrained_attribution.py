@@ -62,7 +62,7 @@ def measure_pretrained_attribution(
             | {
                 "length": len(pair.clean),
                 "edit": pair.edit,
-                "prompt": lm.tokenizer.decode(pair.clean),
+                "prompt": lm.tokenizer.decode(list(pair.clean)),
                 "answer": lm.tokenizer.decode([pair.answer]),
                 "other": lm.tokenizer.decode([pair.other]),
                 "clean": estimates.clean,

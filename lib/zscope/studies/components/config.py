@@ -11,6 +11,7 @@ from zscope.models.subjects import SubjectName
 from zscope.studies.components.attribution.config import AttributionConfig
 from zscope.studies.components.decomposition.config import DecompositionConfig
 from zscope.studies.components.dictionaries.config import DictionariesConfig
+from zscope.studies.components.letters.config import LettersConfig
 
 
 class ComponentsConfig(Section):
@@ -28,6 +29,8 @@ class ComponentsConfig(Section):
     """Sparse dictionaries against planted features and the toy language."""
     decomposition: DecompositionConfig = DecompositionConfig()
     """Parameter decomposition against planted components and the toy language."""
+    letters: LettersConfig = LettersConfig()
+    """A small experiment: answers by the label or by the place of an option."""
     seed: int = Field(0, ge=0, le=2**32 - 1)
     """Random seed of sequences, of planted data, of dictionaries and of decompositions."""
     mem_mb: int = Field(3000, ge=500)

@@ -24,10 +24,13 @@ SUMMARY = Table(
 )
 SUMMED = (attribution.SUMMARY, dictionaries.VERDICTS, decomposition.VERDICTS)
 """The tables that it is made of."""
+from zscope.studies.components.letters import tables as letters
+from zscope.tables.schema import Table
 
 PARTS: dict[str, tuple[Table, ...]] = {
     "attribution": attribution.TABLES,
     "dictionaries": dictionaries.TABLES,
     "decomposition": decomposition.TABLES,
+    "letters": letters.TABLES,
 }
 TABLES: tuple[Table, ...] = (*(table for tables in PARTS.values() for table in tables), SUMMARY)

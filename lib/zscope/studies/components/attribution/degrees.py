@@ -1,6 +1,7 @@
 """The effect of patching z in a polynomial model, by its degree in the patch's strength.
 
-Degree 1 is attribution patching, exactly; the others are its error (`zscope.models.exact_patching`).
+Degree 1 is attribution patching, exactly; the others are its error
+(`zscope.models.exact_patching`).
 """
 
 from __future__ import annotations

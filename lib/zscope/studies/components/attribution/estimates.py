@@ -20,7 +20,6 @@ bilinear attention (A'_ts - A_ts) g_ts.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -56,8 +55,8 @@ def pair_runs(
 ) -> PairRuns:
     """Sequences may be padded behind `answers.read`."""
     with torch.no_grad():
-        runs = [model.run(model.embed(tokens)) for tokens in (clean, corrupted)]
-    return PairRuns(model, *runs, answers)
+        first, second = (model.run(model.embed(tokens)) for tokens in (clean, corrupted))
+    return PairRuns(model, first, second, answers)
 
 
 def atp(pairs: PairRuns, gradients: Gradients | None = None) -> Estimate:
@@ -182,6 +181,3 @@ def key_fix(
         terms = (model.pattern_of(scores[1]) - A) * g
     of_heads = terms.sum(-2)
     return of_heads.unflatten(1, (model.n_kv, model.group)).sum(2)
-
-
-Method = Callable[[PairRuns], Estimate]

@@ -17,7 +17,7 @@ from torch import Tensor
 from zscope.models.attention_nodes import KINDS, Kind, LayerNodes, NodeModel, Patch
 from zscope.studies.components.attribution.estimates import Estimate, PairRuns
 
-ROWS = 512  # runs in a batch
+ROWS = 128  # runs in a batch
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,10 +87,7 @@ def _patched(pairs: PairRuns, nodes: Nodes) -> Float[Tensor, " n"]:
     value = source[..., nodes.pair, nodes.head, nodes.position, :]
     patch = Patch(layer, kind, nodes.head, nodes.position, value)
     before = _rows(pairs.clean.layers[layer], nodes.pair, seen)
-    if kind == "z":
-        z = patch.into(before.z)
-    else:
-        z = model.attend(before, layer, patch).z
+    z = patch.into(before.z) if kind == "z" else model.attend(before, layer, patch).z
     x = pairs.clean.streams[layer][nodes.pair, :seen]
     x = model.config.kept * x + model.write(layer, z)
     after = model.run(x, layer + 1).streams[-1]

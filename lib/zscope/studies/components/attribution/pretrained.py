@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from zscope.models.attention_view import AttentionView
+from zscope.models.attention_view import AttentionView, LayerHeads
 from zscope.models.head_edits import set_z
 from zscope.models.head_effects import Measure, exact_effects
 from zscope.studies.components.attribution.pretrained_pairs import TokenPair
@@ -38,25 +38,27 @@ class ZEstimates:
 
 def z_estimates(view: AttentionView, pair: TokenPair) -> ZEstimates:
     """Two forward passes and one backward."""
-    y = logit_difference(pair)
-    found: dict[str, list[Tensor]] = {"clean": [], "corrupted": []}
-    values = {}
-    for side, grad in (("corrupted", False), ("clean", True)):
-        zs = found[side]
-        ids = torch.tensor([getattr(pair, side)], device=view.device)
-        logits = view.run(ids, visit=lambda h, zs=zs: zs.append(h.z), read=[-1], grad=grad).logits
-        values[side] = y(logits)
-    gradients = torch.autograd.grad(values["clean"].sum(), found["clean"])
+    corrupted, after = _z_of(view, pair, pair.corrupted, grad=False)
+    clean, before = _z_of(view, pair, pair.clean, grad=True)
+    gradients = torch.autograd.grad(clean.sum(), before)
     atp = [
-        ((after - before.detach()) * gradient).sum(-1)[0].double().cpu()
-        for before, after, gradient in zip(*found.values(), gradients, strict=True)
+        ((b - a.detach()) * gradient).sum(-1)[0].double().cpu()
+        for a, b, gradient in zip(before, after, gradients, strict=True)
     ]
-    return ZEstimates(
-        float(values["clean"].detach()),
-        float(values["corrupted"]),
-        torch.cat(found["corrupted"]).detach(),
-        torch.stack(atp),
-    )
+    return ZEstimates(float(clean.detach()), float(corrupted), torch.cat(after), torch.stack(atp))
+
+
+def _z_of(
+    view: AttentionView, pair: TokenPair, prompt: Sequence[int], *, grad: bool
+) -> tuple[Float[Tensor, " 1"], list[Tensor]]:
+    """The metric of a prompt, and z of every layer; grad: in one graph."""
+    zs: list[Tensor] = []
+
+    def keep(heads: LayerHeads) -> None:
+        zs.append(heads.z)
+
+    ids = torch.tensor([list(prompt)], device=view.device)
+    return logit_difference(pair)(view.run(ids, visit=keep, read=[-1], grad=grad).logits), zs
 
 
 def logit_difference(pair: TokenPair) -> Measure:

@@ -187,6 +187,6 @@ def _drawn(
     (kept,) = np.nonzero(valid)
     if not len(kept):
         return None
-    positions = np.array([edits[i][0] for i in kept])
+    positions = np.array([edits[i][0] for i in kept.tolist()])
     position = rng.choice(np.unique(positions))
     return int(rng.choice(kept[positions == position]))

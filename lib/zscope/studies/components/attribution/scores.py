@@ -1,6 +1,7 @@
 """How well estimates find what exhaustive patching finds, with intervals and nulls. No torch.
 
-A cell is the live nodes of one kind and layer, of one primitive's pairs or of all. Scores of a cell:
+A cell is the live nodes of one kind and layer, or of all, of one primitive's pairs or of all. Its
+scores:
 
     pearson          correlation of estimate and effect
     spearman         the same of their ranks, where |effect| > SMALLEST: ties of zeros say nothing
@@ -68,8 +69,8 @@ def score_rows(nodes: pd.DataFrame, rule: ScoreRule) -> Iterator[Row]:
     """
     methods = [m for m in METHODS if m in nodes and nodes[m].notna().all()]
     cells: list[tuple[str, int | None, pd.DataFrame]] = [
-        (str(kind), int(layer), some)
-        for (kind, layer), some in nodes.groupby(["kind", "layer"], sort=False)
+        (str(some["kind"].iloc[0]), int(some["layer"].iloc[0]), some)
+        for _, some in nodes.groupby(["kind", "layer"], sort=False)
     ]
     for kind, layer, of_cell in [*cells, (ALL, None, nodes)]:
         for primitive, rows in _by_primitive(of_cell):

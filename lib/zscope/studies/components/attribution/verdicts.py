@@ -84,8 +84,8 @@ def summary_rows(scores: pd.DataFrame, rule: FindRule) -> Iterator[Row]:
         answers: dict[tuple[str, int | None], list[Answer]] = {}
         for _, of_model in of_method.groupby("model", sort=False):
             of_cells = {
-                (str(kind), int(layer)): found_in(some, rule)
-                for (kind, layer), some in of_model.groupby(["kind", "layer"], sort=False)
+                (str(some["kind"].iloc[0]), int(some["layer"].iloc[0])): found_in(some, rule)
+                for _, some in of_model.groupby(["kind", "layer"], sort=False)
             }
             for cell, answer in of_cells.items():
                 answers.setdefault(cell, []).append(answer)

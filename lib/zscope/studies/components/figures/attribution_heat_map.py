@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 
 from zscope.figures import style
 from zscope.figures.frames import select
@@ -58,10 +59,11 @@ def _shown(pairs: pd.DataFrame, keys: pd.DataFrame) -> pd.Series:
     fits = pairs[(pairs["length"] - pairs["edit"]).between(LEAST, MOST)]
     fits = fits if len(fits) else pairs
     of = keys[keys["pair"].isin(fits["pair"])]
-    return select(fits, pair=int(of.loc[of["exact"].abs().idxmax(), "pair"])).iloc[0]
+    most = int(of["pair"].iloc[int(of["exact"].abs().argmax())])
+    return select(fits, pair=most).iloc[0]
 
 
-def _map(ax: Axes, rows: pd.DataFrame, column: str, pair: pd.Series, most: float) -> object:
+def _map(ax: Axes, rows: pd.DataFrame, column: str, pair: pd.Series, most: float) -> AxesImage:
     first, length = int(pair["edit"]), int(pair["length"])
     heads = int(rows["head"].max()) + 1
     grid = np.zeros((heads, length - first))
