@@ -9,13 +9,13 @@ from __future__ import annotations
 from fake_tables import frame
 from zscope.studies.components.dictionaries.tables import (
     ALL_MODELS,
-    CAUSAL,
-    CURVES,
-    FEATURES,
-    MATCHES,
-    PLANTED,
-    TEXT_CURVES,
-    VERDICTS,
+    DICTIONARIES_CAUSAL,
+    DICTIONARIES_CURVES,
+    DICTIONARIES_FEATURES,
+    DICTIONARIES_MATCHES,
+    DICTIONARIES_PLANTED,
+    DICTIONARIES_TEXT,
+    DICTIONARIES_VERDICTS,
 )
 
 SUBJECTS = ("toylang/reference", "toylang/softmax")
@@ -141,12 +141,12 @@ def dictionaries_tables(seeds=(0, 1, 2)):
     """Frames by the name of their table; seeds: of trainings and of dictionaries."""
     models = [(s, f"{s.partition('/')[2]}-s{i}") for s in SUBJECTS for i in seeds]
     rows = {
-        PLANTED: planted_rows(seeds),
-        MATCHES: match_rows(seeds),
-        CURVES: curve_rows(models),
-        FEATURES: feature_rows(models),
-        CAUSAL: causal_rows(models),
-        VERDICTS: verdict_rows(models),
-        TEXT_CURVES: text_rows(),
+        DICTIONARIES_PLANTED: planted_rows(seeds),
+        DICTIONARIES_MATCHES: match_rows(seeds),
+        DICTIONARIES_CURVES: curve_rows(models),
+        DICTIONARIES_FEATURES: feature_rows(models),
+        DICTIONARIES_CAUSAL: causal_rows(models),
+        DICTIONARIES_VERDICTS: verdict_rows(models),
+        DICTIONARIES_TEXT: text_rows(),
     }
     return {table.name: frame(table, found) for table, found in rows.items()}

@@ -45,7 +45,12 @@ from zscope.studies.components.dictionaries.sparse_probes import (
     trained_on_half,
 )
 from zscope.studies.components.dictionaries.stack import initial_stack
-from zscope.studies.components.dictionaries.tables import CAUSAL, FEATURES, TEXT_CURVES, VERDICTS
+from zscope.studies.components.dictionaries.tables import (
+    DICTIONARIES_CAUSAL,
+    DICTIONARIES_FEATURES,
+    DICTIONARIES_TEXT,
+    DICTIONARIES_VERDICTS,
+)
 from zscope.studies.components.dictionaries.text_measures import losses_from, run_to, text_rows
 from zscope.studies.components.dictionaries.toy_dictionaries import RandomDictionary, Trained
 from zscope.studies.components.dictionaries.toy_sites import Site, ToyTexts
@@ -359,8 +364,8 @@ def test_models_that_disagree_vary():
     (same,) = over_models(rows[:1])
     assert same["verdict"] == "found"
     write_rows = [{"subject": "s", **row} for row in (*rows, whole)]
-    assert set(write_rows[0]) == {c.name for c in VERDICTS.columns}
-    assert set(write_rows[2]) == {c.name for c in VERDICTS.columns}
+    assert set(write_rows[0]) == {c.name for c in DICTIONARIES_VERDICTS.columns}
+    assert set(write_rows[2]) == {c.name for c in DICTIONARIES_VERDICTS.columns}
 
 
 def test_exchanging_outcomes_is_exact_for_few_sequences():
@@ -385,7 +390,7 @@ def test_rows_of_a_reading_have_their_intervals(tmp_path):
         for r in readings
         for row in feature_rows(r, halves, resampling(), ranked=r.k <= 1)
     ]
-    write_table(rows, tmp_path / "f.parquet", FEATURES, {})
+    write_table(rows, tmp_path / "f.parquet", DICTIONARIES_FEATURES, {})
     of = {(r["k"], r["metric"]): r for r in rows}
     assert len(rows) == 3 + 1 + 3
     for row in rows:
@@ -429,7 +434,7 @@ def test_what_gives_the_stream_back_costs_nothing_and_the_mean_costs_what_it_cos
     assert whole.found.fvu < 1e-9
     rows = list(causal_rows(site, [whole], texts, 0))
     full = [{"subject": "s", "model": "m", "layer": layer, **row} for row in rows]
-    write_table(full, tmp_path / "c.parquet", CAUSAL, {})
+    write_table(full, tmp_path / "c.parquet", DICTIONARIES_CAUSAL, {})
     value = {(r["replaced"], r["seed"], r["primitive"]): r["value"] for r in rows}
     assert abs(value["dictionary", 0, "all"]) < 1e-4
     plain = texts.test.excess(model).mean()
@@ -544,7 +549,9 @@ def test_text_has_its_curve_its_nulls_and_its_rises(letters, tmp_path):
         held_out=3, window=32, strengths=[2.0, 8.0], recipe={"steps": 60, "batch": 32}
     )
     rows = text_rows(letters, texts, config, seed=0, bootstrap=BOOTSTRAP)
-    write_table([{"subject": "s", **r} for r in rows], tmp_path / "t.parquet", TEXT_CURVES, {})
+    write_table(
+        [{"subject": "s", **r} for r in rows], tmp_path / "t.parquet", DICTIONARIES_TEXT, {}
+    )
     of = {(r["replaced"], r["strength"], r["metric"]): r for r in rows}
     assert set(of) == {
         ("nothing", 0.0, "loss"),

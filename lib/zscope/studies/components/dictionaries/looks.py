@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from zscope.figures import style
 from zscope.figures.frames import numbers
@@ -73,6 +74,16 @@ def names_below(ax: Axes, names: Sequence[str], *, slanted: bool = False) -> Non
     if slanted:
         ax.tick_params(axis="x", labelrotation=90)
     ax.set_xlim(-0.6, len(names) - 0.4)
+
+
+def codes_axis(ax: Axes, label: str) -> None:
+    """Codes on x, on a log scale with powers of two, or of four if there are many."""
+    ax.set_xscale("log", base=2)
+    low, high = ax.get_xlim()
+    ax.xaxis.set_major_locator(LogLocator(base=2 if high < 40 * low else 4))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.set_xlabel(label)
 
 
 def in_words(subject: str) -> str:

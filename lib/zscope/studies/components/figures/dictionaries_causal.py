@@ -9,9 +9,9 @@ from zscope.figures import style
 from zscope.figures.frames import numbers, select
 from zscope.figures.tables import Tables
 from zscope.studies.components.dictionaries.looks import dots, in_words, names_below
-from zscope.studies.components.dictionaries.tables import CAUSAL
+from zscope.studies.components.dictionaries.tables import DICTIONARIES_CAUSAL
 
-NEEDS = (CAUSAL,)
+NEEDS = (DICTIONARIES_CAUSAL,)
 REPLACED = {
     "dictionary": ("by the dictionary's reconstruction", style.VERMILLION),
     "random": ("by a random dictionary's", style.SKY),
@@ -24,7 +24,7 @@ TICKS = (-0.01, 0, 0.01, 0.1, 1, 10)
 
 @style.styled
 def draw(tables: Tables) -> Figure:
-    rows = tables.get(CAUSAL, metric="rise")
+    rows = tables.get(DICTIONARIES_CAUSAL, metric="rise")
     if rows.empty:
         return style.nothing_to_draw("no toy model was asked")
     subjects = list(rows["subject"].unique())

@@ -9,16 +9,21 @@ from matplotlib.figure import Figure
 from zscope.figures import style
 from zscope.figures.frames import numbers, select
 from zscope.figures.tables import Tables
-from zscope.studies.components.dictionaries.looks import in_words, shown, variant_legend
-from zscope.studies.components.dictionaries.tables import CURVES
+from zscope.studies.components.dictionaries.looks import (
+    codes_axis,
+    in_words,
+    shown,
+    variant_legend,
+)
+from zscope.studies.components.dictionaries.tables import DICTIONARIES_CURVES
 
-NEEDS = (CURVES,)
+NEEDS = (DICTIONARIES_CURVES,)
 ENDS = ["value", "ci_low", "ci_high"]
 
 
 @style.styled
 def draw(tables: Tables) -> Figure:
-    rows = tables.get(CURVES, of="trained")
+    rows = tables.get(DICTIONARIES_CURVES, of="trained")
     swept = _swept(rows)
     if swept.empty:
         return style.nothing_to_draw("no dictionary was trained at more than one strength")
@@ -36,7 +41,7 @@ def draw(tables: Tables) -> Figure:
     layers = sorted(rows["layer"].unique())
     for layer, colour in zip(layers, style.gradient(len(layers)), strict=True):
         of = select(rows, variant=one, layer=layer)
-        _line(right, of, "fvu", colour)
+        _line(right, of, "fvu", colour, "--")
     style.panel_title(left, f"Before layer {scored}")
     style.panel_title(middle, f"Before layer {scored}")
     style.panel_title(right, f"Sites, {shown([one])[one][0]}")
@@ -45,8 +50,7 @@ def draw(tables: Tables) -> Figure:
         style.at_least(ax, 0, 0.05)
     style.share_axis(middle, "dead latents (share)")
     for ax in (left, middle, right):
-        ax.set_xscale("log")
-        ax.set_xlabel("codes per input (L0)")
+        codes_axis(ax, "codes per input (L0)")
     handles = [
         style.line(f"before layer {layer}", colour, linestyle="--", linewidth=1.4)
         for layer, colour in zip(layers, style.gradient(len(layers)), strict=True)
@@ -54,7 +58,7 @@ def draw(tables: Tables) -> Figure:
     style.legend(fig, variant_legend(here["variant"]), extra=handles, columns=4)
     style.note(
         fig,
-        f"{in_words(subject)}, {model}; one dictionary per point. Bars: {tables.percent} intervals, "
+        f"{in_words(subject)}, {model}; one dictionary per point. Bars: {tables.percent} intervals "
         "over sequences, of dead latents over latents. Dashed: sites of the right panel.",
     )
     return fig
@@ -69,10 +73,10 @@ def _swept(rows: pd.DataFrame) -> pd.DataFrame:
     return first[first.groupby(keys)["strength"].transform("nunique") > 1]
 
 
-def _line(ax: Axes, rows: pd.DataFrame, metric: str, colour: object) -> None:
+def _line(ax: Axes, rows: pd.DataFrame, metric: str, colour: object, style_: str = "-") -> None:
     l0 = select(rows, metric="l0").set_index("strength")["value"]
     of = select(rows, metric=metric).set_index("strength")[ENDS]
     both = of.assign(l0=l0).sort_values("l0")
     x, low, high = (numbers(both[c]) for c in ("l0", "ci_low", "ci_high"))
-    ax.plot(x, numbers(both["value"]), color=colour, marker="o", label="_model")
+    ax.plot(x, numbers(both["value"]), color=colour, linestyle=style_, marker="o", label="_model")
     ax.vlines(x, low, high, color=colour, linewidth=0.7)

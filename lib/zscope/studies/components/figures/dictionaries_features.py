@@ -12,9 +12,9 @@ from zscope.figures import style
 from zscope.figures.frames import numbers, select
 from zscope.figures.tables import Tables
 from zscope.studies.components.dictionaries.looks import in_words
-from zscope.studies.components.dictionaries.tables import ALL_MODELS, VERDICTS
+from zscope.studies.components.dictionaries.tables import ALL_MODELS, DICTIONARIES_VERDICTS
 
-NEEDS = (VERDICTS,)
+NEEDS = (DICTIONARIES_VERDICTS,)
 COLUMNS = {
     "probe": ("probe of the whole stream", style.BLACK, "|"),
     "probe_untrained": ("the same, untrained", style.GREY, "|"),
@@ -27,7 +27,7 @@ COLUMNS = {
 
 @style.styled
 def draw(tables: Tables) -> Figure:
-    rows = tables.get(VERDICTS)
+    rows = tables.get(DICTIONARIES_VERDICTS)
     if rows.empty:
         return style.nothing_to_draw("no toy model was asked")
     subjects = list(rows["subject"].unique())
@@ -56,8 +56,8 @@ def draw(tables: Tables) -> Figure:
     level = f" {tables.percent} intervals of the differences are in the table."
     style.note(
         fig,
-        f"A mark is one of {models} trained models, each the mean over dictionary seeds. Words: the "
-        "verdict over the trainings, from the paired test against the untrained model's "
+        f"A mark is one of {models} trained models, each the mean over dictionary seeds. Words: "
+        "the verdict over the trainings, from the paired test against the untrained model's "
         f"dictionaries and the rank among random ones.{level}",
     )
     return fig

@@ -8,9 +8,9 @@ from zscope.figures import style
 from zscope.figures.frames import numbers, select
 from zscope.figures.tables import Tables
 from zscope.studies.components.dictionaries.looks import shown, variant_legend
-from zscope.studies.components.dictionaries.tables import MATCHES
+from zscope.studies.components.dictionaries.tables import DICTIONARIES_MATCHES
 
-NEEDS = (MATCHES,)
+NEEDS = (DICTIONARIES_MATCHES,)
 BIN = 0.05
 DIRECTIONS = {"truth": "truth to latent", "latent": "latent to truth"}
 MOST = 3
@@ -18,7 +18,7 @@ MOST = 3
 
 @style.styled
 def draw(tables: Tables) -> Figure:
-    rows = tables.get(MATCHES)
+    rows = tables.get(DICTIONARIES_MATCHES)
     if rows.empty:
         return style.nothing_to_draw("nothing was planted")
     seed = rows["seed"].iloc[0]

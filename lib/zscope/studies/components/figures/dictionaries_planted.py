@@ -11,9 +11,9 @@ from zscope.figures import style
 from zscope.figures.frames import numbers, select
 from zscope.figures.tables import Tables
 from zscope.studies.components.dictionaries.looks import dots, names_below, shown, variant_legend
-from zscope.studies.components.dictionaries.tables import PLANTED
+from zscope.studies.components.dictionaries.tables import DICTIONARIES_PLANTED
 
-NEEDS = (PLANTED,)
+NEEDS = (DICTIONARIES_PLANTED,)
 PANELS = {
     "mmcs": "best cosine, mean",
     "share_close": "found (cosine > 0.9)",
@@ -24,7 +24,7 @@ PANELS = {
 
 @style.styled
 def draw(tables: Tables) -> Figure:
-    rows = tables.get(PLANTED)
+    rows = tables.get(DICTIONARIES_PLANTED)
     if rows.empty:
         return style.nothing_to_draw("nothing was planted")
     conditions = list(rows["condition"].unique())
@@ -55,7 +55,7 @@ def draw(tables: Tables) -> Figure:
     style.legend(fig, variant_legend(rows["variant"]), extra=extra, columns=4)
     style.note(
         fig,
-        f"A dot is one dictionary of one truth, {rows['seed'].nunique()} per condition and variant. "
+        f"A dot is one dictionary of one truth, {rows['seed'].nunique()} of each kind. "
         f"Bars: {tables.percent} intervals over directions; grey: the same share of random "
         "dictionaries, or (F1) the mean of one per truth.",
     )

@@ -11,9 +11,9 @@ from zscope.figures import style
 from zscope.figures.frames import numbers, select
 from zscope.figures.tables import Tables
 from zscope.studies.components.dictionaries.looks import in_words
-from zscope.studies.components.dictionaries.tables import FEATURES
+from zscope.studies.components.dictionaries.tables import DICTIONARIES_FEATURES
 
-NEEDS = (FEATURES,)
+NEEDS = (DICTIONARIES_FEATURES,)
 BASES = {
     "dictionary": ("dictionary", style.VERMILLION),
     "untrained": ("untrained dictionary", style.ORANGE),
@@ -27,7 +27,7 @@ GROUPS = ("previous", "bracket", "governs", "output")
 
 @style.styled
 def draw(tables: Tables) -> Figure:
-    rows = tables.get(FEATURES, metric="f1")
+    rows = tables.get(DICTIONARIES_FEATURES, metric="f1")
     rows = rows[rows["group"].isin(GROUPS)]
     if rows.empty:
         return style.nothing_to_draw("no toy model was asked")
@@ -39,6 +39,7 @@ def draw(tables: Tables) -> Figure:
         for ax, group in zip(line, groups, strict=True):
             _panel(ax, select(rows, subject=subject, group=group))
             style.panel_title(ax, group)
+        style.at_least(line[0], 0, 0.3)
         line[0].set_ylabel(f"{in_words(subject)}\nF1")
     for ax in axes[-1]:
         ax.set_xlabel("latents read")
@@ -47,7 +48,7 @@ def draw(tables: Tables) -> Figure:
         style.line("the same, untrained", style.GREY, linestyle=":", linewidth=1.2),
     ]
     names = dict(BASES.values())
-    style.legend(fig, names, extra=extra, columns=6)
+    style.legend(fig, names, extra=extra, columns=3)
     style.note(
         fig,
         f"A line is one trained model and dictionary; bars: {tables.percent} intervals over "
@@ -73,4 +74,3 @@ def _panel(ax: Axes, rows: pd.DataFrame) -> None:
     ax.set_xticks(ticks, [str(k) for k in ticks])
     ax.minorticks_off()
     ax.margins(x=0.08)
-    style.at_least(ax, 0, 0.3)

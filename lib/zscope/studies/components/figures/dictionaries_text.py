@@ -9,16 +9,16 @@ from matplotlib.figure import Figure
 from zscope.figures import style
 from zscope.figures.frames import numbers, select
 from zscope.figures.tables import Tables
-from zscope.studies.components.dictionaries.looks import shown
-from zscope.studies.components.dictionaries.tables import TEXT_CURVES
+from zscope.studies.components.dictionaries.looks import codes_axis, shown
+from zscope.studies.components.dictionaries.tables import DICTIONARIES_TEXT
 
-NEEDS = (TEXT_CURVES,)
+NEEDS = (DICTIONARIES_TEXT,)
 WIDTHS = {"dictionary": 1.2, "random": 0.8}
 
 
 @style.styled
 def draw(tables: Tables) -> Figure:
-    rows = tables.get(TEXT_CURVES)
+    rows = tables.get(DICTIONARIES_TEXT)
     if rows.empty:
         return style.nothing_to_draw("no pretrained model was asked")
     fig = style.figure(style.DOUBLE, 2.5)
@@ -38,8 +38,7 @@ def draw(tables: Tables) -> Figure:
     right.set_ylabel("rise of the loss (nats per token)")
     style.at_least(right, 0, 0.1)
     for ax in (left, middle, right):
-        ax.set_xscale("log")
-        ax.set_xlabel("codes per token (L0)")
+        codes_axis(ax, "codes per token (L0)")
     names = {str(s): c for s, c in subjects.items()}
     extra = [style.line("random dictionary, fitted decoder", style.GREY)]
     style.legend(fig, names, extra=extra)
@@ -47,8 +46,8 @@ def draw(tables: Tables) -> Figure:
     variants = ", ".join(name for name, _ in shown(rows["variant"]).values())
     style.note(
         fig,
-        f"{site}; {variants}; {rows['n'].iloc[0]} passages that no dictionary was trained on. Bars: "
-        f"{tables.percent} intervals over passages, of dead latents over latents.",
+        f"{site}; {variants}; {rows['n'].iloc[0]} passages that no dictionary was trained on. "
+        f"Bars: {tables.percent} intervals over passages, of dead latents over latents.",
     )
     return fig
 
