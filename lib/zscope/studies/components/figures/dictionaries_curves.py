@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
 from zscope.figures import style
 from zscope.figures.frames import numbers, select
@@ -47,7 +48,8 @@ def draw(tables: Tables) -> Figure:
     style.panel_title(right, f"Sites, {shown([one])[one][0]}")
     for ax in (left, right):
         ax.set_ylabel("variance unexplained (share)")
-        style.at_least(ax, 0, 0.05)
+        ax.set_yscale("log")
+        ax.yaxis.set_minor_locator(NullLocator())
     style.share_axis(middle, "dead latents (share)")
     for ax in (left, middle, right):
         codes_axis(ax, "codes per input (L0)")

@@ -16,7 +16,7 @@ from zscope.studies.components.dictionaries.tables import DICTIONARIES_PLANTED
 NEEDS = (DICTIONARIES_PLANTED,)
 PANELS = {
     "mmcs": "best cosine, mean",
-    "share_close": "found (cosine > 0.9)",
+    "share_close": "share found (cosine > 0.9)",
     "one_to_one": "cosine, one to one",
     "f1": "F1 of the best latent",
 }
