@@ -4,8 +4,8 @@
 rule score_planted_dictionaries:
     """Train dictionaries on inputs with planted directions, and score them against these."""
     output:
-        planted=dictionaries_tables.PLANTED.path,
-        matches=dictionaries_tables.MATCHES.path,
+        planted=dictionaries_tables.DICTIONARIES_PLANTED.path,
+        matches=dictionaries_tables.DICTIONARIES_MATCHES.path,
     log:
         "logs/score_planted_dictionaries/all.log",
     benchmark:
@@ -62,7 +62,7 @@ rule measure_text_dictionaries:
         weights=lambda wildcards: list(dictionaries_pretrained(wildcards).models.values())[0],
         texts=[str(file) for file in passage_files(packaged_folder("en"))],
     output:
-        text=dictionaries_tables.TEXT_CURVES.path,
+        text=dictionaries_tables.DICTIONARIES_TEXT.path,
     log:
         "logs/measure_text_dictionaries/{subject}.log",
     benchmark:

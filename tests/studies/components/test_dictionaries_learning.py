@@ -19,7 +19,7 @@ from zscope.studies.components.dictionaries.planted import Planted, PlantedSetti
 from zscope.studies.components.dictionaries.planted_scores import one_latent_f1, planted_rows
 from zscope.studies.components.dictionaries.reconstruction import reconstructions
 from zscope.studies.components.dictionaries.stack import initial_stack, random_rows
-from zscope.studies.components.dictionaries.tables import MATCHES, PLANTED
+from zscope.studies.components.dictionaries.tables import DICTIONARIES_MATCHES, DICTIONARIES_PLANTED
 from zscope.studies.components.dictionaries.variants import batch_top_k, jump_relu, top_k
 from zscope.studies.components.dictionaries.variants.registry import KINDS
 from zscope.tables.write import write_table
@@ -341,8 +341,8 @@ def small_study():
 
 def test_a_planted_study_finds_its_truth_and_says_its_null(small_study, tmp_path):
     scores, matches = small_study
-    write_table(scores, tmp_path / "p.parquet", PLANTED, {})
-    write_table(matches, tmp_path / "m.parquet", MATCHES, {})
+    write_table(scores, tmp_path / "p.parquet", DICTIONARIES_PLANTED, {})
+    write_table(matches, tmp_path / "m.parquet", DICTIONARIES_MATCHES, {})
     of = {(r["metric"], r["seed"]): r for r in scores}
     for seed in (0, 1):
         mmcs, first = of["mmcs", seed], of["mmcs_initial", seed]

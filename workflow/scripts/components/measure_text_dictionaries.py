@@ -10,7 +10,7 @@ from zscope.core.jobs import job
 from zscope.core.provenance import derive_seed
 from zscope.models.named import load_named
 from zscope.studies.components.dictionaries.config import TextConfig
-from zscope.studies.components.dictionaries.tables import TEXT_CURVES
+from zscope.studies.components.dictionaries.tables import DICTIONARIES_TEXT
 from zscope.studies.components.dictionaries.text_measures import text_rows
 from zscope.tables.write import write_table
 from zscope.text.passages import read_passages
@@ -35,7 +35,7 @@ def measure_text_dictionaries(
         seed=derive_seed(seed, "text dictionaries"),
         bootstrap=bootstrap,
     )
-    write_table([{"subject": name, **row} for row in rows], output, TEXT_CURVES, provenance)
+    write_table([{"subject": name, **row} for row in rows], output, DICTIONARIES_TEXT, provenance)
 
 
 if __name__ == "__main__":

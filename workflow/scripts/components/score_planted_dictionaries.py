@@ -9,7 +9,7 @@ from zscope.config.base import Bootstrap
 from zscope.core.jobs import job
 from zscope.studies.components.dictionaries.config import PlantedConfig
 from zscope.studies.components.dictionaries.planted_scores import planted_rows
-from zscope.studies.components.dictionaries.tables import MATCHES, PLANTED
+from zscope.studies.components.dictionaries.tables import DICTIONARIES_MATCHES, DICTIONARIES_PLANTED
 from zscope.tables.write import write_table
 
 
@@ -23,8 +23,8 @@ def score_planted_dictionaries(
     provenance: Mapping[str, Any],
 ) -> None:
     scores, histograms = planted_rows(config, seed, bootstrap)
-    write_table(scores, planted, PLANTED, provenance)
-    write_table(histograms, matches, MATCHES, provenance)
+    write_table(scores, planted, DICTIONARIES_PLANTED, provenance)
+    write_table(histograms, matches, DICTIONARIES_MATCHES, provenance)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,12 @@ from zscope.core.jobs import job
 from zscope.core.provenance import derive_seed
 from zscope.studies.components.dictionaries.config import ToyConfig
 from zscope.studies.components.dictionaries.sae_files import write_sae
-from zscope.studies.components.dictionaries.tables import CAUSAL, CURVES, FEATURES, VERDICTS
+from zscope.studies.components.dictionaries.tables import (
+    DICTIONARIES_CAUSAL,
+    DICTIONARIES_CURVES,
+    DICTIONARIES_FEATURES,
+    DICTIONARIES_VERDICTS,
+)
 from zscope.studies.components.dictionaries.toy_measures import measure_toy
 from zscope.tables.write import write_table
 
@@ -36,10 +41,10 @@ def score_toy_dictionaries(
         bootstrap=bootstrap,
     )
     for found, path, table in (
-        (rows.curves, output.curves, CURVES),
-        (rows.features, output.features, FEATURES),
-        (rows.causal, output.causal, CAUSAL),
-        (rows.verdicts, output.verdicts, VERDICTS),
+        (rows.curves, output.curves, DICTIONARIES_CURVES),
+        (rows.features, output.features, DICTIONARIES_FEATURES),
+        (rows.causal, output.causal, DICTIONARIES_CAUSAL),
+        (rows.verdicts, output.verdicts, DICTIONARIES_VERDICTS),
     ):
         write_table([{"subject": name, **row} for row in found], path, table, provenance)
     assert rows.exported is not None

@@ -39,14 +39,14 @@ NULL = (
 )
 N = Column("n", INT, "see docs/components.md", "what the interval resamples")
 
-PLANTED = Table(
+DICTIONARIES_PLANTED = Table(
     "components_dictionaries_planted",
     "a score of one dictionary against the planted directions",
     FOLDER + "/planted.parquet",
     (CONDITION, VARIANT, STRENGTH, DICTIONARY_SEED, METRIC, NUMBER, *INTERVAL, *NULL, N),
     ("condition", "variant", "strength", "seed", "metric"),
 )
-MATCHES = Table(
+DICTIONARIES_MATCHES = Table(
     "components_dictionaries_matches",
     "a bin of the histogram of best cosines of one dictionary of planted inputs",
     FOLDER + "/matches.parquet",
@@ -66,7 +66,7 @@ MATCHES = Table(
 OF = Column(
     "of", TEXT, "", "trained, or untrained: its twin at step 0, with random output matrices"
 )
-CURVES = Table(
+DICTIONARIES_CURVES = Table(
     "components_dictionaries_curves",
     "a measure of one dictionary of a toy model's stream",
     OF_SUBJECT + "/curves.parquet",
@@ -88,7 +88,7 @@ CURVES = Table(
 )
 GROUP = Column("group", TEXT, "", "labels of the exact language (docs/components.md)")
 LABELS = Column("labels", INT, "labels", "labels of the group")
-FEATURES = Table(
+DICTIONARIES_FEATURES = Table(
     "components_dictionaries_features",
     "how well a group of labels is read from one basis through k latents",
     OF_SUBJECT + "/features.parquet",
@@ -109,7 +109,7 @@ FEATURES = Table(
     ),
     ("subject", "model", "layer", "basis", "seed", "k", "group", "metric"),
 )
-CAUSAL = Table(
+DICTIONARIES_CAUSAL = Table(
     "components_dictionaries_causal",
     "what replacing the stream costs where one primitive governs",
     OF_SUBJECT + "/causal.parquet",
@@ -132,7 +132,7 @@ CAUSAL = Table(
     ),
     ("subject", "model", "layer", "replaced", "seed", "primitive", "metric"),
 )
-VERDICTS = Table(
+DICTIONARIES_VERDICTS = Table(
     "components_dictionaries_verdicts",
     "whether dictionaries of a toy model find a group of labels",
     OF_SUBJECT + "/verdicts.parquet",
@@ -163,7 +163,7 @@ VERDICTS = Table(
     ),
     ("subject", "model", "group"),
 )
-TEXT_CURVES = Table(
+DICTIONARIES_TEXT = Table(
     "components_dictionaries_text",
     "a measure of one dictionary of a pretrained model's stream, on held-out passages",
     FOLDER + "/pretrained/{subject}/text.parquet",
@@ -185,6 +185,16 @@ TEXT_CURVES = Table(
     ),
     ("subject", "layer", "replaced", "variant", "strength", "metric"),
 )
-OF_TOYS: tuple[Table, ...] = (CURVES, FEATURES, CAUSAL, VERDICTS)
+OF_TOYS: tuple[Table, ...] = (
+    DICTIONARIES_CURVES,
+    DICTIONARIES_FEATURES,
+    DICTIONARIES_CAUSAL,
+    DICTIONARIES_VERDICTS,
+)
 """What is measured of one condition of the toy language, in one job."""
-TABLES: tuple[Table, ...] = (PLANTED, MATCHES, *OF_TOYS, TEXT_CURVES)
+TABLES: tuple[Table, ...] = (
+    DICTIONARIES_PLANTED,
+    DICTIONARIES_MATCHES,
+    *OF_TOYS,
+    DICTIONARIES_TEXT,
+)

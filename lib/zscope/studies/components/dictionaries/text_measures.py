@@ -150,6 +150,15 @@ class Measured:
             back = partial(self._random, random, random.decoder(pool))
             yield from rise(RANDOM, strength, back)
 
+    def _losses(self, replace: Replace | None) -> list[Float[np.ndarray, " predicted"]]:
+        return [losses_from(self.lm, piece, self.layer, replace) for piece in self.held_out]
+
+    def _back(
+        self, kind: Kind, one: Stack, x: Float[Tensor, "seq-1 d"]
+    ) -> Float[Tensor, "seq-1 d"]:
+        normed = self.scale.forward(x)[None]
+        return self.scale.back(one.decode(kind.encode(one, normed))[0])
+
     def _random(
         self,
         random: RandomDictionary,
@@ -164,8 +173,8 @@ class Measured:
     def _of_reconstructions(
         self, found: Sequence[Reconstruction], config: TextConfig, strength: float
     ) -> Iterator[Row]:
-        """FVU from the mean of the training passages' stream, L0, and dead latents (Wilson's interval
-        over latents)."""
+        """FVU from the mean of the training passages' stream, L0, and dead latents, which have
+        Wilson's interval over latents."""
         n = [float(len(f.counts)) for f in found]
         # Around the mean of the training passages, which the dictionary knows.
         spread = [float(self.scale.forward(p.inputs).square().sum()) for p in self.held_out]
