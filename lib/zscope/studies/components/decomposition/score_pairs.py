@@ -14,7 +14,6 @@ signs of the two factors of a bilinear head can be flipped together; only their 
 """
 
 # Matrices keep the capitals of the formulas.
-# ruff: noqa: N806
 
 from __future__ import annotations
 
@@ -51,7 +50,9 @@ def pair_weights(
     config: TensorConfig,
 ) -> Float[Tensor, "offset head a b"]:
     """w of every pair of vectors that are written into queries and keys (heads side by side)."""
-    q, k = (x.unflatten(1, (config.n_heads, config.d_head)).transpose(0, 1) for x in (queries, keys))
+    q, k = (
+        x.unflatten(1, (config.n_heads, config.d_head)).transpose(0, 1) for x in (queries, keys)
+    )
     found = []
     for offset in offsets:
         turned = rotate(q, torch.tensor([offset]), config.rope_base)

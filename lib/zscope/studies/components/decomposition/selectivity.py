@@ -5,7 +5,7 @@ compared with is the target itself. The effect is the rise of the exact excess o
 """
 
 # Matrices keep the capitals of the formulas.
-# ruff: noqa: N803, N806
+# ruff: noqa: N806
 
 from __future__ import annotations
 
