@@ -80,7 +80,7 @@ def pair_rows(
                 found.writes[row][kept] * found.activation[row][kept, None]
                 for row, kept in zip(rows, alive, strict=True)
             ]
-            by_head = pair_weights(*vectors, offsets, c)
+            by_head = pair_weights(vectors[0], vectors[1], offsets, c)
             by_head = torch.cat([by_head, by_head.sum(1, keepdim=True)], 1)
             heads = [*range(c.n_heads), ALL_HEADS]
             chosen: list[tuple[str, int, Tensor]] = [

@@ -151,8 +151,8 @@ class Effects:
 def measure_effects(
     choosing: Run, scoring: Run, found: Oriented, config: SelectivityConfig, seed: int
 ) -> Effects:
-    """Rises by primitive of every set: the components chosen for each primitive by each rule, random
-    sets like them, and every single head at its mean. Tests of the chosen sets."""
+    """Rises by primitive of every set: the components chosen for each primitive by each rule,
+    random sets like them, and every single head at its mean. Tests of the chosen sets."""
     pool = Pool.of(choosing, found)
     rows: list[Row] = []
     tests: list[Row] = []

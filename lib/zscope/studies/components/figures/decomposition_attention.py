@@ -19,6 +19,7 @@ from zscope.studies.components.decomposition.tables import (
 from zscope.studies.components.figures import decomposition_looks as looks
 
 NEEDS = (DECOMPOSITION_ATTENTION, DECOMPOSITION_INDUCTION)
+SHOWN_FIRST = ("induction", "skip", "long_range")
 SHOWN = 3  # primitives
 PART = {"before": style.BLACK, "after": style.VERMILLION, "difference": style.BLUE}
 
@@ -32,8 +33,8 @@ def draw(tables: Tables) -> Figure:
     seeds = sorted({*looks.seeds_of(rows), *looks.seeds_of(induction)})
     one = select(rows, seed=seeds[0])
     found = looks.primitives_of(one, "chosen_for")
-    names = [n for n in ("induction", "skip", "long_range") if n in found]
-    names = [*names, *(n for n in found if n not in names)][:SHOWN]
+    first = sorted(found, key=lambda name: (name not in SHOWN_FIRST, name))
+    names = first[:SHOWN]
     fig = style.figure(style.DOUBLE, 1.5 * max(1, len(names)) + 3.2)
     upper, lower = style.stacked(fig, 1.5 * max(1, len(names)), 2.2)
     heads = sorted(one["head"].unique()) or [0]
@@ -54,7 +55,7 @@ def draw(tables: Tables) -> Figure:
     style.panel_title(rise, "induction's excess")
     drops(score, induction)
     rises(rise, induction)
-    style.legend(fig, {name: colour for name, colour in PART.items()})
+    style.legend(fig, PART)
     style.note(
         fig,
         f"{count_seeds(len(seeds))} Above: the last layer's attention at one query of the first "

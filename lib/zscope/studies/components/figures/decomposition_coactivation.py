@@ -55,9 +55,9 @@ def draw(tables: Tables) -> Figure:
     style.note(
         fig,
         f"{count_seeds(len(seeds))} Heat maps: the first decomposition, components in the order of "
-        "their firings. Right: phi of every pair of all decompositions against the upper end of its "
-        f"null, another sequence's values ({tables.percent} of the draws); above the dashed line a "
-        "pair fires together more than positions alone make it.",
+        "their firings. Right: phi of every pair of all decompositions against the upper end of "
+        f"its null, another sequence's values ({tables.percent} of the draws); above the dashed "
+        "line a pair fires together more than positions alone make it.",
     )
     return fig
 

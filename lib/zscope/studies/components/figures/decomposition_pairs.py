@@ -38,7 +38,7 @@ def draw(tables: Tables) -> Figure:
         axes[i, 0].set_ylabel("share of the score")
     for ax in axes[-1]:
         ax.set_xlabel("offset (tokens)")
-    names = [n for n in looks.primitives_of(one, "chosen_on")][:5]
+    names = looks.primitives_of(one, "chosen_on")[:5]
     last = select(one, layer=layers[-1], factor=factors[0], head=SUM)
     below = lower.subplots(1, max(1, len(names)), squeeze=False, sharey=True)[0]
     for ax, name in zip(below, names, strict=False):
@@ -50,10 +50,10 @@ def draw(tables: Tables) -> Figure:
         style.not_applicable(below[0], "no primitive governs a position")
     style.note(
         fig,
-        f"{count_seeds(1)} A line: one pair, in the shade of its rank (dark: the largest), at the mean "
-        "activations of both where they fire, oriented so that these are positive. Below: the last "
-        "layer's first factor, summed over heads, largest where the primitive governs. The signs of "
-        "both factors can be flipped together.",
+        f"{count_seeds(1)} A line: one pair, in the shade of its rank (dark: the largest), at the "
+        "mean activations of both where they fire, oriented so that these are positive. Below: the "
+        "last layer's first factor, summed over heads, largest where the primitive governs. The "
+        "signs of both factors can be flipped together.",
     )
     return fig
 
