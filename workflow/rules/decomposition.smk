@@ -102,9 +102,7 @@ rule summarise_decompositions:
     params:
         tracked=lambda wildcards: tracked(
             "components/summarise_decompositions.py",
-            runs=[
-                {"model": run.model, "seed": run.seed} for run in decompositions_of(wildcards)
-            ],
+            runs=[{"model": run.model, "seed": run.seed} for run in decompositions_of(wildcards)],
             study_seed=CONFIG.components.seed,
             bootstrap=BOOTSTRAP,
         ),
