@@ -40,7 +40,6 @@ from zscope.studies.components.decomposition.targets import (
 )
 
 # Matrices keep the capitals of the formulas.
-# ruff: noqa: N806
 
 COMPONENTS, BATCH, LENGTH = 64, 6, 63
 REQUIRED = 3  # times faster than the reference
