@@ -120,6 +120,95 @@ def rise_rows(seeds: Sequence[int]) -> Iterator[Row]:
                 }
 
 
+def pair_rows(seeds: Sequence[int]) -> Iterator[Row]:
+    for seed in seeds:
+        of = {"model": MODEL, "seed": seed, "phase": "stochastic"}
+        for layer, factor in ((0, 1), (0, 2), (1, 1), (1, 2)):
+            chosen = [("all", head) for head in (*range(HEADS), -1)]
+            chosen += [(primitive, -1) for primitive in PRIMITIVES]
+            for chosen_on, head in chosen:
+                for rank in range(3):
+                    for offset in range(5):
+                        value = 0.1 * (3 - rank) * (-1) ** rank * (1 + 0.2 * (offset == 1))
+                        yield {
+                            **of,
+                            **{"layer": layer, "factor": factor, "head": head, "rank": rank},
+                            **{"chosen_on": chosen_on, "query": rank, "key": rank + 1},
+                            **{"offset": offset, "value": value},
+                        }
+
+
+def coactivation_rows(seeds: Sequence[int]) -> Iterator[Row]:
+    for seed in seeds:
+        of = {"model": MODEL, "seed": seed, "phase": "stochastic"}
+        for layer, matrix in ((0, "k1"), (0, "k2"), (1, "k1"), (1, "k2")):
+            for key in range(4):
+                for value in range(5):
+                    phi = 0.8 if key == value else 0.05
+                    yield {
+                        **of,
+                        **{"layer": layer, "key_matrix": matrix, "key": key},
+                        **{"value_component": value, "key_firings": 90 - key},
+                        **{"value_firings": 80 - value, "together": 40, "phi": phi},
+                        **{"null_low": -0.02, "null_high": 0.1, "jaccard": 0.5 * phi},
+                        **{"value_given_key": phi, "key_given_value": phi},
+                    }
+
+
+def buildup_rows(seeds: Sequence[int]) -> Iterator[Row]:
+    for seed in seeds:
+        of = {"model": MODEL, "seed": seed, "phase": "stochastic", "metric": "kl", "n": 300}
+        for order, steep in (("importance", 0.9), ("random", 0.3)):
+            for components in (0, 1, 4, 16, 64, 144):
+                for i, primitive in enumerate(("all", *PRIMITIVES)):
+                    value = (1 + 0.2 * i) / (1 + components) ** steep
+                    yield {
+                        **of,
+                        **{"order": order, "components": components, "primitive": primitive},
+                        **ends(value),
+                    }
+
+
+def logit_rows(seeds: Sequence[int]) -> Iterator[Row]:
+    for seed in seeds:
+        for sample in range(20):
+            of = {"model": MODEL, "seed": seed, "phase": "stochastic", "sample": sample}
+            yield {**of, "target": sample - 10.0, "reconstruction": 0.8 * (sample - 10)}
+
+
+def induction_rows(seeds: Sequence[int]) -> Iterator[Row]:
+    for seed in seeds:
+        of = {"model": MODEL, "seed": seed, "phase": "stochastic"}
+        for head in range(HEADS):
+            here = {**of, "head": head}
+            yield {
+                **here,
+                **{"matrix": "none", "component": -1, "score": 0.4, "drop": 0.0, "rise": 0.0},
+            }
+            for matrix in ("1.q1", "1.k1", "0.v", "0.o"):
+                for component in range(3):
+                    drop = 0.1 if head == 0 and matrix == "1.q1" else 0.01 * component
+                    yield {
+                        **here,
+                        **{"matrix": matrix, "component": component, "score": 0.4 - drop},
+                        **{"drop": drop, "rise": 2 * drop},
+                    }
+
+
+def attention_rows(seeds: Sequence[int]) -> Iterator[Row]:
+    for seed in seeds:
+        of = {"model": MODEL, "seed": seed, "phase": "stochastic", "layer": 1, "query": 9}
+        for chosen in ("skip", "long_range"):
+            for head in range(HEADS):
+                for key in range(10):
+                    before = 1.0 if (head, key) == (0, 3) else 0.05
+                    yield {
+                        **of,
+                        **{"chosen_for": chosen, "head": head, "key": key, "token": "word"},
+                        **{"before": before, "after": 0.05},
+                    }
+
+
 def similarity_rows(seeds: Sequence[int]) -> Iterator[Row]:
     for first in seeds:
         for second in seeds:
@@ -151,6 +240,12 @@ def decomposition_tables(seeds: Sequence[int] = (0, 1, 2)) -> dict[str, pd.DataF
         t.HEAD_NORMS: head_norm_rows(seeds),
         t.SPREAD_NULL: spread_null_rows(seeds),
         t.RISES: rise_rows(seeds),
+        t.PAIRS: pair_rows(seeds),
+        t.COACTIVATION: coactivation_rows(seeds),
+        t.BUILDUP: buildup_rows(seeds),
+        t.LOGITS: logit_rows(seeds),
+        t.INDUCTION: induction_rows(seeds),
+        t.ATTENTION: attention_rows(seeds),
         t.SIMILARITY: similarity_rows(seeds if len(seeds) > 1 else (0, 1)),
         t.VERDICTS: verdict_rows(),
     }

@@ -36,9 +36,8 @@ def drawn(name, frames, level=0.95):
 
 
 @EVERY
-@pytest.mark.parametrize("one", [False, True], ids=["full", "one"])
-def test_it_is_drawn_readably_from_the_tables_that_it_needs(name, one):
-    fig, asked, figure = drawn(name, made(one))
+def test_it_is_drawn_readably_from_the_tables_of_one_seed(name):
+    fig, asked, figure = drawn(name, made(True))
     assert asked == {table.name for table in figure.NEEDS}
     assert_texts_can_be_read(name, fig)
 
@@ -78,6 +77,42 @@ def test_the_ablation_figure_shows_every_random_set_and_the_verdicts():
     for word in ("not found", "varies", "cannot be told"):
         assert word in said
     assert "skip (9)" in said
+
+
+def test_the_pair_that_peaks_one_token_back_is_drawn_for_every_head_and_the_sum():
+    fig, _, _ = drawn("decomposition_pairs", made(False))
+    for name in ("H0", "H3", "sum"):
+        ax = titled(fig, f"L1, factor 2, {name}")
+        (first,) = [line for line in ax.lines if line.get_label() == "_seed 0"]
+        assert int(np.argmax(first.get_ydata())) == 1
+
+
+def test_firing_together_is_shown_beside_its_null():
+    fig, _, _ = drawn("decomposition_coactivation", made(False))
+    ax = titled(fig, "L0 k1, null")
+    (dots,) = [c for c in ax.collections if c.get_label() == "_dots"]
+    xy = np.asarray(dots.get_offsets())
+    assert len(xy) == 3 * 4 * 5
+    assert (xy[:, 1] > xy[:, 0]).sum() == 3 * 4
+
+
+def test_the_build_up_by_importance_falls_below_that_of_random_components():
+    fig, _, _ = drawn("decomposition_buildup", made(False))
+    lines = [x for x in titled(fig, "a").lines if str(x.get_label()).startswith("_seed")]
+    assert len(lines) == 6
+    lowest = sorted(line.get_ydata()[-1] for line in lines)
+    assert lowest[2] < lowest[3]
+
+
+def test_attention_is_shown_before_and_after_on_one_axis():
+    fig, _, _ = drawn("decomposition_attention", made(False))
+    ax = titled(fig, "without skip's, H0")
+    before, after = (
+        next(line for line in ax.lines if line.get_label() == f"_seed {name}")
+        for name in ("before", "after")
+    )
+    assert before.get_ydata().max() == 1
+    assert after.get_ydata().max() == pytest.approx(0.05)
 
 
 def test_heads_are_shown_beside_random_vectors():

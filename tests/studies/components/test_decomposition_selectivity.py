@@ -39,7 +39,7 @@ def run():
 
 
 def planted_importances(run, primitive="bigram"):
-    """A run in which component 0.q1/2 is important on one primitive alone, and 0.k1/1 everywhere."""
+    """A run in which component 0.q1/2 is important on one primitive, and 0.k1/1 everywhere."""
     g = torch.zeros_like(run.g)
     on = torch.from_numpy(run.on(primitive))
     g[:, :-1, 0, 2] = on.float() * 0.9

@@ -19,7 +19,7 @@ def phi(
     values: Float[np.ndarray, " v"],
     n: int,
 ) -> Float[np.ndarray, "k v"]:
-    """The correlation of two firings, from counts of positions; 0 where one fires always or never."""
+    """The correlation of firings, from counts of positions; 0 where one fires always or never."""
     spread = np.outer(keys * (n - keys), values * (n - values))
     top = n * together - np.outer(keys, values)
     return np.asarray(np.where(spread > 0, top / np.sqrt(np.maximum(spread, 1)), 0.0))

@@ -133,6 +133,8 @@ class DecompositionConfig(Section):
     """Largest distance of query and key at which pairs of components are shown."""
     pairs: int = Field(6, ge=1)
     """Pairs shown for each head and choice."""
+    induction_components: int = Field(8, ge=1)
+    """Components of each matrix whose ablation is measured on induction, the most important."""
     least_firings: int = Field(30, ge=1)
     """A component fires where its importance is above 0.1; those that fire less are left out of the
     tables of pairs that fire together."""

@@ -5,7 +5,7 @@ is turned so that its mean activation where it fires is positive.
 """
 
 # Matrices keep the capitals of the formulas.
-# ruff: noqa: N803, N806
+# ruff: noqa: N806
 
 from __future__ import annotations
 

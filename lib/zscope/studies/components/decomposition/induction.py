@@ -14,11 +14,13 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from zscope.models.tensor_transformer import TensorTransformer
+from zscope.studies.components.decomposition.masks import Masked
 from zscope.studies.components.decomposition.measured import Run
 from zscope.studies.components.decomposition.selectivity import rises, without
 from zscope.tables.schema import Row
 
 PRIMITIVE = "induction"
+EVERYWHERE, AT_QUERY = "everywhere", "query"
 NOTHING = -1
 """Component of the rows of the model as it is."""
 
@@ -127,7 +129,7 @@ def attention_rows(
         with torch.no_grad():
             before, after = (patterns(m, ids, last)[0, :, query] for m in (run.model, edited))
             change = (edited(ids) - run.model(ids))[0, query]
-        change = change - change.mean()
+            at_query = _at_one_position(run, components, ids, query) - run.model(ids)[0, query]
         for head in range(len(before)):
             for key in range(query + 1):
                 attention.append(
@@ -142,19 +144,34 @@ def attention_rows(
                         "after": float(after[head, key]),
                     }
                 )
-        order = change.argsort(descending=True)
-        for side, some in (("up", order[:top]), ("down", order.flip(0)[:top])):
-            for rank, token in enumerate(some.tolist()):
-                readouts.append(
-                    {
-                        "chosen_for": primitive,
-                        "components": len(components),
-                        "query": query,
-                        "next": words[int(ids[0, query + 1])],
-                        "side": side,
-                        "rank": rank,
-                        "token": words[token],
-                        "change": float(change[token]),
-                    }
-                )
+        of = {"chosen_for": primitive, "components": len(components), "query": query}
+        of["next"] = words[int(ids[0, query + 1])]
+        for where, moved in ((EVERYWHERE, change), (AT_QUERY, at_query)):
+            readouts += [{**of, "where": where, **row} for row in _most_moved(moved, words, top)]
     return attention, readouts
+
+
+def _at_one_position(
+    run: Run, components: set[tuple[int, int]], ids: Tensor, query: int
+) -> Float[Tensor, " vocab"]:
+    """Logits at a position when components are left out there alone, with Delta."""
+    d = run.decomposition
+    m = torch.ones(1, ids.shape[1], len(d.matrices), d.n, dtype=run.g.dtype)
+    for row, component in components:
+        m[0, query, row, component] = 0
+    masks = Masked(m, torch.ones_like(m[..., 0]))
+    return d.target.run(ids, masks.apply(d))[0, query]
+
+
+def _most_moved(change: Tensor, words: list[str], top: int) -> Iterator[Row]:
+    """The tokens whose logits rise and fall most, less the mean over the vocabulary."""
+    change = change - change.mean()
+    order = change.argsort(descending=True)
+    for side, some in (("up", order[:top]), ("down", order.flip(0)[:top])):
+        for rank, token in enumerate(some.tolist()):
+            yield {
+                "side": side,
+                "rank": rank,
+                "token": words[token],
+                "change": float(change[token]),
+            }

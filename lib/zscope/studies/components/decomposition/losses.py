@@ -30,7 +30,7 @@ class LossSettings:
 
     Attributes:
         penalty: b of b sum |g|^p, per position.
-        p_first, p_last: p falls linearly over the first `P_SHARE` of the stochastic phase, and stays.
+        p_first, p_last: p falls linearly over a share `P_SHARE` of the stochastic phase, and stays.
         faithful_steps: faithfulness alone. steps: of the stochastic phase. adversarial_steps: the
             stochastic loss and the adversary.
         attack_steps, attack_size: sign steps of a fresh attack in every step.
@@ -65,9 +65,9 @@ class LossSettings:
 def faithfulness(decomposition: Decomposition) -> Float[Tensor, ""]:
     """Mean of Delta^2 over the entries of all matrices."""
     deltas = decomposition.deltas()
-    return sum(  # type: ignore[return-value]
-        (d.square().sum() for d in deltas), start=torch.zeros(())
-    ) / sum(d.numel() for d in deltas)
+    return sum((d.square().sum() for d in deltas), start=torch.zeros(())) / sum(
+        d.numel() for d in deltas
+    )
 
 
 def damage_of(

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import torch
 
 from zscope.config.base import Bootstrap
 from zscope.core.provenance import derive_seed
+from zscope.studies.components.decomposition.buildup import buildup_rows, logit_rows
+from zscope.studies.components.decomposition.coactivation import coactivation_rows
 from zscope.studies.components.decomposition.config import DecompositionConfig
 from zscope.studies.components.decomposition.descriptions import (
+    Oriented,
     component_rows,
     head_norm_rows,
     importance_rows,
@@ -23,18 +28,34 @@ from zscope.studies.components.decomposition.evidence import (
     matrix_rows,
     reconstruction_rows,
 )
+from zscope.studies.components.decomposition.induction import (
+    attention_rows,
+)
+from zscope.studies.components.decomposition.induction import (
+    component_rows as without_each,
+)
 from zscope.studies.components.decomposition.measured import Run
 from zscope.studies.components.decomposition.rank_one import Decomposition
+from zscope.studies.components.decomposition.score_pairs import pair_rows
 from zscope.studies.components.decomposition.selectivity import (
+    STRICT,
+    Component,
     chosen_components,
     measure_effects,
     rules_of,
 )
 from zscope.studies.components.decomposition.tables import (
+    ATTENTION,
+    BUILDUP,
+    COACTIVATION,
     COMPONENTS,
     HEAD_NORMS,
     IMPORTANCE,
+    INDUCTION,
+    LOGITS,
     MATRICES,
+    PAIRS,
+    READOUTS,
     RECONSTRUCTION,
     RISES,
     SPREAD_NULL,
@@ -44,6 +65,8 @@ from zscope.studies.components.decomposition.tables import (
 from zscope.tables.schema import Row
 from zscope.toy_language.excess import ToyEvaluation
 from zscope.toy_language.language import ToyLanguage
+
+LOGIT_SAMPLES = 400
 
 
 @dataclass(frozen=True)
@@ -108,4 +131,35 @@ def measure_phase(
         RISES.short: effects.rises,
         TESTS.short: effects.tests,
     }
-    return rows
+    return rows | _of_pairs(choosing, scoring, attacked, found, measuring, chosen)
+
+
+def _of_pairs(
+    choosing: Run,
+    scoring: Run,
+    attacked: Run,
+    found: Oriented,
+    measuring: Measuring,
+    chosen: Mapping[tuple[str, str], set[Component]],
+) -> dict[str, list[Row]]:
+    """Rows of the tables of pairs of components, of their sum, and of what ablating them does.
+    attacked: the fewest sequences, for what takes many runs."""
+    config, seed = measuring.config, measuring.seed
+    primitives = choosing.primitives
+    rng = np.random.default_rng(derive_seed(seed, "coactivation"))
+    own = {p: chosen[STRICT, p] for p in primitives}
+    words = list(measuring.language.vocabulary.tokens)
+    attention, readouts = attention_rows(scoring, own, words)
+    return {
+        PAIRS.short: list(pair_rows(choosing, found, config.max_offset, config.pairs, primitives)),
+        COACTIVATION.short: list(
+            coactivation_rows(
+                choosing, config.least_firings, config.shifts, measuring.bootstrap.tails, rng
+            )
+        ),
+        BUILDUP.short: list(buildup_rows(attacked, seed)),
+        LOGITS.short: list(logit_rows(scoring, LOGIT_SAMPLES, seed)),
+        INDUCTION.short: list(without_each(scoring, config.induction_components)),
+        ATTENTION.short: attention,
+        READOUTS.short: readouts,
+    }

@@ -44,7 +44,7 @@ class _Importance(torch.autograd.Function):
 
 def importance_in_masks(h: Tensor) -> Tensor:
     """g as masks use it: between 0 and 1, with a leak upwards below 0."""
-    return _Importance.apply(h)  # type: ignore[no-any-return]
+    return _Importance.apply(h)
 
 
 def importance_in_penalty(h: Tensor) -> Tensor:

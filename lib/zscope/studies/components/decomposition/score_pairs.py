@@ -14,7 +14,6 @@ signs of the two factors of a bilinear head can be flipped together; only their 
 """
 
 # Matrices keep the capitals of the formulas.
-# ruff: noqa: N806
 
 from __future__ import annotations
 
@@ -51,7 +50,9 @@ def pair_weights(
     config: TensorConfig,
 ) -> Float[Tensor, "offset head a b"]:
     """w of every pair of vectors that are written into queries and keys (heads side by side)."""
-    q, k = (x.unflatten(1, (config.n_heads, config.d_head)).transpose(0, 1) for x in (queries, keys))
+    q, k = (
+        x.unflatten(1, (config.n_heads, config.d_head)).transpose(0, 1) for x in (queries, keys)
+    )
     found = []
     for offset in offsets:
         turned = rotate(q, torch.tensor([offset]), config.rope_base)
@@ -79,7 +80,7 @@ def pair_rows(
                 found.writes[row][kept] * found.activation[row][kept, None]
                 for row, kept in zip(rows, alive, strict=True)
             ]
-            by_head = pair_weights(*vectors, offsets, c)
+            by_head = pair_weights(vectors[0], vectors[1], offsets, c)
             by_head = torch.cat([by_head, by_head.sum(1, keepdim=True)], 1)
             heads = [*range(c.n_heads), ALL_HEADS]
             chosen: list[tuple[str, int, Tensor]] = [

@@ -5,7 +5,7 @@ compared with is the target itself. The effect is the rise of the exact excess o
 """
 
 # Matrices keep the capitals of the formulas.
-# ruff: noqa: N803, N806
+# ruff: noqa: N806
 
 from __future__ import annotations
 
@@ -151,8 +151,8 @@ class Effects:
 def measure_effects(
     choosing: Run, scoring: Run, found: Oriented, config: SelectivityConfig, seed: int
 ) -> Effects:
-    """Rises by primitive of every set: the components chosen for each primitive by each rule, random
-    sets like them, and every single head at its mean. Tests of the chosen sets."""
+    """Rises by primitive of every set: the components chosen for each primitive by each rule,
+    random sets like them, and every single head at its mean. Tests of the chosen sets."""
     pool = Pool.of(choosing, found)
     rows: list[Row] = []
     tests: list[Row] = []

@@ -210,6 +210,124 @@ TESTS = Table(
     ),
     ("model", "seed", "phase", "rule", "chosen_for"),
 )
+PAIRS = Table(
+    "components_decomposition_pairs",
+    "One pair of a query's and a key's component at one offset.",
+    RUN + "/pairs.parquet",
+    (
+        *OF,
+        Column("layer", INT, "", "layer, from 0"),
+        Column("factor", INT, "", "score factor: 1, or 2"),
+        Column("head", INT, "", "head of the layer; -1: sum over heads"),
+        Column("chosen_on", TEXT, "", "all, or the primitive whose queries the pair is large on"),
+        Column("rank", INT, "", "rank of the pair, from 0"),
+        Column("query", INT, "", "component of the query's matrix"),
+        Column("key", INT, "", "component of the key's matrix"),
+        Column("offset", INT, "tokens", "how far the key lies back"),
+        Column("value", FLOAT, "score", "share in the score factor at mean activations"),
+    ),
+    ("model", "seed", "phase", "layer", "factor", "head", "chosen_on", "rank", "offset"),
+)
+COACTIVATION = Table(
+    "components_decomposition_coactivation",
+    "One pair of a key's and a value's component of a layer.",
+    RUN + "/coactivation.parquet",
+    (
+        *OF,
+        Column("layer", INT, "", "layer, from 0"),
+        Column("key_matrix", TEXT, "", "k1 or k2"),
+        Column("key", INT, "", "its component"),
+        Column("value_component", INT, "", "component of v"),
+        Column("key_firings", INT, "positions", "positions where the key's component fires"),
+        Column("value_firings", INT, "positions", "positions where the value's component fires"),
+        Column("together", INT, "positions", "positions where both fire"),
+        Column("phi", FLOAT, "", "correlation of their firings"),
+        Column("null_low", FLOAT, "as phi", "against another sequence's values: low end"),
+        Column("null_high", FLOAT, "as phi", "against another sequence's values: high end"),
+        Column("jaccard", FLOAT, "", "both over either"),
+        Column("value_given_key", FLOAT, "", "P(value fires | key fires)"),
+        Column("key_given_value", FLOAT, "", "P(key fires | value fires)"),
+    ),
+    ("model", "seed", "phase", "layer", "key_matrix", "key", "value_component"),
+)
+BUILDUP = Table(
+    "components_decomposition_buildup",
+    "Divergence with so many components at each position.",
+    RUN + "/buildup.parquet",
+    (
+        *OF,
+        Column("order", TEXT, "", "importance: the largest there; random: any"),
+        Column("components", INT, "components", "how many, over all matrices"),
+        PRIMITIVE,
+        METRIC,
+        Column("value", FLOAT, "nats", "KL from the target"),
+        *INTERVAL,
+        N,
+    ),
+    ("model", "seed", "phase", "order", "components", "primitive"),
+)
+LOGITS = Table(
+    "components_decomposition_logits",
+    "One logit of the target and of the reconstruction, at a random position and token.",
+    RUN + "/logits.parquet",
+    (
+        *OF,
+        Column("sample", INT, "", "sample, from 0"),
+        Column("target", FLOAT, "logit", "the target's, less the mean over tokens"),
+        Column("reconstruction", FLOAT, "logit", "with g as masks, less the mean over tokens"),
+    ),
+    ("model", "seed", "phase", "sample"),
+)
+INDUCTION = Table(
+    "components_decomposition_induction",
+    "One head's induction score without one component.",
+    RUN + "/induction.parquet",
+    (
+        *OF,
+        Column("matrix", TEXT, "", "matrix of the component; none: nothing is ablated"),
+        Column("component", INT, "", "the component; -1: nothing is ablated"),
+        Column("head", INT, "", "head of the last layer"),
+        Column("score", FLOAT, "", "share of its |pattern| on the targets"),
+        Column("drop", FLOAT, "", "how much the ablation lowers it"),
+        Column("rise", FLOAT, "nats", "rise of induction's excess, of the whole model"),
+    ),
+    ("model", "seed", "phase", "matrix", "component", "head"),
+)
+ATTENTION = Table(
+    "components_decomposition_attention",
+    "One key of one query, before and after the ablation of a primitive's components.",
+    RUN + "/attention.parquet",
+    (
+        *OF,
+        Column("chosen_for", TEXT, "", "primitive whose components are ablated"),
+        Column("layer", INT, "", "layer, from 0"),
+        HEAD,
+        Column("query", INT, "tokens", "position of the query"),
+        Column("key", INT, "tokens", "position of the key"),
+        Column("token", TEXT, "", "token at the key"),
+        Column("before", FLOAT, "", "pattern of the target"),
+        Column("after", FLOAT, "", "pattern without the components"),
+    ),
+    ("model", "seed", "phase", "chosen_for", "layer", "head", "key"),
+)
+READOUTS = Table(
+    "components_decomposition_readouts",
+    "One token whose logit moves at a position without a primitive's components.",
+    RUN + "/readouts.parquet",
+    (
+        *OF,
+        Column("chosen_for", TEXT, "", "primitive whose components are ablated"),
+        Column("components", INT, "components", "how many"),
+        Column("query", INT, "tokens", "the position"),
+        Column("next", TEXT, "", "the token that follows it"),
+        Column("where", TEXT, "", "everywhere, or query: ablated at this position alone"),
+        Column("side", TEXT, "", "up, or down"),
+        Column("rank", INT, "", "rank, from 0"),
+        Column("token", TEXT, "", "the token"),
+        Column("change", FLOAT, "logit", "change, less the mean over tokens"),
+    ),
+    ("model", "seed", "phase", "chosen_for", "where", "side", "rank"),
+)
 SIMILARITY = Table(
     "components_decomposition_similarity",
     "How alike the components of two decompositions of one model are.",
@@ -252,6 +370,13 @@ MEASURED = (
     TOKENS,
     RISES,
     TESTS,
+    PAIRS,
+    COACTIVATION,
+    BUILDUP,
+    LOGITS,
+    INDUCTION,
+    ATTENTION,
+    READOUTS,
 )
 """What is measured of one decomposition."""
 SUMMARIES = (SIMILARITY, VERDICTS)

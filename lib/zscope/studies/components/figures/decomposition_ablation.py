@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import SymLogNorm
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 
 from zscope.figures import marks, style
 from zscope.figures.frames import count_seeds, numbers, select
@@ -65,13 +66,15 @@ def draw(tables: Tables) -> Figure:
     style.note(
         fig,
         f"{count_seeds(len(seeds))} Above: the first decomposition. Below: all of them, with "
-        f"{tables.percent} intervals over sequences; bars: median over seeds (from 3 on). Components "
-        "are chosen on other sequences. Words: verdict over the decompositions.",
+        f"{tables.percent} intervals over sequences; bars: median over seeds (from 3 on). "
+        "Components are chosen on other sequences. Words: verdict over the decompositions.",
     )
     return fig
 
 
-def square(ax: Axes, rows: pd.DataFrame, by: str, names: list[str], norm: SymLogNorm) -> object:
+def square(
+    ax: Axes, rows: pd.DataFrame, by: str, names: list[str], norm: SymLogNorm
+) -> AxesImage | None:
     """Rises by set and primitive."""
     if rows.empty:
         style.not_applicable(ax, "no component passes the rule")

@@ -1,7 +1,7 @@
 """Decomposing a planted target, and scoring the components against the true ones."""
 
 # Matrices keep the capitals of the formulas.
-# ruff: noqa: N803, N806
+# ruff: noqa: N806
 
 from __future__ import annotations
 
