@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 import pytest
-
 from browser import browser, find_browser
+
 from clones import Clone, Finished, table_at
 from zscope.figures.registry import figure_modules
 from zscope.studies.registry import TITLES, all_tables

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-
 from browser import Browser, browser, find_browser
+
 from made_up import (
     DETECTORS,
     LABELS,

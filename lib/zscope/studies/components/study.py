@@ -19,9 +19,8 @@ from zscope.studies.components.attribution import plan as attribution
 from zscope.studies.components.config import ComponentsConfig
 from zscope.studies.components.decomposition import plan as decomposition
 from zscope.studies.components.dictionaries import plan as dictionaries
-from zscope.studies.components.tables import PARTS, SUMMARY, TABLES
 from zscope.studies.components.letters import plan as letters
-from zscope.studies.components.tables import PARTS, TABLES
+from zscope.studies.components.tables import PARTS, SUMMARY, TABLES
 from zscope.tables.schema import Table
 
 PLANNED: dict[

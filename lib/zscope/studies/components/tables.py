@@ -5,6 +5,7 @@ from __future__ import annotations
 from zscope.studies.components.attribution import tables as attribution
 from zscope.studies.components.decomposition import tables as decomposition
 from zscope.studies.components.dictionaries import tables as dictionaries
+from zscope.studies.components.letters import tables as letters
 from zscope.tables.schema import INT, TEXT, Column, Table
 
 SUMMARY = Table(
@@ -24,9 +25,6 @@ SUMMARY = Table(
 )
 SUMMED = (attribution.SUMMARY, dictionaries.VERDICTS, decomposition.VERDICTS)
 """The tables that it is made of."""
-from zscope.studies.components.letters import tables as letters
-from zscope.tables.schema import Table
-
 PARTS: dict[str, tuple[Table, ...]] = {
     "attribution": attribution.TABLES,
     "dictionaries": dictionaries.TABLES,
