@@ -23,7 +23,7 @@ SUMMARY = Table(
     ),
     ("part", "subject", "method", "question"),
 )
-SUMMED = (attribution.SUMMARY, dictionaries.VERDICTS, decomposition.VERDICTS)
+SUMMED = (attribution.SUMMARY, dictionaries.DICTIONARIES_VERDICTS, decomposition.VERDICTS)
 """The tables that it is made of."""
 PARTS: dict[str, tuple[Table, ...]] = {
     "attribution": attribution.TABLES,
