@@ -103,7 +103,7 @@ def test_words(page: Path) -> None:
     assert "—" not in text
 
 
-@pytest.mark.parametrize("study", ["lag", "crosslingual", "toylang", "heads"])
+@pytest.mark.parametrize("study", ["lag", "crosslingual", "toylang", "heads", "components"])
 def test_a_page_of_a_study_begins_with_question_picture_commands_verdict(study: str) -> None:
     text = (ROOT / f"docs/{study}.md").read_text()
     first = ["**Question.**", "![", "**Commands.**", "**How to read the ", "\n## "]

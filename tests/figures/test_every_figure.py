@@ -16,6 +16,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+import fake_components
 import fake_crosslingual
 import fake_heads
 import fake_lag
@@ -34,6 +35,7 @@ FAKES = {
     "toylang": fake_toylang,
     "crosslingual": fake_crosslingual,
     "heads": fake_heads,
+    "components": fake_components,
 }
 MODULES = [module for study in TITLES for module in figure_modules(study).values()]
 EVERY = pytest.mark.parametrize("module", MODULES, ids=lambda m: f"{m.study}/{m.name}")

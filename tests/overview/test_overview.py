@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from browser import browser, find_browser
 
+import fake_components
 import fake_crosslingual
 import fake_heads
 import fake_lag
@@ -27,6 +28,7 @@ FAKES = {
     "toylang": fake_toylang,
     "crosslingual": fake_crosslingual,
     "heads": fake_heads,
+    "components": fake_components,
 }
 PIXEL = bytes.fromhex(
     "89504e470d0a1a0a0000000d49484452000000010000000108060000001f15c4890000000d49444154789c6360f8"

@@ -21,7 +21,7 @@ from zscope.tables.schema import Table
 
 T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
-TARGETS = ("all", "lag", "toylang", "crosslingual", "heads", "make_page")
+TARGETS = ("all", "lag", "toylang", "crosslingual", "heads", "components", "make_page")
 # A part of the smoke run in which every rule runs: what befalls one sweep, or one figure, befalls
 # the others in the same way.
 PART = (
