@@ -36,7 +36,7 @@ if workflow.remote_exec:
     workflow.storage_settings.shared_fs_usage -= {SharedFSUsage.PERSISTENCE}
 
 # Another workflow may import this one, with a config of its own over the default one.
-IMPORTED = workflow.modifier.is_module
+IMPORTED = not workflow.modifier.is_main_snakefile()
 CONFIG_FILE = ROOT / "config" / "config.yaml"
 TRACKER = Tracker(scripts=ROOT / "workflow" / "scripts", lib=ROOT / "lib")
 
