@@ -48,7 +48,7 @@ def draw(tables: Tables) -> Figure:
         for name, of in (("weight", (CLEAN, ABLATED)), (CHANGE, (CHANGE,)))
     }
     moved = select(drawn, metric=MOVED)
-    farthest = max(float(moved[["value", "ci_high"]].max(axis=None)), 1e-9)
+    farthest = max(float(np.nanmax(moved[["value", "ci_high"]].to_numpy(float))), 1e-9)
     signed = bool((drawn.loc[drawn["metric"] == CLEAN, "value"] < 0).any())
     for line, condition in zip(lines, conditions, strict=True):
         of = select(drawn, condition=condition)
