@@ -47,6 +47,8 @@ def draw(tables: Tables) -> Figure:
         name: max(float(drawn.loc[drawn["metric"].isin(of), "value"].abs().max()), 1e-9)
         for name, of in (("weight", (CLEAN, ABLATED)), (CHANGE, (CHANGE,)))
     }
+    moved = select(drawn, metric=MOVED)
+    farthest = max(float(np.nanmax(moved[["value", "ci_high"]].to_numpy(float))), 1e-9)
     signed = bool((drawn.loc[drawn["metric"] == CLEAN, "value"] < 0).any())
     for line, condition in zip(lines, conditions, strict=True):
         of = select(drawn, condition=condition)
@@ -60,7 +62,7 @@ def draw(tables: Tables) -> Figure:
             images[scale] = _map(ax, of_metric, keys, n_layers, largest[scale], both)
             style.panel_title(ax, title)
         axes[0].set_ylabel("layer")
-        _moved(axes[-1], select(of, metric=MOVED))
+        _moved(axes[-1], select(of, metric=MOVED), farthest)
         for scale, label in (("weight", "attention"), (CHANGE, "change")):
             line.colorbar(images[scale], ax=list(axes), shrink=0.8, label=label, pad=0.01)
     n = int(rows["n"].max())
@@ -109,11 +111,12 @@ def _map(
     return image
 
 
-def _moved(ax: Axes, rows: pd.DataFrame) -> None:
+def _moved(ax: Axes, rows: pd.DataFrame, farthest: float) -> None:
     style.panel_title(ax, "moved")
     value, low, high = (rows[c].astype(float) for c in ("value", "ci_low", "ci_high"))
     ax.hlines(rows["layer"], low, high, color=style.VERMILLION, linewidth=0.9)
     ax.plot(value, rows["layer"], color=style.VERMILLION, marker="o", markersize=2, linewidth=0.8,
             label="_moved")  # fmt: skip
     ax.axvline(0, **style.DASHED)
-    ax.set_xlabel("moved")
+    ax.set_xlim(-0.05 * farthest, 1.05 * farthest)
+    ax.set_xlabel("share")
