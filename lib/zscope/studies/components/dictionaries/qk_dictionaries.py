@@ -8,6 +8,7 @@ Queries and keys are coded before RoPE, which turns them afterwards as the model
 """
 
 # Matrices keep the capitals of the formulas.
+# ruff: noqa: N806
 
 from __future__ import annotations
 

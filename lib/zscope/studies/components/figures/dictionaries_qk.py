@@ -26,7 +26,7 @@ def draw(tables: Tables) -> Figure:
     rows = tables.get(DICTIONARIES_QK)
     if rows.empty:
         return style.nothing_to_draw("no head was asked")
-    widths = sorted(w for w in rows["width"].unique() if w > 0)
+    widths = sorted(int(w) for w in rows["width"].unique() if w > 0)
     fig = style.figure(style.DOUBLE, 2.9)
     axes = fig.subplots(1, len(widths), sharey=True, squeeze=False)[0]
     for ax, width in zip(axes, widths, strict=True):
