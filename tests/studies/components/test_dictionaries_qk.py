@@ -149,10 +149,19 @@ def checkpoints(tmp_path):
 def test_rows_of_a_model_have_their_nulls(checkpoints, tmp_path):
     settings = {"language": LanguageConfig().model_dump()}
     config = QkConfig(
-        widths=[2], ks=[1, 4], pool=24, test=10, recipe={"steps": 150, "batch": 64}, trainings=1
+        widths=[2],
+        ks=[1, 4],
+        pool=24,
+        test=10,
+        recipe={"steps": 150, "batch": 64},
+        trainings=1,
+        least_score=0,
     )
     bootstrap = Bootstrap(resamples=50)
-    rows = qk_rows({"m": checkpoints("softmax")}, settings, config, seed=0, bootstrap=bootstrap)
+    own = checkpoints("softmax")
+    strict = config.model_copy(update={"least_score": 0.99})
+    assert qk_rows({"m": own}, settings, strict, seed=0, bootstrap=bootstrap) == []
+    rows = qk_rows({"m": own, "n": own}, settings, config, seed=0, bootstrap=bootstrap)
     full = [{"subject": "s", **row} for row in rows]
     write_table(full, tmp_path / "qk.parquet", DICTIONARIES_QK, {})
     of = {(r["training"], r["codes"]): r["value"] for r in rows}

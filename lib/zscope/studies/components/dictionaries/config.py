@@ -163,9 +163,11 @@ class QkConfig(Section):
     """Dictionaries of the queries and keys of one induction head (TopK)."""
 
     subject: SubjectName = "toylang/softmax"
-    """A condition of the toy language with softmax attention, whose first trainings are asked."""
+    """A condition of the toy language with softmax attention."""
     trainings: int = Field(3, ge=0)
-    """So many; 0: none."""
+    """Its first trainings that have an induction head, so many; 0: none."""
+    least_score: Probability = 0.5
+    """A head is one if it puts at least this weight on the key that induction looks for."""
     widths: list[int] = Field([1, 4], min_length=1)
     """Latents per dimension of the head."""
     ks: list[int] = Field([1, 2, 4, 8], min_length=1)

@@ -194,7 +194,10 @@ def qk_rows(
     seed: int,
     bootstrap: Bootstrap,
 ) -> list[Row]:
-    """Rows of the table. Raises ConfigError for a model whose attention is not softmax."""
+    """Rows of the table: of the first models that have an induction head.
+
+    Raises ConfigError for a model whose attention is not softmax.
+    """
     language = ToyLanguage(LanguageConfig.model_validate(settings["language"]))
     rng = np.random.default_rng(derive_seed(seed, "qk sequences"))
     tokens = language.sample(config.pool + config.test, rng).tokens
@@ -206,8 +209,8 @@ def qk_rows(
         )
     resampling = Resampling(bootstrap, "qk")
     rows = []
-    chosen = list(models.items())[: config.trainings]
-    for name, path in progress(chosen, desc="heads"):
+    left = config.trainings
+    for name, path in progress(models.items(), desc="heads", total=len(models)):
         file = CheckpointFile(path)
         model = load_tensor_model(file, file.steps[-1])
         if model.config.attention != "softmax":
@@ -216,6 +219,9 @@ def qk_rows(
                 "attention; give a condition with softmax attention"
             )
         head = induction_head(model, torch.from_numpy(tokens), targets)
+        if not left or head.score < config.least_score:
+            continue
+        left -= 1
         own = derive_seed(seed, f"qk of {name}")
         for row in _head_rows(head, config, own, resampling):
             rows.append({"model": name, "layer": head.layer, "head": head.head, **row})
