@@ -178,7 +178,7 @@ class QkConfig(Section):
     """Sequences to train on."""
     test: Sequences = Field(64, ge=8)
     """Others, on which patterns are compared."""
-    recipe: RecipeConfig = RecipeConfig(steps=300)
+    recipe: RecipeConfig = RecipeConfig(steps=300, batch=512)
     """The training; joint training takes eight sequences at a step."""
 
 
