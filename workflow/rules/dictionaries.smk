@@ -83,3 +83,30 @@ rule measure_text_dictionaries:
         ),
     script:
         "../scripts/components/measure_text_dictionaries.py"
+
+
+rule compare_qk_dictionaries:
+    """Compare ways to train dictionaries of the queries and keys of a toy model's induction head."""
+    input:
+        weights=dictionaries_checkpoints,
+    output:
+        qk=dictionaries_tables.DICTIONARIES_QK.path,
+    log:
+        "logs/compare_qk_dictionaries/{subject}.log",
+    benchmark:
+        "results/benchmarks/compare_qk_dictionaries/{subject}.tsv"
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=growing(CONFIG.components.mem_mb),
+        runtime=growing(CONFIG.components.runtime_minutes),
+    params:
+        tracked=lambda wildcards: tracked(
+            "components/compare_qk_dictionaries.py",
+            subject=dictionaries_subject(wildcards),
+            qk=CONFIG.components.dictionaries.qk.model_dump(),
+            seed=CONFIG.components.seed,
+            bootstrap=BOOTSTRAP,
+        ),
+    script:
+        "../scripts/components/compare_qk_dictionaries.py"

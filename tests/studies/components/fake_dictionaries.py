@@ -14,6 +14,7 @@ from zscope.studies.components.dictionaries.tables import (
     DICTIONARIES_FEATURES,
     DICTIONARIES_MATCHES,
     DICTIONARIES_PLANTED,
+    DICTIONARIES_QK,
     DICTIONARIES_TEXT,
     DICTIONARIES_VERDICTS,
 )
@@ -137,6 +138,20 @@ def text_rows():
         yield {**random, **around(6 / strength**0.4, 0.1)}
 
 
+def qk_rows(models):
+    for subject, model in models:
+        if subject != SUBJECTS[1]:
+            continue
+        key = {"subject": subject, "model": model, "layer": 1, "head": 2, "score": 0.9, "n": 64}
+        yield {**key, "training": "uniform", "width": 0, "codes": 0.0, **around(1.5)}
+        for width in (1, 4):
+            for i, training in enumerate(("joint", "joint_alone", "separate", "random")):
+                for codes in (1.0, 2.0, 4.0, 8.0):
+                    value = 0.5 * (1 + i) / codes / width
+                    row = {"training": training, "width": width, "codes": codes}
+                    yield {**key, **row, **around(value, value / 4)}
+
+
 def dictionaries_tables(seeds=(0, 1, 2)):
     """Frames by the name of their table; seeds: of trainings and of dictionaries."""
     models = [(s, f"{s.partition('/')[2]}-s{i}") for s in SUBJECTS for i in seeds]
@@ -148,5 +163,6 @@ def dictionaries_tables(seeds=(0, 1, 2)):
         DICTIONARIES_CAUSAL: causal_rows(models),
         DICTIONARIES_VERDICTS: verdict_rows(models),
         DICTIONARIES_TEXT: text_rows(),
+        DICTIONARIES_QK: qk_rows(models),
     }
     return {table.name: frame(table, found) for table, found in rows.items()}

@@ -159,6 +159,29 @@ class TextConfig(Section):
     """The training."""
 
 
+class QkConfig(Section):
+    """Dictionaries of the queries and keys of one induction head (TopK)."""
+
+    subject: SubjectName = "toylang/softmax"
+    """A condition of the toy language with softmax attention."""
+    trainings: int = Field(3, ge=0)
+    """Its first trainings that have an induction head, so many; 0: none."""
+    least_score: Probability = 0.5
+    """A head is one if it puts at least this weight on the key that induction looks for."""
+    widths: list[int] = Field([1, 4], min_length=1)
+    """Latents per dimension of the head."""
+    ks: list[int] = Field([1, 2, 4, 8], min_length=1)
+    """Codes of each vector."""
+    auxiliary: float = Field(1.0, gt=0)
+    """Weight of the reconstruction losses beside the pattern's."""
+    pool: Sequences = Field(256, ge=8)
+    """Sequences to train on."""
+    test: Sequences = Field(64, ge=8)
+    """Others, on which patterns are compared."""
+    recipe: RecipeConfig = RecipeConfig(steps=300, batch=512)
+    """The training; joint training takes eight sequences at a step."""
+
+
 class DictionariesConfig(Section):
     """Sparse dictionaries: do they find planted features, and what toy models know?"""
 
@@ -168,5 +191,7 @@ class DictionariesConfig(Section):
     """Models of the toy language."""
     text: TextConfig = TextConfig()
     """Pretrained models."""
+    qk: QkConfig = QkConfig()
+    """Queries and keys of an induction head."""
     alpha: float = Field(0.05, gt=0, lt=1)
     """Level of the tests behind a verdict."""

@@ -172,8 +172,6 @@ def feature_rows(
         for i, metric in enumerate((PRECISION, AUROC)):
             value = float(whole[i][members].mean())
             reach = z * jackknife_error(np.nanmean(left_out[:, i, members], axis=1))
-            ends = {
-                "ci_low": finite(max(0.0, value - reach)),
-                "ci_high": finite(min(1.0, value + reach)),
-            }
-            yield {**key, "group": group, "metric": metric, "value": value, **ends, **about[group]}
+            low, high = finite(max(0.0, value - reach)), finite(min(1.0, value + reach))
+            of = {"ci_low": low, "ci_high": high, **about[group]}
+            yield {**key, "group": group, "metric": metric, "value": value, **of}

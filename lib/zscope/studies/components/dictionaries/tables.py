@@ -185,6 +185,25 @@ DICTIONARIES_TEXT = Table(
     ),
     ("subject", "layer", "replaced", "variant", "strength", "metric"),
 )
+DICTIONARIES_QK = Table(
+    "components_dictionaries_qk",
+    "how far an induction head's pattern is from that of its coded queries and keys",
+    OF_SUBJECT + "/qk.parquet",
+    (
+        SUBJECT,
+        MODEL,
+        Column("layer", INT, "", "layer of the head, from 0"),
+        Column("head", INT, "", "the head of the last layer that looks most where induction does"),
+        Column("score", FLOAT, "share", "its weight on the key that induction looks for"),
+        Column("training", TEXT, "", "separate, joint, joint_alone, random, or uniform attention"),
+        Column("width", INT, "", "latents per dimension of the head; 0: uniform"),
+        Column("codes", FLOAT, "codes", "of each query and key; 0: uniform"),
+        Column("value", FLOAT, "nats", "KL of the pattern, mean over rows"),
+        *INTERVAL,
+        Column("n", INT, "sequences", "which the interval resamples"),
+    ),
+    ("subject", "model", "training", "width", "codes"),
+)
 OF_TOYS: tuple[Table, ...] = (
     DICTIONARIES_CURVES,
     DICTIONARIES_FEATURES,
@@ -197,4 +216,5 @@ TABLES: tuple[Table, ...] = (
     DICTIONARIES_MATCHES,
     *OF_TOYS,
     DICTIONARIES_TEXT,
+    DICTIONARIES_QK,
 )

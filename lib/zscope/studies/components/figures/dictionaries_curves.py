@@ -31,7 +31,7 @@ def draw(tables: Tables) -> Figure:
     subject, model = str(swept["subject"].iloc[0]), str(swept["model"].iloc[0])
     rows = select(swept, subject=subject, model=model)
     sites = rows.groupby("layer")["variant"].nunique()
-    scored = int(sites.idxmax())
+    scored = int(sites[sites == sites.max()].reset_index()["layer"].iloc[0])
     here = select(rows, layer=scored)
     one = str(rows.groupby("variant")["layer"].nunique().idxmax())
     fig = style.figure(style.DOUBLE, 2.7)
