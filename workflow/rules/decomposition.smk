@@ -80,7 +80,7 @@ rule measure_decomposition:
         "../scripts/components/measure_decomposition.py"
 
 
-rule summarise_decompositions:
+rule compare_decompositions:
     """Compare the decompositions of one model, and say which primitives have components."""
     input:
         checkpoints=decompositions(decomposition_tables.CHECKPOINTS),
@@ -91,9 +91,9 @@ rule summarise_decompositions:
         similarity=decomposition_tables.SIMILARITY.path,
         verdicts=decomposition_tables.VERDICTS.path,
     log:
-        "logs/summarise_decompositions/{subject}.log",
+        "logs/compare_decompositions/{subject}.log",
     benchmark:
-        "results/benchmarks/summarise_decompositions/{subject}.tsv"
+        "results/benchmarks/compare_decompositions/{subject}.tsv"
     conda:
         "../../environment.yml"
     resources:
@@ -101,10 +101,10 @@ rule summarise_decompositions:
         runtime=growing(20),
     params:
         tracked=lambda wildcards: tracked(
-            "components/summarise_decompositions.py",
+            "components/compare_decompositions.py",
             runs=[{"model": run.model, "seed": run.seed} for run in decompositions_of(wildcards)],
             study_seed=CONFIG.components.seed,
             bootstrap=BOOTSTRAP,
         ),
     script:
-        "../scripts/components/summarise_decompositions.py"
+        "../scripts/components/compare_decompositions.py"

@@ -154,5 +154,5 @@ def script(name):
 
 
 def test_scripts_are_functions():
-    for name in ("decompose_toy_model", "measure_decomposition", "summarise_decompositions"):
+    for name in ("decompose_toy_model", "measure_decomposition", "compare_decompositions"):
         assert callable(getattr(script(name), name))

@@ -21,11 +21,11 @@ class DecompositionTrainingConfig(Section):
     hidden: int = Field(128, ge=1)
     """Hidden units of the network that gives all importances."""
     penalty: float = Field(5e-4, gt=0)
-    """b of the penalty b sum |g|^p."""
+    """Weight b of the penalty b sum |g|^p."""
     p_first: float = Field(2.0, gt=0)
-    """p at the start."""
+    """Power p of the penalty at the start."""
     p_last: float = Field(0.5, gt=0)
-    """p at the end."""
+    """Power p at the end."""
     faithful_steps: Steps = Field(200, ge=0)
     """Steps of faithfulness alone, before the others."""
     steps: Steps = Field(1000, ge=1)
@@ -48,7 +48,7 @@ class PlantedConfig(Section):
     """A planted target, and how it is decomposed."""
 
     kind: PlantedKind
-    """linear: a linear map with planted reads; superposition: five features in two dimensions;
+    """What is planted. linear: a linear map with planted reads; superposition: five features in two dimensions;
     compiled: a transformer compiled by hand."""
     penalties: list[float] = Field(min_length=1)
     """Every b of the sweep."""
@@ -63,7 +63,7 @@ class PlantedConfig(Section):
     lr: float = Field(1e-2, gt=0)
     """Peak learning rate."""
     p_first: float = Field(2.0, gt=0)
-    """p at the start; it ends at 0.5."""
+    """Power p of the penalty at the start; it ends at 0.5."""
     seeds: Seeds = [0, 1]
     """Seeds of the target and its decomposition."""
 
@@ -78,7 +78,7 @@ class SelectivityConfig(Section):
     loose_importance: Probability = 0.15
     """The same of a looser rule, which is shown beside it and gives no verdict."""
     loose_lift: float = Field(4.0, gt=1)
-    """Its times."""
+    """Ratio to elsewhere of the looser rule."""
     draws: int = Field(40, ge=1)
     """Random sets of as many components of the same matrices, matched in mean importance and
     norm; a verdict needs 40."""

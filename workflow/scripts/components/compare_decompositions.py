@@ -27,7 +27,7 @@ from zscope.tables.schema import Row
 from zscope.tables.write import write_table
 
 
-def summarise_decompositions(
+def compare_decompositions(
     runs: Sequence[Mapping[str, Any]],
     checkpoints: Sequence[str],
     weights: Sequence[str],
@@ -66,7 +66,7 @@ def summarise_decompositions(
 
 if __name__ == "__main__":
     with job(snakemake, "numpy", "torch") as this:
-        summarise_decompositions(
+        compare_decompositions(
             this.slice["runs"],
             list(this.input.checkpoints),
             list(this.input.weights),
