@@ -88,7 +88,7 @@ def test_every_page_of_heads_sorts_and_picks_and_complains_of_nothing(
     if program is None:
         pytest.skip("no chromium here (apt-get install chromium)")
     pages = sorted((clone.folder / "results/heads/pages").rglob("*.html"))
-    assert [p.stem for p in pages] == ["heads", "sequences"] * 3
+    assert [p.stem for p in pages] == ["heads", "sequences"] * 2
     with browser(program, tmp_path) as tab:
         for page in pages:
             tab.open(page)
@@ -120,3 +120,28 @@ def test_report_is_one_page_with_every_figure(copied: Clone) -> None:
         assert f"{name}.svg" in text
     assert "Lag" in text
     assert "log K" in text  # of the captions
+
+
+def test_the_page_of_the_run_shows_every_figure_and_each_link_resolves(
+    smoke: tuple[Clone, Finished], tmp_path: Path
+) -> None:
+    clone, done = smoke
+    assert done.status == 0, done.output[-5000:]
+    page = clone.folder / "results/index.html"
+    text = page.read_text("utf-8")
+    figures = [p for p in (clone.folder / "results/figures").rglob("*.svg")]
+    links = set(re.findall(r'href="([^"#][^"]*)"', text)) - {"data:,"}
+    assert {p.relative_to(page.parent).as_posix() for p in figures} <= links
+    assert not [link for link in links if not (page.parent / link).is_file()]
+    pages = (clone.folder / "results/heads/pages").rglob("*.html")
+    assert {p.relative_to(page.parent).as_posix() for p in pages} <= links
+    program = find_browser()
+    if program is None:
+        pytest.skip("no chromium here (apt-get install chromium)")
+    with browser(program, tmp_path) as tab:
+        tab.open(page)
+        assert len(tab.texts("section.study h2")) == len(TITLES)
+        tab.click("#wanted")
+        tab.write("induction")
+        tab.wait_for("document.getElementById('count').textContent.length > 0")
+        assert tab.problems == []

@@ -71,13 +71,13 @@ def test_editing_a_page_makes_that_page_again_and_nothing_else(
 
 
 def test_editing_the_prompts_of_a_source_leaves_its_scores_and_ablations(finished: Clone) -> None:
-    finished.append("lib/zscope/studies/heads/prompted/toylang.py", "\nEDITED = 1\n")
+    finished.append("lib/zscope/studies/heads/prompted/lag.py", "\nEDITED = 1\n")
     plan = finished.plan()
     assert plan.rules == {
         *("run_prompts", "summarise_prompts", "make_prompt_page", "make_head_map"),
     }
     assert {w for r, w in plan.jobs if r == "run_prompts"} == {
-        "subject=toylang-reference, prompts=sequences"
+        "subject=lag-z_order_sweep, prompts=sequences"
     }
 
 
