@@ -109,7 +109,14 @@ def test_no_two_tables_have_a_name_or_a_place_in_common():
     for study in {table.study for table in TABLES.values()}:
         room = "" if study in ("models", "text") else "studies."
         tables = import_module(f"zscope.{room}{study}.tables")
-        named = {n.lower(): v for n, v in vars(tables).items() if isinstance(v, Table)}
+        # A study of several parts has the tables of each in a module of its own.
+        modules = {f"{part}_": f"{room}{study}.{part}" for part in getattr(tables, "PARTS", {})}
+        named = {
+            prefix + n.lower().removeprefix(prefix): v
+            for prefix, module in (modules or {"": f"{room}{study}"}).items()
+            for n, v in vars(import_module(f"zscope.{module}.tables")).items()
+            if isinstance(v, Table)
+        }
         assert {t.short: t for t in tables.TABLES} == named
 
 

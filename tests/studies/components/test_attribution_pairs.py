@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
+from zscope.studies.components.attribution.config import PairsConfig
 from zscope.studies.components.attribution.prompt_pairs import (
     PairRule,
     all_pairs,
@@ -91,3 +93,8 @@ def test_bounds_that_no_edit_meets_are_named(language):
     assert found.pairs == ()
     assert found.tried == 40
     assert "no edit of 40 prompts" in found.why
+
+
+def test_a_config_whose_shortest_prompt_is_above_the_longest_is_wrong():
+    with pytest.raises(ValidationError, match="9 is above longest, 8"):
+        PairsConfig(shortest=9, longest=8)

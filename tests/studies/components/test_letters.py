@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from pydantic import ValidationError
 
 from zscope.config.base import Bootstrap
 from zscope.core.errors import DataError
@@ -35,6 +36,11 @@ def test_a_prompt_asks_for_one_of_its_contents_and_the_answer_is_its_label():
     assert prompts.tokens.max() < vocabulary_size(4, 9)
     with pytest.raises(DataError, match="3 contents for 4 options"):
         make_prompts(1, 4, 3, 0.0, np.random.default_rng(0))
+
+
+def test_a_config_with_fewer_contents_than_options_is_wrong():
+    with pytest.raises(ValidationError, match="3 for 4 options"):
+        LettersConfig(contents=3)
 
 
 def test_tested_prompts_are_in_order_or_tell_label_and_position_apart():

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from zscope.config.base import Probability, Section, Seeds, Steps, Unit
+from zscope.config.base import Probability, Section, Seeds, Steps, Unit, WrongKeyError
 
 Prompts = Annotated[int, Unit("prompts")]
 
@@ -35,3 +35,13 @@ class LettersConfig(Section):
     """Prompts of each kind on which a model is tested."""
     seeds: Seeds = [0, 1, 2]
     """Training seeds of each condition."""
+
+    @model_validator(mode="after")
+    def _enough(self) -> Self:
+        if self.contents < self.options:
+            raise WrongKeyError(
+                "contents",
+                f"{self.contents} for {self.options} options: all must differ",
+                "options",
+            )
+        return self
