@@ -8,7 +8,7 @@ include: "decomposition.smk"
 
 TARGETS["components"] = [
     file for table in components_tables.TABLES for file in COMPONENTS.files(table)
-]
+] + decomposition_pages()
 
 
 rule components:

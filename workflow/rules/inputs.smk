@@ -348,6 +348,17 @@ def decomposition_run(wildcards):
     return checked(find, runs, wildcards.run, "decomposition")
 
 
+def decomposition_pages():
+    """The page of every layer of every decomposition, and its Markdown twin."""
+    config = CONFIG.components.decomposition
+    return [
+        path.format(subject=run.subject, run=run.name, layer=layer)
+        for run in decomposed(config, COMPONENTS.toy).values()
+        for layer in config.page_layers
+        for path in (decomposition_tables.PAGE, decomposition_tables.TWIN)
+    ]
+
+
 def decomposition_weights(wildcards):
     """The checkpoints of the model that is decomposed."""
     return decomposition_run(wildcards).weights
