@@ -22,8 +22,8 @@ PHASE = "stochastic"  # whose components are described
 HOW = (
     "Components that are alive, by matrix and mean importance g. Head: the one with the largest "
     "norm, and its share of the squared norm. Reads, writes: tokens. Serves: primitives on which g "
-    "is more than twice as large as elsewhere, and its mean there. Partners: of a query's component "
-    "keys' components with the largest share of the score, and how many tokens back; of a key's "
+    "is more than twice as large as elsewhere, and its mean there. Partners: of a query's "
+    "component keys' components with the largest share of the score, and how many tokens back; of a key's "
     "component values' components that fire with it (phi), more than another sequence's do."
 )
 
@@ -31,7 +31,7 @@ HOW = (
 def make_layer_page(
     components: str, tokens: str, importance: str, partners: str, page: str, twin: str, layer: int
 ) -> None:
-    frames = [
+    described, read, important, together = (
         select(read_table(path, table), phase=PHASE)
         for path, table in (
             (components, COMPONENTS),
@@ -39,9 +39,9 @@ def make_layer_page(
             (importance, IMPORTANCE),
             (partners, PARTNERS),
         )
-    ]
-    table = layer_table(*frames, layer)
-    model, seed = frames[0][["model", "seed"]].iloc[0]
+    )
+    table = layer_table(described, read, important, together, layer)
+    model, seed = described[["model", "seed"]].iloc[0]
     title = f"Components of layer {layer} of {model}, decomposition {seed}"
     for path, text in (
         (page, html_page(table, title, HOW)),
