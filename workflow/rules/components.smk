@@ -37,8 +37,10 @@ rule summarise_components:
 
 
 TARGETS["components"] = [
-    file for table in components_tables.TABLES for file in COMPONENTS.files(table)
-] + ["results/components/summary.csv"] * bool(COMPONENTS.toy)
+    *(file for table in components_tables.TABLES for file in COMPONENTS.files(table)),
+    *(["results/components/summary.csv"] if COMPONENTS.toy else []),
+    *decomposition_pages(),
+]
 
 
 rule components:

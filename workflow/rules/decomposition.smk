@@ -71,7 +71,7 @@ rule measure_decomposition:
         tracked=lambda wildcards: tracked(
             "components/measure_decomposition.py",
             config=CONFIG.components.decomposition.model_dump(
-                exclude={"subject", "trainings", "seeds", "training", "planted"}
+                exclude={"subject", "trainings", "seeds", "training", "planted", "page_layers"}
             ),
             bootstrap=BOOTSTRAP,
             **decomposition_of(wildcards),
@@ -108,3 +108,31 @@ rule compare_decompositions:
         ),
     script:
         "../scripts/components/compare_decompositions.py"
+
+
+rule make_layer_page:
+    """Make the page of a layer's components, and its Markdown twin."""
+    input:
+        components=decomposition_tables.COMPONENTS.path,
+        tokens=decomposition_tables.TOKENS.path,
+        importance=decomposition_tables.IMPORTANCE.path,
+        partners=decomposition_tables.PARTNERS.path,
+    output:
+        page=decomposition_tables.PAGE,
+        twin=decomposition_tables.TWIN,
+    log:
+        "logs/make_layer_page/{subject}/{run}-{layer}.log",
+    benchmark:
+        "results/benchmarks/make_layer_page/{subject}/{run}-{layer}.tsv"
+    wildcard_constraints:
+        layer="[0-9]+",
+    localrule: True
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=growing(1000),
+        runtime=growing(10),
+    params:
+        tracked=lambda wildcards: tracked("components/make_layer_page.py"),
+    script:
+        "../scripts/components/make_layer_page.py"

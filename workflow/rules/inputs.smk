@@ -145,7 +145,7 @@ def page_studies():
                 }
                 for name, drawn in plan.drawings.items()
             ],
-            "pages": list(getattr(plan, "pages", [])),
+            "pages": [str(file) for file in TARGETS[study] if str(file).endswith(".html")],
         }
         for study, plan in PLANS.items()
     }
@@ -429,6 +429,17 @@ def decomposition_planted(wildcards):
 def decomposition_run(wildcards):
     runs = decomposed(CONFIG.components.decomposition, COMPONENTS.toy)
     return checked(find, runs, wildcards.run, "decomposition")
+
+
+def decomposition_pages():
+    """The page of every layer of every decomposition, and its Markdown twin."""
+    config = CONFIG.components.decomposition
+    return [
+        path.format(subject=run.subject, run=run.name, layer=layer)
+        for run in decomposed(config, COMPONENTS.toy).values()
+        for layer in config.page_layers
+        for path in (decomposition_tables.PAGE, decomposition_tables.TWIN)
+    ]
 
 
 def decomposition_weights(wildcards):

@@ -17,6 +17,7 @@ from decomposed import (
 from zscope.studies.components.decomposition import induction
 from zscope.studies.components.decomposition.buildup import buildup_rows, counts, kept, logit_rows
 from zscope.studies.components.decomposition.coactivation import coactivation_rows, phi
+from zscope.studies.components.decomposition.coactivation import partner_rows as values_of_keys
 from zscope.studies.components.decomposition.descriptions import FIRES, oriented
 from zscope.studies.components.decomposition.measured import Run
 from zscope.studies.components.decomposition.score_pairs import (
@@ -24,6 +25,7 @@ from zscope.studies.components.decomposition.score_pairs import (
     factors,
     pair_rows,
     pair_weights,
+    partner_rows,
 )
 from zscope.studies.components.decomposition.targets import clean_run
 
@@ -90,6 +92,29 @@ def test_the_pairs_that_are_shown_are_the_largest_and_the_sum_is_of_heads():
     want = whole[2, :, total["query"], total["key"]].sum()
     assert total["value"] == pytest.approx(float(want), rel=1e-5)
     assert {r["chosen_on"] for r in rows} == {"all", "bigram"}
+
+
+def test_partners_are_the_keys_with_the_largest_pairs_and_the_values_that_fire_along():
+    run = run_of(small_model())
+    found = oriented(run)
+    rows = list(partner_rows(run, found, 3, 2))
+    (first,) = [r for r in rows if (r["matrix"], r["component"], r["rank"]) == ("0.q1", 1, 0)]
+    w = pair_weights(
+        found.writes[0][1:2] * found.activation[0][1],
+        found.writes[1] * found.activation[1][:, None],
+        range(4),
+        run.model.config,
+    ).sum(1)[:, 0]
+    assert abs(first["value"]) == pytest.approx(float(w.abs().max()), rel=1e-5)
+    at = (first["offset"], first["partner"])
+    assert first["value"] == pytest.approx(float(w[at]), rel=1e-5)
+    assert first["partner_matrix"] == "0.k1"
+    pairs = [
+        {"layer": 0, "key_matrix": "k1", "key": 2, "value_component": v, "phi": p, "null_high": 0.3}
+        for v, p in enumerate((0.2, 0.9, 0.5))
+    ]
+    of_key = list(values_of_keys(pairs, 3))
+    assert [(r["partner"], r["rank"]) for r in of_key] == [(1, 0), (2, 1)]
 
 
 def test_phi_is_the_correlation_of_firings():

@@ -76,6 +76,27 @@ def coactivation_rows(
                 }
 
 
+def partner_rows(pairs: list[Row], partners: int) -> Iterator[Row]:
+    """For every key's component the values' components that fire with it most, where phi is above
+    its null. pairs: of `coactivation_rows`."""
+    of: dict[tuple[int, str, int], list[Row]] = {}
+    for row in pairs:
+        if row["phi"] > row["null_high"]:
+            of.setdefault((row["layer"], row["key_matrix"], row["key"]), []).append(row)
+    for (layer, matrix, component), rows in of.items():
+        first = sorted(rows, key=lambda row: -row["phi"])[:partners]
+        for rank, row in enumerate(first):
+            yield {
+                "matrix": f"{layer}.{matrix}",
+                "component": component,
+                "partner_matrix": f"{layer}.v",
+                "partner": row["value_component"],
+                "rank": rank,
+                "value": row["phi"],
+                "offset": 0,
+            }
+
+
 def _often(fires: np.ndarray, least: int) -> tuple[np.ndarray, np.ndarray]:
     """Firings [n, seq, some] of the components that fire often enough, and which they are."""
     which = np.flatnonzero(fires.sum((0, 1)) >= least)

@@ -48,8 +48,8 @@ class PlantedConfig(Section):
     """A planted target, and how it is decomposed."""
 
     kind: PlantedKind
-    """What is planted. linear: a linear map with planted reads; superposition: five features in two dimensions;
-    compiled: a transformer compiled by hand."""
+    """What is planted. linear: a linear map with known reads; superposition: five features in two
+    dimensions; compiled: a transformer compiled by hand."""
     penalties: list[float] = Field(min_length=1)
     """Every b of the sweep."""
     components: int = Field(ge=1)
@@ -129,6 +129,8 @@ class DecompositionConfig(Section):
     """Size of a sign step; masks are between 0 and 1."""
     selectivity: SelectivityConfig = SelectivityConfig()
     """Which components serve a primitive."""
+    page_layers: list[Annotated[int, Field(ge=0)]] = [0, 1]
+    """Layers whose components get a page."""
     max_offset: Annotated[int, Unit("tokens")] = Field(12, ge=1)
     """Largest distance of query and key at which pairs of components are shown."""
     pairs: int = Field(6, ge=1)

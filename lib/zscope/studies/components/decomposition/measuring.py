@@ -12,7 +12,12 @@ import torch
 from zscope.config.base import Bootstrap
 from zscope.core.provenance import derive_seed
 from zscope.studies.components.decomposition.buildup import buildup_rows, logit_rows
-from zscope.studies.components.decomposition.coactivation import coactivation_rows
+from zscope.studies.components.decomposition.coactivation import (
+    coactivation_rows,
+)
+from zscope.studies.components.decomposition.coactivation import (
+    partner_rows as values_of_keys,
+)
 from zscope.studies.components.decomposition.config import DecompositionConfig
 from zscope.studies.components.decomposition.descriptions import (
     Oriented,
@@ -36,7 +41,12 @@ from zscope.studies.components.decomposition.induction import (
 )
 from zscope.studies.components.decomposition.measured import Run
 from zscope.studies.components.decomposition.rank_one import Decomposition
-from zscope.studies.components.decomposition.score_pairs import pair_rows
+from zscope.studies.components.decomposition.score_pairs import (
+    pair_rows,
+)
+from zscope.studies.components.decomposition.score_pairs import (
+    partner_rows as keys_of_queries,
+)
 from zscope.studies.components.decomposition.selectivity import (
     STRICT,
     Component,
@@ -55,6 +65,7 @@ from zscope.studies.components.decomposition.tables import (
     LOGITS,
     MATRICES,
     PAIRS,
+    PARTNERS,
     READOUTS,
     RECONSTRUCTION,
     RISES,
@@ -67,6 +78,7 @@ from zscope.toy_language.excess import ToyEvaluation
 from zscope.toy_language.language import ToyLanguage
 
 LOGIT_SAMPLES = 400
+PARTNERS_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -150,13 +162,19 @@ def _of_pairs(
     own = {p: chosen[STRICT, p] for p in primitives}
     words = list(measuring.language.vocabulary.tokens)
     attention, readouts = attention_rows(scoring, own, words)
+    together = list(
+        coactivation_rows(
+            choosing, config.least_firings, config.shifts, measuring.bootstrap.tails, rng
+        )
+    )
+    partners = [
+        *keys_of_queries(choosing, found, config.max_offset, PARTNERS_SHOWN),
+        *values_of_keys(together, PARTNERS_SHOWN),
+    ]
     return {
+        PARTNERS.short: partners,
         PAIRS.short: list(pair_rows(choosing, found, config.max_offset, config.pairs, primitives)),
-        COACTIVATION.short: list(
-            coactivation_rows(
-                choosing, config.least_firings, config.shifts, measuring.bootstrap.tails, rng
-            )
-        ),
+        COACTIVATION.short: together,
         BUILDUP.short: list(buildup_rows(attacked, seed)),
         LOGITS.short: list(logit_rows(scoring, LOGIT_SAMPLES, seed)),
         INDUCTION.short: list(without_each(scoring, config.induction_components)),

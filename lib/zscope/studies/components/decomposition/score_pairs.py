@@ -61,6 +61,38 @@ def pair_weights(
 
 
 @torch.no_grad()
+def partner_rows(run: Run, found: Oriented, max_offset: int, partners: int) -> Iterator[Row]:
+    """For every query's component that is alive the keys' components with the largest |w| over the
+    offsets, summed over heads, and the offset where it is largest."""
+    c = run.model.config
+    mean = run.mean_by_primitive["all"]
+    for layer in range(c.n_layers):
+        for query, key in factors(c):
+            rows = [found.index(f"{layer}.{name}") for name in (query, key)]
+            alive = [(mean[row] > ALIVE).nonzero().flatten() for row in rows]
+            if not all(map(len, alive)):
+                continue
+            q, k = (
+                found.writes[row][kept] * found.activation[row][kept, None]
+                for row, kept in zip(rows, alive, strict=True)
+            )
+            summed = pair_weights(q, k, range(max_offset + 1), c).sum(1)
+            size, at = summed.abs().max(0)
+            for i, component in enumerate(alive[0].tolist()):
+                for rank, j in enumerate(size[i].argsort(descending=True)[:partners].tolist()):
+                    offset = int(at[i, j])
+                    yield {
+                        "matrix": f"{layer}.{query}",
+                        "component": component,
+                        "partner_matrix": f"{layer}.{key}",
+                        "partner": int(alive[1][j]),
+                        "rank": rank,
+                        "value": float(summed[offset, i, j]),
+                        "offset": offset,
+                    }
+
+
+@torch.no_grad()
 def pair_rows(
     run: Run, found: Oriented, max_offset: int, pairs: int, primitives: Sequence[str]
 ) -> Iterator[Row]:

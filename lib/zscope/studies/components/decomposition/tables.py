@@ -21,6 +21,10 @@ RUN = FOLDER + "/{run}"
 CHECKPOINTS = RUN + "/decomposition.safetensors"
 """The components and the importance network of a decomposition at the end of each phase."""
 
+PAGE = RUN + "/layer-{layer}.html"
+TWIN = RUN + "/layer-{layer}.md"
+"""Every component of a layer for people, as a page and as Markdown."""
+
 MODEL = Column("model", TEXT, "", "the run whose model is decomposed")
 SEED = Column("seed", INT, "", "seed of the decomposition")
 PHASE = Column("phase", TEXT, "", "stochastic, or adversarial: the training phase that had ended")
@@ -250,6 +254,22 @@ COACTIVATION = Table(
     ),
     ("model", "seed", "phase", "layer", "key_matrix", "key", "value_component"),
 )
+PARTNERS = Table(
+    "components_decomposition_partners",
+    "One partner of a component: a key's of a query's, a value's of a key's.",
+    RUN + "/partners.parquet",
+    (
+        *OF,
+        MATRIX,
+        COMPONENT,
+        Column("partner_matrix", TEXT, "", "matrix of the partner"),
+        Column("partner", INT, "", "component of it"),
+        Column("rank", INT, "", "rank among the partners, from 0"),
+        Column("value", FLOAT, "", "share of the score, summed over heads; or phi of firings"),
+        Column("offset", INT, "tokens", "where the share of the score is largest; 0 for phi"),
+    ),
+    ("model", "seed", "phase", "matrix", "component", "partner_matrix", "rank"),
+)
 BUILDUP = Table(
     "components_decomposition_buildup",
     "Divergence with so many components at each position.",
@@ -372,6 +392,7 @@ MEASURED = (
     TESTS,
     PAIRS,
     COACTIVATION,
+    PARTNERS,
     BUILDUP,
     LOGITS,
     INDUCTION,

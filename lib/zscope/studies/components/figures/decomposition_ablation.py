@@ -53,6 +53,7 @@ def draw(tables: Tables) -> Figure:
         own(ax, select(rows, rule=rule), names, seeds)
         single_heads(ax, select(one, set="head"), names)
         if rule == "strict":
+            ax.set_ylabel("primitive")
             words(ax, verdicts, names)
     style.legend(
         fig,
