@@ -129,7 +129,7 @@ def test_the_page_of_the_run_shows_every_figure_and_each_link_resolves(
     assert done.status == 0, done.output[-5000:]
     page = clone.folder / "results/index.html"
     text = page.read_text("utf-8")
-    figures = [p for p in (clone.folder / "results/figures").rglob("*.svg")]
+    figures = list((clone.folder / "results/figures").rglob("*.svg"))
     links = set(re.findall(r'href="([^"#][^"]*)"', text)) - {"data:,"}
     assert {p.relative_to(page.parent).as_posix() for p in figures} <= links
     assert not [link for link in links if not (page.parent / link).is_file()]
