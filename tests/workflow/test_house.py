@@ -16,6 +16,7 @@ import yaml
 from clones import ROOT, TARGETS, Clone, environment, with_cpu_seconds
 from closures import external_imports, import_closure
 from zscope.models.tables import LOSS
+from zscope.studies.components.dictionaries.tables import DICTIONARIES_TEXT
 from zscope.studies.registry import TITLES
 
 LIB = ROOT / "lib"
@@ -187,7 +188,8 @@ def test_scripts_are_named_after_their_rules_and_never_read_the_config(
 ) -> None:
     scripts = list(SCRIPTS.rglob("*.py"))
     # Nothing is fetched for the smoke config, which needs no network.
-    fetched = fresh.plan(LOSS.path.format(model="smollm2"), config=None).rules
+    of_fetched = LOSS.path.format(model="smollm2"), DICTIONARIES_TEXT.path.format(subject="smollm2")
+    fetched = fresh.plan(*of_fetched, config=None).rules
     assert {script.stem for script in scripts} == {*fetched, *(rule for rule, _ in planned)}
     for script in scripts:
         text = script.read_text()
