@@ -17,6 +17,7 @@ from clones import ROOT, TARGETS, Clone, environment, with_cpu_seconds
 from closures import external_imports, import_closure
 from zscope.models.tables import LOSS
 from zscope.studies.components.attribution.tables import PRETRAINED_NODES
+from zscope.studies.components.dictionaries.tables import DICTIONARIES_TEXT
 from zscope.studies.registry import TITLES
 
 LIB = ROOT / "lib"
@@ -193,6 +194,9 @@ def test_scripts_are_named_after_their_rules_and_never_read_the_config(
     # make_page is not among `jobs`: it gathers all the others.
     known = {"make_page", *fetched, *(rule for rule, _ in planned)}
     assert {script.stem for script in scripts} == known
+    of_fetched = LOSS.path.format(model="smollm2"), DICTIONARIES_TEXT.path.format(subject="smollm2")
+    fetched = fresh.plan(*of_fetched, config=None).rules
+    assert {script.stem for script in scripts} == {*fetched, *(rule for rule, _ in planned)}
     for script in scripts:
         text = script.read_text()
         assert "snakemake.config" not in text, script
