@@ -23,8 +23,8 @@ HOW = (
     "Components that are alive, by matrix and mean importance g. Head: the one with the largest "
     "norm, and its share of the squared norm. Reads, writes: tokens. Serves: primitives on which g "
     "is more than twice as large as elsewhere, and its mean there. Partners: of a query's "
-    "component keys' components with the largest share of the score, and how many tokens back; of a key's "
-    "component values' components that fire with it (phi), more than another sequence's do."
+    "component keys' components with the largest share of the score, and how many tokens back; of "
+    "a key's component values' components that fire with it (phi), more than another sequence's do."
 )
 
 
