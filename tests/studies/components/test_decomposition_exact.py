@@ -234,7 +234,7 @@ def test_the_faithful_phase_sees_faithfulness_alone():
     settings = LossSettings(penalty=1.0, faithful_steps=2, steps=4, adversarial_steps=2)
     ids = tokens()
     first = decomposition_loss(made, ids, 0, settings, 0)
-    assert float(first) == pytest.approx(1000 * float(faithfulness(made)))
+    assert float(first.detach()) == pytest.approx(1000 * float(faithfulness(made).detach()))
     later = decomposition_loss(made, ids, 3, settings, 0)
     assert float(later) > float(first)
     assert float(decomposition_loss(made, ids, 3, settings, 0)) == float(later)

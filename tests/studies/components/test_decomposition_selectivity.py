@@ -109,6 +109,26 @@ def test_found_needs_a_larger_effect_than_random_sets_and_the_largest_on_its_own
     assert found["selectivity"] == pytest.approx(on_it - elsewhere, abs=0.03)
 
 
+def test_a_set_like_its_random_ones_is_rarely_found(run):
+    """Every set, chosen or random, has a rise of its own on every primitive: nothing is special."""
+    rng = np.random.default_rng(0)
+    config = SelectivityConfig(flips=100)
+
+    def rise():
+        made = 0.05 * rng.standard_normal(run.excess.shape)
+        for name in run.primitives:
+            made += run.on(name) * abs(rng.normal(0, 0.1))
+        return made
+
+    words = []
+    for i in range(200):
+        sets = [rise() for _ in range(41)]
+        found = _tests(run, sets[0], sets[1:], "bigram", "category", config, i)
+        words.append(found["found"])
+    assert set(words) <= {"yes", "no"}
+    assert words.count("yes") <= 10
+
+
 def test_too_few_random_sets_or_no_components_cannot_be_told(run):
     rng = np.random.default_rng(1)
     rise, null = made_up(run, 0.6, 0.0, 1, rng)[0], list(made_up(run, 0.0, 0.0, 39, rng))
