@@ -1,4 +1,4 @@
-"""What is particular to the figures of the decomposition, and what holds of every figure."""
+"""What is particular to the figures of the decomposition."""
 
 import warnings
 from functools import cache
@@ -9,14 +9,8 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from fake_decomposition import decomposition_tables
-from fake_tables import frame
-from looking import Read, assert_texts_can_be_read, baselines, points, titled, words
-from zscope.figures.registry import figure_modules
+from looking import Read, baselines, points, titled, words
 from zscope.figures.tables import Tables
-from zscope.studies.components.decomposition.tables import TABLES
-
-FIGURES = [name for name in figure_modules("components") if name.startswith("decomposition_")]
-EVERY = pytest.mark.parametrize("name", FIGURES)
 
 
 @cache
@@ -33,19 +27,6 @@ def drawn(name, frames, level=0.95):
         fig = figure.draw(Tables(read, given, {}))
         FigureCanvasAgg(fig).draw()
     return fig, read.names, figure
-
-
-@EVERY
-def test_it_is_drawn_readably_from_the_tables_of_one_seed(name):
-    fig, asked, figure = drawn(name, made(True))
-    assert asked == {table.name for table in figure.NEEDS}
-    assert_texts_can_be_read(name, fig)
-
-
-@EVERY
-def test_without_rows_it_says_so(name):
-    fig, _, _ = drawn(name, {table.name: frame(table, []) for table in TABLES})
-    assert "not applicable: " in words(fig)
 
 
 def test_the_planted_figure_shows_every_seed_the_null_and_the_singular_vectors():
