@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 import pandas as pd
@@ -47,11 +46,5 @@ def summary_rows(
         yield {
             **{"part": "decomposition", "subject": row["model"], "method": COMPONENTS},
             "question": f"components of {row['primitive']} alone",
-            **{"verdict": row["verdict"], "tally": _in_words(row["tally"]), "n": row["seeds"]},
+            **{"verdict": row["verdict"], "tally": row["tally"], "n": row["seeds"]},
         }
-
-
-def _in_words(tally_of_answers: str) -> str:
-    """Found and not found, for yes and no."""
-    found = re.sub(r"\byes\b", "found", tally_of_answers)
-    return re.sub(r"\bno\b", "not found", found)

@@ -21,11 +21,11 @@ import pandas as pd
 
 from zscope.figures.frames import numbers, select
 from zscope.studies.components.attribution.scores import ALL, MISSED, PEARSON
+from zscope.studies.components.words import WORDS, tally_of
 from zscope.tables.schema import Row
 from zscope.verdicts import (
     LEAST_DRAWS,
     UNKNOWN,
-    VARIES,
     Answer,
     all_of,
     at_least,
@@ -33,13 +33,6 @@ from zscope.verdicts import (
     over_trainings,
     yes,
 )
-
-WORDS: dict[Answer, str] = {
-    "yes": "found",
-    "no": "not found",
-    UNKNOWN: UNKNOWN,
-    VARIES: VARIES,
-}
 
 
 @dataclass(frozen=True)
@@ -98,10 +91,7 @@ def summary_rows(scores: pd.DataFrame, rule: FindRule) -> Iterator[Row]:
                 "kind": kind,
                 "layer": layer,
                 "verdict": WORDS[over_trainings(given)],
-                "trainings": ", ".join(
-                    WORDS[word].strip() + f" {given.count(word)}"
-                    for word in dict.fromkeys(sorted(given, key=given.count, reverse=True))
-                ),
+                "trainings": tally_of(given),
                 "least_pearson": _extreme(select(some, metric=PEARSON), "min"),
                 "most_missed": _extreme(select(some, metric=MISSED), "max"),
                 "models": len(given),

@@ -10,10 +10,10 @@ import pandas as pd
 
 from zscope.config.base import Bootstrap
 from zscope.studies.components.decomposition.planted.truth import cosines
+from zscope.studies.components.words import WORDS, tally_of
 from zscope.tables.schema import Row
-from zscope.verdicts import LEAST_DRAWS, over_trainings, tally
+from zscope.verdicts import LEAST_DRAWS, over_trainings
 
-FOUND, NOT_FOUND = "found", "not found"
 Vectors = Mapping[str, tuple[np.ndarray, np.ndarray]]
 """Reads and writes of alive components, one per row, by matrix."""
 
@@ -52,15 +52,13 @@ def similarity_rows(
 def verdict_rows(tests: pd.DataFrame) -> Iterator[Row]:
     """One word for each primitive and rule over all decompositions of a model. tests: rows of
     TESTS at the end of the first phase."""
-    words = {"yes": FOUND, "no": NOT_FOUND}
     for (model, rule, primitive), some in tests.groupby(["model", "rule", "chosen_for"], sort=True):
         answers = some.sort_values("seed")["found"].tolist()
-        verdict = over_trainings(answers)
         yield {
             "model": model,
             "rule": rule,
             "primitive": primitive,
-            "verdict": words.get(verdict, verdict),
-            "tally": tally(answers),
+            "verdict": WORDS[over_trainings(answers)],
+            "tally": tally_of(answers),
             "seeds": len(answers),
         }

@@ -23,11 +23,10 @@ from zscope.studies.components.dictionaries.feature_scores import Halves, Readin
 from zscope.studies.components.dictionaries.resampling import Resampling
 from zscope.studies.components.dictionaries.sparse_probes import Counts, f1_of
 from zscope.studies.components.dictionaries.tables import ALL_MODELS
+from zscope.studies.components.words import WORDS
 from zscope.tables.schema import Row
-from zscope.verdicts import UNKNOWN, VARIES, Answer, detectable, draw_test, over_trainings, special
+from zscope.verdicts import UNKNOWN, Answer, detectable, draw_test, over_trainings, special
 
-FOUND, NOT_FOUND = "found", "not found"
-WORDS: dict[Answer, str] = {"yes": FOUND, "no": NOT_FOUND, UNKNOWN: UNKNOWN, VARIES: VARIES}
 EXCHANGES = 1000
 
 

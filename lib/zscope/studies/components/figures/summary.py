@@ -11,11 +11,12 @@ from matplotlib.figure import Figure
 from zscope.figures import style
 from zscope.figures.tables import Tables
 from zscope.studies.components.tables import SUMMARY
+from zscope.studies.components.words import FOUND, NOT_FOUND
 
 NEEDS = (SUMMARY,)
 COLUMNS = {"subject": 0.0, "method": 0.2, "question": 0.42, "verdict": 0.72, "of": 0.92}
 WIDTHS = {"subject": 22, "method": 24, "question": 34, "verdict": 22}
-COLOURS = {"found": style.GREEN, "not found": style.VERMILLION}
+COLOURS = {FOUND: style.GREEN, NOT_FOUND: style.VERMILLION}
 
 
 @style.styled
