@@ -133,6 +133,8 @@ rule make_layer_page:
         mem_mb=growing(1000),
         runtime=growing(10),
     params:
-        tracked=lambda wildcards: tracked("components/make_layer_page.py"),
+        tracked=lambda wildcards: tracked(
+            "components/make_layer_page.py", assets=page_digest(PLAIN_PAGE)
+        ),
     script:
         "../scripts/components/make_layer_page.py"

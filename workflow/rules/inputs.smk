@@ -6,7 +6,7 @@ from zscope.models import tables as model_tables
 from zscope.models.identity import model_digest, model_files
 from zscope.models.subjects import Subject
 from zscope.overview import asset_files as overview_files
-from zscope.pages.asset_files import digest as page_digest
+from zscope.pages.asset_files import PLAIN as PLAIN_PAGE, digest as page_digest
 from zscope.studies.components import tables as components_tables
 from zscope.studies.components.dictionaries import tables as dictionaries_tables
 from zscope.studies.components.decomposition import tables as decomposition_tables

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from zscope.pages.asset_files import STYLE
+from zscope.pages.asset_files import PLAIN
 
 _ASSETS = Path(__file__).with_name("assets")
 SCRIPT = _ASSETS / "overview.js"
-STYLES = (STYLE, _ASSETS / "overview.css")
+STYLES = (*PLAIN, _ASSETS / "overview.css")
 OVERVIEW = (*STYLES, SCRIPT)

@@ -9,7 +9,10 @@ from collections.abc import Iterable
 from hashlib import sha256
 from pathlib import Path
 
-STYLE = Path(__file__).with_name("assets") / "page.css"
+_ASSETS = Path(__file__).with_name("assets")
+STYLE = _ASSETS / "page.css"
+PLAIN = (STYLE, _ASSETS / "tables.css")
+"""The styles of a page with plain tables."""
 
 
 def digest(files: Iterable[Path]) -> str:

@@ -71,17 +71,22 @@ def as_json(data: Any) -> str:
 
 
 def page(
-    title: str, body: str, script: Path, data: Any = None, styles: Sequence[Path] = (STYLE,)
+    title: str,
+    body: str,
+    script: Path | None = None,
+    data: Any = None,
+    styles: Sequence[Path] = (STYLE,),
 ) -> str:
     """A whole page. body: markup; script, styles: files of this package; data: as JSON.
 
     The page's policy lets nothing run but this script, and nothing be loaded from anywhere.
     """
     style = "".join(file.read_text("utf-8") for file in styles)
-    code = script.read_text("utf-8")
+    code = "" if script is None else script.read_text("utf-8")
+    scripts = _digest(code) if code else "'none'"
     # `default-src` forbids every load and connection; a digest allows just what is written here.
     policy = (
-        f"default-src 'none'; script-src {_digest(code)}; style-src {_digest(style)}; "
+        f"default-src 'none'; script-src {scripts}; style-src {_digest(style)}; "
         "img-src data:; base-uri 'none'; form-action 'none'"
     )
     block = (
@@ -95,8 +100,9 @@ def page(
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         # An empty icon, or browsers would ask for one.
         f'<title>{escape(title)}</title>\n<link rel="icon" href="data:,">\n'
-        f"<style>{style}</style>\n</head>\n<body>\n{body}\n{block}<script>{code}</script>\n"
-        "</body>\n</html>\n"
+        f"<style>{style}</style>\n</head>\n<body>\n{body}\n{block}"
+        + (f"<script>{code}</script>\n" if code else "")
+        + "</body>\n</html>\n"
     )
 
 

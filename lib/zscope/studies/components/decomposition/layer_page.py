@@ -10,6 +10,8 @@ from typing import Any
 import pandas as pd
 
 from zscope.figures.frames import select
+from zscope.pages.asset_files import PLAIN
+from zscope.pages.markup import escape, page
 
 SERVED = 2  # primitives named for a component
 LEAST_LIFT = 2.0
@@ -107,22 +109,22 @@ def html_page(table: pd.DataFrame, title: str, how: str) -> str:
     def cell(column: str, value: object) -> str:
         text = f"{value:.3g}" if isinstance(value, float) else str(value)
         if column == "component":
-            return f'<td id="{html.escape(text)}"><b>{html.escape(text)}</b></td>'
+            return f'<td id="{escape(text)}"><b>{escape(text)}</b></td>'
         if column == "partners":
             return f"<td>{', '.join(_linked(text, names))}</td>"
-        return f"<td>{html.escape(text)}</td>"
+        return f"<td>{escape(text)}</td>"
 
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in table.columns)
+    head = "".join(f"<th>{escape(name)}</th>" for name in table.columns)
     body = "\n".join(
         "<tr>" + "".join(cell(c, v) for c, v in zip(table.columns, row, strict=True)) + "</tr>"
         for row in table.itertuples(index=False)
     )
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'">\n'
-        f"<title>{html.escape(title)}</title>\n</head>\n<body>\n<h1>{html.escape(title)}</h1>\n"
-        f'<p>{html.escape(how)}</p>\n<table border="1">\n<tr>{head}</tr>\n{body}\n</table>\n'
-        "</body>\n</html>\n"
+    return page(
+        title,
+        f"<main><h1>{escape(title)}</h1>\n<p>{escape(how)}</p>\n"
+        '<div class="wide" tabindex="0" role="region" aria-label="Components">'
+        f"<table>\n<tr>{head}</tr>\n{body}\n</table></div></main>",
+        styles=PLAIN,
     )
 
 
@@ -130,6 +132,6 @@ def _linked(text: str, names: set[str]) -> Iterator[str]:
     """The partners of a cell, each a link to its row if it is on the page."""
     for part in filter(None, text.split(", ")):
         name, _, rest = part.partition(" ")
-        shown = html.escape(name)
+        shown = escape(name)
         link = f'<a href="#{shown}">{shown}</a>' if name in names else shown
-        yield f"{link} {html.escape(rest)}"
+        yield f"{link} {escape(rest)}"

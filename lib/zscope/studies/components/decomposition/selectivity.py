@@ -31,7 +31,7 @@ from zscope.verdicts import UNKNOWN, all_of, draw_test, special
 
 Component = tuple[int, int]  # matrix, component
 STRICT, LOOSE = "strict", "loose"
-CHOSEN, RANDOM, ONE_HEAD = "components", "random", "head"
+CHOSEN, RANDOM, ONE_HEAD, IN_HEAD = "components", "random", "head", "in_head"
 NONE = "none"
 NEIGHBOUR = 0.5
 """Width of the match of random components, in nats of mean importance and of norm: of two, one that
@@ -63,11 +63,12 @@ def chosen_components(run: Run, primitive: str, rule: Rule) -> set[Component]:
 
 @torch.no_grad()
 def without(
-    run: Run, components: Iterable[Component], rows: Tensor | None = None
+    run: Run, components: Iterable[Component], head: Head | None = None
 ) -> TensorTransformer:
     """The target with components taken out of its matrices.
 
-    rows: of the outputs, those that lose them (a head's); None: all.
+    head: the one that loses them: its rows of U for queries, keys and values, and of o the slice of
+    V that reads it; matrices of other layers stay. None: all.
     """
     model = deepcopy(run.model)
     names = run.decomposition.matrices
@@ -77,10 +78,15 @@ def without(
     vectors = list(_vectors(run))
     for row, some in of.items():
         layer, name = names[row].split(".")
+        if head is not None and int(layer) != head[0]:
+            continue
         V, U = vectors[row]
         lost = (V[:, some] @ U[some]).mT
-        if rows is not None:
-            lost = lost * rows[:, None]
+        if head is not None:
+            size = model.config.d_head
+            kept = torch.zeros(model.config.n_heads * size, dtype=lost.dtype)
+            kept[head[1] * size : (head[1] + 1) * size] = 1
+            lost = lost * (kept if name == "o" else kept[:, None])
         getattr(model.blocks[int(layer)].attn, name).weight -= lost
     return model
 
@@ -164,6 +170,8 @@ def measure_effects(
             if chosen:
                 rise = rises(scoring, without(scoring, chosen))
                 rows += _rows(scoring, rise, chosen, pool, {**named, "set": CHOSEN, "draw": -1})
+                if rule.name == STRICT:
+                    rows += _in_each_head(scoring, chosen, pool, named)
             rng = np.random.default_rng(derive_seed(seed, f"sets {rule.name} {primitive}"))
             for draw in range(config.draws if chosen else 0):
                 some = pool.draw(chosen, rng)
@@ -273,6 +281,19 @@ def _rows(run: Run, rise: np.ndarray, some: set[Component], pool: Pool, named: R
     importance, norm = pool.means(some)
     size = {"head": "", "components": len(some), "importance": importance, "norm": norm}
     return [{**named, **size, **row} for row in run.evaluation.by_primitive(rise, "rise")]
+
+
+def _in_each_head(run: Run, chosen: set[Component], pool: Pool, named: Row) -> list[Row]:
+    """Rises with the components taken out of one head alone, for every head that has any."""
+    layers = {int(run.decomposition.matrices[row].partition(".")[0]) for row, _ in chosen}
+    rows: list[Row] = []
+    for layer in sorted(layers):
+        for head in range(run.model.config.n_heads):
+            rise = rises(run, without(run, chosen, (layer, head)))
+            of = {**named, "set": IN_HEAD, "draw": -1}
+            some = _rows(run, rise, chosen, pool, of)
+            rows += [{**row, "head": head_name(layer, head)} for row in some]
+    return rows
 
 
 def head_rows(choosing: Run, scoring: Run) -> list[Row]:

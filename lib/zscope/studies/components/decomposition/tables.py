@@ -174,11 +174,17 @@ RISES = Table(
     RUN + "/rises.parquet",
     (
         *OF,
-        Column("set", TEXT, "", "components (chosen), random (sets like them), head (at its mean)"),
+        Column(
+            "set",
+            TEXT,
+            "",
+            "components (chosen), in_head (of them what is in one head), random (sets like them), "
+            "head (at its mean)",
+        ),
         Column("rule", TEXT, "", "rule that chose: strict or loose; none for a head"),
         Column("chosen_for", TEXT, "", "primitive that they are chosen for; none for a head"),
         Column("draw", INT, "", "number of the random set; -1: the set itself"),
-        Column("head", TEXT, "", "the head; empty for components"),
+        Column("head", TEXT, "", "the head; empty for whole components"),
         Column("components", INT, "components", "size of the set"),
         Column("importance", FLOAT, "", "geometric mean of their mean importances", True),
         Column("norm", FLOAT, "", "geometric mean of their norms", True),
