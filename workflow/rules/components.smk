@@ -31,7 +31,9 @@ rule summarise_components:
         runtime=growing(10),
     params:
         caption=caption("components", "summary"),
-        tracked=lambda wildcards: tracked("components/summarise_components.py"),
+        tracked=lambda wildcards: tracked(
+            "components/summarise_components.py", subjects=list(COMPONENTS.toy)
+        ),
     script:
         "../scripts/components/summarise_components.py"
 

@@ -18,6 +18,7 @@ from zscope.studies.components.attribution.tables import (
 )
 
 NEEDS = (ATTRIBUTION_PRETRAINED_NODES, ATTRIBUTION_PRETRAINED_SCORES)
+SOURCES = ("named",)  # of models of `models:` alone
 FAMILIES = {"ioi": "indirect object", "repeats": "repeated text"}
 COLOURS = (style.BLUE, style.VERMILLION, style.GREEN, style.PURPLE, style.ORANGE, style.SKY)
 LINEAR = 0.05  # nats

@@ -13,6 +13,7 @@ from zscope.studies.components.dictionaries.looks import codes_axis, shown
 from zscope.studies.components.dictionaries.tables import DICTIONARIES_TEXT
 
 NEEDS = (DICTIONARIES_TEXT,)
+SOURCES = ("named",)  # of models of `models:` alone
 WIDTHS = {"dictionary": 1.2, "random": 0.8}
 
 
