@@ -131,7 +131,8 @@ def test_what_has_no_interval_is_not_judged(tmp_path: Path) -> None:
 
 def test_the_estimate_of_every_table_is_the_column_that_its_interval_is_of() -> None:
     found = {t.name: estimate(t) for t in all_tables().values()}
-    assert set(found.values()) == {None, "value", "score", "median", "shift"}
+    values = {"value", "score", "median", "shift", "importance", "delta"}
+    assert set(found.values()) == {None, *values}
     assert found["toylang_floors"] == "value"
     assert found["crosslingual_weights"] is None  # its interval is the null's
     for table in all_tables().values():

@@ -43,6 +43,15 @@ PART = (
 PARTS = ("workflow", "lib", "config", "environment.yml", "pyproject.toml")
 
 
+def rules_of(study: str) -> set[str]:
+    """The rules of a study, those of the files that its own includes too."""
+    folder = ROOT / "workflow/rules"
+    text = (folder / f"{study}.smk").read_text()
+    parts = re.findall(r'^include: "(.+)"$', text, re.M)
+    texts = [text, *((folder / part).read_text() for part in parts)]
+    return {rule for text in texts for rule in re.findall(r"^rule (\w+):$", text, re.M)}
+
+
 @dataclass(frozen=True)
 class Finished:
     """A call of Snakemake that has ended."""

@@ -59,7 +59,10 @@ def test_editing_a_detector_reruns_that_detector_and_what_reads_it_only(finished
         ("studies/heads/pages/assets/ablations.js", {"make_prompt_page"}),
         ("studies/heads/pages/assets/head_map.js", {"make_head_map"}),
         ("pages/assets/page.css", {"make_prompt_page", "make_head_map"}),
-        ("studies/heads/pages/condition_summary.py", {"summarise_prompts", "make_prompt_page"}),
+        (
+            "studies/heads/pages/condition_summary.py",
+            {"summarise_prompts", "make_prompt_page", "draw_figure"},
+        ),
     ],
 )
 def test_editing_a_page_makes_that_page_again_and_nothing_else(
@@ -75,6 +78,7 @@ def test_editing_the_prompts_of_a_source_leaves_its_scores_and_ablations(finishe
     plan = finished.plan()
     assert plan.rules == {
         *("run_prompts", "summarise_prompts", "make_prompt_page", "make_head_map"),
+        "draw_figure",
     }
     assert {w for r, w in plan.jobs if r == "run_prompts"} == {
         "subject=lag-z_order_sweep, prompts=sequences"

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from clones import Clone, Finished
+from clones import Clone, Finished, rules_of
 from zscope.figures.registry import figure_modules
 from zscope.models.checkpoints import CheckpointFile
 from zscope.studies.toylang.tables import (
@@ -24,11 +24,6 @@ pytestmark = pytest.mark.slow
 OF_TABLES = {"summarise_toylang", "draw_figure"}
 LANGUAGE = {"make_toy_language", "measure_toy_floors"}
 # The heads of its models are asked too.
-OF_HEADS = {
-    *("measure_detector", "score_heads", "ablate_heads", "measure_head_parts"),
-    *("judge_heads", "summarise_heads", "measure_head_onsets", "summarise_head_onsets"),
-    *("run_prompts", "summarise_prompts", "map_heads", "make_prompt_page", "make_head_map"),
-}
 READERS = {"read_toy_weights", "ablate_toy_heads", "measure_toy_phenomena"}
 RUNS = {
     *("reference-s0", "reference-s1", "softmax-s0", "softmax-s1"),
@@ -159,9 +154,12 @@ def test_editing_the_language_model_of_another_study_reaches_nothing_here(finish
 def test_editing_the_tensor_transformer_reaches_nothing_elsewhere(finished: Clone) -> None:
     finished.append("lib/zscope/models/tensor_transformer.py", "\nEDITED = 1\n")
     plan = finished.plan()
-    assert plan.rules == {"train_toy_run", *READERS, *OF_TABLES, *OF_HEADS}
-    asked = {w for r, w in plan.jobs if r in OF_HEADS - {"summarise_heads"}}
-    assert all(w.startswith("subject=toylang") for w in asked), asked
+    # Its models are what the components study asks.
+    of_components = plan.rules & rules_of("components")
+    assert {"measure_attribution", "score_toy_dictionaries", "decompose_toy_model"} < of_components
+    assert "score_planted_dictionaries" not in of_components
+    # The heads of this config are of other models.
+    assert plan.rules - of_components == {"train_toy_run", *READERS, *OF_TABLES}
 
 
 def test_another_level_of_intervals_leaves_the_language_and_its_readouts(finished: Clone) -> None:
