@@ -58,7 +58,7 @@ def test_editing_a_detector_reruns_that_detector_and_what_reads_it_only(finished
         ("studies/heads/pages/ablation_page.py", {"make_prompt_page"}),
         ("studies/heads/pages/assets/ablations.js", {"make_prompt_page"}),
         ("studies/heads/pages/assets/head_map.js", {"make_head_map"}),
-        ("pages/assets/page.css", {"make_prompt_page", "make_head_map"}),
+        ("pages/assets/page.css", {"make_prompt_page", "make_head_map", "make_layer_page"}),
         (
             "studies/heads/pages/condition_summary.py",
             {"summarise_prompts", "make_prompt_page", "draw_figure"},
