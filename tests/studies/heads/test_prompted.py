@@ -69,8 +69,8 @@ def found():
 # --- by hand -----------------------------------------------------------------------------------
 
 
-def edited(view, ids, change):
-    """Logits at the end, of a run that is edited by hand: change(layer, site, tensor) in place."""
+def edits_of(view, change):
+    """A run that is edited by hand: change(layer, site, tensor) in place."""
 
     def edit(layer, site):
         def apply(x):
@@ -80,8 +80,12 @@ def edited(view, ids, change):
 
         return Edit(layer, site, apply)
 
-    edits = [edit(layer, site) for layer in range(view.n_layers) for site in ("values", "z")]
-    return view.run(torch.tensor([ids]), edits).logits[0, -1]
+    return [edit(layer, site) for layer in range(view.n_layers) for site in ("values", "z")]
+
+
+def edited(view, ids, change):
+    """Logits at the end of a run that is edited by hand."""
+    return view.run(torch.tensor([ids]), edits_of(view, change)).logits[0, -1]
 
 
 def by_hand(condition, model, prompt):
@@ -194,18 +198,7 @@ def patterns_at_end(view, ids, change):
     def keep(heads):
         found[heads.layer] = heads.pattern[0, :, -1].detach().double()
 
-    edits = []
-    if change is not None:
-
-        def edit(layer, site):
-            def apply(x):
-                x = x.clone()
-                change(layer, site, x)
-                return x
-
-            return Edit(layer, site, apply)
-
-        edits = [edit(layer, site) for layer in range(view.n_layers) for site in ("values", "z")]
+    edits = [] if change is None else edits_of(view, change)
     view.run(torch.tensor([ids]), edits, keep)
     return found
 

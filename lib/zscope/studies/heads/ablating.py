@@ -98,8 +98,9 @@ class Ablated:
             _measure_group([self], [], "mean")
         return self._harm[0]
 
-    def _lacks(self, cases: Sequence[Heads], kind: AblationKind) -> list[Heads]:
-        return [c for c in dict.fromkeys(cases) if (c, kind) not in self._effects]
+    def lacks(self, heads: Heads, kind: AblationKind) -> bool:
+        """Whether the effect of these heads is still to be measured."""
+        return (heads, kind) not in self._effects
 
     def _edits(self, heads: Heads, kind: AblationKind, n: int) -> list[Edit]:
         at, layers = self.behaviour.at, Counter(layer for layer, _ in heads)
@@ -152,7 +153,7 @@ def measure_together(
     for one in ablated:
         groups.setdefault(one.runs, []).append(one)
     for group in groups.values():
-        if new := [c for c in dict.fromkeys(cases) if any(a._lacks([c], kind) for a in group)]:
+        if new := [c for c in dict.fromkeys(cases) if any(a.lacks(c, kind) for a in group)]:
             _measure_group(group, new, kind)
 
 
