@@ -5,13 +5,12 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 import pandas as pd
 
 from zscope.figures.frames import select
 from zscope.pages.asset_files import PLAIN
-from zscope.pages.markup import escape, page
+from zscope.pages.markup import escape, page, records
 
 SERVED = 2  # primitives named for a component
 LEAST_LIFT = 2.0
@@ -35,7 +34,7 @@ def layer_table(
     order = {name: i for i, name in enumerate(dict.fromkeys(of_layer["matrix"]))}
     of_layer["order"] = of_layer["matrix"].map(order)
     rows = []
-    for row in _records(of_layer.sort_values(["order", "importance"], ascending=[True, False])):
+    for row in records(of_layer.sort_values(["order", "importance"], ascending=[True, False])):
         here = {"matrix": row.matrix, "component": row.component}
         rows.append(
             {
@@ -53,11 +52,6 @@ def layer_table(
     return pd.DataFrame(rows, columns=list(columns))
 
 
-def _records(frame: pd.DataFrame) -> Iterator[Any]:
-    """The rows, whose columns are attributes: of what type, the frame does not know."""
-    return iter(frame.itertuples(index=False))
-
-
 def _name(matrix: str, component: int) -> str:
     return f"{matrix.partition('.')[2]}/{component}"
 
@@ -72,7 +66,7 @@ def _served(rows: pd.DataFrame) -> str:
     first = lifted.sort_values("importance", ascending=False).head(SERVED)
     return ", ".join(
         f"{r.primitive} {r.importance:.2f}" + (" (chosen)" if r.chosen else "")
-        for r in _records(first)
+        for r in records(first)
     )
 
 
@@ -80,7 +74,7 @@ def _partners(rows: pd.DataFrame) -> str:
     return ", ".join(
         f"{_name(r.partner_matrix, r.partner)} {r.value:+.2f}"
         + (f" at {r.offset}" if r.matrix.partition(".")[2].startswith("q") else "")
-        for r in _records(rows.sort_values("rank"))
+        for r in records(rows.sort_values("rank"))
     )
 
 

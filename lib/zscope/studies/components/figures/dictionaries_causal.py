@@ -8,8 +8,8 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from zscope.figures import style
 from zscope.figures.frames import numbers, select
 from zscope.figures.tables import Tables
-from zscope.studies.components.dictionaries.looks import dots, in_words, names_below
 from zscope.studies.components.dictionaries.tables import DICTIONARIES_CAUSAL
+from zscope.studies.components.figures.dictionaries_looks import dots, in_words, names_below
 
 NEEDS = (DICTIONARIES_CAUSAL,)
 REPLACED = {

@@ -10,13 +10,13 @@ from matplotlib.ticker import NullLocator
 from zscope.figures import style
 from zscope.figures.frames import numbers, select
 from zscope.figures.tables import Tables
-from zscope.studies.components.dictionaries.looks import (
+from zscope.studies.components.dictionaries.tables import DICTIONARIES_CURVES
+from zscope.studies.components.figures.dictionaries_looks import (
     codes_axis,
     in_words,
     shown,
     variant_legend,
 )
-from zscope.studies.components.dictionaries.tables import DICTIONARIES_CURVES
 
 NEEDS = (DICTIONARIES_CURVES,)
 ENDS = ["value", "ci_low", "ci_high"]

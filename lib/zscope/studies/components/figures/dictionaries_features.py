@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from zscope.figures import style
 from zscope.figures.frames import numbers, select
 from zscope.figures.tables import Tables
-from zscope.studies.components.dictionaries.looks import in_words
 from zscope.studies.components.dictionaries.tables import ALL_MODELS, DICTIONARIES_VERDICTS
+from zscope.studies.components.figures.dictionaries_looks import in_words
 
 NEEDS = (DICTIONARIES_VERDICTS,)
 COLUMNS = {

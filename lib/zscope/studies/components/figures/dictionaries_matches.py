@@ -7,8 +7,8 @@ from matplotlib.figure import Figure
 from zscope.figures import style
 from zscope.figures.frames import numbers, select
 from zscope.figures.tables import Tables
-from zscope.studies.components.dictionaries.looks import shown, variant_legend
 from zscope.studies.components.dictionaries.tables import DICTIONARIES_MATCHES
+from zscope.studies.components.figures.dictionaries_looks import shown, variant_legend
 
 NEEDS = (DICTIONARIES_MATCHES,)
 BIN = 0.05

@@ -10,8 +10,13 @@ from matplotlib.figure import Figure
 from zscope.figures import style
 from zscope.figures.frames import numbers, select
 from zscope.figures.tables import Tables
-from zscope.studies.components.dictionaries.looks import dots, names_below, shown, variant_legend
 from zscope.studies.components.dictionaries.tables import DICTIONARIES_PLANTED
+from zscope.studies.components.figures.dictionaries_looks import (
+    dots,
+    names_below,
+    shown,
+    variant_legend,
+)
 
 NEEDS = (DICTIONARIES_PLANTED,)
 PANELS = {

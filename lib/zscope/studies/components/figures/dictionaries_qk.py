@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from zscope.figures import style
 from zscope.figures.frames import numbers, select
 from zscope.figures.tables import Tables
-from zscope.studies.components.dictionaries.looks import codes_axis, in_words
 from zscope.studies.components.dictionaries.tables import DICTIONARIES_QK
+from zscope.studies.components.figures.dictionaries_looks import codes_axis, in_words
 
 NEEDS = (DICTIONARIES_QK,)
 TRAININGS = {

@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from zscope.figures import style
 from zscope.figures.frames import numbers, select
 from zscope.figures.tables import Tables
-from zscope.studies.components.dictionaries.looks import codes_axis, shown
 from zscope.studies.components.dictionaries.tables import DICTIONARIES_TEXT
+from zscope.studies.components.figures.dictionaries_looks import codes_axis, shown
 
 NEEDS = (DICTIONARIES_TEXT,)
 SOURCES = ("named",)  # of models of `models:` alone
