@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -232,6 +233,19 @@ def test_a_finished_run_is_not_trained_again(tmp_path, uninterrupted):
     trainer = toy(tmp_path)
     trainer.loss = None
     assert trainer.train().rows == uninterrupted[0]
+
+
+def test_a_run_stops_where_it_is_enough_and_what_came_before_is_the_same(tmp_path, uninterrupted):
+    at = TOY.eval_steps[4]
+    plan = replace(TOY, enough=lambda rows: rows[-1]["step"] >= at)
+    stopped = toy(tmp_path / "stopped", plan).train()
+    assert max(row["step"] for row in stopped.rows) == at
+    assert stopped.rows == [row for row in uninterrupted[0] if row["step"] <= at]
+    assert list(stopped.checkpoints) == [*(s for s in TOY.checkpoint_steps if s < at), at]
+    assert all(path.exists() for path in stopped.checkpoints.values())
+    again = toy(tmp_path / "stopped", plan).train()  # as after a kill between training and tables
+    assert again.rows == stopped.rows
+    assert again.checkpoints == stopped.checkpoints
 
 
 def test_state_of_another_key_is_removed_and_not_read(tmp_path):

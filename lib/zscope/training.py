@@ -102,12 +102,17 @@ def warmup_constant(warmup: int) -> Callable[[int], float]:
 
 @dataclass(frozen=True)
 class Plan:
-    """When things happen. `eval_steps` and `checkpoint_steps` include 0 and `steps`."""
+    """When things happen. `eval_steps` and `checkpoint_steps` include 0 and `steps`.
+
+    enough: from all rows so far, whether to stop at an evaluation. Its step is then the last, and a
+    checkpoint; the schedule of the learning rate stays that of all steps.
+    """
 
     steps: int
     eval_steps: Sequence[int]
     checkpoint_steps: Sequence[int]
     grad_clip: float
+    enough: Callable[[Sequence[Row]], bool] = lambda rows: False
 
 
 @dataclass
@@ -179,7 +184,7 @@ class Trainer(Generic[Batch]):
         self.done = Progress()
 
     def train(self) -> Trained:
-        """Train to the last step.
+        """Train to the last step, or until it is enough.
 
         Raises TrainingError, naming run and step, when a loss or gradient is not finite; the
         checkpoints up to then stay in the resume folder.
@@ -190,10 +195,14 @@ class Trainer(Generic[Batch]):
             self._visit(0)
         started = time.perf_counter() - self.done.seconds
         for start, stop in progress(list(self._stretches()), desc=self.name):
+            if self.plan.enough(self.done.rows):
+                break
             self._advance(start, stop)
             self.done.seconds = time.perf_counter() - started
             self._visit(stop)
-        checkpoints = {s: self.folder.checkpoint(s) for s in self.plan.checkpoint_steps}
+        last = self.done.step
+        kept = [*(s for s in self.plan.checkpoint_steps if s < last), last]
+        checkpoints = {s: self.folder.checkpoint(s) for s in kept}
         return Trained(self.done.rows, self.done.timing, checkpoints)
 
     def _stretches(self) -> Iterator[tuple[int, int]]:
@@ -237,7 +246,7 @@ class Trainer(Generic[Batch]):
         self.done.step = stop
 
     def _visit(self, step: int) -> None:
-        """Evaluate and save at `step` if the plan asks for it."""
+        """Evaluate and save at `step` if the plan asks for it, or if it is enough."""
         if step in self.plan.eval_steps:
             self.model.eval()
             with torch.no_grad():
@@ -248,7 +257,8 @@ class Trainer(Generic[Batch]):
                 self.done.rows.append({**row, "value": mean, "n": n})
             self.done.loss_sum, self.done.loss_count = 0.0, 0
             self.done.timing.append((step, self.done.seconds))
-        if step in self.plan.checkpoint_steps:
+        enough = step in self.plan.eval_steps and self.plan.enough(self.done.rows)
+        if step in self.plan.checkpoint_steps or enough:
             save_tensors(self.model.state_dict(), self.folder.checkpoint(step), {"step": step})
             self._save()
 

@@ -7,11 +7,13 @@ import pytest
 import torch
 
 from decomposed import BOOTSTRAP, decomposition_of, evaluation, small_model
+from zscope.models.tensor_heads import head_name
 from zscope.studies.components.decomposition.config import SelectivityConfig
 from zscope.studies.components.decomposition.descriptions import oriented
 from zscope.studies.components.decomposition.measured import Run
 from zscope.studies.components.decomposition.selectivity import (
     CHOSEN,
+    IN_HEAD,
     NOT_TESTED,
     ONE_HEAD,
     RANDOM,
@@ -147,7 +149,7 @@ def test_rows_are_of_the_chosen_the_random_and_every_head(run):
     other = Run(run.decomposition, evaluation(8, seed=9))
     effects = measure_effects(run, other, oriented(run), config, 0)
     frame = pd.DataFrame(effects.rises)
-    assert set(frame["set"]) == {CHOSEN, RANDOM, ONE_HEAD}
+    assert set(frame["set"]) == {CHOSEN, IN_HEAD, RANDOM, ONE_HEAD}
     assert frame[frame["set"] == ONE_HEAD]["head"].nunique() == 4
     tests = pd.DataFrame(effects.tests)
     assert len(tests) == 2 * len(run.primitives)
@@ -159,6 +161,14 @@ def test_rows_are_of_the_chosen_the_random_and_every_head(run):
         row = of[(of["chosen_for"] == some["chosen_for"]) & (of["primitive"] == "all")].iloc[0]
         want = other.evaluation.excess(without(other, chosen)).mean() - other.excess.mean()
         assert row["value"] == pytest.approx(want, abs=1e-6)
+        of = frame[(frame["set"] == IN_HEAD) & (frame["chosen_for"] == some["chosen_for"])]
+        of = of[(of["rule"] == "strict") & (of["primitive"] == "all")].set_index("head")["value"]
+        assert len(of) in (2, 4)
+        for layer, head in np.ndindex(2, 2):
+            if (name := head_name(layer, head)) in of.index:
+                alone = without(other, chosen, (layer, head))
+                want = other.evaluation.excess(alone).mean() - other.excess.mean()
+                assert of[name] == pytest.approx(want, abs=1e-6)
 
 
 def test_verdicts_are_over_all_decompositions():

@@ -1,6 +1,7 @@
 """A run of the study: its steps are the textbook's, and a kill changes nothing but the clock."""
 
 import importlib.util
+import itertools
 import math
 import os
 import subprocess
@@ -46,6 +47,7 @@ LAG = {
         "steps": 60,
         "warmup_steps": 5,
         "eval_every": 10,
+        "evals_per_doubling": 0,
         "eval_examples": 20,
         "checkpoint_every": 15,
         "weight_decay": 0.1,
@@ -159,6 +161,24 @@ def test_evaluating_more_often_changes_no_weight(tmp_path):
     for step in runs[0]:
         assert_same_weights(runs[1][step], runs[0][step])
         assert_same_weights(runs[2][step], runs[0][step])
+
+
+def first_losses(rows):
+    return {r["step"]: r["value"] for r in rows if r["metric"] == "first_loss"}
+
+
+def test_a_run_stops_once_its_loss_was_low_often_enough(tmp_path):
+    long = {"steps": 400, "eval_every": 20, "checkpoint_every": 100}
+    whole = lag_train(lag_config(training=long), tmp_path / "whole")
+    losses = first_losses(whole.rows)
+    bound = sorted(losses.values())[len(losses) // 3]
+    stop = {"stop_below": bound, "stop_evaluations": 2}
+    stopped = lag_train(lag_config(training={**long, **stop}), tmp_path / "stopped")
+    steps = sorted(losses)
+    want = next(b for a, b in itertools.pairwise(steps) if max(losses[a], losses[b]) < bound)
+    assert max(r["step"] for r in stopped.rows) == want < 400
+    assert list(stopped.checkpoints)[-1] == want
+    assert first_losses(stopped.rows) == {s: v for s, v in losses.items() if s <= want}
 
 
 @pytest.mark.parametrize("name", ["init", "order", "data"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,14 +16,14 @@ from zscope.core.provenance import derive_seed
 from zscope.models.transformer import Transformer, TransformerConfig
 from zscope.studies.lag.evaluation import evaluation_sets
 from zscope.studies.lag.facts import Disambiguation
-from zscope.studies.lag.run_config import ModelConfig, RunConfig
+from zscope.studies.lag.run_config import ModelConfig, RunConfig, TrainingConfig
+from zscope.tables.schema import Row
 from zscope.training import (
     Plan,
     ResumeFolder,
     ShuffledEpochs,
     Trained,
     Trainer,
-    every,
     warmup_constant,
     warmup_cosine,
 )
@@ -69,6 +70,15 @@ def build_model(config: RunConfig, data: Disambiguation) -> Transformer:
     return Transformer(model_shape(config.model, data)).init_weights(derive_seed(seed, "init"))
 
 
+def learned(rows: Sequence[Row], training: TrainingConfig) -> bool:
+    """Whether the loss was below `stop_below` at the last `stop_evaluations` evaluations."""
+    if training.stop_below is None:
+        return False
+    losses = [r["value"] for r in rows if (r["split"], r["metric"]) == ("train", "first_loss")]
+    last = losses[-training.stop_evaluations :]
+    return len(last) == training.stop_evaluations and max(last) < training.stop_below
+
+
 def train_run(
     name: str,
     config: RunConfig,
@@ -110,9 +120,10 @@ def train_run(
 
     plan = Plan(
         steps=training.steps,
-        eval_steps=every(training.eval_every, training.steps),
+        eval_steps=training.eval_steps,
         checkpoint_steps=training.checkpoint_steps,
         grad_clip=training.grad_clip,
+        enough=lambda rows: learned(rows, training),
     )
     start = data.layout.target.start
     trainer = Trainer(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
@@ -19,6 +19,7 @@ from zscope.config.base import (
     Unit,
     WrongKeyError,
 )
+from zscope.config.schedules import log_spaced
 from zscope.studies.toylang.tables import REFERENCE
 from zscope.toy_language.config import Distance, LanguageConfig, Primitive
 
@@ -94,10 +95,8 @@ class ToyTraining(TrainingSection):
         regular = range(self.eval_every, self.steps, self.eval_every)
         return tuple(sorted({0, *early, *regular, self.steps}))
 
-    def _log_spaced(self, last: int) -> set[int]:
-        n = math.ceil(math.log2(last) * self.checkpoints_per_doubling) + 1
-        every = (round(2 ** (i / self.checkpoints_per_doubling)) for i in range(n))
-        return {step for step in every if step < last}
+    def _log_spaced(self, last: int) -> Iterator[int]:
+        return itertools.takewhile(lambda s: s < last, log_spaced(self.checkpoints_per_doubling))
 
 
 def _check_without(language: LanguageConfig, key: str, *primitives: Primitive) -> None:
